@@ -1,0 +1,174 @@
+"""Where Ray runs: a cluster that is there, or one embedded in this process; and what fits on it."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from oneshot.console import print_line
+from oneshot.environment import cores
+from oneshot.errors import UserError
+from oneshot.settings import Scale
+
+# Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
+# block (2 s at Ray's default); the other two cost start-up time for what this program does not use.
+FAST = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled here, see tune.py
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node offers: whole cores and GPUs."""
+
+    name: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a run lies on the nodes."""
+
+    workers: int  # a training's
+    cpus: int  # a worker's
+    gpus: float  # a worker's
+    concurrent: int  # trainings at once
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+
+def pack(scale: Scale, nodes: list[Node]) -> Packing:
+    """How many trainings of `scale.workers` workers fit on the nodes at once.
+
+    Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
+    """
+    gpus = scale.gpus
+    if gpus == "auto":
+        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError(f"scale.gpus = {gpus}: a share of one GPU (below 1) or a whole number of them")
+    rooms = [_room(node, scale.cpus, gpus) for node in nodes]
+    fits = sum(rooms) // scale.workers
+    if not fits:
+        need = f"{scale.cpus} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
+        have = "; ".join(
+            f"{node.name} ({node.cpus:g} cores, {node.gpus:g} GPUs) holds {room}"
+            for node, room in zip(nodes, rooms, strict=True)
+        )
+        raise UserError(
+            f"scale.workers = {scale.workers}: each needs {need}, and the cluster holds {sum(rooms)} such worker(s):"
+            f" {have}; ask for fewer or smaller workers"
+        )
+    concurrent = min(fits, scale.max_concurrent) if scale.max_concurrent else fits
+    return Packing(scale.workers, scale.cpus, gpus, concurrent)
+
+
+def _room(node: Node, cpus: int, gpus: float) -> int:
+    room = int(node.cpus // cpus)
+    if gpus >= 1:
+        room = min(room, int(node.gpus // gpus))
+    elif gpus:
+        room = min(room, int(1 / gpus + 1e-9) * int(node.gpus))  # a worker's share lies on one GPU
+    return room
+
+
+def this_machine() -> Node:
+    """What an embedded Ray will find, known before it starts. Imports torch."""
+    import torch
+
+    return Node("this machine", cores(), torch.cuda.device_count())
+
+
+def address(option: str | None) -> str | None:
+    """The cluster to attach to: the option, else `RAY_ADDRESS` (which `ray job submit` sets), else None: embedded."""
+    return option or os.environ.get("RAY_ADDRESS") or None
+
+
+@contextlib.contextmanager
+def connect(where: str | None, *, console: Console, verbose: bool = False) -> Iterator[list[Node]]:
+    """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
+
+    Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
+    `console` goes on writing where it did. Raises UserError where the address does not answer or is of another Ray.
+    """
+    for key, value in (FAST | QUIET).items():
+        os.environ.setdefault(key, value)
+    with contextlib.nullcontext() if verbose else _chatter_to_file(console):
+        import ray
+
+        options: dict[str, Any] = {
+            "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}},
+            "log_to_driver": verbose,
+            "logging_level": "INFO" if verbose else "ERROR",
+        }
+        if where is None:
+            # The dashboard stays on: without it Ray Train leaks the placement group of a stopped trial.
+            options |= {
+                "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": True,
+            }  # fmt: skip
+        else:
+            options["address"] = where
+        try:
+            ray.init(**options)
+        except Exception as error:
+            place = f"the Ray cluster at '{where}'" if where else "an embedded Ray"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"cannot reach {place}: {reason}") from error
+        try:
+            yield _nodes()
+        finally:
+            ray.shutdown()
+
+
+def _nodes() -> list[Node]:
+    import ray
+
+    return [
+        Node(node["NodeManagerAddress"], node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+@contextlib.contextmanager
+def _chatter_to_file(console: Console) -> Iterator[None]:
+    """Send this process's standard output and error to a file, below Python too: Ray's C++ parts write to the
+    descriptors themselves. `console` gets a copy of the output it had."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    console.file = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    log, path = tempfile.mkstemp(prefix="oneshot-ray-", suffix=".log")
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, UserError):
+            print_line(console, f"Ray's own messages are in {path}")
+        raise
+    else:
+        os.unlink(path)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)

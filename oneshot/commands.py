@@ -1,0 +1,199 @@
+"""What each verb of the command line does: settings, data, a run folder, a cluster, in this order; then the work."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from oneshot import artifact, cluster, search
+from oneshot import data as data_sets
+from oneshot import evaluate as judgement
+from oneshot import train as training
+from oneshot import tune as tuning
+from oneshot.cluster import Node, Packing
+from oneshot.console import print_line, print_warning
+from oneshot.errors import UserError
+from oneshot.live import StudyView
+from oneshot.progress import TrainView
+from oneshot.results import alphabet_table, result_panel
+from oneshot.settings import Settings, job_file, override, parse, read
+from oneshot.storage import Folder
+from oneshot.study import Study
+from oneshot.tables import study_table
+from oneshot.train import EXPERIMENT
+
+
+def train(
+    console: Console, *, job: str | None, local: bool, workers: int | None, gpu: bool, device: str, run: str | None,
+    changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
+) -> None:  # fmt: skip
+    """Train once: in this process, or with Ray Train."""
+    where = None if local else cluster.address(address)
+    scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
+    with contextlib.ExitStack() as stack:
+        nodes = _nodes(console, where, verbose, stack)
+        job = job or _default_job(console, nodes)
+        settings = read(job_file(job), changes + scale)
+        packing = None if local else cluster.pack(settings.scale, nodes)
+        settings, prepared = _data(console, settings, root, source)
+        folder = _run_folder(run, job, root, attached=where is not None)
+        training.open_run(settings, folder, fixed=("data", "model"))
+        print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        if local:
+            _train_here(console, settings, prepared.folder, folder, device=device, debug=debug)
+        else:
+            if where is None:
+                stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
+            with TrainView(console) as view, training.following(folder, view):
+                view.start(
+                    epochs=settings.train.epochs, steps_per_epoch=settings.train.examples // settings.train.batch
+                )
+                training.train_on_ray(settings, prepared.folder, folder, packing)
+        training.finish(settings, folder)
+    print_line(
+        console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
+    )
+
+
+def _train_here(
+    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: str, debug: bool
+) -> None:
+    if debug:
+        from oneshot import debug as inspection
+
+        inspection.inspect(console, settings, training.load_parts(data, settings.data.split), folder, device=device)
+    with TrainView(console) as view:
+        training.train_here(settings, data, folder, device=device, watch=view)
+
+
+def tune(
+    console: Console, *, job: str | None, run: str | None, resume: str | None, changes: list[str], root: str | None,
+    source: str | None, address: str | None, verbose: bool,
+) -> None:  # fmt: skip
+    """Search, then judge the best trial's network once."""
+    where = cluster.address(address)
+    with contextlib.ExitStack() as stack:
+        nodes = _nodes(console, where, verbose, stack)
+        if resume:
+            folder = Folder.of(resume)
+            settings = _settings_of(folder)
+            job = folder.name
+        else:
+            job = job or _default_job(console, nodes)
+            settings = read(job_file(job), changes)
+            folder = _run_folder(run, Path(job).stem, root, attached=where is not None)
+        search.check(settings)
+        packing = cluster.pack(settings.scale, nodes)
+        settings, prepared = _data(console, settings, root, source)
+        training.open_run(settings, folder, fixed=("data", "model", "train", "search"))
+        study = _study(settings, folder, prepared.name, packing, job=Path(job).stem)
+        if where is None:
+            stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
+        print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        try:
+            with StudyView(console) as view:
+                tuning.tune(settings, study, prepared.folder, packing, view)
+            print_line(console, "the search is over; the best trial's network is judged on the test alphabets")
+            result = tuning.judge_best(settings, study, prepared.folder, packing)
+        except KeyboardInterrupt:
+            study.save()
+            print_line(console, f"interrupted; go on: python -m oneshot.tune --resume {folder}")
+            raise
+        finally:
+            console.print(study_table(study.record()))
+    console.print(result_panel(result))
+    print_line(console, f"record: {folder.file(judgement.RESULT)}, network: {folder / 'best'}")
+
+
+def _study(settings: Settings, folder: Folder, name: str, packing: Packing, *, job: str) -> Study:
+    header = {
+        "job": job, "dataset": name, "split": settings.data.split, "epochs": settings.train.epochs,
+        "workers": packing.workers, "device": packing.device, "concurrent": packing.concurrent,
+        "searcher": settings.search.searcher, "started": time.time(),
+    }  # fmt: skip
+    study = Study(folder, trials=settings.search.trials, header=header)
+    study.resume()
+    study.save()
+    return study
+
+
+def evaluate(
+    console: Console, *, where: str, how: dict[str, Any], as_json: bool, device: str, dataset: str | None,
+    split: str | None, root: str | None, source: str | None,
+) -> None:  # fmt: skip
+    """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
+    folder = Folder.of(where)
+    settings = _settings_for(folder)
+    asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
+    asked = override(asked, {f"data.{k}": v for k, v in (("dataset", dataset), ("split", split)) if v})
+    if as_json:
+        console.quiet = True
+    prepared = data_sets.prepare(
+        asked.data.dataset, data_root=data_sets.data_root(root), source=source, console=console
+    )
+    result = judgement.evaluate(folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device)
+    if as_json:
+        print(json.dumps(result, indent=1, ensure_ascii=False))
+    for name, why in result["skipped"].items():
+        print_warning(console, f"{name} is left out: {why}")
+    console.print(result_panel(result))
+    if result["per_alphabet"]:
+        console.print(alphabet_table(result))
+    if folder.has(EXPERIMENT) and not folder.has(judgement.RESULT) and asked == settings:
+        folder.write_json(judgement.RESULT, result)
+        print_line(console, f"written to {folder.file(judgement.RESULT)}")
+
+
+def _settings_of(run: Folder) -> Settings:
+    """The settings a run was begun with. Raises UserError where there is none."""
+    if not run.has(EXPERIMENT):
+        raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
+    return training.read_experiment(run)
+
+
+def _settings_for(where: Folder) -> Settings:
+    """The settings of a run, or what a network's folder or a checkpoint says of its own."""
+    if where.has(EXPERIMENT):
+        return training.read_experiment(where)
+    return parse(artifact.recorded_settings(where), str(where))
+
+
+def _default_job(console: Console, nodes: list[Node]) -> str:
+    gpus = sum(node.gpus for node in nodes)
+    job, why = ("koch", f"{gpus:g} GPU(s)") if gpus >= 1 else ("quick", "no GPU")
+    print_line(console, f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)")
+    return job
+
+
+def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack) -> list[Node]:
+    """The nodes there are: those of the cluster at `where`, to which this connects, or this machine, before Ray runs."""
+    if where is None:
+        return [cluster.this_machine()]
+    return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
+
+
+def _data(
+    console: Console, settings: Settings, root: str | None, source: str | None
+) -> tuple[Settings, data_sets.Prepared]:
+    """The data set made ready, and the settings with `auto` replaced by what was had."""
+    prepared = data_sets.prepare(
+        settings.data.dataset, data_root=data_sets.data_root(root), source=source, console=console
+    )
+    return override(settings, {"data.dataset": prepared.dataset}), prepared
+
+
+def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:
+    """The run folder: as named, else runs/JOB-TIME. A submitted job's working directory is a copy that Ray throws away,
+    so there it lies beside the data."""
+    if run:
+        return Folder.of(run)
+    name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return data_sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
+
+
+def _what(settings: Settings, prepared: data_sets.Prepared) -> str:
+    text = f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
+    return f"{text} ({prepared.why})" if prepared.why else text

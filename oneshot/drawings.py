@@ -1,0 +1,108 @@
+"""Drawings in memory: one on its way into a file, many as a network meets them, and what is known of a whole set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One drawing on its way into a file."""
+
+    png: bytes
+    ink: np.ndarray  # (height, width) uint8, 0 = paper, 255 = ink
+    alphabet: str
+    character: str
+    drawer: int  # 1..127
+    origin: str  # background | evaluation
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a data set holds, known without reading a pixel. Mappings go by alphabet."""
+
+    name: str  # as shown to people: "omniglot", "glyphs (generated)"
+    source: str
+    digests: dict[str, str]  # of what it was made from, hex
+    height: int
+    width: int
+    bits: int  # a pixel: 1 or 8
+    trial_alphabets: tuple[str, ...]  # those that carry the fixed trials
+    characters: dict[str, tuple[str, ...]]
+    drawings: dict[str, int]
+    drawers: dict[str, tuple[int, ...]]
+    origin: dict[str, str]
+
+    @property
+    def alphabets(self) -> tuple[str, ...]:
+        """In the order of the file."""
+        return tuple(self.drawings)
+
+    @property
+    def rows(self) -> int:
+        return sum(self.drawings.values())
+
+    @property
+    def pixel_bytes(self) -> int:
+        return (self.height * self.width * self.bits + 7) // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Drawings:
+    """N drawings in memory, bit-packed (bits=1) or as bytes (bits=8), of C characters in A alphabets."""
+
+    packed: np.ndarray  # (N, bytes) uint8
+    height: int
+    width: int
+    bits: int
+    row: np.ndarray  # (N,) int64: the row of drawings.parquet each one is
+    character: np.ndarray  # (N,) int64: index into `characters`
+    drawer: np.ndarray  # (N,) int64
+    characters: tuple[str, ...]  # "Alphabet/character01", sorted within an alphabet
+    alphabet_of: np.ndarray  # (C,) int64: index into `alphabets`
+    alphabets: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @cached_property
+    def alphabet(self) -> np.ndarray:
+        """(N,) int64: index into `alphabets`."""
+        return self.alphabet_of[self.character]
+
+    def pixels(self, rows: np.ndarray | Sequence[int] | slice | None = None) -> np.ndarray:
+        """uint8 (n, height, width), 0 = paper .. 255 = ink, of all drawings or of those at the positions `rows`."""
+        packed = self.packed if rows is None else self.packed[rows]
+        if self.bits == 8:
+            return packed.reshape(-1, self.height, self.width).copy()
+        ink = np.unpackbits(packed, axis=1, count=self.height * self.width)
+        return np.negative(ink, out=ink).reshape(-1, self.height, self.width)  # 1 becomes 255
+
+    def where(self, keep: np.ndarray) -> "Drawings":
+        """The drawings for which `keep` (N,) is true; characters and alphabets with none left leave the lists."""
+        used, character = np.unique(self.character[keep], return_inverse=True)
+        alphabets, alphabet_of = np.unique(self.alphabet_of[used], return_inverse=True)
+        return Drawings(
+            packed=self.packed[keep],
+            height=self.height,
+            width=self.width,
+            bits=self.bits,
+            row=self.row[keep],
+            character=character,
+            drawer=self.drawer[keep],
+            characters=tuple(self.characters[index] for index in used),
+            alphabet_of=alphabet_of,
+            alphabets=tuple(self.alphabets[index] for index in alphabets),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FixedTrials:
+    """T trials that never change, as rows of drawings.parquet."""
+
+    run: np.ndarray  # (T,) int64
+    query: np.ndarray  # (T,) int64
+    support: np.ndarray  # (T, n_way) int64
+    target: np.ndarray  # (T,) int64: which of the n_way shows the query's character

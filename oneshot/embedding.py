@@ -1,0 +1,42 @@
+"""Each drawing embedded once, then scored by position: what validation and the one-shot protocols are computed from."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from oneshot.images import Images
+from oneshot.models import Siamese
+from oneshot.worker import Worker
+
+CHUNK = 512  # drawings a call of the encoder
+
+
+@torch.no_grad()
+def embed(net: Siamese, images: Images, worker: Worker) -> torch.Tensor:
+    """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
+    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours."""
+    share = np.arange(worker.rank, len(images), worker.world_size)
+    training = net.training
+    net.eval()
+    with worker.autocast():
+        parts = [net.embed(images.gather(share[at : at + CHUNK])).float() for at in range(0, len(share), CHUNK)]
+    net.train(training)
+    return worker.interleave(torch.cat(parts), len(images))
+
+
+def similarity(net: Siamese, z_ND: torch.Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The scorer of pairs of positions (M,), (M,) -> logits (M,), in the form that `oneshot.scoring.score` takes."""
+    # A slice of pairs holds two (pairs, D) tensors: 2^24 numbers are 64 MB, whatever the embedding's length.
+    step = max(1, (1 << 24) // z_ND.shape[1])
+
+    @torch.no_grad()
+    def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        parts = []
+        for at in range(0, len(left), step):
+            a = z_ND.index_select(0, torch.as_tensor(left[at : at + step], device=z_ND.device))
+            b = z_ND.index_select(0, torch.as_tensor(right[at : at + step], device=z_ND.device))
+            parts.append(net.score(a, b))
+        return torch.cat(parts).double().cpu().numpy()
+
+    return logits

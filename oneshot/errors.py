@@ -1,0 +1,19 @@
+"""What goes wrong, in one sentence: what is wrong, where, and what to do about it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """The request was wrong (a file, a key, a value, a resource). The command ends with exit code 2 and this one line."""
+
+
+class RunFailed(RuntimeError):
+    """The request was right and the run failed all the same. The command ends with exit code 1 and this one line."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word nearest to `word`, or all of them where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"

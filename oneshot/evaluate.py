@@ -1,0 +1,84 @@
+"""The final judgement: a trained network on the test alphabets, once, by every one-shot protocol.
+
+`python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from oneshot import artifact, splits, store
+from oneshot.embedding import embed, similarity
+from oneshot.environment import environment
+from oneshot.images import Images
+from oneshot.models import Siamese
+from oneshot.scoring import judge, per_alphabet, score
+from oneshot.settings import Evaluate
+from oneshot.storage import Folder
+from oneshot.trials import protocols
+from oneshot.worker import Worker, pick_device
+
+RESULT, TOUCHED = "result.json", "evaluations.jsonl"
+
+
+def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
+    """Accuracy of a network on the test part of a split, by the protocols asked for.
+
+    Returns `dataset`, `split`, `protocols`, `skipped` ({protocol: why}) and `per_alphabet` (of `within`), as they stand
+    in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the trials.
+    """
+    description = store.describe(data)
+    test = splits.load_part(data, splits.split(split, description).test)
+    made, skipped = protocols(
+        test, store.load_trials(data), names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials,
+        seed=how.seed,
+    )  # fmt: skip
+    logits_of = similarity(net, embed(net, Images(test, size=net.size, device=worker.device), worker))
+    outcomes: dict[str, Any] = {}
+    alphabets: dict[str, Any] = {}
+    for trials in made:
+        outcome = judge(trials, score(trials, logits_of))
+        outcomes[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
+        if trials.name == "within":
+            alphabets = per_alphabet(trials, outcome.hits, test)
+    return {
+        "dataset": description.name,
+        "split": split,
+        "protocols": outcomes,
+        "skipped": skipped,
+        "per_alphabet": alphabets,
+    }
+
+
+def evaluate(
+    where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto", best_trial: dict[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
+
+    Where `where` is a run, the evaluation is noted in its `evaluations.jsonl`: how often the test set was touched is
+    part of the record. Raises UserError.
+    """
+    net, card = artifact.read(where)
+    worker = Worker(pick_device(device))
+    result = measure(net.to(worker.device), data, split=split, how=how, worker=worker)
+    count = None
+    if where.has("best"):
+        line = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
+        where.append_json(TOUCHED, {"sha256": card["sha256"], "how": how.model_dump(), "accuracy": line})
+        count = len(where.read(TOUCHED).splitlines())
+    result["best_trial"] = best_trial or card["provenance"].get("best_trial")
+    result["test_evaluations"] = count
+    result["environment"] = environment() | {
+        "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
+    }  # fmt: skip
+    return result
+
+
+def _train_seed(card: dict[str, Any]) -> int | None:
+    return card["provenance"].get("settings", {}).get("train", {}).get("seed")
+
+
+if __name__ == "__main__":
+    from oneshot.cli import main
+
+    main(["evaluate"])

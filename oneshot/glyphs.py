@@ -1,0 +1,164 @@
+"""Generated alphabets: the data of a machine without Omniglot, of the tests, and further alphabets to learn from.
+
+Each alphabet has a style and invents its characters in it (`strokes`); the simulated people draw every character
+(`pen`). So characters of one alphabet resemble each other, and drawings of one character differ in shape, slant, size,
+place and pen. Alphabet k is a function of the seed and k alone, whatever is generated before it. Nobody claims that this is
+Omniglot: the name that people see is `glyphs (generated)`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from oneshot import pen, png, store, strokes
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+from oneshot.store import FixedTrials, Row
+
+NAME = "glyphs (generated)"
+VERSION = 1  # of what a seed means: raise it with every change that changes a drawing
+ALPHABETS = 50
+DRAWERS = 20
+CHARACTERS = (20, 45)  # fewest and most in an alphabet, as in Omniglot
+Progress = Callable[[int, int], None]  # alphabets drawn, alphabets in all
+
+_ALIKE = 0.84  # two characters whose blurred pictures correlate more are one to a reader
+_INK = (40.0, 380.0)  # pixels of line in a character: less is a dot, more is a tangle
+_ATTEMPTS = 200  # for one character, before an alphabet is taken to be exhausted
+
+
+def build(
+    folder: Folder,
+    *,
+    alphabets: int = ALPHABETS,
+    drawers: int = DRAWERS,
+    characters: tuple[int, int] = CHARACTERS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
+    """Write trials.parquet, then drawings.parquet, of generated alphabets into `folder`.
+
+    Raises UserError for numbers that make no data set and for a folder that cannot be written.
+    """
+    _check(alphabets, drawers, characters, seed)
+    drawn = _draw(alphabets, drawers, characters, seed, progress or (lambda done, total: None))
+    names = [_name(number) for number in range(alphabets)]
+    chosen = _trial_alphabets(alphabets)
+    sizes = [_size(seed, number, characters) for number in range(alphabets)]
+    store.write_trials(folder, fixed_trials(sizes, drawers=drawers, chosen=chosen, seed=seed))
+    store.write(
+        folder,
+        drawn,
+        name=NAME,
+        source=f"generated, version {VERSION}, seed {seed}",
+        digests={},
+        trial_alphabets=[names[number] for number in chosen],
+    )
+
+
+def _check(alphabets: int, drawers: int, characters: tuple[int, int], seed: int) -> None:
+    if alphabets < 4:
+        raise UserError(f"{alphabets} alphabets make no split; generate at least 4")
+    if not 2 <= drawers <= 100:
+        raise UserError(f"{drawers} drawers cannot be simulated; take 2 to 100")
+    if not 2 <= characters[0] <= characters[1] <= 60:
+        raise UserError(f"an alphabet cannot have {characters[0]} to {characters[1]} characters; stay within 2 and 60")
+    if seed < 0:
+        raise UserError(f"the seed {seed} is negative; take 0 or more")
+
+
+def _name(number: int) -> str:
+    return f"Glyphs_{number + 1:02d}"
+
+
+def _background(alphabets: int) -> int:
+    """How many of the alphabets are for training: 30 of 50, as in Omniglot, and that share of others."""
+    return min(max(2, round(alphabets * 0.6)), alphabets - 2)
+
+
+def _trial_alphabets(alphabets: int) -> range:
+    """The numbers of those that carry the fixed trials: the first half of the evaluation alphabets, at most 10."""
+    first = _background(alphabets)
+    return range(first, first + min(10, (alphabets - first + 1) // 2))
+
+
+def _size(seed: int, number: int, characters: tuple[int, int]) -> int:
+    return int(np.random.default_rng([seed, number, 1]).integers(characters[0], characters[1] + 1))
+
+
+def _draw(alphabets: int, drawers: int, characters: tuple[int, int], seed: int, progress: Progress) -> Iterator[Row]:
+    for number in range(alphabets):
+        pictures = draw_alphabet(seed, number, drawers=drawers, characters=characters)
+        origin = "background" if number < _background(alphabets) else "evaluation"
+        for character, drawings in enumerate(pictures):
+            for drawer, ink in enumerate(drawings):
+                grey = np.where(ink, 255, 0).astype(np.uint8)
+                yield Row(png.encode(ink), grey, _name(number), f"character{character + 1:02d}", drawer + 1, origin)
+        progress(number + 1, alphabets)
+
+
+def draw_alphabet(
+    seed: int, number: int, *, drawers: int = DRAWERS, characters: tuple[int, int] = CHARACTERS
+) -> np.ndarray:
+    """All drawings of an alphabet: bool (characters, drawers, 105, 105), True = ink."""
+    rng = np.random.default_rng([seed, number, 0])
+    style, hands = strokes.Style.of(rng), pen.Hands.of(rng, drawers)
+    wanted = _size(seed, number, characters)
+    accepted: list[list[strokes.Stroke]] = []
+    looks, pictures = np.zeros((0, 21 * 21), np.float32), []
+    alike, attempts = _ALIKE, 0
+    while len(pictures) < wanted:
+        attempts += 1
+        if attempts > _ATTEMPTS:  # a poor style: let its characters come nearer to each other
+            alike, attempts = (1 + alike) / 2, 0
+        idea = strokes.invent(rng, style, accepted)
+        fine = _fine(idea, style)
+        if fine is None:
+            continue
+        look = _look(fine)
+        if (looks @ look > alike).any():
+            continue
+        looks = np.concatenate([looks, look[None]])
+        accepted.append(idea)
+        pictures.append(pen.draw(rng, fine, strokes.smoothed(fine, 0.25), hands))
+        attempts = 0
+    return np.stack(pictures)
+
+
+def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None:
+    """The strokes of a character as a pen follows them, (S, P, 2) pixels; None where there is too little or too much."""
+    if not idea:
+        return None
+    placed = strokes.on_sheet(idea, style)
+    length = strokes.lengths(placed)
+    if not _INK[0] <= length.sum() <= _INK[1]:
+        return None
+    fine = strokes.even(placed, pen.points_for(length.max()))
+    return fine + style.rounded * (strokes.smoothed(fine, 0.2) - fine)
+
+
+def _look(fine: np.ndarray) -> np.ndarray:
+    """How a character looks from afar: its blurred picture, 21 x 21, of mean 0 and norm 1; products are correlations."""
+    plain = pen.ink(fine.reshape(1, -1, 2) + pen.SIZE / 2, np.array([1.3]))[0]
+    cells = np.pad(plain.reshape(21, 5, 21, 5).mean(axis=(1, 3), dtype=np.float32), 1)
+    cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]
+    cells = cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]
+    cells -= cells.mean()
+    return (cells / np.linalg.norm(cells)).ravel()
+
+
+def fixed_trials(sizes: list[int], *, drawers: int, chosen: range, seed: int) -> FixedTrials:
+    """Two runs for each chosen alphabet, as Lake's: 20 characters (all, where there are fewer) by two drawers.
+
+    `sizes` are the characters of all alphabets; each of a run's characters is the query of one trial.
+    """
+    starts = np.cumsum([0, *sizes]) * drawers
+    n_way = min(20, *(sizes[number] for number in chosen))
+    parts = []
+    for run, number in enumerate([number for number in chosen for _ in range(2)]):
+        rng = np.random.default_rng([seed, number, 2, run % 2])
+        asked, shown = rng.permutation(drawers)[:2]
+        support, query = rng.permutation(sizes[number])[:n_way], rng.permutation(n_way)
+        rows = starts[number] + support * drawers
+        parts.append((np.full(n_way, run + 1), rows[query] + asked, np.tile(rows + shown, (n_way, 1)), query))
+    return FixedTrials(*(np.concatenate(part).astype(np.int64) for part in zip(*parts, strict=True)))

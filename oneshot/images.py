@@ -1,0 +1,85 @@
+"""Drawings on the training device: resident as uint8, gathered, distorted and normalised there in whole batches."""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from oneshot import counter
+from oneshot.store import Drawings
+
+# Koch et al. 2015, section 4.1: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
+ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105
+
+
+def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """uint8 (N, H, W) -> uint8 (N, size, size): letterboxed to a square of paper (0), then averaged over areas.
+
+    Training and inference share it, so a network meets images made alike.
+    """
+    n, height, width = pixels.shape
+    if height != width:
+        side = max(height, width)
+        square = pixels.new_zeros(n, side, side)
+        top, left = (side - height) // 2, (side - width) // 2
+        square[:, top : top + height, left : left + width] = pixels
+        pixels = square
+    if pixels.shape[-1] == size:
+        return pixels
+    parts = [F.interpolate(part[:, None].float(), (size, size), mode="area") for part in pixels.split(1024)]
+    return torch.cat(parts)[:, 0].round_().to(torch.uint8)
+
+
+class Images:
+    """All drawings of a part of the data, on a device: uint8 (N, size, size), 0 paper .. 255 ink."""
+
+    def __init__(self, drawings: Drawings, *, size: int, device: torch.device) -> None:
+        # Slices keep the peak low: the unpacked 105-pixel drawings exist once, never twice.
+        parts = [
+            resize(torch.from_numpy(drawings.pixels(np.arange(at, min(at + 4096, len(drawings))))), size).to(device)
+            for at in range(0, len(drawings), 4096)
+        ]
+        self.pixels = torch.cat(parts)
+        self.size, self.device = size, device
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def gather(self, positions: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """float32 (n, 1, size, size) in [0, 1], ink 1."""
+        index = torch.as_tensor(positions, device=self.device)
+        return self.pixels.index_select(0, index)[:, None].float().div_(255)
+
+
+def distortions(
+    *, seed: int, epoch: int, start: int, count: int, chance: float, turn: np.ndarray | None = None
+) -> np.ndarray:
+    """Affine maps, float32 (count, 2, 3); map j is a pure function of (seed, epoch, start + j).
+
+    Rotation, shear and scale and translation along each axis: each of the seven components is there with probability
+    `chance` and uniform in Koch's range. `turn`, (count,), adds quarter turns: rotated alphabets as further alphabets.
+    """
+    draw = counter.uniforms(counter.DISTORTIONS, seed=seed, epoch=epoch, start=start, count=count, width=14)
+    amount = np.where(draw[:, :7] < chance, 2 * draw[:, 7:] - 1, 0.0)  # (count, 7) in [-1, 1], 0 where absent
+    angle = amount[:, 0] * ROTATION + (0 if turn is None else turn * (math.pi / 2))
+    shear_x, shear_y = amount[:, 1] * SHEAR, amount[:, 2] * SHEAR
+    # (0.8, 1.2) is symmetric about 1, so an absent component (0) is scale 1.
+    scale_x, scale_y = (1 + amount[:, i] * (SCALE[1] - SCALE[0]) / 2 for i in (3, 4))
+    cos, sin = np.cos(angle), np.sin(angle)
+    linear = np.empty((count, 2, 2))
+    linear[:, 0, 0] = (cos - sin * shear_y) * scale_x
+    linear[:, 0, 1] = (cos * shear_x - sin) * scale_y
+    linear[:, 1, 0] = (sin + cos * shear_y) * scale_x
+    linear[:, 1, 1] = (sin * shear_x + cos) * scale_y
+    maps = np.zeros((count, 2, 3), dtype=np.float32)
+    maps[:, :, :2] = linear
+    maps[:, :, 2] = amount[:, 5:7] * (2 * TRANSLATION)  # the grid spans -1 .. 1: two units a side
+    return maps
+
+
+def distort(images_B1SS: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
+    """Images seen through affine maps (B, 2, 3), bilinear, paper outside. A map of quarter turns alone moves pixels exactly."""
+    theta = torch.from_numpy(maps).to(images_B1SS.device, images_B1SS.dtype)
+    grid = F.affine_grid(theta, list(images_B1SS.shape), align_corners=False)
+    return F.grid_sample(images_B1SS, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,220 @@
+"""What is seen of a study while it runs: a screen that renews itself on a terminal, one line an event in a log."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from oneshot.console import console as make_console
+from oneshot.console import duration, fitted, loss, percent, print_line
+from oneshot.progress import epoch_text
+from oneshot.tables import (
+    LIVE_COLUMNS,
+    STATUS,
+    TrialRow,
+    counts_text,
+    measured_epochs,
+    row_style,
+    settings_text,
+    status_text,
+    trial_rows,
+)
+
+_REFRESH = 2  # screens a second: drawing one takes a few milliseconds, on cores that have training to do
+_FIXED_LINES = 12  # of the screen: 7 above the table, its head of 3, the line of what is left out, the cursor's line
+_LEAST_WIDTH = 78  # of the header, where the table below it is narrower
+
+
+class StudyView:
+    """A study while it runs: a screen that renews itself on a terminal, one line an event anywhere else.
+
+    `with StudyView(console) as view: view.update(study)`, with `study` as in study.json. When the block ends the screen
+    goes (the final table takes its place); when an exception ends it the last screen stays. It can be pickled, as Tune
+    does with a callback: the copy makes itself a console of the same kind and has no screen until it is entered.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._clock = clock
+        self._live: Live | None = None
+        self._study: dict[str, Any] | None = None
+        self._rows: list[TrialRow] = []
+        self._updated = 0.0
+        self._printed: dict[str, tuple[int, str]] = {}  # trial -> (the last epoch told, its state then)
+
+    def __enter__(self) -> Self:
+        if self.console.is_interactive:
+            self._live = Live(self, console=self.console, refresh_per_second=_REFRESH, transient=True)
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.transient = kind is None
+            live.stop()
+
+    def update(self, study: Mapping[str, Any]) -> None:
+        """Shows the study as it is now. Nothing of `study` is kept, so the caller may go on changing it."""
+        first = self._study is None
+        rows = trial_rows(study)
+        self._updated = self._clock()
+        self._rows = rows
+        self._study = {key: value for key, value in study.items() if key != "trials"}
+        histories = {str(trial["id"]): measured_epochs(trial) for trial in study["trials"]}
+        lines = self._events(histories, first=first)
+        if self._live is None:
+            for line in lines:
+                print_line(self.console, f"{duration(study['seconds']):>7}  {line}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
+        return {**vars(self), "_live": None, "console": kind}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "console": make_console(**state["console"])})
+
+    # On a terminal
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        study, rows = self._study, self._rows
+        if study is None:
+            yield Text("waiting for the first trial", "dim")
+            return
+        room = max(1, console.size.height - _FIXED_LINES)
+        table = fitted(LIVE_COLUMNS, rows[:room], options.max_width, row_style=row_style)
+        width = min(options.max_width, max(_LEAST_WIDTH, console.measure(table).maximum))
+        yield self._header(study, rows, width)
+        yield _how(study)
+        yield _share_bar(rows, width)
+        yield counts_text(rows)
+        leader = next((row for row in rows if row.leads), None)
+        yield _best_text(leader) if leader else Text("no validation loss yet", "dim")
+        broken = [row for row in rows if row.error]
+        yield _broken_text(max(broken, key=lambda row: row.id)) if broken else Text()
+        yield Text()
+        yield table
+        if len(rows) > room:
+            yield Text.assemble(("  and ", "dim"), counts_text(rows[room:]), (" below", "dim"))
+
+    def _header(self, study: Mapping[str, Any], rows: Sequence[TrialRow], width: int) -> Table:
+        left = remaining(rows, concurrent=study["concurrent"])
+        since = self._clock() - self._updated
+        clock = Text.assemble((duration(study["seconds"] + since), "bold"))
+        if left is not None:
+            clock.append(f"  about {duration(left - since)} left", "dim")
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.width = width
+        grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        grid.add_column(no_wrap=True, justify="right")
+        grid.add_row(Text.assemble((study["job"], "bold"), f"  {study['dataset']} · split {study['split']}"), clock)
+        return grid
+
+    # In a log
+
+    def _events(self, histories: Mapping[str, list], *, first: bool) -> list[str]:
+        """The lines that have not been printed yet, and a note that they now are."""
+        lines = [_opening(self._study, self._rows)] if first else []
+        for row in sorted(self._rows, key=lambda row: row.id):
+            seen, phase = self._printed.get(row.id, (row.epochs if first else 0, ""))
+            now = row.status if row.status in ("pending", "running") else "ended"
+            self._printed[row.id] = (max(seen, row.epochs), now)
+            if now == "pending" or (first and now == "ended"):  # of those taken up again the opening line says enough
+                continue
+            if phase in ("", "pending") or (phase == "ended" and now == "running"):
+                goes_on = f"goes on after epoch {seen}" if seen else "started"
+                lines.append(f"trial {row.id} {goes_on}: {settings_text(row.settings)}")
+            lines += _epoch_lines(row, histories[row.id], after=seen)
+            if now == "ended" and phase != "ended":
+                lines.append(_end_line(row))
+        return lines
+
+
+def remaining(rows: Sequence[TrialRow], *, concurrent: int) -> float | None:
+    """Seconds a study will still take, or None before the first epoch.
+
+    Trials that run are taken to run to their last epoch; those to come to take as long as those that ended did on
+    average, early stopping and starting included, or, before any ended, as long as all epochs take.
+    """
+    paces = [row.epoch_seconds for row in rows if row.epoch_seconds is not None]
+    if not paces:
+        return None
+    pace = sum(paces) / len(paces)
+    running = [pace * row.most if row.left is None else row.left for row in rows if row.status == "running"]
+    ended = [row.seconds for row in rows if row.status in ("finished", "stopped")]
+    each = sum(ended) / len(ended) if ended else pace * rows[0].most
+    to_come = sum(row.status == "pending" for row in rows)
+    return max([*running, (sum(running) + to_come * each) / max(1, concurrent)])
+
+
+def _how(study: Mapping[str, Any]) -> Text:
+    at_once = f"{_many(study['concurrent'], 'trial')} at once × {_many(study['workers'], 'worker')}"
+    search = f"{study['searcher']} search · up to {_many(study['epochs'], 'epoch')}"
+    return Text(f"{study['device']} · {at_once} · {search}", "dim", overflow="ellipsis", no_wrap=True)
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _share_bar(rows: Sequence[TrialRow], width: int) -> Text:
+    """One line of `width` columns, shared out among the statuses: each that occurs has one column at least."""
+    line, done, filled = Text(), 0, 0
+    for status, style in STATUS.items():
+        number = sum(row.status == status for row in rows)
+        if status == "pending" or not number:
+            continue
+        done += number
+        end = min(width, max(filled + 1, round(width * done / len(rows))))
+        line.append("━" * (end - filled), style)
+        filled = end
+    return line.append("─" * (width - filled), "dim")
+
+
+def _best_text(row: TrialRow) -> Text:
+    found = f"trial {row.id}  val loss {loss(row.best_loss)}  one-shot {percent(row.oneshot)}"
+    at = f"  at epoch {row.best_epoch}: {settings_text(row.settings)}"
+    return Text.assemble(("★ ", "green"), (found, "bold green"), (at, "dim"), overflow="ellipsis", no_wrap=True)
+
+
+def _broken_text(row: TrialRow) -> Text:
+    reason = f" after {_many(row.epochs, 'epoch')}: {row.error}"
+    return Text.assemble(f"  trial {row.id} ", status_text(row), reason, overflow="ellipsis", no_wrap=True)
+
+
+def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
+    had = sum(row.ended for row in rows)
+    again = f"; taken up again, {had} had ended" if had else ""
+    return (
+        f"study {study['job']}: {study['dataset']}, split {study['split']}, {_many(len(rows), 'trial')} "
+        f"of up to {_many(study['epochs'], 'epoch')}, {study['searcher']} search, {study['concurrent']} at once with "
+        f"{_many(study['workers'], study['device'] + ' worker')} each{again}"
+    )
+
+
+def _epoch_lines(row: TrialRow, history: Sequence[Mapping[str, Any]], *, after: int) -> list[str]:
+    """A line for each epoch past `after`; `best` marks one that was the trial's best when it came."""
+    lines, least = [], math.inf
+    for epoch in history:
+        if epoch["epoch"] > after:
+            leads = row.leads and epoch["epoch"] == row.best_epoch
+            mark = "  best of all" if leads else "  best" if epoch["val_loss"] < least else ""
+            lines.append(f"trial {row.id} {epoch_text(epoch, row.most)}{mark}")
+        least = min(least, epoch["val_loss"])
+    return lines
+
+
+def _end_line(row: TrialRow) -> str:
+    how = {"stopped": "stopped early", "finished": "finished"}.get(row.status, row.status)
+    line = f"trial {row.id} {how} after {row.epochs} of {row.most} epochs"
+    if row.error:
+        line += f": {row.error}"
+    if row.best_loss is not None and row.best_epoch is not None:
+        line += f"; best val loss {loss(row.best_loss)} at epoch {row.best_epoch}"
+    return line

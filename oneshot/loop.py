@@ -1,0 +1,247 @@
+"""The training loop: the only one. It knows a Worker and no Ray; local mode, Ray Train and tests build the Worker."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from oneshot import checkpoint, models
+from oneshot.batches import batches
+from oneshot.checkpoint import Progress
+from oneshot.errors import UserError
+from oneshot.images import Images
+from oneshot.models import Siamese
+from oneshot.settings import Settings, Train
+from oneshot.storage import Folder
+from oneshot.store import Drawings
+from oneshot.validation import Validation
+from oneshot.worker import Worker
+
+# A cross-entropy this far above chance (0.69) does not come back. It is made NaN, so that through the averaged gradient
+# every rank learns of it in the same step.
+HOPELESS = 1e3
+HISTORY = "history.jsonl"
+DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
+
+
+class Diverged(Exception):
+    """The loss or the gradient is not finite, on every rank alike."""
+
+
+class Watch:
+    """What a person may see of a training while it runs. Here: nothing."""
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None: ...
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None: ...
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
+
+    def note(self, sentence: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The drawings a training may see: never those of the test alphabets."""
+
+    train: Drawings
+    validation: Drawings
+
+
+def fit(worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, watch: Watch | None = None) -> Progress:
+    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
+
+    Writes `history.jsonl` and `checkpoints/` in `folder`; after each epoch calls `worker.report(row)`. Returns how far
+    it came and why it ended. Raises UserError where the folder holds a training of other settings.
+    """
+    training = Training(worker, settings, parts, folder, watch or Watch())
+    progress = training.progress
+    while not progress.ended:
+        try:
+            row = training.run_epoch(progress.epoch + 1)
+        except Diverged:
+            training.finish_diverged()
+            break
+        training.finish_epoch(row)
+    return progress
+
+
+class Training:
+    """Everything that lives as long as a training: the network, its optimizer, the data on the device, the progress."""
+
+    def __init__(self, worker: Worker, settings: Settings, parts: Parts, folder: Folder, watch: Watch) -> None:
+        self.worker, self.settings, self.folder, self.watch = worker, settings, folder, watch
+        train, size = settings.train, settings.data.size
+        torch.manual_seed(train.seed)
+        self.net = models.build(settings.model, size=size).to(worker.device)
+        images = Images(parts.train, size=size, device=worker.device)
+        self.batches = batches(parts.train, images, data=settings.data, train=train)
+        self.validation = Validation(
+            parts.validation, Images(parts.validation, size=size, device=worker.device), train
+        )  # fmt: skip
+        self.steps = train.examples // train.batch
+        self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
+        self.optimizer = optimizer(self.net, train)
+        self.progress = Progress()
+        if not self._resume() and settings.model.head == "calibrated":
+            self._calibrate()
+        self.objective = worker.prepare(self.batches.objective(self.net))
+        watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
+
+    def run_epoch(self, epoch: int) -> dict[str, Any]:
+        """Train and validate one epoch; its row of the history. Raises Diverged."""
+        worker, started = self.worker, time.perf_counter()
+        total = torch.zeros(2, dtype=torch.float64)
+        for step in range(self.steps):
+            batch = self.batches.get(epoch=epoch, step=step, rank=worker.rank, world_size=worker.world_size)
+            lr = self._set_lr(epoch, step)
+            loss, accuracy = self._step(*batch)
+            total += torch.tensor([loss, accuracy])
+            rate = (step + 1) * self.images_per_step / (time.perf_counter() - started)
+            self.watch.step(step + 1, loss, rate)
+        trained = time.perf_counter() - started
+        loss, accuracy = worker.mean(total.to(worker.device, torch.float32) / self.steps).tolist()
+        measured = self.validation.measure(self.net, worker)
+        if not math.isfinite(measured["val_loss"]):
+            raise Diverged
+        return {
+            "epoch": epoch,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            **measured,
+            "lr": lr,
+            "seconds": time.perf_counter() - started,
+            "images_per_second": self.steps * self.images_per_step / trained,
+        }
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        """One optimizer step; the loss and accuracy of the rank's share. Raises Diverged before the weights are touched."""
+        with self.worker.autocast():
+            loss, accuracy = self.objective(images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
+        # The averaged gradient is the same on every rank and not finite where any rank's loss is not: all ranks agree.
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.train.clip or math.inf)
+        loss, accuracy, norm = torch.stack([loss.detach(), accuracy, norm]).tolist()  # one wait for the device
+        if not math.isfinite(norm):
+            raise Diverged
+        self.optimizer.step()
+        return loss, accuracy
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Record an epoch: best or not, over or not, checkpoint, history, report."""
+        progress, train = self.progress, self.settings.train
+        row["best"] = row["val_loss"] < progress.best_loss
+        progress.epoch = row["epoch"]
+        if row["best"]:
+            progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
+        progress.history.append(row)
+        if train.patience and progress.epoch - progress.best_epoch >= train.patience:
+            progress.ended = "patience"
+        elif progress.epoch >= train.epochs:
+            progress.ended = "epochs"
+        row["ended"] = progress.ended
+        if self.worker.rank == 0:
+            checkpoint.save(
+                self.folder / "checkpoints", progress, settings=_identity(self.settings), net=self.net,
+                optimizer=self.optimizer,
+            )  # fmt: skip
+            self._write_history()
+        self.watch.epoch(row, row["best"])
+        self.worker.report(row | {"best_epoch": progress.best_epoch})
+
+    def finish_diverged(self) -> None:
+        """Record that the next epoch diverged. The report carries an infinite loss: ASHA would never stop a NaN."""
+        progress = self.progress
+        progress.ended = "diverged"
+        row = {"epoch": progress.epoch + 1, "val_loss": math.inf, "ended": "diverged"}
+        if self.worker.rank == 0:
+            progress.history.append({"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False})
+            self._write_history()
+        self.watch.note(DIVERGED.format(epoch=row["epoch"]))
+        self.worker.report(row | {"best_epoch": progress.best_epoch})
+
+    def _write_history(self) -> None:
+        lines = [json.dumps(row) for row in self.progress.history]
+        self.folder.write(HISTORY, "".join(f"{line}\n" for line in lines).encode())
+
+    def _set_lr(self, epoch: int, step: int) -> float:
+        lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.param_groups[1]["lr"] = lr * self.settings.train.head_lr
+        return lr
+
+    def _calibrate(self) -> None:
+        """Scale the head on the first batch, which every rank computes whole, as all must start alike."""
+        images, _ = self.batches.get(epoch=1, step=0)
+        with torch.no_grad(), self.worker.autocast():
+            z = self.net.embed(images).float()
+        if self.settings.data.sampling == "pairs":
+            left, right = z.chunk(2)
+            distances = (left - right).abs().sum(dim=1)
+        else:
+            distances = torch.pdist(z, p=1)  # all pairs of the episode
+        self.net.head.calibrate(distances)
+
+    def _resume(self) -> bool:
+        """Go on from the newest whole checkpoint, the one rank 0 found; whether there was one."""
+        found, passed = checkpoint.newest(self.folder / "checkpoints") if self.worker.rank == 0 else (None, [])
+        for sentence in passed:
+            self.watch.note(f"{sentence}; using the one before it")
+        name = self.worker.agree(found.name if found else None)
+        if name is None:
+            return False
+        found = found or checkpoint.read(self.folder / "checkpoints" / name)
+        check_same(found.settings, self.settings, str(self.folder))
+        self.net.load_state_dict(found.weights)
+        self.optimizer.load_state_dict(found.training["optimizer"])
+        self.progress = found.progress
+        train = self.settings.train
+        if self.progress.ended and self.progress.epoch < train.epochs:  # more epochs or patience than it ended with
+            waited = self.progress.epoch - self.progress.best_epoch
+            self.progress.ended = "patience" if train.patience and waited >= train.patience else ""
+        return True
+
+
+def optimizer(net: Siamese, train: Train) -> torch.optim.Optimizer:
+    """The optimizer of the settings, two groups: the encoder, the head. Fused: one pass over the parameters a step."""
+    groups = [{"params": net.encoder.parameters()}, {"params": net.head.parameters()}]
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
+        )
+    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
+
+
+def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
+    """The learning rate as a multiple of `lr`: a pure function of the place in the run, so a resume needs no state."""
+    if train.schedule == "step":
+        return 0.99 ** (epoch - 1)
+    if train.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (train.epochs * steps)))
+    return 1.0
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a training's result: not how many workers, nor how it is searched or judged."""
+    return {name: getattr(settings, name).model_dump() for name in ("data", "model", "train")}
+
+
+def check_same(recorded: dict[str, Any], settings: Settings, where: str) -> None:
+    """Raises UserError unless a training recorded with these settings may go on. More epochs or other patience may be
+    asked for, but for the cosine schedule, whose every step depends on the number of epochs."""
+    free = {"patience"} if settings.train.schedule == "cosine" else {"patience", "epochs"}
+    for section, values in _identity(settings).items():
+        for key, value in values.items():
+            old = recorded.get(section, {}).get(key)
+            if old != value and key not in free:
+                raise UserError(
+                    f"{where} holds a training with {section}.{key} = {old!r}, not {value!r}: name another --run, or the"
+                    " same settings to go on"
+                )
+

@@ -1,0 +1,108 @@
+"""Siamese networks: one encoder for both twins, one weighted-L1 head (Koch et al. 2015, section 3).
+
+Shapes: B a batch, S the side of a drawing in pixels, D the length of an embedding.
+"""
+
+import torch
+from torch import nn
+
+from oneshot import settings
+from oneshot.distributed import GlobalBatchNorm2d
+from oneshot.errors import UserError
+
+
+class WeightedL1(nn.Linear):
+    """A pair's logit: sum_j w_j |a_j - b_j| + bias (Koch et al. 2015, section 3.1). Symmetric in the pair.
+
+    Always float32: bf16's eight bits are too few to tell two near embeddings apart.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__(dimension, 1)
+
+    def forward(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+        """Any shapes (..., D) that broadcast -> logits (...)."""
+        with torch.autocast(a_BD.device.type, enabled=False):
+            return super().forward((a_BD.float() - b_BD.float()).abs())[..., 0]
+
+    @torch.no_grad()
+    def calibrate(self, distances_n: torch.Tensor) -> None:
+        """Start with logits of mean -1 and spread 1 over pairs at these L1 distances, falling with distance.
+
+        With the usual start the loss of small learning rates sits at 0.693 for long; from here it falls at once.
+        """
+        spread = distances_n.std().clamp_min(1e-6)
+        self.weight.fill_(-1 / spread)
+        self.bias.fill_(distances_n.mean() / spread - 1)
+
+
+class Siamese(nn.Module):
+    """An encoder and a head. `size` is the side in pixels of the drawings it takes."""
+
+    def __init__(self, encoder: nn.Module, *, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.encoder = encoder
+        with torch.no_grad():
+            self.dimension = encoder.eval()(torch.zeros(1, 1, size, size)).shape[1]
+        self.head = WeightedL1(self.dimension)
+        self.train()
+
+    def embed(self, x_B1SS: torch.Tensor) -> torch.Tensor:
+        """Drawings (B, 1, S, S), ink 1 on paper 0 -> embeddings (B, D)."""
+        return self.encoder(x_B1SS.contiguous(memory_format=torch.channels_last))
+
+    def score(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+        """Embeddings (..., D) -> logits (...): above 0 means the same character."""
+        return self.head(a_BD, b_BD)
+
+    def forward(self, left_B1SS: torch.Tensor, right_B1SS: torch.Tensor) -> torch.Tensor:
+        """Pairs of drawings -> logits (B,). One call of the encoder for both twins."""
+        a_BD, b_BD = self.embed(torch.cat([left_B1SS, right_B1SS])).chunk(2)
+        return self.score(a_BD, b_BD)
+
+
+def koch(size: int) -> nn.Module:
+    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units."""
+    side = ((((size - 9) // 2 - 6) // 2 - 3) // 2) - 3  # three valid convolutions with pooling, then one without
+    if side < 1:
+        raise UserError(f"data.size = {size}: the koch network needs at least 55 pixels (the paper: 105)")
+    return nn.Sequential(
+        nn.Conv2d(1, 64, 10), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(64, 128, 7), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(128, 128, 4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(128, 256, 4), nn.ReLU(inplace=True),
+        nn.Flatten(), nn.Linear(256 * side * side, 4096), nn.Sigmoid(),
+    )  # fmt: skip
+
+
+def conv4(size: int) -> nn.Module:
+    """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64."""
+    layers: list[nn.Module] = []
+    for channels in (1, 64, 64, 64):
+        layers += [
+            nn.Conv2d(channels, 64, 3, padding=1, bias=False), GlobalBatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        ]  # fmt: skip
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+ENCODERS = {"koch": koch, "conv4": conv4}
+
+
+def build(model: settings.Model, *, size: int) -> Siamese:
+    """A network as the settings say, with fresh weights from torch's global generator."""
+    net = Siamese(ENCODERS[model.name](size), size=size)
+    if model.init == "koch":
+        koch_init(net)
+    return net.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def koch_init(net: Siamese) -> None:
+    """Koch et al. 2015, section 3.2: convolution weights N(0, 0.01), others N(0, 0.2), all biases N(0.5, 0.01); figures
+    are standard deviations."""
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.weight.normal_(0, 0.01 if isinstance(module, nn.Conv2d) else 0.2)
+            if module.bias is not None:
+                module.bias.normal_(0.5, 0.01)

@@ -1,0 +1,91 @@
+"""What this project's Parquet files have in common: they are written whole, versioned, and read without trust."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+FORMAT_VERSION = 1
+KEY = "oneshot"  # of the metadata where a file says what it is
+_T = TypeVar("_T")
+_AGAIN = "remove it and run `python -m oneshot.data` again"
+
+
+def put(folder: Folder, name: str, sink: pa.BufferOutputStream) -> None:
+    """Write a finished file, whole or not at all. Raises UserError where the folder cannot be written."""
+    try:
+        folder.write(name, sink.getvalue())
+    except OSError as error:
+        raise UserError(f"cannot write {folder.file(name)} ({error}); choose another data root with --data") from error
+
+
+def about(kind: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of a file of this kind."""
+    return {KEY: json.dumps({"kind": kind, "format": FORMAT_VERSION, **facts})}
+
+
+def guarded(
+    folder: Folder, name: str, kind: str, layout: Callable[[Any], pa.Schema], read: Callable[[pq.ParquetFile, Any], _T]
+) -> _T:
+    """What `read(file, facts)` makes of a file of this kind whose columns are those of `layout(facts)`.
+
+    Whatever is wrong with the file, here or in `read`, becomes a UserError that names it.
+    """
+    path = folder.file(name)
+    try:
+        if not folder.has(name):
+            raise UserError(f"{path} does not exist; make it with `python -m oneshot.data`")
+        with folder.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+            facts = _facts(file, path, kind)
+            _check_columns(file.schema_arrow, layout(facts), path)
+            return read(file, facts)
+    except UserError:
+        raise
+    except (pa.ArrowException, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is damaged or not a Parquet file ({text}); {_AGAIN}") from error
+
+
+def flaw(path: str, what: str) -> UserError:
+    """The error for a file whose content is not what it should be: `what` goes on from the file's name."""
+    return UserError(f"{path} {what}; {_AGAIN}")
+
+
+def _facts(file: pq.ParquetFile, path: str, kind: str) -> Any:
+    facts = json.loads((file.metadata.metadata or {}).get(KEY.encode(), b"{}"))
+    if facts.get("kind") != kind:
+        raise flaw(path, f"is a Parquet file of something else, not of {kind}")
+    if facts["format"] != FORMAT_VERSION:
+        raise flaw(path, f"has format version {facts['format']}, and this program reads version {FORMAT_VERSION}")
+    return facts
+
+
+def _check_columns(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+    for field in expected:
+        if field.name not in found.names:
+            raise flaw(path, f"has no column '{field.name}'")
+        if found.field(field.name).type != field.type:
+            raise flaw(path, f"has a column '{field.name}' of type {found.field(field.name).type}, not {field.type}")
+
+
+def fixed_bytes(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of fixed-size bytes as uint8 (N, bytes)."""
+    width = column.type.byte_width
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width :][: len(chunk) * width]
+        for chunk in column.chunks
+    ]
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)  # one part is the rule, and is not copied
+    return whole.reshape(-1, width)
+
+
+def codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """The different texts of a column, and for each row (N,) which of them it has."""
+    chunks = column.unify_dictionaries().chunks
+    return chunks[0].dictionary.to_pylist(), np.concatenate([chunk.indices.to_numpy() for chunk in chunks])

@@ -1,0 +1,36 @@
+"""Drawings as PNG bytes: read without trust, written alike everywhere."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from oneshot.errors import UserError
+
+
+def decode(png: bytes, *, where: str, size: tuple[int, int] = (105, 105)) -> np.ndarray:
+    """The drawing in a 1-bit PNG: uint8 (height, width), 0 = paper, 255 = ink (a PNG's 0 is ink, its 1 is paper).
+
+    `size` is (height, width). Raises UserError, which names `where`, for anything else than a 1-bit PNG of that size.
+    """
+    if not png:
+        raise UserError(f"{where} is empty, not a PNG; get the archive it lies in again")
+    try:
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            mode, found = image.mode, image.size[::-1]
+            paper = np.asarray(image) if (mode, found) == ("1", size) else None
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        raise UserError(f"{where} is not a readable PNG ({error}); get the archive it lies in again") from error
+    if mode != "1":
+        raise UserError(f"{where} is a PNG of mode '{mode}', and a drawing has one bit a pixel (mode '1')")
+    if paper is None:
+        raise UserError(f"{where} is {found[1]} x {found[0]} pixels, and a drawing is {size[1]} x {size[0]}")
+    return np.where(paper, 0, 255).astype(np.uint8)
+
+
+def encode(ink: np.ndarray) -> bytes:
+    """PNG bytes of a drawing (height, width): 1-bit for bool (True = ink), grey for uint8 (255 = ink); ink is dark."""
+    paper = ~ink if ink.dtype == bool else 255 - ink
+    stream = io.BytesIO()
+    Image.fromarray(paper).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,108 @@
+"""What is seen of a single training: one line an epoch and, on a terminal, a bar of the time that is left."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from oneshot.console import count, duration, loss, percent, print_line, print_warning
+
+_HEAD = "  epoch   train loss  accuracy   val loss  accuracy  one-shot  images/s"
+
+
+def epoch_text(epoch: Mapping[str, Any], most: int) -> str:
+    """One epoch of a history as a line that explains itself in a log, under 100 columns."""
+    return (
+        f"epoch {epoch['epoch']:>{len(str(most))}}/{most}  train {loss(epoch.get('train_loss'))} "
+        f"{percent(epoch.get('train_accuracy')):>7}  val {loss(epoch.get('val_loss'))} "
+        f"{percent(epoch.get('val_accuracy')):>7}  one-shot {percent(epoch.get('val_oneshot')):>7}  "
+        f"{count(epoch.get('images_per_second')):>6} img/s"
+    )
+
+
+class TrainView:
+    """One training while it runs; it has the methods of `oneshot.loop.Watch`.
+
+    `with TrainView(console) as view:` then `start` once, `step` after each step, `epoch` after each epoch. The bar goes
+    when the block ends, by an exception too; the lines stay.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self._clock = clock
+        self._progress: Progress | None = None
+        self._epochs = self._steps = self._epoch = 1
+        self._done = 0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.stop()
+
+    def start(self, epochs: int, steps_per_epoch: int, *, done: int = 0) -> None:
+        """Begins a training of `epochs` epochs, `done` of which were done before it was taken up again."""
+        self._epochs, self._steps, self._done = epochs, steps_per_epoch, done
+        self._epoch = done + 1
+        self._began = self._clock()
+        if not self.console.is_interactive:
+            return
+        print_line(self.console, Text(_HEAD, "dim"))
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
+            TextColumn("{task.fields[state]}"),
+            console=self.console, transient=True, expand=True, refresh_per_second=4,
+        )  # fmt: skip
+        self._progress.add_task("", total=epochs * steps_per_epoch, state="")
+        self._show(0, None, None)
+        self._progress.start()
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        """After step `done` (1 to `steps_per_epoch`) of the present epoch, with that step's loss."""
+        self._show(done, loss, images_per_second)
+
+    def epoch(self, history_row: Mapping[str, Any], is_best: bool) -> None:
+        """After an epoch, with its row of the history; `is_best` marks the lowest validation loss so far."""
+        if self.console.is_interactive:
+            print_line(self.console, _aligned(history_row, self._epochs, is_best))
+        else:
+            print_line(self.console, epoch_text(history_row, self._epochs) + "  best" * is_best)
+        self._epoch = history_row["epoch"] + 1
+        if self._epoch <= self._epochs:
+            self._show(0, history_row["train_loss"], history_row["images_per_second"])
+
+    def note(self, sentence: str) -> None:
+        """Prints a sentence about the training, above the bar."""
+        print_warning(self.console, sentence)
+
+    def _show(self, done: int, loss_now: float | None, speed: float | None) -> None:
+        if self._progress is None:
+            return
+        passed = (self._epoch - 1 - self._done) * self._steps + done
+        to_come = (self._epochs - self._epoch + 1) * self._steps - done
+        left = (self._clock() - self._began) / passed * to_come if passed else None
+        step = f"{done:>{len(str(self._steps))}}/{self._steps}"
+        self._progress.update(
+            self._progress.task_ids[0],
+            description=f"epoch {self._epoch}/{self._epochs}",
+            completed=(self._epoch - 1) * self._steps + done,
+            state=f"{step}  loss {loss(loss_now)}  {count(speed)} images/s  {duration(left)} left",
+        )
+
+
+def _aligned(epoch: Mapping[str, Any], most: int, is_best: bool) -> Text:
+    line = (
+        f"{epoch['epoch']:>{6 - len(str(most))}}/{most}{loss(epoch.get('train_loss')):>13}"
+        f"{percent(epoch.get('train_accuracy')):>10}{loss(epoch.get('val_loss')):>11}"
+        f"{percent(epoch.get('val_accuracy')):>10}{percent(epoch.get('val_oneshot')):>10}"
+        f"{count(epoch.get('images_per_second')):>10}"
+    )
+    return Text.assemble(line, ("  ★ best" if is_best else "", "green"))

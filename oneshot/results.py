@@ -1,0 +1,182 @@
+"""A result's record on the terminal: accuracy by protocol, among the figures it compares with, and by alphabet."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from oneshot.console import Column, Fitting, bar, count, fitted, interval, loss, percent
+from oneshot.published import ladder
+from oneshot.tables import settings_text
+
+PROTOCOLS = {
+    "lake400": "Lake's 20 fixed runs, each in one alphabet",
+    "within": "one alphabet, query and support by two drawers",
+    "between": "characters of all test alphabets, another drawer",
+    "seed352": "as the source document: all test alphabets, lax",
+}
+_PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
+
+
+@dataclass(frozen=True)
+class _Rung:
+    """A line of the ladder: a published figure, this run (with `ends`, its interval), or a heading (no accuracy)."""
+
+    name: str
+    accuracy: float | None = None
+    source: str = ""
+    note: str = ""
+    ends: tuple[float, float] | None = None
+
+
+def result_panel(result: Mapping[str, Any]) -> Panel:
+    """The one-shot results of `result.json` by protocol, and this run's place among published figures.
+
+    Each protocol has a ladder of its own, since figures of two protocols do not compare (one network differs by 13 to
+    15 points between them). Only a 20-way one-shot result on Omniglot gets one: otherwise the panel says why not.
+    """
+    protocols, omniglot = result["protocols"], is_omniglot(result)
+    parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
+    parts.append(Fitting(partial(_by_protocol, protocols)))
+    parts += _skipped(result.get("skipped") or {})
+    rungs = _rungs({name: outcome for name, outcome in protocols.items() if _compares(outcome)}) if omniglot else []
+    if rungs:
+        rule = "Figures compare within one protocol only, and only where training saw as many alphabets."
+        parts += [Text(), Fitting(partial(_ladder, rungs)), Text(), Text(rule, "dim")]
+    others = [name for name, outcome in protocols.items() if not _compares(outcome)]
+    if not omniglot:
+        parts += [Text(), Text(f"Published figures are for Omniglot: they do not compare with {result['dataset']}.")]
+    elif others:
+        parts += [Text(), Text(f"Published figures are 20-way 1-shot: they do not compare with {_and(others)} here.")]
+    if (result.get("test_evaluations") or 1) > 1:
+        parts += [Text(), Text(f"This run has been judged {result['test_evaluations']} times.", "yellow")]
+    title = f"one-shot accuracy · {result['dataset']} · split {result['split']}"
+    return Panel(Group(*parts), title=Text(title, "bold not dim"), expand=False, padding=(1, 2), border_style="dim")
+
+
+def is_omniglot(result: Mapping[str, Any]) -> bool:
+    """Whether the result was measured on Omniglot, which is what published figures are for."""
+    return result["dataset"].lower().split()[:1] == ["omniglot"]
+
+
+def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
+    """Accuracy by alphabet (trials of `within`), the best first, with trials and 95 % interval."""
+    if not result["per_alphabet"]:
+        return Text("No accuracy by alphabet: the protocol within was not measured.", "dim")
+    rows = sorted(result["per_alphabet"].items(), key=lambda item: (-item[1]["accuracy"], item[0]))
+    columns = (
+        Column("alphabet", lambda row: row[0].replace("_", " "), justify="left"),
+        Column("trials", lambda row: count(row[1]["trials"]), 2),
+        Column("accuracy", lambda row: percent(row[1]["accuracy"])),
+        Column("", lambda row: bar(row[1]["accuracy"], 20, "cyan"), 3, "left"),
+        Column("95 % interval", lambda row: interval(*row[1]["interval"]), 1),
+    )
+    return Fitting(lambda width: fitted(columns, rows, width))
+
+
+def _network(best: Mapping[str, Any]) -> Text:
+    which = "the network" if best["id"] is None else f"trial {best['id']}"
+    settings = f": {settings_text(best['settings'])}" if best["settings"] else ""
+    return Text.assemble(
+        (f"{which} at epoch {best['epoch']}, val loss {loss(best['val_loss'])}", "bold"), (settings, "dim")
+    )
+
+
+def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
+    """What was not measured, as many together as share the reason."""
+    same: dict[str, list[str]] = {}
+    for name, why in skipped.items():
+        same.setdefault(why, []).append(name)
+    lines = [Text(f"not measured: {', '.join(names)}: {why}", "dim") for why, names in same.items()]
+    return [Text(), *lines] if lines else []
+
+
+def _by_protocol(protocols: Mapping[str, Any], width: int) -> RenderableType:
+    columns = (
+        Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
+        Column("query and support", lambda row: PROTOCOLS.get(row[0], ""), 2, "left"),
+        Column("task", lambda row: f"{row[1]['n_way']}-way {row[1]['k_shot']}-shot", 1, "left"),
+        Column("trials", lambda row: count(row[1]["trials"])),
+        Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),
+        Column("95 % interval", lambda row: interval(*row[1]["interval"])),
+    )
+    return fitted(columns, protocols.items(), width)
+
+
+def _compares(outcome: Mapping[str, Any]) -> bool:
+    return (outcome["n_way"], outcome["k_shot"]) == (20, 1)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _rungs(protocols: Mapping[str, Any]) -> list[_Rung]:
+    """For each protocol with published figures a heading and these with this run's in its place, the best first."""
+    rungs: list[_Rung] = []
+    for protocol, outcome in protocols.items():
+        published = [_Rung(f.name, f.accuracy, _short(f.source), f.note) for f in ladder(protocol)]
+        if published:
+            low, high = outcome["interval"]
+            ours = _Rung("this run", outcome["accuracy"], interval(low, high), ends=(low, high))
+            rungs += [_Rung("")] * bool(rungs) + [_Rung(protocol)]
+            rungs += sorted([ours, *published], key=lambda rung: -rung.accuracy)
+    return rungs
+
+
+def _ladder(rungs: Sequence[_Rung], width: int) -> RenderableType:
+    floor = _floor(rungs)
+    texts = [max(len(getattr(rung, field)) for rung in rungs) + 2 for field in ("name", "source", "note")]
+    plot = max(_PLOT[0], min(_PLOT[1], width - sum(texts) - len("  accuracy  ")))
+    axis = f"{100 * floor:<{plot // 2 - 1}.0f}{50 * (1 + floor):<3.0f}{'100':>{plot - plot // 2 - 2}}"
+    columns = (
+        Column("published and ours", _name, justify="left"),
+        Column("accuracy", lambda rung: _ours(rung, "" if rung.accuracy is None else percent(rung.accuracy))),
+        Column(axis, lambda rung: _dot(rung, floor, plot), 2, "left"),
+        Column("source", lambda rung: _ours(rung, rung.source), 1, "left"),
+        Column("", lambda rung: Text(rung.note, "dim"), 3, "left"),
+    )
+    return fitted(columns, rungs, width)
+
+
+def _name(rung: _Rung) -> Text:
+    if rung.accuracy is None:
+        return Text(rung.name, "bold")
+    return _ours(rung, f"▶ {rung.name}" if rung.ends else f"  {rung.name}")
+
+
+def _ours(rung: _Rung, text: str) -> Text:
+    return Text(text, "bold green" if rung.ends else "")
+
+
+def _floor(rungs: Sequence[_Rung]) -> float:
+    """Where the scale begins: the tenth below the least accuracy, one half at most."""
+    least = [rung.ends[0] if rung.ends else rung.accuracy for rung in rungs if rung.accuracy is not None]
+    return min(0.5, int(10 * min(least)) / 10)
+
+
+def _dot(rung: _Rung, floor: float, width: int) -> Text:
+    """A dot on a scale from `floor` to 1, and around this run's the reach of its interval."""
+
+    def place(accuracy: float) -> int:
+        return round((accuracy - floor) / (1 - floor) * (width - 1))
+
+    if rung.accuracy is None:
+        return Text("")
+    line = Text("·" * width, "dim")
+    if rung.ends:
+        low, high = map(place, rung.ends)
+        line = Text.assemble(line[:low], ("━" * (high + 1 - low), "green"), line[high + 1 :])
+    at = place(rung.accuracy)
+    return Text.assemble(line[:at], ("●", "bold green" if rung.ends else ""), line[at + 1 :])
+
+
+def _short(source: str) -> str:
+    """`Koch, Zemel & Salakhutdinov 2015, Siamese ...` as `Koch et al. 2015`; what has no year as it is."""
+    found = re.match(r"(\w+)(.*?) (\d{4})", source)
+    return source if not found else f"{found[1]}{' et al.' * bool(found[2])} {found[3]}"

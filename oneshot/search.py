@@ -1,0 +1,121 @@
+"""Which points a study tries: first the ones that are named, then random ones or those that Optuna's TPE proposes.
+
+A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of other sections.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from oneshot import counter
+from oneshot.errors import UserError
+from oneshot.settings import Search, Settings
+
+Point = dict[str, Any]
+
+
+def check(settings: Settings) -> None:
+    """Try every named point, every batch size and every choice on the settings. Raises UserError for the first misfit."""
+    search = settings.search
+    for point in search.first:
+        settings.with_point(point)
+    if len(search.first) > search.trials:
+        raise UserError(
+            f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"
+        )
+    for batch in search.batch:
+        settings.with_point({"batch": batch})
+    for key, values in search.choices.items():
+        for value in values:
+            settings.with_point({key: value})
+
+
+class RandomPoints:
+    """Point i is a pure function of (seed, i)."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+
+    def ask(self, index: int) -> Point:
+        if index < len(self.search.first):
+            return dict(self.search.first[index])
+        draw = counter.uniforms(
+            counter.SEARCH, seed=self.search.seed, epoch=0, start=index, count=1, width=3 + len(self.search.choices)
+        )[0].tolist()
+        optimizer = _pick(list(self.search.lr), draw[0])
+        low, high = self.search.lr[optimizer]
+        point = {
+            "optimizer": optimizer,
+            "lr": _short(low * (high / low) ** draw[1]),
+            "batch": _pick(self.search.batch, draw[2]),
+        }
+        choices = zip(self.search.choices.items(), draw[3:], strict=True)
+        return point | {key: _pick(values, u) for (key, values), u in choices}
+
+    def tell(self, point: Point, loss: float | None) -> None:
+        """Random search does not learn."""
+
+
+class OptunaPoints:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the learning rate's range its optimizer's own.
+
+    Points are compared by their best validation loss. Named points are told like any other.
+    """
+
+    def __init__(self, search: Search) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.search = search
+        sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8, multivariate=True, group=True)
+        self.study = optuna.create_study(direction="minimize", sampler=sampler)
+
+    def ask(self, index: int) -> Point:
+        if index < len(self.search.first):
+            return dict(self.search.first[index])
+        trial = self.study.ask()
+        optimizer = trial.suggest_categorical("optimizer", list(self.search.lr))
+        low, high = self.search.lr[optimizer]
+        point = {
+            "optimizer": optimizer,
+            "lr": _short(trial.suggest_float(f"lr.{optimizer}", low, high, log=True)),
+            "batch": trial.suggest_categorical("batch", self.search.batch),
+        }
+        return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
+
+    def tell(self, point: Point, loss: float | None) -> None:
+        """A trial of this point ended with this best validation loss; None: it failed or diverged at once."""
+        import optuna
+
+        low_high = self.search.lr.get(point.get("optimizer", ""))
+        if low_high is None or not low_high[0] <= point.get("lr", 0) <= low_high[1]:
+            return  # a named point outside the searched space
+        kinds = optuna.distributions
+        space: dict[str, Any] = {
+            "optimizer": kinds.CategoricalDistribution(list(self.search.lr)),
+            f"lr.{point['optimizer']}": kinds.FloatDistribution(*low_high, log=True),
+        }
+        values = {"optimizer": point["optimizer"], f"lr.{point['optimizer']}": point["lr"]}
+        for key, options in {"batch": self.search.batch, **self.search.choices}.items():
+            if point.get(key) in options:
+                space[key], values[key] = kinds.CategoricalDistribution(options), point[key]
+        finite = loss is not None and np.isfinite(loss)
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL,
+                params=values, distributions=space, value=loss if finite else None,
+            )
+        )  # fmt: skip
+
+
+def points(search: Search) -> RandomPoints | OptunaPoints:
+    return OptunaPoints(search) if search.searcher == "optuna" else RandomPoints(search)
+
+
+def _pick(values: list[Any], u: float) -> Any:
+    return values[int(u * len(values))]
+
+
+def _short(value: float) -> float:
+    """Three significant digits: what the screen shows is what was run."""
+    return float(f"{value:.3g}")

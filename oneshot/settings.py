@@ -1,0 +1,242 @@
+"""Settings of a run: a TOML file in `tune_jobs/` plus `--set section.key=value`; typed, frozen, checked when read.
+
+Unknown keys are refused with the nearest known one. Each part of the program gets the section it needs, never the tree.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from oneshot.errors import UserError, nearest
+
+Positive = Annotated[int, Field(ge=1)]
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Data(Section):
+    """Where drawings come from and how they become batches."""
+
+    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot if it can be had, else glyphs
+    split: str = "lake"
+    size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
+    sampling: Literal["pairs", "episodes"] = "pairs"
+    balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
+    hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of different pairs drawn inside one alphabet
+    drawers: Annotated[int, Field(ge=2)] = 4  # drawings of each character in an episode
+    alphabets: Annotated[int, Field(ge=0)] = 4  # alphabets an episode's characters come from; 0: any number
+    distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
+    rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
+
+
+class Model(Section):
+    name: Literal["koch", "conv4"] = "koch"
+    init: Literal["torch", "koch"] = "torch"
+    head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch so that scores have spread 1
+
+
+class Train(Section):
+    objective: Literal["bce", "softmax", "both"] = "bce"
+    optimizer: Optimizer = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 1e-2
+    batch: Annotated[int, Field(ge=2)] = 128  # over all workers: pairs, or drawings where sampling is "episodes"
+    epochs: Positive = 200
+    examples: Positive = 12_800  # an epoch's length in the unit of `batch`; rounded down to whole batches
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    head_lr: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate as a multiple of lr
+    schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
+    clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
+    patience: Annotated[int, Field(ge=0)] = 0  # epochs without a better validation loss before stopping; 0: never
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    val_pairs: Annotated[int, Field(ge=2)] = 4_000
+    val_trials: Positive = 400
+
+
+class Search(Section):
+    """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) or dotted keys of other sections."""
+
+    trials: Positive = 16
+    searcher: Literal["random", "optuna"] = "random"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    lr: dict[Optimizer, Annotated[list[float], Field(min_length=2, max_length=2)]] = {
+        "sgd": [1e-3, 2e-1],
+        "adam": [1e-4, 1e-2],
+        "adamw": [1e-4, 1e-2],
+    }  # for each optimizer that is searched, the range of its learning rate, sampled log-uniformly
+    batch: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] = [64, 128, 256]
+    choices: dict[str, list[Any]] = {}  # further dotted keys, each with the values to choose from
+    first: list[dict[str, Any]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
+    grace: Annotated[int, Field(ge=0)] = 1  # epochs before a trial may be stopped early; 0: no early stopping
+    reduction: Annotated[int, Field(ge=2)] = 3  # of the trials that reach a rung, one in this many goes on
+
+    @model_validator(mode="after")
+    def _check(self) -> "Search":
+        if not self.lr:
+            raise ValueError("search.lr: names no optimizer; give at least one, as in adam = [1e-4, 1e-2]")
+        for name, (low, high) in self.lr.items():
+            if not 0 < low <= high:
+                raise ValueError(f"search.lr.{name} = [{low}, {high}]: needs 0 < low <= high")
+        for key, values in self.choices.items():
+            if not values:
+                raise ValueError(f"search.choices.{key}: an empty list leaves nothing to choose from")
+        return self
+
+
+class Scale(Section):
+    workers: Positive = 1  # processes a training, each with its share of every batch
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: workers share a GPU
+    cpus: Positive = 1  # a worker's cores, and its torch threads
+    max_concurrent: Annotated[int, Field(ge=0)] = 0  # trials at once; 0: as many as fit
+    max_failures: Annotated[int, Field(ge=0)] = 2  # restarts of a training whose worker or node died
+
+
+class Evaluate(Section):
+    protocols: Annotated[list[str], Field(min_length=1)] = ["lake400", "within", "between", "seed352"]
+    trials: Positive = 10_000
+    n_way: Annotated[int, Field(ge=2)] = 20
+    k_shot: Positive = 1
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Settings(Section):
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+    search: Search = Search()
+    scale: Scale = Scale()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        train, data = self.train, self.data
+        if train.patience > train.epochs:
+            raise ValueError(f"train.patience = {train.patience}: more than train.epochs = {train.epochs}")
+        if train.objective != "bce" and data.sampling != "episodes":
+            raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
+        if train.examples < train.batch:
+            raise ValueError(f"train.examples = {train.examples}: less than one batch of {train.batch}")
+        self._check_batch()
+        return self
+
+    def _check_batch(self) -> None:
+        batch, workers = self.train.batch, self.scale.workers
+        if batch % workers:
+            raise ValueError(f"train.batch = {batch}: not divisible by scale.workers = {workers}")
+        if self.data.sampling == "pairs":
+            if batch % 2:
+                raise ValueError(f"train.batch = {batch}: must be even, half of the pairs are same, half different")
+            return
+        unit = self.data.drawers * max(self.data.alphabets, 1)
+        if batch % unit or batch // self.data.drawers < 2:
+            raise ValueError(
+                f"train.batch = {batch}: an episode needs a multiple of data.drawers x data.alphabets = {unit} drawings"
+            )
+
+    def with_point(self, point: Mapping[str, Any]) -> "Settings":
+        """These settings with a point of the search in place. Raises UserError where the point does not fit."""
+        return override(self, {key if "." in key else f"train.{key}": value for key, value in point.items()})
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.model_dump())
+
+
+def jobs_folder() -> Path:
+    """The jobs that come with the program: beside the package, as in the repository and in a Ray job's working directory."""
+    return Path(__file__).resolve().parent.parent / "tune_jobs"
+
+
+def job_file(job: str) -> Path:
+    """The TOML file of a job, given by name (`quick`) or by path. Raises UserError where there is none."""
+    path = Path(job)
+    if path.suffix == ".toml" or path.is_dir():
+        return path
+    for folder in (Path("tune_jobs"), jobs_folder()):
+        if (folder / f"{job}.toml").is_file():
+            return folder / f"{job}.toml"
+    known = sorted(path.stem for path in jobs_folder().glob("*.toml"))
+    raise UserError(f"no job '{job}' in tune_jobs/: {nearest(job, known)}")
+
+
+def read(path: Path, changes: Iterable[str] = ()) -> Settings:
+    """The settings of a TOML file, changed by `section.key=value` texts. Raises UserError naming file, key and value."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; a job is a TOML file or one of tune_jobs/") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; a job is a TOML file") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; a job is a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+    return override(parse(tree, str(path)), dict(_change(text) for text in changes), source="--set")
+
+
+def parse(tree: Mapping[str, Any], source: str) -> Settings:
+    """Settings of a tree of sections. Raises UserError naming `source`, the key and the value."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_sentence(error)}") from None
+
+
+def override(settings: Settings, changes: Mapping[str, Any], *, source: str = "the search") -> Settings:
+    """Settings with dotted keys (`train.lr`) changed. Raises UserError for an unknown key or a value that does not fit."""
+    tree = settings.model_dump()
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                raise UserError(f"{source}: '{key}' names no setting; {nearest(section, place)}")
+            place = place[section]
+        if not sections:
+            raise UserError(f"{source}: '{key}' names no setting; write section.key, as in train.lr")
+        place[last] = value
+    return parse(tree, source)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """`train.lr=0.01` as a key and a TOML value; a bare word is taken as a string."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write section.key=value, as in train.lr=0.01")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first flaw as `section.key = value: what is wrong`, with the nearest known key for an unknown one."""
+    flaw = error.errors(include_url=False)[0]
+    # A union's tags ("float", "literal['auto']") stand in the location beside the keys: they name no setting.
+    keys = [str(part) for part in flaw["loc"] if isinstance(part, int) or str(part).isidentifier() or "." in str(part)]
+    place = ".".join(key for key in keys if key not in ("float", "constrained-float"))
+    if flaw["type"] == "extra_forbidden":
+        known = _fields(flaw["loc"][:-1])
+        return f"'{place}' names no setting; {nearest(str(flaw['loc'][-1]), known)}"
+    message = flaw["msg"].removeprefix("Value error, ")
+    if not place:
+        return message
+    message = message.replace("Input should be", "must be").replace("Input", "it")
+    value = flaw["input"]
+    return f"{place} = {value!r}: {message[0].lower()}{message[1:]}"
+
+
+def _fields(sections: Iterable[str | int]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for section in sections:
+        model = model.model_fields[str(section)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)

@@ -1,0 +1,58 @@
+"""Contact sheets: many drawings as one picture, and a picture in the characters of a terminal."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from rich.text import Text
+
+from oneshot.drawings import Drawings
+
+CELL = 20  # pixels of a drawing in a terminal: 20 columns, 10 lines
+_BLOCKS = " ▀▄█"  # nothing, upper half, lower half, both: two pixels above each other in one character
+_ASCII_BLOCKS = " '.:"
+_THIN = 0.18  # the share of ink that makes a small pixel dark: a line is thinner than a small pixel
+
+
+def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
+    """A row for each alphabet: characters from all over it, each by two drawers side by side. Positions in `drawings`."""
+    rows = []
+    for alphabet in range(len(drawings.alphabets)):
+        characters = np.flatnonzero(drawings.alphabet_of == alphabet)
+        count = min(len(characters), (columns + 1) // 2)
+        chosen = characters[np.linspace(0, len(characters) - 1, count).round().astype(int)]
+        row: list[int] = []
+        for number, character in enumerate(chosen):
+            drawn = np.flatnonzero(drawings.character == character)
+            row += np.roll(drawn, -2 * number)[:2].tolist()
+        rows.append(row[:columns])
+    return rows
+
+
+def of_characters(drawings: Drawings, columns: int, characters: int | None = None) -> list[list[int]]:
+    """A row for each character, or the first few: its drawings by different drawers. Positions in `drawings`."""
+    every = range(len(drawings.characters))[:characters]
+    return [np.flatnonzero(drawings.character == character)[:columns].tolist() for character in every]
+
+
+def picture(drawings: Drawings, rows: Sequence[Sequence[int]], *, gap: int = 4) -> np.ndarray:
+    """The drawings at these positions as one picture, uint8 (height, width), 0 = paper, 255 = ink."""
+    height, width = drawings.height + gap, drawings.width + gap
+    whole = np.zeros((len(rows) * height + gap, max(map(len, rows)) * width + gap), np.uint8)
+    for y, row in enumerate(rows):
+        for x, ink in enumerate(drawings.pixels(np.array(row, dtype=np.int64))):
+            top, left = gap + y * height, gap + x * width
+            whole[top : top + drawings.height, left : left + drawings.width] = ink
+    return whole
+
+
+def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = False) -> Text:
+    """One row of drawings as CELL / 2 lines of text, each drawing CELL columns wide."""
+    small = [
+        np.asarray(Image.fromarray(ink).resize((CELL, CELL), Image.Resampling.BOX))
+        for ink in drawings.pixels(np.array(row, dtype=np.int64))
+    ]
+    dark = (np.concatenate(small, axis=1) > 255 * _THIN).astype(int)
+    blocks = _ASCII_BLOCKS if ascii_only else _BLOCKS
+    lines = ("".join(blocks[code] for code in line).rstrip() for line in dark[0::2] + 2 * dark[1::2])
+    return Text("\n".join(lines), no_wrap=True)

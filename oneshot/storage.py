@@ -1,0 +1,123 @@
+"""One way to read and write files, wherever they lie: a local path, NFS, or any URI that `pyarrow.fs` knows."""
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from oneshot.errors import UserError
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on some file system. It need not exist: writing makes it.
+
+    A file appears whole or not at all: on a local disk it is written under a temporary name, flushed and renamed; object
+    stores show an object only when its upload is complete.
+    """
+
+    filesystem: fs.FileSystem
+    path: str
+
+    @classmethod
+    def of(cls, where: "str | os.PathLike[str] | Folder") -> "Folder":
+        """The folder at a path (made absolute: Ray workers have another working directory) or a URI such as `s3://b/p`."""
+        if isinstance(where, Folder):
+            return where
+        text = os.fspath(where)
+        if "://" not in text:
+            return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except Exception as error:
+            raise UserError(f"cannot use '{text}' as a folder: {error}") from error
+        return cls(filesystem, path.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    @property
+    def uri(self) -> str:
+        """A text that `Folder.of` turns into this folder again, in any process."""
+        return self.path if self.is_local else f"{self.filesystem.type_name}://{self.path}"
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    def file(self, name: str) -> str:
+        """The path of a file of this folder, for messages and for calls that take a `filesystem` beside it."""
+        return f"{self.path}/{name}"
+
+    def has(self, name: str = "") -> bool:
+        """Whether the folder holds `name`; without a name, whether the folder itself exists."""
+        path = self.file(name) if name else self.path
+        return self.filesystem.get_file_info(path).type != fs.FileType.NotFound
+
+    def names(self) -> list[str]:
+        """The names of what lies directly inside, sorted; empty where the folder does not exist. Unfinished writes are left out."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        found = (info.base_name for info in self.filesystem.get_file_info(selector))
+        return sorted(name for name in found if not name.startswith(".partial-"))
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes. Raises FileNotFoundError or OSError."""
+        with self.filesystem.open_input_file(self.file(name)) as stream:
+            return stream.read()
+
+    def read_json(self, name: str) -> Any:
+        """The file's value. Raises UserError where it is not JSON."""
+        try:
+            return json.loads(self.read(name))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
+            ) from error
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write the file whole or not at all. Raises OSError; nothing half-written stays behind."""
+        self.make()
+        if not self.is_local:
+            with self.filesystem.open_output_stream(self.file(name)) as stream:
+                stream.write(data)
+            return
+        partial = Path(self.path) / f".partial-{uuid.uuid4().hex[:8]}-{name}"
+        try:
+            with open(partial, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, self.file(name))
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def append_json(self, name: str, value: Any) -> None:
+        """Add a line to a file of JSON lines, which is written again whole: object stores cannot append."""
+        old = self.read(name) if self.has(name) else b""
+        self.write(name, old + json.dumps(value, ensure_ascii=False).encode() + b"\n")
+
+    def make(self) -> None:
+        """Make the folder. Raises UserError where that is not allowed."""
+        try:
+            self.filesystem.create_dir(self.path, recursive=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {self}: {error}") from error
+
+    def remove(self) -> None:
+        """Remove the folder and all in it; nothing where it does not exist."""
+        if self.has():
+            self.filesystem.delete_dir(self.path)

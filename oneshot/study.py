@@ -1,0 +1,136 @@
+"""The record of a study, `study.json`: which trials there are, how far each came and how it ended."""
+
+import math
+import time
+from typing import Any
+
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+from oneshot.train import read_history
+
+STUDY = "study.json"
+OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
+
+
+class Study:
+    """A study as it grows: a header and a trial each for every point that will be tried.
+
+    The file is written when a trial starts or ends and at most every `seconds` between; the trials' histories lie in
+    their own folders and are in the record (`record()`) but not in the file.
+    """
+
+    def __init__(self, run: Folder, *, trials: int, header: dict[str, Any], seconds: float = 2.0) -> None:
+        self.run, self.header, self.seconds = run, header, seconds
+        self.trials: list[dict[str, Any]] = [self._new(index) for index in range(trials)]
+        self.before = 0.0  # seconds that earlier sessions of this study took
+        self._began = self._written = time.monotonic()
+        self._started: dict[str, float] = {}
+
+    @staticmethod
+    def _new(index: int) -> dict[str, Any]:
+        return {
+            "id": f"{index:03d}", "status": "pending", "settings": {}, "epochs": 0, "best_epoch": None,
+            "val_loss": None, "seconds": 0.0, "error": None, "history": [],
+        }  # fmt: skip
+
+    def resume(self) -> None:
+        """Take over what an earlier session left in the run folder. Raises UserError where its record is damaged.
+
+        A trial's own history is the truth: the driver may have been killed before it wrote down how a trial ended.
+        """
+        if not self.run.has(STUDY):
+            return
+        record = self.run.read_json(STUDY)
+        try:
+            self.before = float(record["seconds"])
+            self.header["started"] = record["started"]
+            found = {trial["id"]: trial for trial in record["trials"]}
+            for trial in self.trials:
+                trial |= (
+                    {key: found[trial["id"]][key] for key in trial if key != "history"} if trial["id"] in found else {}
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.run.file(STUDY)} is damaged ({error!r}); restore it or start another --run"
+            ) from None
+        for trial in self.trials:
+            if trial["settings"]:
+                self._replay(trial, read_history(self.folder(trial["id"])))
+
+    def _replay(self, trial: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        recorded = trial["status"]
+        for row in rows:
+            self._add(trial, row)
+        ended = rows[-1].get("ended") if rows else ""
+        if recorded not in OVER:
+            trial["status"] = _status(ended) if ended else "pending"
+            trial["error"] = None
+
+    def folder(self, trial_id: str) -> Folder:
+        return self.run / "trials" / trial_id
+
+    def trial(self, trial_id: str) -> dict[str, Any]:
+        return self.trials[int(trial_id)]
+
+    def start(self, trial_id: str, settings: dict[str, Any]) -> None:
+        self.trial(trial_id).update(status="running", settings=settings)
+        self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
+        self.save()
+
+    def row(self, trial_id: str, row: dict[str, Any]) -> None:
+        """An epoch of a trial was reported. A row that is there already (a worker died and repeated it) is replaced."""
+        trial = self.trial(trial_id)
+        trial["seconds"] = time.monotonic() - self._started[trial_id]
+        if not math.isfinite(row["val_loss"]):
+            row = row | {"val_loss": None}
+        self._add(trial, row)
+        if time.monotonic() - self._written >= self.seconds:
+            self.save()
+
+    @staticmethod
+    def _add(trial: dict[str, Any], row: dict[str, Any]) -> None:
+        history = [old for old in trial["history"] if old["epoch"] < row["epoch"]] + [row]
+        measured = [each for each in history if each["val_loss"] is not None]
+        best = min(measured, key=lambda each: each["val_loss"], default=None)
+        trial["history"], trial["epochs"] = history, len(measured)
+        if best:
+            trial["best_epoch"], trial["val_loss"] = best["epoch"], best["val_loss"]
+
+    def end(self, trial_id: str, *, error: str | None = None) -> None:
+        """A trial is over: it finished, was stopped early, diverged, or failed with an error."""
+        trial = self.trial(trial_id)
+        last = trial["history"][-1] if trial["history"] else {}
+        trial["status"] = "failed" if error else _status(last.get("ended", ""))
+        trial["error"] = error
+        if trial["status"] == "diverged":
+            trial["error"] = f"the loss was not finite in epoch {last['epoch']}"
+        if trial_id in self._started:
+            trial["seconds"] = time.monotonic() - self._started[trial_id]
+        self.save()
+
+    def best(self) -> dict[str, Any] | None:
+        """The trial with the lowest validation loss, however it ended; the first of equals."""
+        measured = [trial for trial in self.trials if trial["val_loss"] is not None]
+        return min(measured, key=lambda trial: trial["val_loss"], default=None)
+
+    def record(self) -> dict[str, Any]:
+        """The whole record, histories included, as the screens read it."""
+        started = [trial for trial in self.trials if trial["status"] != "pending" or trial["epochs"]]
+        return self.header | {
+            "seconds": self.before + time.monotonic() - self._began,
+            "trials": self.trials,
+            "epochs_run": sum(trial["epochs"] for trial in started),
+            "epochs_if_all_had_finished": self.header["epochs"] * len(started),
+        }
+
+    def save(self) -> None:
+        """Write study.json."""
+        record = self.record()
+        record["trials"] = [{k: v for k, v in trial.items() if k != "history"} for trial in self.trials]
+        self.run.write_json(STUDY, record)
+        self._written = time.monotonic()
+
+
+def _status(ended: str) -> str:
+    """A trial's status by why its training ended; one that did not end by itself was stopped by the scheduler."""
+    return {"epochs": "finished", "patience": "finished", "diverged": "diverged"}.get(ended, "stopped")

@@ -1,0 +1,234 @@
+"""A study's record as tables: one row a trial, and what early stopping saved."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from oneshot.console import MISSING, Column, Fitting, bar, compact, count, duration, fitted, loss, one_line, percent
+
+STATUS = {  # in the order in which they are counted and shown
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "dim green",  # ended well too, only sooner
+    "diverged": "magenta",
+    "failed": "red",
+    "pending": "dim",
+}
+_BROKEN = ("diverged", "failed")
+_BAR = 10  # columns of the bar beside a trial's epochs
+_IDS = 8  # trials named where many share one reason
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """What the screens show of one trial of `study.json`. Losses are nats, fractions 0 to 1, times seconds.
+
+    `train_loss`, `val_loss` and `speed` (images a second) are the newest epoch's, `best_loss` and `oneshot` those of
+    the best epoch (the one with the lowest validation loss, whose network is kept).
+    """
+
+    id: str
+    status: str
+    settings: Mapping[str, Any]
+    epochs: int
+    most: int
+    best_epoch: int | None
+    train_loss: float | None
+    val_loss: float | None
+    best_loss: float | None
+    oneshot: float | None
+    speed: float | None
+    seconds: float
+    epoch_seconds: float | None
+    error: str | None
+    leads: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in ("running", "pending")
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the last epoch this trial may run, at its own pace; None where it is not running yet."""
+        if self.status != "running" or self.epoch_seconds is None:
+            return None
+        return max(0, self.most - self.epochs) * self.epoch_seconds
+
+
+def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
+    """The trials of a study: those running, those that ended, those pending; in each the lowest validation loss first.
+
+    The trial with the lowest of all has `leads` set, however it ended: its best network is what is kept.
+    """
+    rows = sorted((_row(trial, study["epochs"]) for trial in study["trials"]), key=by_loss)
+    if rows and _finite(rows[0].best_loss):
+        rows[0] = replace(rows[0], leads=True)
+    groups = {"running": 0, "pending": 2}
+    return sorted(rows, key=lambda row: groups.get(row.status, 1))
+
+
+def measured_epochs(trial: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The epochs of a trial's history that were validated; the one in which it diverged was not."""
+    return [epoch for epoch in trial.get("history") or [] if _finite(epoch.get("val_loss"))]
+
+
+def by_loss(row: TrialRow) -> tuple[float, str]:
+    """A sorting key: the lowest best validation loss first, trials without one last."""
+    return (row.best_loss if _finite(row.best_loss) else math.inf, row.id)
+
+
+def _row(trial: Mapping[str, Any], most: int) -> TrialRow:
+    history = measured_epochs(trial)
+    newest = history[-1] if history else {}
+    best = next((epoch for epoch in reversed(history) if epoch["epoch"] == trial.get("best_epoch")), newest)
+    times = [epoch["seconds"] for epoch in history if _finite(epoch.get("seconds"))]
+    return TrialRow(
+        id=str(trial["id"]),
+        status=trial["status"],
+        settings=dict(trial["settings"]),
+        epochs=trial["epochs"],
+        most=most,
+        best_epoch=trial.get("best_epoch"),
+        train_loss=newest.get("train_loss"),
+        val_loss=newest.get("val_loss"),
+        best_loss=trial.get("val_loss"),
+        oneshot=best.get("val_oneshot"),
+        speed=newest.get("images_per_second"),
+        seconds=trial.get("seconds") or 0.0,
+        epoch_seconds=sum(times) / len(times) if times else None,
+        error=one_line(trial["error"]) if trial.get("error") else None,
+    )
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def setting(value: Any) -> str:
+    """One setting as it is shown: 0.003 is `3e-3`, anything but a fraction as it is."""
+    return compact(value) if isinstance(value, float) else MISSING if value is None else str(value)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """A trial's settings in one line: `adam, lr 3e-3, batch 128`."""
+    named = (setting(v) if name == "optimizer" else f"{name} {setting(v)}" for name, v in settings.items())
+    return ", ".join(named)
+
+
+def status_text(row: TrialRow) -> Text:
+    """The status word in its colour; what broke is not dimmed with its row."""
+    return Text(row.status, "not dim " * (row.status in _BROKEN) + STATUS.get(row.status, ""))
+
+
+def row_style(row: TrialRow) -> str:
+    """The style of a trial's row: the leading one stands out, those out of the race step back."""
+    return "bold" if row.leads else "" if row.status in ("running", "finished") else "dim"
+
+
+def _id(row: TrialRow) -> Text:
+    return Text(f"★ {row.id}", "green") if row.leads else Text(f"  {row.id}")
+
+
+def _best_loss(row: TrialRow) -> Text:
+    return Text(loss(row.best_loss), "green" if row.leads else "")
+
+
+def _epochs(row: TrialRow) -> str:
+    return f"{row.epochs:>{len(str(row.most))}}/{row.most}"
+
+
+def _setting_column(name: str, drop: int = 0, least: int = 0) -> Column:
+    justify = "left" if name == "optimizer" else "right"
+    header = "optim" if name == "optimizer" else name.split(".")[-1].replace("_", "\n")
+    return Column(header, lambda row: setting(row.settings.get(name)), drop, justify, least)
+
+
+_FIRST = (
+    Column("  trial", _id, justify="left"),
+    Column("status", status_text, justify="left", least=8),
+    _setting_column("optimizer", least=5),
+    _setting_column("lr", least=7),
+    _setting_column("batch"),
+)
+_BEST = Column("best\nval loss", _best_loss)
+_ONESHOT = Column("one-shot\naccuracy", lambda row: percent(row.oneshot))
+
+LIVE_COLUMNS = (
+    *_FIRST,
+    Column("epoch", _epochs),
+    Column("", lambda row: bar(row.epochs / row.most, _BAR, STATUS.get(row.status, "")), 3, "left"),
+    Column("train\nloss", lambda row: loss(row.train_loss), 5),
+    Column("val\nloss", lambda row: loss(row.val_loss), 2),
+    _BEST,
+    _ONESHOT,
+    Column("images\n/s", lambda row: count(row.speed if row.status == "running" else None), 4, least=6),
+    Column("time\nleft", lambda row: duration(row.left), 1, least=5),
+)
+
+
+def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
+    """The best `top` trials of a study, best first; then why others broke; then what was run, and what was saved.
+
+    Trials that diverged or failed are named below the table with the reason, as many together as share it. Settings
+    other than optimizer, lr and batch have a column where they differ between trials; one-shot accuracy has one where
+    the record holds the trials' histories (study.json in a run folder does not).
+    """
+    rows = sorted(trial_rows(study), key=by_loss)
+    ranked = [row for row in rows if _finite(row.best_loss)]
+    columns = (
+        *_FIRST,
+        *(_setting_column(name, drop=5) for name in _other_settings(rows)),
+        Column("epochs\nrun", _epochs),
+        Column("best\nepoch", lambda row: count(row.best_epoch), 2),
+        _BEST,
+        *[_ONESHOT] * any(row.oneshot is not None for row in rows),
+        Column("time", lambda row: duration(row.seconds), 1),
+    )
+    parts: list[RenderableType] = [Text("No trial got as far as a validation loss.", "yellow")]
+    if ranked:
+        parts = [Fitting(lambda width: fitted(columns, ranked[:top], width, row_style=row_style))]
+    if len(ranked) > top:
+        parts.append(Text(f"  and {len(ranked) - top} more", "dim"))
+    return Group(*parts, *_reasons(rows), Text(), *_caption(study, rows))
+
+
+def _other_settings(rows: Sequence[TrialRow]) -> list[str]:
+    names = {name: None for row in rows for name in row.settings if name not in ("optimizer", "lr", "batch")}
+    return [name for name in names if len({str(row.settings.get(name)) for row in rows}) > 1]
+
+
+def _reasons(rows: Sequence[TrialRow]) -> list[Text]:
+    same: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.status in _BROKEN:
+            same.setdefault((row.status, row.error or "no reason was recorded"), []).append(row.id)
+    lines = [Text()] if same else []
+    for (status, reason), ids in same.items():
+        named = " ".join(ids[:_IDS]) + (f" and {len(ids) - _IDS} more" if len(ids) > _IDS else "")
+        lines.append(Text.assemble("  ", (status, STATUS[status]), f" {named}: {reason}"))
+    return lines
+
+
+def counts_text(rows: Sequence[TrialRow]) -> Text:
+    """How many trials have each status that occurs."""
+    counts = Counter(row.status for row in rows)
+    parts = [Text.assemble(f"{counts[status]} ", (status, STATUS[status])) for status in STATUS if counts[status]]
+    return Text(" · ").join(parts)
+
+
+def _caption(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> list[Text]:
+    ran = study.get("epochs_run", sum(row.epochs for row in rows))
+    possible = study.get("epochs_if_all_had_finished", len(rows) * study["epochs"])
+    # A diverged, failed or unfinished trial also ran fewer epochs, which is no saving.
+    saved = sum(row.most - row.epochs for row in rows if row.status in ("stopped", "finished"))
+    lost = sum(row.most - row.epochs for row in rows if row.status in _BROKEN)
+    shares = [f"{100 * saved / possible:.0f} % saved by early stopping"] * (saved > 0)
+    shares += [f"{100 * lost / possible:.0f} % not run by trials that broke"] * (lost > 0)
+    text = f"  ran {count(ran)} of {count(possible)} epochs in {duration(study['seconds'])}"
+    text += f": {', '.join(shares)}" * bool(shares)
+    return [Text(text), Text.assemble("  ", counts_text(rows))]

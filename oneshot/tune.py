@@ -1,0 +1,80 @@
+"""The search: Ray Tune over Ray Train, stopped early on the all-reduced validation loss; then the final job.
+
+A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state that a
+later session reads: a study that goes on shows Tune only the trials that are not over, and tells its scheduler what the
+others reported.
+"""
+
+import tempfile
+from typing import Any
+
+from oneshot.cluster import Packing
+from oneshot.errors import RunFailed
+from oneshot.evaluate import RESULT, evaluate
+from oneshot.live import StudyView
+from oneshot.settings import Settings, parse
+from oneshot.storage import Folder
+from oneshot.study import OVER, Study
+from oneshot.train import finish
+
+
+def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView) -> None:
+    """Run the trials of a study that are not over yet, on a connected cluster.
+
+    A trial that fails does not stop the others. Raises RunFailed where no trial has anything to show.
+    """
+    waiting = sum(trial["status"] not in OVER for trial in study.trials)
+    if waiting:
+        # Tune insists on a folder for its own state; it is not read again and goes at the end.
+        with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
+            _tuner(settings, study, data, packing, view, samples=waiting, folder=folder).fit()
+    study.save()
+    if study.best() is None:
+        reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
+        raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
+
+
+def _tuner(
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str
+) -> Any:  # fmt: skip
+    from ray import tune
+
+    from oneshot import tuning
+
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(tuning.run_trial, packing=packing), tuning.DRIVER),
+        tune_config=tune.TuneConfig(
+            num_samples=samples, max_concurrent_trials=packing.concurrent,
+            search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
+            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
+        ),
+        run_config=tune.RunConfig(
+            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)]
+        ),
+    )  # fmt: skip
+
+
+def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing) -> dict[str, Any]:
+    """The final job: the best trial's network goes to `best/` and is judged on the test alphabets, as a task on the
+    cluster; its result is written to `result.json`. Raises RunFailed, UserError."""
+    import ray
+
+    best = study.best()
+    assert best is not None
+    known = {"id": best["id"], "settings": best["settings"]}
+    finish(settings, study.run, trial=study.folder(best["id"]), best_trial=known)
+    job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2)(_judge)
+    result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
+    study.run.write_json(RESULT, result)
+    return result
+
+
+def _judge(settings: dict[str, Any], run: str, data: str, device: str) -> dict[str, Any]:
+    chosen = parse(settings, "the run's settings")
+    return evaluate(Folder.of(run), Folder.of(data), split=chosen.data.split, how=chosen.evaluate, device=device)
+
+
+if __name__ == "__main__":
+    from oneshot.cli import main
+
+    main(["tune"])

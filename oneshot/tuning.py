@@ -1,0 +1,165 @@
+"""What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
+
+import os
+import time
+from typing import Any
+
+import ray
+from ray.train.v2._internal import constants
+from ray.tune import Callback
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from oneshot import search
+from oneshot.cluster import Packing
+from oneshot.live import StudyView
+from oneshot.settings import Settings, parse
+from oneshot.storage import Folder
+from oneshot.study import OVER, Study
+from oneshot.train import train_on_ray
+
+METRIC, TIME = "val_loss", "epoch"
+
+# On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
+# workers, and Ray refuses a trial that asks for nothing.
+DRIVER = {"node:__internal_head__": 0.001}
+
+
+def run_trial(config: dict[str, Any], packing: Packing) -> None:
+    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers."""
+    # Ray Train's helper that frees a stopped trial's cores looks for "the" Ray of this machine and gives up where there
+    # are two. Told the address, it does not look.
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+    settings = parse(config["settings"], f"trial {config['trial']}")
+    data, run = Folder.of(config["data"]), Folder.of(config["folder"])
+    train_on_ray(settings, data, run, packing, callbacks=[TuneReportCallback()])
+
+
+def name(trial: Any) -> str:
+    """A trial's name in Ray's dashboard and folders."""
+    return f"trial-{trial.config['trial']}"
+
+
+class PlannedSearch(Searcher):
+    """The trials of a study that are not over: those that were begun go on as they were, new ones get new points."""
+
+    def __init__(self, settings: Settings, study: Study, data: Folder) -> None:
+        super().__init__(metric=METRIC, mode="min")
+        self.settings, self.study, self.data = settings, study, data
+        self.points = search.points(settings.search)
+        self.waiting = [trial["id"] for trial in study.trials if trial["status"] not in OVER]
+        self.asked: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
+        for trial in study.trials:
+            if trial["status"] in OVER:
+                self.points.tell(trial["settings"], trial["val_loss"])
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        if not self.waiting:
+            return Searcher.FINISHED
+        trial = self.study.trial(self.waiting.pop(0))
+        point = trial["settings"] or self.points.ask(int(trial["id"]))
+        self.asked[trial_id] = trial
+        return {
+            "trial": trial["id"],
+            "point": point,
+            "settings": self.settings.with_point(point).model_dump(),
+            "folder": self.study.folder(trial["id"]).uri,
+            "data": self.data.uri,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self.asked[trial_id]
+        self.points.tell(trial["settings"], None if error else trial["val_loss"])
+
+    # Tune saves a searcher every few seconds to go on from later; this one goes on from study.json.
+    def save(self, checkpoint_path: str) -> None: ...
+
+    def restore(self, checkpoint_path: str) -> None: ...
+
+
+class ResumableASHA(ASHAScheduler):
+    """Asynchronous successive halving (Li et al. 2020) that knows what earlier sessions of the study reported.
+
+    The rungs hold the loss of every trial that reached them, so a trial that goes on is compared with the same
+    others as if nothing had happened.
+    """
+
+    def __init__(self, settings: Settings, study: Study) -> None:
+        super().__init__(
+            time_attr=TIME, metric=METRIC, mode="min", max_t=settings.train.epochs,
+            grace_period=settings.search.grace or settings.train.epochs, reduction_factor=settings.search.reduction,
+        )  # fmt: skip
+        self.study = study
+        for trial in study.trials:
+            if trial["status"] in OVER:
+                self._tell(_Past(trial["id"]), trial)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._tell(trial, self.study.trial(trial.config["trial"]))
+
+    def _tell(self, trial: Any, record: dict[str, Any]) -> None:
+        super().on_trial_add(None, trial)
+        for row in record["history"]:
+            if row["val_loss"] is not None:
+                self.on_trial_result(None, trial, row)  # what it decides now was decided then
+
+
+class _Past:
+    """Stands for a trial of an earlier session: all the scheduler asks of one is its id."""
+
+    def __init__(self, name: str) -> None:
+        self.trial_id = f"past-{name}"
+
+
+class Recorder(Callback):
+    """Writes what happens to trials into the study's record and shows it."""
+
+    def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
+        self.study, self.view, self.seconds = study, view, seconds
+        self.shown = 0.0
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.study.start(trial.config["trial"], trial.config["point"])
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        row = {key: result[key] for key in result if key in ROW}
+        self.study.row(trial.config["trial"], row)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.study.end(trial.config["trial"])
+        self._show()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.study.end(trial.config["trial"], error=_reason(trial))
+        self._show()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self.shown >= self.seconds:
+            self._show()
+
+    def _show(self) -> None:
+        self.view.update(self.study.record())
+        self.shown = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks with the experiment, to restore them; nothing is restored from there."""
+        return {}
+
+
+ROW = (
+    "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_oneshot", "val_spread", "lr", "seconds",
+    "images_per_second", "best", "ended",
+)  # fmt: skip
+
+
+def _reason(trial: Any) -> str:
+    """The last line of a failed trial's error: Ray puts the cause of a remote failure there."""
+    text = trial.error_file and os.path.exists(trial.error_file) and open(trial.error_file).read() or ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it failed and left no reason"

@@ -1,0 +1,48 @@
+"""Validation: the same pairs and the same one-shot trials at every epoch, on alphabets the training never sees."""
+
+import numpy as np
+import torch
+
+from oneshot import settings
+from oneshot.embedding import embed, similarity
+from oneshot.images import Images
+from oneshot.losses import pair_loss
+from oneshot.models import Siamese
+from oneshot.pairs import PairDataset
+from oneshot.scoring import judge, score
+from oneshot.store import Drawings
+from oneshot.trials import unfit, within
+from oneshot.worker import Worker
+
+SEED = 20_15  # of the pairs and trials: not the run's, so that every trial of a search is measured by the same ones
+
+
+class Validation:
+    """Fixed pairs and fixed `within` trials of the validation alphabets.
+
+    The loss is the binary cross-entropy on the pairs whatever the training objective: early stopping and the tuner read
+    it. `n_way` is 20, or the most characters of an alphabet where none has 20.
+    """
+
+    def __init__(self, drawings: Drawings, images: Images, train: settings.Train) -> None:
+        count = train.val_pairs + train.val_pairs % 2
+        pairs = PairDataset(drawings, seed=SEED).pairs(epoch=0, start=0, count=count)
+        self.n_way = min(20, int(np.bincount(drawings.alphabet_of).max()))
+        while self.n_way > 2 and len(unfit(drawings, n_way=self.n_way, k_shot=1)) == len(drawings.alphabets):
+            self.n_way -= 1  # a character may lack a drawer
+        trials = within(drawings, trials=train.val_trials, n_way=self.n_way, seed=SEED)
+        self.images, self.pairs, self.trials = images, pairs, trials
+
+    def measure(self, net: Siamese, worker: Worker) -> dict[str, float]:
+        """val_loss, val_accuracy (of pairs), val_oneshot (of trials), and val_spread: the standard deviation of the
+        pairs' logits, 0 in a dead network. The same on every rank."""
+        logits_of = similarity(net, embed(net, self.images, worker))
+        logits = torch.from_numpy(logits_of(self.pairs.left, self.pairs.right))
+        loss, accuracy = pair_loss(logits, torch.from_numpy(self.pairs.same))
+        outcome = judge(self.trials, score(self.trials, logits_of))
+        return {
+            "val_loss": float(loss),
+            "val_accuracy": float(accuracy),
+            "val_oneshot": outcome.accuracy,
+            "val_spread": float(logits.std()),
+        }

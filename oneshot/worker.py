@@ -1,0 +1,115 @@
+"""What the training loop knows of where it runs: a Worker. Who builds it: local mode, Ray Train, or plain gloo processes."""
+
+import functools
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from oneshot.errors import UserError
+
+T = TypeVar("T")
+
+
+class Worker:
+    """One process alone: rank 0 of 1. `report` is where an epoch's row goes; here nobody listens."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
+        self.device = device
+        self.precision = resolve_precision(precision, device)
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module on the worker's device, wrapped so that its gradients are those of the global batch."""
+        return module.to(self.device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def agree(self, value: T) -> T:
+        """Rank 0's value, on every rank."""
+        return value
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over ranks; each rank's values are means over equally many examples."""
+        return values
+
+    def interleave(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """The `count` rows of all ranks, of which this one holds every world_size-th; the same on every rank."""
+        return rows
+
+    def report(self, row: dict[str, Any]) -> None:
+        """An epoch is done, its checkpoint written. Every rank calls it once an epoch."""
+
+
+class ProcessGroupWorker(Worker):
+    """One of several processes joined by an initialised `torch.distributed` group (nccl on GPUs, gloo on CPU)."""
+
+    def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
+        super().__init__(device, precision=precision)
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        module = super().prepare(module)
+        if self.world_size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        # Buffers (batch statistics) are computed alike on every rank: nothing to broadcast.
+        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def agree(self, value: T) -> T:
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        if self.world_size > 1:
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values
+
+    def interleave(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        if self.world_size == 1:
+            return rows
+        longest = -(-count // self.world_size)  # the later ranks may hold one row less: filled up, cut off again
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(parts, padded)
+        return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+@functools.cache
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` as fp32 or bf16: bf16 where the hardware multiplies it. Raises UserError for bf16 on a GPU without it."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if precision == "auto":
+        return "bf16" if able else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not able:
+        raise UserError(f"train.precision = 'bf16': {torch.cuda.get_device_name(device)} has no bf16; use fp32")
+    return precision
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Raises UserError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device '{name}'; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f"device '{name}': this machine has {count} GPU(s) that torch can use")
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
+        raise UserError(f"device '{name}' is not supported; use cpu, cuda or cuda:N")
+    return device
