@@ -53,9 +53,9 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
             return _read_card(folder)
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
-        model = settings.Model(**found.settings["model"])
+        trained = settings.parse(found.settings, where.file(checkpoint.STATE))
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        return _build(model.name, found.settings["data"]["size"], found.weights, where), {"provenance": provenance}
+        return _build(trained.model.name, trained.data.size, found.weights, where), {"provenance": provenance}
     raise _no_network(where)
 
 
@@ -67,9 +67,10 @@ def recorded_settings(where: Folder) -> dict[str, Any]:
     for folder in (where, where / "best"):
         if folder.has(CARD):
             found = folder.read_json(CARD)
-            if isinstance(found, dict) and isinstance(found.get("provenance", {}).get("settings"), dict):
-                return found["provenance"]["settings"]
-            raise UserError(f"{folder.file(CARD)} does not say with what settings it was trained")
+            try:
+                return dict(found["provenance"]["settings"])
+            except (KeyError, TypeError, ValueError):
+                raise UserError(f"{folder.file(CARD)} does not say with what settings it was trained") from None
     if where.has(checkpoint.STATE):
         return checkpoint.read(where).settings
     raise _no_network(where)
@@ -91,7 +92,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
         raise UserError(f"{folder.file(CARD)} does not describe a network: a key is missing") from None
     if version != FORMAT:
         raise UserError(f"{folder.file(CARD)} is format {version}; this program reads format {FORMAT}")
-    if not isinstance(size, int) or not 1 <= size <= 4096:
+    if type(size) is not int or not 1 <= size <= 4096:
         raise UserError(f"{folder.file(CARD)}: preprocessing.size = {size!r} is not a number of pixels")
     try:
         data = folder.read(WEIGHTS)
@@ -103,15 +104,20 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
 
 
 def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
-    if name not in models.ENCODERS:
+    if not isinstance(name, str) or name not in models.ENCODERS:
         raise UserError(f"{where} holds a network '{name}', which this program does not know")
-    net = models.build(settings.Model(name=name), size=size)
+    # Without storage: the weights come from the file, and a wrong size asks for no memory before it is found out.
     try:
-        net.load_state_dict(weights)
+        with torch.device("meta"):
+            net = models.build(settings.Model(name=name), size=size)
+    except UserError as error:  # too small for this network
+        raise UserError(f"{where}: {error}") from None
+    try:
+        net.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise UserError(f"{where}: the weights do not fit the network '{name}' at {size} pixels ({first})") from None
-    return net.eval()
+    return net.float().to(memory_format=torch.channels_last).eval()
 
 
 class OneShot:
@@ -122,12 +128,14 @@ class OneShot:
 
     @torch.no_grad()
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of images: PIL images or uint8 arrays (H, W), one or a sequence; dark ink on light paper."""
+        """Embeddings (B, D) of dark ink on light paper: PIL images or uint8 arrays (H, W), one or a sequence."""
         return self.net.embed(self._prepare(images))
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
-        """Probabilities (B,) that left and right image show the same character. Raises UserError where the counts differ."""
+        """Probabilities (B,) that left and right image show the same character.
+
+        Raises UserError where the counts differ or an image is none."""
         a_BD, b_BD = self.embed(left), self.embed(right)
         if len(a_BD) != len(b_BD):
             raise UserError(f"similarity: {len(a_BD)} left and {len(b_BD)} right images; they must be pairs")

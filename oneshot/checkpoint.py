@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -81,15 +82,15 @@ def save(
     place.write_json(STATE, state)
     best_before = max((row["epoch"] for row in progress.history[:-1] if row["best"]), default=0)
     keep = {progress.epoch, progress.epoch - 1, progress.best_epoch, best_before}
-    for name in folder.names():
-        if name not in {_name(epoch) for epoch in keep}:
+    for epoch, name in _epochs(folder):
+        if epoch not in keep:
             (folder / name).remove()
 
 
 def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each damaged one that was passed over."""
     passed = []
-    for name in sorted(folder.names(), reverse=True):
+    for _, name in sorted(_epochs(folder), reverse=True):
         try:
             return read(folder / name), passed
         except UserError as error:
@@ -116,14 +117,25 @@ def read(place: Folder) -> Checkpoint:
             raise UserError(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
             raise UserError(f"checkpoint {place} is damaged: {name} does not match its digest")
-    training = torch.load(io.BytesIO(files[TRAINING]), weights_only=True, map_location="cpu")
     return Checkpoint(
         name=place.name,
         progress=_progress(state),
         settings=state["settings"],
         weights=unpack_weights(files[WEIGHTS], place.file(WEIGHTS)),
-        training=training,
+        training=_unpack_training(files[TRAINING], place.file(TRAINING)),
     )
+
+
+def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
+    """What training.pt holds. Its tensors are read and no code in it is run."""
+    try:
+        training = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        if not isinstance(training["optimizer"], dict):
+            raise TypeError("no state of an optimizer")
+    except Exception as error:  # what the unpickler raises on foreign bytes is any kind of exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{where} is not the training state of a checkpoint ({reason})") from None
+    return training
 
 
 def _state(place: Folder) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def _state(place: Folder) -> dict[str, Any]:
         _progress(state)
     except OSError:
         raise UserError(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
     return state
 
@@ -152,3 +164,9 @@ def _progress(state: dict[str, Any]) -> Progress:
 
 def _name(epoch: int) -> str:
     return f"epoch-{epoch:04d}"
+
+
+def _epochs(folder: Folder) -> list[tuple[int, str]]:
+    """The epochs of the checkpoints in a folder, with their names; what else lies there is none of our business."""
+    found = ((re.fullmatch(r"epoch-(\d{4,})", name), name) for name in folder.names())
+    return [(int(match[1]), name) for match, name in found if match]

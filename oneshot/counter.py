@@ -1,4 +1,4 @@
-"""Random numbers that are a pure function of where they are used: no state to save, the same for any number of workers."""
+"""Random numbers that are a pure function of where they are used: no state to save, the same for all worker counts."""
 
 import numpy as np
 

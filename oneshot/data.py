@@ -115,7 +115,7 @@ def _ready(folder: Folder) -> bool:
 
 @contextmanager
 def _progress(console: Console | None) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Something to call with what is being done, how much is done and how much there is: bars, or a line each in a log."""
+    """Something to call with what is being done, how much of it is done, how much there is: bars, or lines in a log."""
     if console is None:
         yield lambda what, done, total: None
     elif not console.is_interactive:
@@ -150,19 +150,20 @@ def show(
 ) -> None:
     """Print what a data set holds and which part its alphabets have in a split, then drawings of it.
 
-    The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the file
-    `png` all. Raises UserError for an unknown split or alphabet and for a file that cannot be written.
+    The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the
+    file `png` all. Raises UserError for an unknown split or alphabet and for a file that cannot be written.
     """
     about = store.describe(prepared.folder)
     roles = _roles(about, split)
+    if alphabet and alphabet not in about.alphabets:
+        raise UserError(f"{about.name} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
     characters = sum(len(names) for names in about.characters.values())
     print_line(
         console,
         f"{about.name}: {count(about.rows)} drawings of {count(characters)} characters in {len(about.alphabets)} "
-        f"alphabets, {about.width} x {about.height} pixels of {about.bits} bit; from {about.source}",
+        f"alphabets, {about.width} x {about.height} pixels of {about.bits} bit",
     )
-    if prepared.why:
-        print_line(console, prepared.why)
+    print_line(console, f"source: {about.source}; in {prepared.folder}")
     console.print(fitted(_columns(about, split, roles), about.alphabets if not alphabet else [alphabet], console.width))
     if png is None:
         _show_in_terminal(console, prepared.folder, about, alphabet)

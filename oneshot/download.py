@@ -135,11 +135,14 @@ def _unreachable(error: requests.exceptions.RequestException) -> bool:
     return "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error) or "ProxyError" in repr(error)
 
 
-def _reason(error: Exception) -> str:
-    """The innermost cause in a few words: the outer ones repeat the address."""
-    inner = getattr(error.args[0], "reason", None) if error.args else None
-    text = str(inner or error)
-    return text.rsplit(": ", 1)[-1].strip("'\")( ") or type(error).__name__
+def _reason(error: requests.exceptions.RequestException) -> str:
+    """What happened, in a few words: the exceptions repeat the address and each other."""
+    if "timed out" in str(error):
+        return "timed out"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError) or "Connection aborted" in str(error):
+        return "the connection was cut"
+    inner = getattr(error.args[0], "reason", error) if error.args else error
+    return str(inner).rsplit(": ", 1)[-1].strip("'\" ") or type(error).__name__
 
 
 def _answered(url: str, answer: requests.Response, part: _Part, here: int) -> int | None:
@@ -168,7 +171,7 @@ def _receive(answer: requests.Response, part: _Part, limit: int, total: int | No
     done = part.size
     with open(part.path, "ab") as stream:
         progress(done, total)
-        for piece in answer.iter_content(1 << 16):
+        for piece in answer.iter_content(1 << 13):
             done += len(piece)
             if done > limit or (total or 0) > limit:
                 part.clear()

@@ -2,8 +2,11 @@
 
 Each alphabet has a style and invents its characters in it (`strokes`); the simulated people draw every character
 (`pen`). So characters of one alphabet resemble each other, and drawings of one character differ in shape, slant, size,
-place and pen. Alphabet k is a function of the seed and k alone, whatever is generated before it. Nobody claims that this is
-Omniglot: the name that people see is `glyphs (generated)`.
+place and pen. Alphabet k is a function of the seed and k alone, whatever is generated before it. It is no Omniglot, and
+does not pass for it: the name that people see is `glyphs (generated)`.
+
+How hard it is was set by Omniglot: the Modified Hausdorff distance, which learns nothing, gets 60 % of 20-way one-shot
+trials within the 20 evaluation alphabets right and 67 % between them (Omniglot: 59 % and 71 %; 1,600 queries each).
 """
 
 from collections.abc import Callable, Iterator
@@ -126,7 +129,7 @@ def draw_alphabet(
 
 
 def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None:
-    """The strokes of a character as a pen follows them, (S, P, 2) pixels; None where there is too little or too much."""
+    """The strokes of a character as a pen follows them, (S, P, 2) pixels; None for too little ink or too much."""
     if not idea:
         return None
     placed = strokes.on_sheet(idea, style)
@@ -138,7 +141,7 @@ def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None
 
 
 def _look(fine: np.ndarray) -> np.ndarray:
-    """How a character looks from afar: its blurred picture, 21 x 21, of mean 0 and norm 1; products are correlations."""
+    """How a character looks from afar: its picture blurred to 21 x 21, mean 0, norm 1; products are correlations."""
     plain = pen.ink(fine.reshape(1, -1, 2) + pen.SIZE / 2, np.array([1.3]))[0]
     cells = np.pad(plain.reshape(21, 5, 21, 5).mean(axis=(1, 3), dtype=np.float32), 1)
     cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]

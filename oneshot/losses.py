@@ -20,8 +20,8 @@ def pair_loss(logits_n: torch.Tensor, same_n: torch.Tensor) -> tuple[torch.Tenso
 def episode_loss(logits_MM: torch.Tensor, label_M: torch.Tensor, objective: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss over all pairs of an episode and their accuracy, same and different pairs weighing alike.
 
-    `bce`: binary cross-entropy. `softmax`: for each anchor i and each of its positives p, the cross-entropy of picking p
-    among p and the negatives of i, -log(exp z_ip / (exp z_ip + sum_n exp z_in)). `both`: their sum, which keeps the
+    `bce`: binary cross-entropy. `softmax`: for each anchor i and each of its positives p, the cross-entropy of picking
+    p among p and the negatives of i, -log(exp z_ip / (exp z_ip + sum_n exp z_in)). `both`: their sum, which keeps the
     logits calibrated as probabilities. The diagonal (a drawing with itself) never counts.
     """
     alike = label_M[:, None] == label_M[None, :]

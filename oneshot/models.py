@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from oneshot import settings
-from oneshot.distributed import GlobalBatchNorm2d
+from oneshot.norm import GlobalBatchNorm2d
 from oneshot.errors import UserError
 
 
@@ -63,10 +63,10 @@ class Siamese(nn.Module):
 
 
 def koch(size: int) -> nn.Module:
-    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units."""
+    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. Raises UserError below 65 pixels."""
     side = ((((size - 9) // 2 - 6) // 2 - 3) // 2) - 3  # three valid convolutions with pooling, then one without
     if side < 1:
-        raise UserError(f"data.size = {size}: the koch network needs at least 55 pixels (the paper: 105)")
+        raise UserError(f"data.size = {size}: the koch network needs at least 65 pixels (the paper: 105)")
     return nn.Sequential(
         nn.Conv2d(1, 64, 10), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(64, 128, 7), nn.ReLU(inplace=True), nn.MaxPool2d(2),
@@ -77,11 +77,17 @@ def koch(size: int) -> nn.Module:
 
 
 def conv4(size: int) -> nn.Module:
-    """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64."""
+    """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
+
+    Raises UserError below 16 pixels.
+    """
+    if size < 16:
+        raise UserError(f"data.size = {size}: the conv4 network halves four times and needs at least 16 pixels")
     layers: list[nn.Module] = []
     for channels in (1, 64, 64, 64):
         layers += [
-            nn.Conv2d(channels, 64, 3, padding=1, bias=False), GlobalBatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(2)
+            nn.Conv2d(channels, 64, 3, padding=1, bias=False), GlobalBatchNorm2d(64), nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
         ]  # fmt: skip
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -99,8 +105,10 @@ def build(model: settings.Model, *, size: int) -> Siamese:
 
 @torch.no_grad()
 def koch_init(net: Siamese) -> None:
-    """Koch et al. 2015, section 3.2: convolution weights N(0, 0.01), others N(0, 0.2), all biases N(0.5, 0.01); figures
-    are standard deviations."""
+    """Koch et al. 2015, section 3.2: convolution weights N(0, 0.01), others N(0, 0.2), all biases N(0.5, 0.01).
+
+    The second figures are standard deviations.
+    """
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.weight.normal_(0, 0.01 if isinstance(module, nn.Conv2d) else 0.2)

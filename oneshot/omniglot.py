@@ -59,8 +59,8 @@ def build(
 ) -> None:
     """Write Omniglot's trials.parquet, then drawings.parquet, into `folder`.
 
-    `source` is a local folder or a base URL (such as HOME) that holds the archives; what is fetched stays in `downloads`.
-    Raises UserError where an archive cannot be had, is not Omniglot's, or the folder cannot be written.
+    `source` is a local folder or a base URL (such as HOME) that holds the archives; what is fetched stays in
+    `downloads`. Raises UserError where an archive cannot be had, is not Omniglot's, or the folder cannot be written.
     """
     progress = progress or (lambda what, done, total: None)
     archives = (BACKGROUND, EVALUATION, RUNS)
@@ -92,8 +92,8 @@ def obtain(
 ) -> dict[str, bytes]:
     """The archive's members in memory, verified by its digest, from a local folder or a base URL.
 
-    Raises UserError. A fetched file that proves wrong is removed; one that was put together from two transfers is fetched
-    once more from its beginning first.
+    Raises UserError. A fetched file that proves wrong is removed; one put together from two transfers is fetched once
+    more from its beginning first.
     """
     if not source.startswith(("http://", "https://")):
         return _verified(archive, _local(archive, Path(source).expanduser()), limits)
@@ -153,7 +153,7 @@ def _verified(archive: Archive, path: Path, limits: Limits) -> dict[str, bytes]:
 
 
 def drawings(members: Mapping[str, bytes], archive: str) -> list[Drawing]:
-    """The drawings of an archive of images, sorted by alphabet, character, drawer. Raises UserError for a strange path."""
+    """The drawings of an archive of images, sorted by alphabet, character, drawer. Raises UserError for other paths."""
     shape = re.compile(rf"{archive}/([^/]+)/(character\d\d)/\d{{4}}_(\d\d)\.png")
     found = []
     for path in members:
@@ -180,9 +180,9 @@ def resolve_trials(
 ) -> tuple[FixedTrials, tuple[str, ...]]:
     """Lake's fixed trials as rows of drawings.parquet, and the alphabets they are about, sorted.
 
-    `first_row` is the row of the first drawing of images_evaluation. Each picture of a run is pixel-identical to a drawing
-    of images_evaluation: of the run's one alphabet, and all queries by one drawer, all supports by another. Raises
-    UserError where that does not hold.
+    `first_row` is the row of the first drawing of images_evaluation. Each picture of a run is pixel-identical to a
+    drawing of images_evaluation: of the run's one alphabet, and all queries by one drawer, all supports by one.
+    Raises UserError where that does not hold.
     """
     known = drawings(evaluation, EVALUATION.name)
     rows: dict[bytes, list[int]] = {}

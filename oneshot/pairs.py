@@ -44,7 +44,7 @@ class Episode:
 
 
 class Characters:
-    """Which drawings each character has and which characters each alphabet has, as tables to draw from by arithmetic."""
+    """Which drawings each character has and which characters each alphabet has: tables to draw from by arithmetic."""
 
     def __init__(self, drawings: Drawings) -> None:
         self.order = np.argsort(drawings.character, kind="stable")  # drawings, character by character
@@ -110,7 +110,7 @@ class PairDataset:
         left, right = self._drawings(one, other, same, draw[:, 6], draw[:, 7])
         turn = np.zeros((count, 2), dtype=np.int64)
         if self.rotations:
-            # The two characters of a different pair inside one alphabet turn together, as neighbours in a turned alphabet.
+            # The two characters of a different pair inside one alphabet turn together: neighbours in a turned alphabet.
             alphabet_of = self.characters.alphabet_of
             together = same | (alphabet_of[one] == alphabet_of[other])
             turn[:, 0] = draw[:, 8] * 4
@@ -153,7 +153,8 @@ class EpisodeDataset:
     """Batches of P characters x K drawings; batch b of epoch e is a pure function of (seed, e, b).
 
     `alphabets` > 0: the characters are neighbours, P / alphabets from each of that many alphabets, so that most of the
-    negatives are hard. 0: any P characters. `rotations` turns each alphabet's characters together.
+    negatives are hard. 0: any P characters. `balance` gives each alphabet equal weight, else each character.
+    `rotations` turns each alphabet's characters together.
     """
 
     def __init__(
@@ -198,10 +199,11 @@ class EpisodeDataset:
 
     def _choose(self, for_alphabets: np.ndarray, for_characters: np.ndarray) -> np.ndarray:
         chars = self.characters
-        if not self.alphabets:
-            return np.argsort(for_characters)[: self.each]
-        weight = np.ones(len(chars.characters)) if self.balance else chars.characters
         # The smallest of exponential waiting times: sampling without replacement by weight.
+        if not self.alphabets:
+            weight = 1 / chars.characters[chars.alphabet_of] if self.balance else np.ones(len(chars))
+            return np.argsort(-np.log1p(-for_characters) / weight)[: self.each]
+        weight = np.ones(len(chars.characters)) if self.balance else chars.characters
         waiting = -np.log1p(-for_alphabets) / weight
         waiting[chars.characters < self.each] = np.inf
         chosen = np.argsort(waiting)[: self.alphabets]

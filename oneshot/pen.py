@@ -1,4 +1,4 @@
-"""How a simulated person draws a character: strokes in, 1-bit pictures out. Shape legend: D drawers, S strokes, P points."""
+"""How a simulated person draws a character: strokes in, 1-bit pictures out. Shapes: D drawers, S strokes, P points."""
 
 import itertools
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def points_for(length: float) -> int:
 def draw(rng: np.random.Generator, strokes: np.ndarray, smooth: np.ndarray, hands: Hands) -> np.ndarray:
     """Everyone's drawing of one character: bool (D, SIZE, SIZE), True = ink.
 
-    `strokes`: (S, P, 2) x and y in pixels around the middle of the sheet; `smooth`: the same with the corners rounded off.
+    `strokes`: (S, P, 2) x and y in pixels around the middle of the sheet; `smooth`: the same, corners rounded off.
     """
     drawers, (count, points, _) = len(hands.pen), strokes.shape
     mix = (hands.roundness[:, None] * rng.uniform(0.6, 1.2, (drawers, count))).clip(0, 1)[..., None, None]
@@ -69,7 +69,7 @@ def draw(rng: np.random.Generator, strokes: np.ndarray, smooth: np.ndarray, hand
 
 
 def _misdraw(rng: np.random.Generator, path: np.ndarray, care: np.ndarray) -> np.ndarray:
-    """The same strokes with the errors of one drawing: each is moved, turned, stretched, bent and ended early or late."""
+    """The same strokes with the errors of one drawing: each is moved, turned, stretched and bent."""
     drawers, count, points, _ = path.shape
     shape = (drawers, count)
     care = care[:, None]

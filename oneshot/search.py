@@ -3,6 +3,9 @@
 A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of other sections.
 """
 
+import itertools
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,13 @@ from oneshot.errors import UserError
 from oneshot.settings import Search, Settings
 
 Point = dict[str, Any]
+COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two seconds
 
 
 def check(settings: Settings) -> None:
-    """Try every named point, every batch size and every choice on the settings. Raises UserError for the first misfit."""
+    """Try every named point and every combination of batch size and choices on the settings, before anything runs.
+
+    Raises UserError for the first misfit."""
     search = settings.search
     for point in search.first:
         settings.with_point(point)
@@ -23,11 +29,15 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"
         )
-    for batch in search.batch:
-        settings.with_point({"batch": batch})
-    for key, values in search.choices.items():
-        for value in values:
-            settings.with_point({key: value})
+    # Two choices may each fit and contradict each other; a study must not learn of it at its fortieth trial.
+    sizes = [len(values) for values in search.choices.values()]
+    if math.prod(sizes) * len(search.batch) > COMBINATIONS:
+        raise UserError(
+            f"search.choices: {math.prod(sizes)} combinations, and {len(search.batch)} batch sizes with each; the most"
+            f" is {COMBINATIONS} together"
+        )
+    for batch, *values in itertools.product(search.batch, *search.choices.values()):
+        settings.with_point({"batch": batch} | dict(zip(search.choices, values, strict=True)))
 
 
 class RandomPoints:
@@ -46,7 +56,7 @@ class RandomPoints:
         low, high = self.search.lr[optimizer]
         point = {
             "optimizer": optimizer,
-            "lr": _short(low * (high / low) ** draw[1]),
+            "lr": _short(low * (high / low) ** draw[1], low, high),
             "batch": _pick(self.search.batch, draw[2]),
         }
         choices = zip(self.search.choices.items(), draw[3:], strict=True)
@@ -67,7 +77,9 @@ class OptunaPoints:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.search = search
-        sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8, multivariate=True, group=True)
+        with warnings.catch_warnings():  # that `group` and `multivariate` may change; the version is pinned
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8, multivariate=True, group=True)
         self.study = optuna.create_study(direction="minimize", sampler=sampler)
 
     def ask(self, index: int) -> Point:
@@ -78,7 +90,7 @@ class OptunaPoints:
         low, high = self.search.lr[optimizer]
         point = {
             "optimizer": optimizer,
-            "lr": _short(trial.suggest_float(f"lr.{optimizer}", low, high, log=True)),
+            "lr": _short(trial.suggest_float(f"lr.{optimizer}", low, high, log=True), low, high),
             "batch": trial.suggest_categorical("batch", self.search.batch),
         }
         return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
@@ -116,6 +128,6 @@ def _pick(values: list[Any], u: float) -> Any:
     return values[int(u * len(values))]
 
 
-def _short(value: float) -> float:
-    """Three significant digits: what the screen shows is what was run."""
-    return float(f"{value:.3g}")
+def _short(value: float, low: float, high: float) -> float:
+    """Three significant digits, inside the range: what the screen shows is what was run."""
+    return min(max(float(f"{value:.3g}"), low), high)

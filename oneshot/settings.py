@@ -15,6 +15,9 @@ from oneshot.errors import UserError, nearest
 
 Positive = Annotated[int, Field(ge=1)]
 Optimizer = Literal["sgd", "adam", "adamw"]
+# Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not when the last job runs.
+SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2"]
+Protocol = Literal["lake400", "within", "between", "seed352"]
 
 
 class Section(BaseModel):
@@ -25,7 +28,7 @@ class Data(Section):
     """Where drawings come from and how they become batches."""
 
     dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot if it can be had, else glyphs
-    split: str = "lake"
+    split: SplitName = "lake"
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
@@ -39,7 +42,7 @@ class Data(Section):
 class Model(Section):
     name: Literal["koch", "conv4"] = "koch"
     init: Literal["torch", "koch"] = "torch"
-    head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch so that scores have spread 1
+    head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
 
 
 class Train(Section):
@@ -62,7 +65,7 @@ class Train(Section):
 
 
 class Search(Section):
-    """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) or dotted keys of other sections."""
+    """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) and dotted keys of any section."""
 
     trials: Positive = 16
     searcher: Literal["random", "optuna"] = "random"
@@ -100,7 +103,7 @@ class Scale(Section):
 
 
 class Evaluate(Section):
-    protocols: Annotated[list[str], Field(min_length=1)] = ["lake400", "within", "between", "seed352"]
+    protocols: Annotated[list[Protocol], Field(min_length=1)] = ["lake400", "within", "between", "seed352"]
     trials: Positive = 10_000
     n_way: Annotated[int, Field(ge=2)] = 20
     k_shot: Positive = 1
@@ -150,7 +153,7 @@ class Settings(Section):
 
 
 def jobs_folder() -> Path:
-    """The jobs that come with the program: beside the package, as in the repository and in a Ray job's working directory."""
+    """The jobs that come with the program: beside the package, in the repository and where a Ray job works."""
     return Path(__file__).resolve().parent.parent / "tune_jobs"
 
 
@@ -167,7 +170,7 @@ def job_file(job: str) -> Path:
 
 
 def read(path: Path, changes: Iterable[str] = ()) -> Settings:
-    """The settings of a TOML file, changed by `section.key=value` texts. Raises UserError naming file, key and value."""
+    """The settings of a TOML file, changed by `section.key=value` texts. Raises UserError naming file, key, value."""
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -192,7 +195,7 @@ def parse(tree: Mapping[str, Any], source: str) -> Settings:
 
 
 def override(settings: Settings, changes: Mapping[str, Any], *, source: str = "the search") -> Settings:
-    """Settings with dotted keys (`train.lr`) changed. Raises UserError for an unknown key or a value that does not fit."""
+    """Settings with dotted keys (`train.lr`) changed. Raises UserError for an unknown key or an unfit value."""
     tree = settings.model_dump()
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -226,9 +229,9 @@ def _sentence(error: ValidationError) -> str:
     place = ".".join(key for key in keys if key not in ("float", "constrained-float"))
     if flaw["type"] == "extra_forbidden":
         known = _fields(flaw["loc"][:-1])
-        return f"'{place}' names no setting; {nearest(str(flaw['loc'][-1]), known)}"
+        return f"'{'.'.join(map(str, flaw['loc']))}' names no setting; {nearest(str(flaw['loc'][-1]), known)}"
     message = flaw["msg"].removeprefix("Value error, ")
-    if not place:
+    if not place or flaw["type"] == "value_error":  # a section's own check: its message names the key and the value
         return message
     message = message.replace("Input should be", "must be").replace("Input", "it")
     value = flaw["input"]

@@ -15,7 +15,7 @@ _THIN = 0.18  # the share of ink that makes a small pixel dark: a line is thinne
 
 
 def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
-    """A row for each alphabet: characters from all over it, each by two drawers side by side. Positions in `drawings`."""
+    """A row for each alphabet: characters from all over it, each by two drawers. Positions in `drawings`."""
     rows = []
     for alphabet in range(len(drawings.alphabets)):
         characters = np.flatnonzero(drawings.alphabet_of == alphabet)

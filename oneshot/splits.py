@@ -123,7 +123,7 @@ def _koch(description: Description, background: list[str], evaluation: tuple[str
     drawers = sorted({drawer for all_ in description.drawers.values() for drawer in all_})
     teach, check = len(drawers) * 12 // 20, max(2, len(drawers) * 4 // 20)
     if teach < 2 or teach + check > len(drawers):
-        raise UserError(f"the split 'koch' needs at least 5 drawers, and {description.name} has {len(drawers)}")
+        raise UserError(f"the split 'koch' needs at least 4 drawers, and {description.name} has {len(drawers)}")
     return Split(
         "koch",
         train=Part(tuple(background), frozenset(drawers[:teach])),

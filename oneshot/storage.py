@@ -16,16 +16,19 @@ from oneshot.errors import UserError
 class Folder:
     """A folder on some file system. It need not exist: writing makes it.
 
-    A file appears whole or not at all: on a local disk it is written under a temporary name, flushed and renamed; object
-    stores show an object only when its upload is complete.
+    A file appears whole or not at all: on a local disk it is written under a temporary name, flushed and renamed;
+    object stores show an object only when its upload is complete.
     """
 
     filesystem: fs.FileSystem
     path: str
+    query: str = ""  # of the URI: a region, the endpoint of a store that is not the usual one
 
     @classmethod
     def of(cls, where: "str | os.PathLike[str] | Folder") -> "Folder":
-        """The folder at a path (made absolute: Ray workers have another working directory) or a URI such as `s3://b/p`."""
+        """The folder at a path (made absolute: Ray workers have another working directory) or a URI such as `s3://b/p`.
+
+        Raises UserError for a URI that cannot be used."""
         if isinstance(where, Folder):
             return where
         text = os.fspath(where)
@@ -35,7 +38,7 @@ class Folder:
             filesystem, path = fs.FileSystem.from_uri(text)
         except Exception as error:
             raise UserError(f"cannot use '{text}' as a folder: {error}") from error
-        return cls(filesystem, path.rstrip("/"))
+        return cls(filesystem, path.rstrip("/"), text.partition("?")[2])
 
     @property
     def is_local(self) -> bool:
@@ -44,7 +47,9 @@ class Folder:
     @property
     def uri(self) -> str:
         """A text that `Folder.of` turns into this folder again, in any process."""
-        return self.path if self.is_local else f"{self.filesystem.type_name}://{self.path}"
+        if self.is_local:
+            return self.path
+        return f"{self.filesystem.type_name}://{self.path}" + (f"?{self.query}" if self.query else "")
 
     @property
     def name(self) -> str:
@@ -54,7 +59,7 @@ class Folder:
         return self.uri
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}")
+        return Folder(self.filesystem, f"{self.path}/{name}", self.query)
 
     def file(self, name: str) -> str:
         """The path of a file of this folder, for messages and for calls that take a `filesystem` beside it."""
@@ -66,7 +71,7 @@ class Folder:
         return self.filesystem.get_file_info(path).type != fs.FileType.NotFound
 
     def names(self) -> list[str]:
-        """The names of what lies directly inside, sorted; empty where the folder does not exist. Unfinished writes are left out."""
+        """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
         found = (info.base_name for info in self.filesystem.get_file_info(selector))
         return sorted(name for name in found if not name.startswith(".partial-"))

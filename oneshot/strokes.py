@@ -1,8 +1,8 @@
-"""What an invented alphabet means: its style, and characters as strokes. Everything is a function of the generator given.
+"""What an invented alphabet means: its style, and its characters as strokes, all drawn from the generator given.
 
 Characters are written on a few anchor points, like letters on ruled paper: a stroke walks from anchor to anchor, in the
-directions, with the bows and the ornaments that its alphabet likes. New characters are often an old one with a stroke more
-or a stroke exchanged, as in real scripts; that is what makes two characters of one alphabet easy to confuse.
+directions, with the bows and the ornaments that its alphabet likes. New characters are often an old one with a stroke
+more or a stroke exchanged, as in real scripts; that makes two characters of one alphabet easy to confuse.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _BARS = np.array([[[0, 0], [1, 0]], [[0, 1], [1, 1]], [[0, 0], [0, 1]], [[1, 0],
 
 @dataclass(frozen=True)
 class Style:
-    """What the characters of one alphabet share. Lengths are in units of the alphabet's own grid, about 1 wide and high."""
+    """What the characters of one alphabet share. Lengths are in units of its own grid, about 1 wide and high."""
 
     anchors: np.ndarray  # (A, 2)
     steps: np.ndarray  # (A, A): the probability of a step from anchor to anchor; rows sum to one
@@ -92,7 +92,7 @@ def _ring(middle: np.ndarray, radius: float) -> Stroke:
 
 
 def invent(rng: np.random.Generator, style: Style, relatives: list[list[Stroke]]) -> list[Stroke]:
-    """The strokes of a new character, on the alphabet's grid; with 40 % it comes from one of `relatives`. May be empty."""
+    """The strokes of a new character, on the alphabet's grid; at 40 % made from one of `relatives`. May be empty."""
     if relatives and rng.random() < 0.4:
         old = relatives[rng.integers(len(relatives))]
         lost = rng.integers(-len(old), len(old))  # in half of the cases no stroke of it is lost
@@ -143,7 +143,7 @@ def _ornamented(rng: np.random.Generator, style: Style, path: Stroke) -> list[St
 
 
 def on_sheet(strokes: list[Stroke], style: Style) -> list[Stroke]:
-    """The strokes in pixels around the middle of the sheet. Small characters stay smaller than large ones, but not by all."""
+    """The strokes in pixels around the middle of the sheet. Small characters grow, but stay the smaller ones."""
     whole = np.concatenate(strokes)
     middle = (whole.min(axis=0) + whole.max(axis=0)) / 2
     extent = (np.ptp(whole, axis=0).max() + np.ptp(style.anchors, axis=0).max()) / 2

@@ -1,6 +1,7 @@
-"""What the training loop knows of where it runs: a Worker. Who builds it: local mode, Ray Train, or plain gloo processes."""
+"""What the training loop knows of where it runs: a Worker. Local mode, Ray Train and plain gloo processes build one."""
 
 import functools
+import warnings
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -59,8 +60,12 @@ class ProcessGroupWorker(Worker):
         if self.world_size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
-        # Buffers (batch statistics) are computed alike on every rank: nothing to broadcast.
-        return DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer torch calls broadcast_buffers forward_sync_buffers
+            # Buffers (batch statistics) are computed alike on every rank: nothing to broadcast.
+            return DistributedDataParallel(
+                module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )  # fmt: skip
 
     def agree(self, value: T) -> T:
         box = [value]

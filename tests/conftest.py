@@ -1,0 +1,42 @@
+"""What the tests share: a small set of generated glyphs, and Omniglot where ONESHOT_SOURCE points at its archives."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from oneshot import data, glyphs
+from oneshot.storage import Folder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def small_glyphs(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """8 generated alphabets (5 background, 3 evaluation) of 20 to 24 characters by 8 people. Do not write in it."""
+    folder = Folder.of(tmp_path_factory.mktemp("data") / "glyphs")
+    glyphs.build(folder, alphabets=8, drawers=8, characters=(20, 24))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def source() -> str:
+    """Where Omniglot's archives lie: ONESHOT_SOURCE, of which a relative path starts at the repository."""
+    given = os.environ.get("ONESHOT_SOURCE")
+    if not given:
+        pytest.skip("ONESHOT_SOURCE is not set")
+    return given if "://" in given else str(ROOT / given)
+
+
+@pytest.fixture(scope="session")
+def archives(source: str) -> Path:
+    """The folder of Omniglot's archives, for tests that look into them."""
+    if not Path(source).is_dir():
+        pytest.skip("ONESHOT_SOURCE is not a folder")
+    return Path(source)
+
+
+@pytest.fixture(scope="session")
+def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """The real Omniglot as Parquet, made once for all tests. Do not write in it."""
+    return data.prepare("omniglot", data_root=tmp_path_factory.mktemp("data"), source=source).folder

@@ -1,0 +1,101 @@
+"""Several workers as plain processes that meet over gloo: what they do, and a way to run it. No Ray."""
+
+import multiprocessing
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from torch import distributed as dist
+
+from oneshot.distributed import gather
+from oneshot.loop import fit
+from oneshot.norm import GlobalBatchNorm2d
+from oneshot.settings import Settings
+from oneshot.storage import Folder
+from oneshot.worker import ProcessGroupWorker
+
+CPU = torch.device("cpu")
+
+
+def run(task: Callable[..., Any], *, world_size: int, where: Path, **options: Any) -> list[Any]:
+    """What `task(**options)` returns in each of `world_size` processes, by rank."""
+    where.mkdir(parents=True)
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_rank, args=(rank, world_size, task, where, options)) for rank in range(world_size)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=180)
+    hung = [process for process in processes if process.is_alive()]
+    for process in hung:
+        process.kill()
+    assert not hung, "the ranks wait for each other"
+    assert [process.exitcode for process in processes] == [0] * world_size
+    return [torch.load(where / f"rank-{rank}.pt", weights_only=False) for rank in range(world_size)]
+
+
+def _rank(rank: int, world_size: int, task: Callable[..., Any], where: Path, options: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    # A file to meet at: no port that another process might take.
+    meeting = f"file://{where / 'meeting'}"
+    dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=90), rank=rank, world_size=world_size)
+    torch.save(task(**options), where / f"rank-{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def together(**tasks: dict[str, Any]) -> dict[str, Any]:
+    """Several tasks by the names of this module's functions, in one meeting: processes are dear to start."""
+    return {name: globals()[name](**options) for name, options in tasks.items()}
+
+
+def share(whole: torch.Tensor) -> torch.Tensor:
+    """The rank's rows of a batch: every world_size-th."""
+    return whole[dist.get_rank() :: dist.get_world_size()]
+
+
+def normalise(x: torch.Tensor, upstream: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> dict[str, Any]:
+    """One step of batch normalisation in training on the rank's share."""
+    norm = GlobalBatchNorm2d(x.shape[1])
+    norm.load_state_dict(norm.state_dict() | {"weight": weight, "bias": bias})
+    x = share(x).clone().requires_grad_()
+    y = norm(x)
+    (y * share(upstream)).sum().backward()
+    return {
+        "y": y.detach(), "x": x.grad, "weight": norm.weight.grad, "bias": norm.bias.grad, "mean": norm.running_mean,
+        "variance": norm.running_var, "batches": int(norm.num_batches_tracked),
+    }  # fmt: skip
+
+
+def gathered(rows: torch.Tensor, upstream: torch.Tensor) -> dict[str, Any]:
+    """The gathered rows and the gradient that reaches the rank's own."""
+    rows = share(rows).clone().requires_grad_()
+    whole = gather(rows)
+    (whole.square() * upstream).sum().backward()
+    return {"whole": whole.detach(), "gradient": rows.grad}
+
+
+def talk(rows: torch.Tensor) -> dict[str, Any]:
+    """What a worker's ways to talk to the others give."""
+    worker = ProcessGroupWorker(CPU)
+    return {
+        "place": (worker.rank, worker.world_size),
+        "agreed": worker.agree({"from": worker.rank}),
+        "mean": worker.mean(torch.tensor([float(worker.rank), 1.0])),
+        "rows": worker.interleave(share(rows), len(rows)),
+    }
+
+
+def train(cases: dict[str, Settings], folder: Path) -> dict[str, Any]:
+    """Trainings, one after the other; their histories."""
+    made = {}
+    for name, settings in cases.items():
+        worker = ProcessGroupWorker(CPU, precision="fp32")
+        progress = fit(worker, settings, tiny.parts(side=settings.data.size), Folder.of(folder / name))
+        made[name] = {"history": progress.history, "ended": progress.ended}
+    return made

@@ -1,0 +1,273 @@
+"""A trained network handed on as a folder: the same scores wherever it is loaded, for images as they lie in files."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+import oneshot
+from oneshot import artifact, checkpoint
+from oneshot.checkpoint import Checkpoint, Progress, pack_tensors
+from oneshot.errors import UserError
+from oneshot.models import Siamese, build
+from oneshot.storage import Folder
+
+RECORDED = {name: getattr(tiny.settings(), name).model_dump() for name in ("data", "model", "train")}
+
+
+def trained() -> Siamese:
+    """A network that is no longer as it was made: its batch statistics too."""
+    torch.manual_seed(3)
+    net = build(tiny.settings().model, size=28)
+    net(torch.rand(16, 1, 28, 28), torch.rand(16, 1, 28, 28))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def net() -> Siamese:
+    return trained()
+
+
+@pytest.fixture(scope="module")
+def run(net: Siamese, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with a checkpoint and the best network."""
+    folder = Folder.of(tmp_path_factory.mktemp("run"))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
+    checkpoint.save(folder / "checkpoints", progress, settings=RECORDED, net=net, optimizer=optimizer)
+    found = checkpoint.best(folder / "checkpoints")
+    assert isinstance(found, Checkpoint)
+    artifact.save(folder / "best", data=found, provenance={"settings": found.settings, "epoch": 1})
+    return Path(folder.path)
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A copy of the best network's folder, to be damaged."""
+    return Path(shutil.copytree(run / "best", tmp_path / "best"))
+
+
+def pages(count: int, height: int = 28, width: int = 28, seed: int = 0) -> list[np.ndarray]:
+    """Scans: dark ink on light paper, uint8."""
+    ink = np.random.default_rng(seed).random((count, height, width)) < 0.2
+    return [np.where(one, 20, 235).astype(np.uint8) for one in ink]
+
+
+# The same network
+
+
+@pytest.mark.parametrize("place", ["", "best", "checkpoints/epoch-0001"])
+def test_a_network_loaded_again_gives_bit_identical_scores(run: Path, net: Siamese, place: str) -> None:
+    loaded = oneshot.load(run / place, device="cpu")
+    left, right = pages(8), pages(8, seed=1)
+    inked = [torch.from_numpy(np.stack([255 - one for one in side]))[:, None].float() / 255 for side in (left, right)]
+    with torch.no_grad():
+        expected = net.score(net.embed(inked[0]), net.embed(inked[1])).sigmoid()
+    assert torch.equal(loaded.similarity(left, right), expected)
+
+
+def test_loading_changes_nothing_for_others(run: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    loaded = oneshot.load(run, device="cpu")
+    assert torch.equal(torch.rand(1), expected)
+    assert not loaded.net.training
+
+
+def test_the_card_says_what_the_network_is_and_where_it_comes_from(run: Path) -> None:
+    card = json.loads((run / "best" / "model.json").read_text())
+    assert card["architecture"] == "conv4"
+    assert card["preprocessing"]["size"] == 28
+    assert card["sha256"] == hashlib.sha256((run / "best" / "model.safetensors").read_bytes()).hexdigest()
+    assert artifact.recorded_settings(Folder.of(run)) == RECORDED
+    assert artifact.recorded_settings(Folder.of(run / "checkpoints" / "epoch-0001")) == RECORDED
+
+
+# Images as they lie in files
+
+
+def test_pil_images_and_arrays_score_alike(run: Path) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    left, right = pages(3), pages(3, seed=1)
+    expected = loaded.similarity(left, right)
+    for mode in ("L", "RGB", "RGBA"):
+        as_images = [[Image.fromarray(one).convert(mode) for one in side] for side in (left, right)]
+        assert (loaded.similarity(*as_images) - expected).abs().max() < 1e-3, mode
+
+
+def test_one_bit_images_are_dark_ink_on_light_paper_too(run: Path) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    page = np.where(pages(1)[0] < 128, 0, 255).astype(np.uint8)
+    bit = Image.fromarray(page).convert("1")  # as Omniglot's PNGs: ink 0, paper 1
+    assert torch.equal(loaded.embed(bit), loaded.embed(page))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (105, 105), (40, 200), (301, 17)])
+def test_images_of_any_size_are_taken(run: Path, shape: tuple[int, int]) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    (probability,) = loaded.similarity(pages(1, *shape)[0], pages(1, 64, 48)[0]).tolist()
+    assert 0 <= probability <= 1
+
+
+def test_images_of_different_sizes_come_in_one_call(run: Path) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    mixed = [pages(1, 105, 105)[0], Image.fromarray(pages(1, 30, 60)[0]), pages(1)[0]]
+    assert loaded.similarity(mixed, mixed[::-1]).shape == (3,)
+
+
+def test_similarity_is_symmetric_and_a_probability(run: Path) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    left, right = pages(20), pages(20, seed=1)
+    scores = loaded.similarity(left, right)
+    assert torch.equal(scores, loaded.similarity(right, left))
+    assert scores.shape == (20,) and ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None:
+    """An oblong scan is filled up with paper: filling it up by hand changes nothing, filling it with ink does."""
+    loaded = oneshot.load(run, device="cpu")
+    oblong = np.where(pages(1, 14, 28)[0] < 128, 0, 255).astype(np.uint8)
+    square = np.full((28, 28), 255, dtype=np.uint8)
+    square[7:21] = oblong
+    assert torch.equal(loaded.embed(oblong), loaded.embed(square))
+    assert not torch.equal(loaded.embed(oblong), loaded.embed(255 - square))
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (np.zeros((3, 28, 28, 3), dtype=np.uint8), r"grey, uint8 \(height, width\); got uint8 \(28, 28, 3\)"),
+        (np.zeros((28, 28)), r"got float64 \(28, 28\)"),
+        (np.zeros((0, 28), dtype=np.uint8), r"got uint8 \(0, 28\)"),
+        ([], "no image was given"),
+    ],
+)
+def test_what_is_no_image_is_refused(run: Path, image: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        oneshot.load(run, device="cpu").similarity(image, image)
+
+
+def test_left_and_right_must_be_pairs(run: Path) -> None:
+    with pytest.raises(UserError, match="2 left and 3 right images"):
+        oneshot.load(run, device="cpu").similarity(pages(2), pages(3))
+
+
+# What cannot be loaded
+
+
+def card(**changes: Any) -> Callable[[Path], None]:
+    """Changes the card: keys with `None` are removed, dotted keys are written with a double underscore."""
+
+    def change(folder: Path) -> None:
+        tree = json.loads((folder / "model.json").read_text())
+        for key, value in changes.items():
+            *sections, last = key.split("__")
+            place = tree
+            for section in sections:
+                place = place[section]
+            if value is None:
+                del place[last]
+            else:
+                place[last] = value
+        (folder / "model.json").write_text(json.dumps(tree))
+
+    return change
+
+
+def weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
+    """Changes the weights, with a digest to match."""
+
+    def forge(folder: Path) -> None:
+        tensors = trained().state_dict()
+        change(tensors)
+        data = pack_tensors(tensors)
+        (folder / "model.safetensors").write_bytes(data)
+        card(sha256=hashlib.sha256(data).hexdigest())(folder)
+
+    return forge
+
+
+def flip(folder: Path) -> None:
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (flip, r"model\.safetensors is damaged: it does not match the digest"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors is missing"),
+        (lambda folder: (folder / "model.json").write_text("{"), r"model\.json is not JSON"),
+        (lambda folder: (folder / "model.json").write_text("[]"), r"model\.json does not describe a network"),
+        (card(architecture=None), r"model\.json does not describe a network: a key is missing"),
+        (card(architecture="resnet"), "a network 'resnet', which this program does not know"),
+        (card(architecture=["conv4"]), "which this program does not know"),
+        (card(architecture="koch", preprocessing__size=105), "the weights do not fit the network 'koch' at 105 pixels"),
+        (card(architecture="koch"), "at least 65 pixels"),
+        (card(format=2), "is format 2; this program reads format 1"),
+        (card(preprocessing__size=48), "the weights do not fit the network 'conv4' at 48 pixels"),
+        (card(preprocessing__size=4096), "the weights do not fit the network 'conv4' at 4096 pixels"),
+        (card(preprocessing__size=8), "at least 16 pixels"),
+        (card(preprocessing__size="28"), "is not a number of pixels"),
+        (card(preprocessing__size=True), "is not a number of pixels"),
+        (card(preprocessing__size=-1), "is not a number of pixels"),
+        (weights(lambda tensors: tensors.pop("head.weight")), "the weights do not fit .*head.weight"),
+        (weights(lambda tensors: tensors.update(more=torch.ones(1))), "the weights do not fit .*more"),
+        (
+            weights(lambda tensors: tensors["head.bias"].fill_(torch.nan)),
+            "'head.bias' holds values that are not finite",
+        ),
+    ],
+)
+def test_a_network_that_is_not_whole_is_refused_in_a_sentence(
+    copy: Path, damage: Callable[[Path], Any], sentence: str
+) -> None:
+    damage(copy)
+    with pytest.raises(UserError, match=sentence) as caught:
+        oneshot.load(copy, device="cpu")
+    assert str(copy) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_unknown_settings_is_refused(run: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(run / "checkpoints" / "epoch-0001", tmp_path / "epoch-0001"))
+    state = json.loads((place / "state.json").read_text())
+    state["settings"]["model"]["name"] = "resnet"
+    (place / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"state\.json: model\.name = 'resnet'"):
+        oneshot.load(place)
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder; name a run, its best/ or a checkpoint"):
+        oneshot.load(tmp_path / "none")
+
+
+def test_a_folder_without_a_network_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no network: neither model\.json"):
+        oneshot.load(tmp_path)
+    with pytest.raises(UserError, match="holds no network"):
+        artifact.recorded_settings(Folder.of(tmp_path))
+
+
+@pytest.mark.parametrize("provenance", [None, "x", {}, {"settings": 3}])
+def test_a_card_without_settings_is_a_sentence(copy: Path, provenance: Any) -> None:
+    tree = json.loads((copy / "model.json").read_text()) | {"provenance": provenance}
+    (copy / "model.json").write_text(json.dumps(tree))
+    with pytest.raises(UserError, match="does not say with what settings"):
+        artifact.recorded_settings(Folder.of(copy))
+
+
+def test_an_unknown_device_is_a_sentence(run: Path) -> None:
+    with pytest.raises(UserError, match="unknown device 'gpu'"):
+        oneshot.load(run, device="gpu")

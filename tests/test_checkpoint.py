@@ -1,0 +1,321 @@
+"""A checkpoint is whole or does not count: damage is found, named, and the checkpoint before it is used."""
+
+import hashlib
+import io
+import json
+import math
+import os
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from oneshot.checkpoint import (
+    STATE,
+    TRAINING,
+    WEIGHTS,
+    Checkpoint,
+    Progress,
+    best,
+    newest,
+    pack_tensors,
+    read,
+    save,
+    unpack_weights,
+)
+from oneshot.errors import UserError
+from oneshot.models import build
+from oneshot.storage import Folder
+
+LOSSES = [0.9, 0.5, 0.7, 0.6, 0.4, 0.8]  # of epochs 1 to 6: the best are 1, 2, 2, 2, 5, 5
+
+
+class Run:
+    """A network whose weights are the number of the epoch, saved after each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.progress = Folder.of(folder), Progress()
+        self.net = nn.Linear(3, 2)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=0.1)
+
+    def epochs(self, count: int) -> "Run":
+        for _ in range(count):
+            progress = self.progress
+            progress.epoch += 1
+            loss = LOSSES[progress.epoch - 1]
+            is_best = loss < progress.best_loss
+            if is_best:
+                progress.best_epoch, progress.best_loss = progress.epoch, loss
+            progress.history.append({"epoch": progress.epoch, "val_loss": loss, "best": is_best})
+            with torch.no_grad():
+                self.net.weight.fill_(progress.epoch)
+            self.optimizer.zero_grad()
+            self.net(torch.ones(1, 3)).sum().backward()
+            self.optimizer.step()
+            save(self.folder, progress, settings={"train": {"lr": 0.1}}, net=self.net, optimizer=self.optimizer)
+        return self
+
+    def file(self, epoch: int, name: str) -> Path:
+        return Path(self.folder.path) / f"epoch-{epoch:04d}" / name
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "checkpoints")
+
+
+# Round trip
+
+
+def test_a_network_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = build(tiny.settings().model, size=28)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        net(torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)).sum().backward()
+        optimizer.step()
+    progress = Progress(epoch=1, best_epoch=1, best_loss=0.1, history=[{"epoch": 1, "val_loss": 0.1, "best": True}])
+    save(Folder.of(tmp_path), progress, settings={"train": {"lr": 0.1}}, net=net, optimizer=optimizer)
+    found = read(Folder.of(tmp_path) / "epoch-0001")
+    assert found.progress == progress
+    assert found.settings == {"train": {"lr": 0.1}}
+    expected = net.state_dict()
+    assert found.weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found.weights[name], value) and found.weights[name].dtype == value.dtype, name
+    other = torch.optim.Adam(net.parameters(), lr=0.5)
+    other.load_state_dict(found.training["optimizer"])
+    assert other.param_groups[0]["lr"] == 0.1
+    for parameter, state in optimizer.state.items():
+        assert all(torch.equal(other.state[parameter][key], value) for key, value in state.items())
+
+
+def test_before_any_measured_epoch_the_best_loss_is_infinite_and_the_file_is_still_plain_json(run: Run) -> None:
+    save(run.folder, Progress(epoch=1, history=[{"epoch": 1, "best": False}]), settings={}, net=run.net,
+         optimizer=run.optimizer)  # fmt: skip
+    json.loads(run.file(1, STATE).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert read(run.folder / "epoch-0001").progress.best_loss == math.inf
+
+
+def test_there_is_no_checkpoint_in_an_empty_or_missing_folder(tmp_path: Path) -> None:
+    assert newest(Folder.of(tmp_path)) == (None, [])
+    assert newest(Folder.of(tmp_path / "none")) == (None, [])
+    assert best(Folder.of(tmp_path)) is None
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept"), [(1, [1]), (2, [1, 2]), (3, [2, 3]), (4, [2, 3, 4]), (5, [2, 4, 5]), (6, [5, 6])]
+)
+def test_what_is_kept_is_the_last_two_epochs_and_the_best_of_each(run: Run, epochs: int, kept: list[int]) -> None:
+    run.epochs(epochs)
+    assert run.folder.names() == [f"epoch-{epoch:04d}" for epoch in kept]
+
+
+@pytest.mark.parametrize("epochs", range(2, 7))
+def test_falling_back_by_one_loses_neither_the_state_nor_the_best(run: Run, epochs: int) -> None:
+    run.epochs(epochs)
+    run.file(epochs, STATE).unlink()
+    found, _ = newest(run.folder)
+    assert found is not None and found.progress.epoch == epochs - 1
+    champion = best(run.folder)
+    assert champion is not None
+    assert champion.progress.epoch == 1 + LOSSES[: epochs - 1].index(min(LOSSES[: epochs - 1]))
+
+
+def test_the_best_checkpoint_holds_the_weights_of_the_best_epoch(run: Run) -> None:
+    found = best(run.epochs(4).folder)
+    assert found is not None and found.progress.best_epoch == found.progress.epoch == 2
+    assert (found.weights["weight"] - 2).abs().max() < 0.2  # filled with 2, then a step of 0.1
+
+
+def test_the_newest_is_the_greatest_epoch_also_beyond_four_digits(run: Run) -> None:
+    run.progress.epoch = 9_999
+    for _ in range(2):
+        save(run.folder, run.progress, settings={}, net=run.net, optimizer=run.optimizer)
+        run.progress.epoch += 1
+    found, passed = newest(run.folder)
+    assert (found and found.name, passed) == ("epoch-10000", [])
+
+
+def test_files_of_others_in_the_folder_are_neither_read_nor_removed(run: Run) -> None:
+    run.epochs(1)
+    (Path(run.folder.path) / ".nfs0000001").write_bytes(b"left by the file system")
+    (Path(run.folder.path) / "notes").mkdir()
+    run.epochs(3)
+    found, passed = newest(run.folder)
+    assert found is not None and found.progress.epoch == 4 and passed == []
+    assert {".nfs0000001", "notes"} <= set(os.listdir(run.folder.path))
+
+
+# Damage
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, STATE])
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, empty, Path.unlink])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(run: Run, damage: Any, name: str) -> None:
+    run.epochs(4)
+    damage(run.file(4, name))
+    found, passed = newest(run.folder)
+    assert found is not None and found.progress.epoch == 3
+    assert len(passed) == 1
+    assert "epoch-0004" in passed[0] and name in passed[0]
+    with pytest.raises(UserError, match="epoch-0004"):
+        read(run.folder / "epoch-0004")
+
+
+def test_where_all_are_damaged_each_is_named(run: Run) -> None:
+    run.epochs(4)
+    for epoch in (2, 3, 4):
+        truncate(run.file(epoch, WEIGHTS))
+    found, passed = newest(run.folder)
+    assert found is None
+    assert [sentence.split("epoch-")[1][:4] for sentence in passed] == ["0004", "0003", "0002"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": None}, {"epoch": "seven"}, {"epoch": math.inf}, {"best_loss": "low"},
+        {"history": 3}, {"history": [1]}, {"sha256": []}, {"settings": None},
+    ],
+)  # fmt: skip
+def test_a_state_with_wrong_values_is_damage(run: Run, change: dict[str, Any]) -> None:
+    run.epochs(2)
+    state = json.loads(run.file(2, STATE).read_text())
+    run.file(2, STATE).write_text(json.dumps(state | change))
+    found, passed = newest(run.folder)
+    assert found is not None and found.progress.epoch == 1
+    assert STATE in passed[0]
+
+
+def test_a_repeated_epoch_replaces_what_an_interrupted_one_left(run: Run) -> None:
+    run.epochs(2)
+    truncate(run.file(2, TRAINING))
+    run.file(2, "stray").write_bytes(b"x")
+    run.progress.epoch -= 1
+    run.progress.history.pop()
+    run.epochs(1)
+    assert (run.folder / "epoch-0002").names() == sorted([WEIGHTS, TRAINING, STATE])
+    assert newest(run.folder)[1] == []
+
+
+# What only malice or another program would write: the digests are right, the content is not
+
+
+def forge(run: Run, epoch: int, name: str, data: bytes) -> None:
+    run.file(epoch, name).write_bytes(data)
+    state = json.loads(run.file(epoch, STATE).read_text())
+    state["sha256"][name] = hashlib.sha256(data).hexdigest()
+    run.file(epoch, STATE).write_text(json.dumps(state))
+
+
+class Malice:
+    """Its pickle makes a folder when it is loaded."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.place),)
+
+
+def saved(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def pickled(value: Any) -> bytes:
+    return pickle.dumps(value, protocol=2)  # what torch itself writes
+
+
+@pytest.mark.parametrize("write", [saved, pickled])
+def test_code_in_a_checkpoint_is_not_run(run: Run, tmp_path: Path, write: Any) -> None:
+    run.epochs(2)
+    forge(run, 2, TRAINING, write({"optimizer": Malice(tmp_path / "owned")}))
+    with pytest.raises(UserError, match=r"epoch-0002/training\.pt is not the training state"):
+        read(run.folder / "epoch-0002")
+    assert not (tmp_path / "owned").exists()
+    found, _ = newest(run.folder)
+    assert found is not None and found.progress.epoch == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x80\x02.", b"PK\x03\x04" + b"\0" * 100, saved([1, 2]), saved({})])
+def test_foreign_bytes_in_a_checkpoint_are_a_sentence(run: Run, data: bytes) -> None:
+    run.epochs(1)
+    forge(run, 1, TRAINING, data)
+    with pytest.raises(UserError, match=r"training\.pt is not the training state of a checkpoint"):
+        read(run.folder / "epoch-0001")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(run: Run, value: float) -> None:
+    run.epochs(2)
+    forge(run, 2, WEIGHTS, pack_tensors({"weight": torch.tensor([1.0, value])}))
+    with pytest.raises(UserError, match=r"model\.safetensors: 'weight' holds values that are not finite"):
+        read(run.folder / "epoch-0002")
+    found, _ = newest(run.folder)
+    assert found is not None and found.progress.epoch == 1
+
+
+def lying(*, header: dict[str, Any], size: int | None = None, body: bytes = b"\0" * 8) -> bytes:
+    """A safetensors file whose header says what one likes; `size`: what it says of its own length."""
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + body
+
+
+F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 4,
+        lying(header={"w": F32}, size=2**63 - 1),
+        lying(header={"w": F32}, size=10**6),
+        lying(header={"w": F32}, size=5),
+        lying(header={"w": F32 | {"shape": [1000]}}),
+        lying(header={"w": F32 | {"data_offsets": [0, 8000]}}),
+        lying(header={"w": F32 | {"shape": [2**40, 2**40]}}),
+        lying(header={"w": F32, "v": F32}),
+        lying(header={"w": F32 | {"dtype": "F33"}}),
+        lying(header={"w": F32}, body=b""),
+        lying(header={"w": F32}, body=b"\0" * 80),
+    ],
+)
+def test_a_safetensors_header_that_lies_is_refused(data: bytes) -> None:
+    with pytest.raises(UserError, match=r"w\.bin is not a whole safetensors file"):
+        unpack_weights(data, "w.bin")
+
+
+def test_an_honest_header_is_read() -> None:
+    assert unpack_weights(lying(header={"w": F32}), "w.bin")["w"].tolist() == [0.0, 0.0]
+
+
+def test_a_checkpoint_knows_its_name(run: Run) -> None:
+    found, _ = newest(run.epochs(1).folder)
+    assert isinstance(found, Checkpoint) and found.name == "epoch-0001"

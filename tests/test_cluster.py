@@ -1,0 +1,109 @@
+"""What fits on a cluster, and the arithmetic of what does not. No Ray is started."""
+
+from typing import Any
+
+import pytest
+
+from oneshot import cluster
+from oneshot.cluster import Node, pack
+from oneshot.errors import UserError
+from oneshot.settings import Scale
+
+LAPTOP = Node("laptop", 8, 0)
+GPU_NODE = Node("gpu", 16, 4)
+
+
+def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
+    """Workers a training, GPUs a worker, trainings at once."""
+    packing = pack(Scale(**scale), nodes)
+    return packing.workers, packing.gpus, packing.concurrent
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scale", "expected"),
+    [
+        # cores
+        ([LAPTOP], {}, (1, 0, 8)),
+        ([LAPTOP], {"cpus": 3}, (1, 0, 2)),
+        ([LAPTOP], {"workers": 3}, (3, 0, 2)),
+        ([LAPTOP], {"workers": 2, "cpus": 4}, (2, 0, 1)),
+        # GPUs: one for each worker where there are any and nothing is said
+        ([GPU_NODE], {}, (1, 1, 4)),
+        ([GPU_NODE], {"workers": 2}, (2, 1, 2)),
+        ([GPU_NODE], {"gpus": 2}, (1, 2, 2)),
+        ([GPU_NODE], {"gpus": 0}, (1, 0, 16)),
+        ([Node("gpu", 2, 4)], {}, (1, 1, 2)),  # too few cores for its GPUs
+        ([Node("broken", 8, 0.5)], {}, (1, 0, 8)),  # no whole GPU
+        # shares of a GPU: a worker's lies on one
+        ([GPU_NODE], {"gpus": 0.5}, (1, 0.5, 8)),
+        ([GPU_NODE], {"gpus": 0.4}, (1, 0.4, 8)),  # two a GPU: 0.2 of each stay free
+        ([GPU_NODE], {"gpus": 0.1}, (1, 0.1, 16)),  # 40 by GPU, 16 by cores
+        ([Node("gpu", 64, 1)], {"gpus": 1 / 3}, (1, 1 / 3, 3)),
+        # several nodes: a training may span them, a worker may not
+        ([LAPTOP, LAPTOP], {"workers": 16}, (16, 0, 1)),
+        ([Node("a", 3, 0), Node("b", 3, 0)], {"cpus": 2}, (1, 0, 2)),
+        ([GPU_NODE, LAPTOP], {}, (1, 1, 4)),  # the GPUs decide: the laptop has none
+        ([Node("a", 8, 1), Node("b", 8, 1)], {"workers": 2}, (2, 1, 1)),
+        # as many at once as is asked for, at the most
+        ([LAPTOP], {"max_concurrent": 3}, (1, 0, 3)),
+        ([LAPTOP], {"max_concurrent": 30}, (1, 0, 8)),
+    ],
+)
+def test_workers_are_packed_by_cores_and_gpus(
+    nodes: list[Node], scale: dict[str, Any], expected: tuple[int, float, int]
+) -> None:
+    assert packed(nodes, **scale) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scale", "numbers"),
+    [
+        (
+            [LAPTOP],
+            {"workers": 9},
+            ["scale.workers = 9", "1 core(s)", "holds 8 such worker(s)", "laptop (8 cores, 0 GPUs)"],
+        ),
+        ([LAPTOP], {"cpus": 9}, ["9 core(s)", "holds 0 such worker(s)"]),
+        ([LAPTOP], {"gpus": 1}, ["1 core(s) and 1 GPU(s)", "holds 0 such", "laptop (8 cores, 0 GPUs) holds 0"]),
+        ([GPU_NODE], {"gpus": 8}, ["and 8 GPU(s)", "gpu (16 cores, 4 GPUs) holds 0"]),
+        ([GPU_NODE], {"gpus": 0.5, "workers": 12}, ["0.5 GPU(s)", "holds 8 such worker(s)"]),
+        (
+            [GPU_NODE, LAPTOP],
+            {"workers": 5},
+            ["scale.workers = 5", "holds 4", "gpu (16 cores, 4 GPUs) holds 4; laptop"],
+        ),
+        ([], {}, ["holds 0 such worker(s)"]),
+    ],
+)
+def test_what_can_never_run_is_refused_with_the_arithmetic(
+    nodes: list[Node], scale: dict[str, Any], numbers: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        pack(Scale(**scale), nodes)
+    for number in numbers:
+        assert number in str(caught.value)
+
+
+def test_one_and_a_half_gpus_are_refused() -> None:
+    with pytest.raises(UserError, match=r"scale\.gpus = 1\.5: a share of one GPU \(below 1\) or a whole number"):
+        pack(Scale(gpus=1.5), [GPU_NODE])
+
+
+def test_the_device_follows_from_the_gpus() -> None:
+    assert pack(Scale(), [LAPTOP]).device == "cpu"
+    assert pack(Scale(), [GPU_NODE]).device == pack(Scale(gpus=0.25), [GPU_NODE]).device == "cuda"
+
+
+def test_this_machine_has_a_core() -> None:
+    assert cluster.this_machine().cpus >= 1
+    assert pack(Scale(gpus=0), [cluster.this_machine()]).concurrent >= 1
+
+
+def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert cluster.address(None) is None
+    monkeypatch.setenv("RAY_ADDRESS", "ray:6379")
+    assert cluster.address(None) == "ray:6379"
+    assert cluster.address("other:6379") == "other:6379"
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    assert cluster.address(None) is None

@@ -1,0 +1,261 @@
+"""Data sets made ready: once, whole, by any number of processes; and shown."""
+
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from web import Site, serve
+
+from oneshot import data, glyphs, omniglot, store
+from oneshot.data import Prepared, prepare, show
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+NOWHERE = "http://127.0.0.1:9/omniglot"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONESHOT_SOURCE", "ONESHOT_DATA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the default glyphs few, so that generating them takes no time."""
+    monkeypatch.setattr(glyphs, "ALPHABETS", 4)
+    monkeypatch.setattr(glyphs, "draw_alphabet", lambda seed, number, **_: np.full((20, 2, 105, 105), number % 2 == 0))
+    monkeypatch.setattr(glyphs, "_size", lambda *_: 20)
+    monkeypatch.setattr(glyphs.build, "__kwdefaults__", {**glyphs.build.__kwdefaults__, "drawers": 2})
+
+
+def printed(width: int = 120, **how: object) -> tuple[Console, StringIO]:
+    stream = StringIO()
+    return Console(file=stream, width=width, **how), stream
+
+
+# --- where
+
+
+def test_the_data_root_is_the_option_then_the_variable_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data.data_root().path == "/cache/oneshot"
+    monkeypatch.setenv("ONESHOT_DATA", "/variable")
+    assert data.data_root().path == "/variable"
+    assert data.data_root("/option").path == "/option"
+
+
+# --- what
+
+
+@pytest.mark.usefixtures("small")
+def test_auto_takes_glyphs_where_omniglot_cannot_be_had_and_says_why(tmp_path: Path) -> None:
+    console, text = printed()
+    made = prepare("auto", data_root=tmp_path, source=NOWHERE, console=console)
+    assert (made.dataset, made.name, made.folder.name) == ("glyphs", "glyphs (generated)", "glyphs")
+    assert made.why.startswith("Omniglot cannot be had: cannot reach http://127.0.0.1:9/omniglot/images_background.zip")
+    assert made.why in " ".join(text.getvalue().split())
+    assert store.describe(made.folder).name == "glyphs (generated)"
+
+
+@pytest.mark.usefixtures("small")
+def test_auto_takes_the_omniglot_that_is_there(tmp_path: Path, small_glyphs: Folder) -> None:
+    place = Folder.of(tmp_path) / "omniglot"
+    for name in (store.DRAWINGS, store.TRIALS):
+        place.write(name, small_glyphs.read(name))
+    made = prepare("auto", data_root=tmp_path, source=NOWHERE)
+    assert (made.dataset, made.why, made.folder) == ("omniglot", None, place)
+
+
+def test_auto_does_not_pass_over_a_damaged_omniglot(tmp_path: Path, small_glyphs: Folder) -> None:
+    place = Folder.of(tmp_path) / "omniglot"
+    place.write(store.DRAWINGS, small_glyphs.read(store.DRAWINGS)[:-9])
+    place.write(store.TRIALS, small_glyphs.read(store.TRIALS))
+    with pytest.raises(UserError, match=r"omniglot/drawings\.parquet is damaged"):
+        prepare("auto", data_root=tmp_path, source=NOWHERE)
+
+
+def test_omniglot_that_cannot_be_had_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot reach"):
+        prepare("omniglot", data_root=tmp_path, source=NOWHERE)
+    with pytest.raises(UserError, match="is not a folder"):
+        prepare("omniglot", data_root=tmp_path, source=str(tmp_path / "missing"))
+
+
+def test_the_source_is_the_option_then_the_variable_then_the_official_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(omniglot, "build", lambda folder, *, source, **_: asked.append(source))
+    for option, variable in ((None, None), (None, "variable"), ("option", "variable")):
+        monkeypatch.setenv("ONESHOT_SOURCE", variable or "")
+        with pytest.raises(UserError, match="does not exist"):
+            prepare("omniglot", data_root=tmp_path, source=option)
+    assert asked == [omniglot.HOME, "variable", "option"]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_number_and_a_seed_make_other_glyphs_in_their_own_place(tmp_path: Path) -> None:
+    made = prepare("glyphs-6-seed3", data_root=tmp_path)
+    assert (made.dataset, made.folder.name, made.why) == ("glyphs-6-seed3", "glyphs-6-seed3", None)
+    about = store.describe(made.folder)
+    assert len(about.alphabets) == 6 and "seed 3" in about.source
+
+
+def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no data set 'omniglott': did you mean 'omniglot'\?"):
+        prepare("omniglott", data_root=tmp_path)
+
+
+def test_a_data_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file"):
+        prepare("glyphs-4", data_root=tmp_path / "file")
+
+
+# --- once, and whole
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_ready_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare("glyphs", data_root=tmp_path)
+    monkeypatch.setattr(glyphs, "build", lambda *_, **__: pytest.fail("made again"))
+    assert prepare("glyphs", data_root=tmp_path) == first
+
+
+@pytest.mark.usefixtures("small")
+def test_a_data_set_without_its_trials_is_not_ready(tmp_path: Path) -> None:
+    made = prepare("glyphs", data_root=tmp_path)
+    (tmp_path / "glyphs" / store.TRIALS).unlink()
+    assert store.load_trials(prepare("glyphs", data_root=tmp_path).folder).support.shape[1] == 20
+    assert made.folder.has(store.TRIALS)
+
+
+def test_the_drawings_appear_last_so_that_who_sees_them_sees_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    written, write = [], Folder.write
+
+    def noted(self: Folder, name: str, content: bytes) -> None:
+        written.append(name)
+        write(self, name, content)
+
+    monkeypatch.setattr(Folder, "write", noted)
+    prepare("glyphs", data_root=tmp_path)
+    assert written == [store.TRIALS, store.DRAWINGS]
+
+
+def test_processes_that_prepare_one_data_set_at_once_do_not_harm_it(tmp_path: Path) -> None:
+    code = "import sys; from oneshot.data import prepare; prepare('glyphs-4-seed9', data_root=sys.argv[1])"
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    folder = Folder.of(tmp_path / "glyphs-4-seed9")
+    while any(one.poll() is None for one in running):  # who looks meanwhile sees all or nothing
+        if folder.has(store.DRAWINGS):
+            assert len(store.load(folder)) == store.describe(folder).rows
+            assert len(store.load_trials(folder).query) == 40
+    assert [one.returncode for one in running] == [0, 0, 0]
+    assert folder.names() == [store.DRAWINGS, store.TRIALS]
+    assert not [name for name in os.listdir(folder.path) if name.startswith(".partial")]
+
+
+# --- shown
+
+
+def test_the_table_tells_what_each_alphabet_is_for(small_glyphs: Folder) -> None:
+    console, text = printed()
+    show(console, Prepared(small_glyphs, "glyphs", "glyphs (generated)"), split="lake")
+    lines = text.getvalue().splitlines()
+    about = store.describe(small_glyphs)
+    assert lines[0].startswith(f"glyphs (generated): {about.rows:,} drawings of ")
+    for name, role in zip(about.alphabets, ["train"] * 4 + ["validation"] + ["test"] * 3, strict=True):
+        (line,) = (one for one in lines if one.startswith(name) and len(one.split()) > 1)
+        count = len(about.characters[name])
+        assert line.split() == [name, str(count), str(8 * count), "8", about.origin[name], role]
+    assert lines[1].startswith("source: generated, version 1, seed 0; in /")
+    assert "█" in text.getvalue() and max(map(len, lines[2:])) <= 120
+
+
+def test_an_alphabet_of_two_parts_has_two_roles(small_glyphs: Folder) -> None:
+    console, text = printed()
+    show(console, Prepared(small_glyphs, "glyphs", "x"), split="minimal1")
+    assert "train + validation" in text.getvalue()
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_a_narrow_terminal_gets_what_fits(small_glyphs: Folder, width: int) -> None:
+    console, text = printed(width)
+    show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet="Glyphs_02")
+    pictures = [line for line in text.getvalue().splitlines() if set(line) <= set(" ▀▄█") and line.strip()]
+    assert pictures and max(map(len, pictures)) <= width
+    assert "Glyphs_02/character01" in text.getvalue() and "Glyphs_03" not in text.getvalue()
+
+
+def test_the_picture_in_the_terminal_is_the_drawing(small_glyphs: Folder) -> None:
+    from oneshot import sheet
+
+    drawings = store.load(small_glyphs)
+    lines = sheet.in_terminal(drawings, [0]).plain.split("\n")
+    assert len(lines) == 10
+    upper = np.array([[c in "▀█" for c in line.ljust(20)] for line in lines])
+    lower = np.array([[c in "▄█" for c in line.ljust(20)] for line in lines])
+    seen = np.stack([upper, lower], axis=1).reshape(20, 20).repeat(21, 0).repeat(21, 1)
+    drawn = drawings.pixels([0])[0].repeat(4, 0).repeat(4, 1) > 0
+    assert (drawn & seen).sum() > 0.8 * drawn.sum(), "the ink is where the drawing has it"
+    assert set(sheet.in_terminal(drawings, [0], ascii_only=True).plain) <= set(" '.:\n")
+
+
+def test_a_file_gets_all_alphabets(small_glyphs: Folder, tmp_path: Path) -> None:
+    console, text = printed()
+    path = tmp_path / "new" / "sheet.png"
+    show(console, Prepared(small_glyphs, "glyphs", "x"), png=path)
+    with Image.open(path) as picture:
+        ink = 255 - np.asarray(picture)
+    assert ink.shape == (8 * 109 + 4, 20 * 109 + 4)
+    drawings = store.load(small_glyphs)
+    assert np.array_equal(ink[4:109, 4:109], drawings.pixels([0])[0])
+    assert np.array_equal(ink[4:109, 113:218], drawings.pixels([1])[0]), "beside it, the same character by another"
+    assert str(path) in text.getvalue().replace("\n", "")
+
+
+def test_requests_that_cannot_be_met_are_refused(small_glyphs: Folder, tmp_path: Path) -> None:
+    console, _ = printed()
+    made = Prepared(small_glyphs, "glyphs", "x")
+    with pytest.raises(UserError, match=r"no alphabet 'Glyphs_2': did you mean"):
+        show(console, made, alphabet="Glyphs_2")
+    with pytest.raises(UserError, match="no split 'lakes'"):
+        show(console, made, split="lakes")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot write .* another path"):
+        show(console, made, png=tmp_path / "file" / "sheet.png")
+
+
+# --- the real Omniglot, over HTTP
+
+
+def test_omniglot_comes_over_http_with_progress_and_is_there_the_second_time(
+    archives: Path, tmp_path: Path, omniglot: Folder
+) -> None:
+    names = ("images_background.zip", "images_evaluation.zip", "all_runs.zip")
+    files = {f"/{name}": (archives / name).read_bytes() for name in names}
+    console, text = printed()
+    with serve(Site(files, cuts=[1 << 20])) as site:
+        made = prepare("auto", data_root=tmp_path, source=site.url, console=console)
+        assert (made.name, made.why) == ("omniglot", None)
+        assert site.ranges_asked()[:2] == [None, f"bytes={1 << 20}-"], "a cut connection goes on"
+        asked = len(site.asked)
+        assert prepare("auto", data_root=tmp_path, source=site.url) == made
+        assert len(site.asked) == asked
+    assert text.getvalue().splitlines() == [
+        "fetching images_background",
+        "fetching images_evaluation",
+        "fetching all_runs",
+        "writing drawings",
+    ]
+    assert np.array_equal(store.load(made.folder).packed, store.load(omniglot).packed)
+    assert np.array_equal(store.load_trials(made.folder).support, store.load_trials(omniglot).support)

@@ -1,0 +1,206 @@
+"""How drawings become what a network sees: fitted, gathered, distorted as in Koch et al. 2015, section 4.1."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from oneshot.batches import batches
+from oneshot.drawings import Drawings
+from oneshot.images import Images, distort, distortions, resize
+
+CPU = torch.device("cpu")
+ROUNDING = 5e-5  # of bilinear sampling in float32; a grey level is 4e-3
+
+
+def maps(count: int, *, chance: float, seed: int = 0, start: int = 0, turn: np.ndarray | None = None) -> np.ndarray:
+    return distortions(seed=seed, epoch=1, start=start, count=count, chance=chance, turn=turn)
+
+
+def grey(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+# Fitting to the network's size
+
+
+def test_resizing_averages_over_areas() -> None:
+    drawing = grey(5, 56, 56)
+    means = drawing.float().reshape(5, 28, 2, 28, 2).mean(dim=(2, 4))
+    assert (resize(drawing, 28).float() - means).abs().max() <= 0.5  # rounded to whole grey levels
+
+
+def test_a_drawing_of_the_right_size_is_left_alone() -> None:
+    drawing = grey(3, 28, 28)
+    assert torch.equal(resize(drawing, 28), drawing)
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 28), (28, 12)])
+def test_an_oblong_is_centred_on_a_square_of_paper(height: int, width: int) -> None:
+    square = resize(torch.full((1, height, width), 255, dtype=torch.uint8), 28)[0]
+    ink = torch.zeros(28, 28, dtype=torch.uint8)
+    ink[(28 - height) // 2 : (28 + height) // 2, (28 - width) // 2 : (28 + width) // 2] = 255
+    assert torch.equal(square, ink)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (517, 31)])
+def test_any_size_fits(shape: tuple[int, int]) -> None:
+    fitted = resize(torch.full((2, *shape), 255, dtype=torch.uint8), 28)
+    assert fitted.shape == (2, 28, 28) and fitted.dtype == torch.uint8
+    assert fitted.max() > 0
+
+
+# Gathering
+
+
+def test_gathered_images_are_floats_with_ink_1_on_paper_0() -> None:
+    drawings = tiny.drawings({"Greek": 3})
+    images = Images(drawings, size=28, device=CPU)
+    gathered = images.gather(np.array([7, 0, 7]))
+    assert gathered.shape == (3, 1, 28, 28) and gathered.dtype == torch.float32
+    assert torch.equal(gathered[0], gathered[2])
+    assert torch.equal(gathered[:, 0], torch.from_numpy(drawings.pixels([7, 0, 7]) / np.float32(255)))
+    assert set(gathered.unique().tolist()) == {0.0, 1.0}
+
+
+def test_more_drawings_than_a_slice_come_out_in_order() -> None:
+    drawings = tiny.drawings({"Greek": 26}, drawers=200, side=16)  # 5,200: unpacked in slices of 4,096
+    images = Images(drawings, size=16, device=CPU)
+    assert len(images) == 5_200
+    assert np.array_equal(images.pixels.numpy(), drawings.pixels())
+
+
+# Distortion
+
+
+def test_without_chance_every_map_is_exactly_the_identity() -> None:
+    assert np.array_equal(maps(100, chance=0.0), np.broadcast_to(np.eye(2, 3, dtype=np.float32), (100, 2, 3)))
+
+
+def test_the_identity_leaves_an_image_as_it_is() -> None:
+    image = grey(4, 1, 105, 105) / 255
+    assert (distort(image, maps(4, chance=0.0)) - image).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("size", [28, 29, 105])
+def test_quarter_turns_move_pixels_to_pixels(size: int) -> None:
+    image = grey(4, 1, size, size) / 255
+    turned = distort(image, maps(4, chance=0.0, turn=np.arange(4)))
+    for quarters in range(4):
+        assert (turned[quarters] - torch.rot90(image[quarters], quarters, (1, 2))).abs().max() < ROUNDING
+
+
+def test_a_map_depends_on_seed_epoch_and_index_alone() -> None:
+    whole = maps(100, chance=0.5)
+    assert np.array_equal(maps(10, chance=0.5, start=40), whole[40:50])
+    assert not np.array_equal(maps(100, chance=0.5, seed=1), whole)
+    assert not np.array_equal(distortions(seed=0, epoch=2, start=0, count=100, chance=0.5), whole)
+
+
+@pytest.fixture(scope="module")
+def rare() -> np.ndarray:
+    """Maps of which most have one component or none, so that each component can be told by its form."""
+    return maps(60_000, chance=0.05)
+
+
+def components(rare: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Each component with the amounts in the maps that have it alone: degrees, shears, scales, pixels of 105."""
+    (a, b), (c, d) = rare[:, 0, :2].T, rare[:, 1, :2].T
+    x, y = rare[:, :, 2].T * 105 / 2  # the grid spans -1 .. 1
+    still = (x == 0) & (y == 0)
+    plain = (a == 1) & (b == 0) & (c == 0) & (d == 1)
+    turned = still & (b != 0) & (np.abs(b + c) < 1e-7) & (np.abs(a - d) < 1e-7)
+    yield "rotation", np.degrees(np.arctan2(c, a))[turned]
+    yield "shear along x", b[still & (a == 1) & (d == 1) & (c == 0) & (b != 0)]
+    yield "shear along y", c[still & (a == 1) & (d == 1) & (b == 0) & (c != 0)]
+    yield "scale along x", a[still & (b == 0) & (c == 0) & (d == 1) & (a != 1)]
+    yield "scale along y", d[still & (b == 0) & (c == 0) & (a == 1) & (d != 1)]
+    yield "translation along x", x[plain & (x != 0) & (y == 0)]
+    yield "translation along y", y[plain & (y != 0) & (x == 0)]
+
+
+RANGES = {"rotation": (-10, 10), "shear": (-0.3, 0.3), "scale": (0.8, 1.2), "translation": (-2, 2)}
+
+
+def test_each_component_is_uniform_in_the_papers_range(rare: np.ndarray) -> None:
+    for name, amounts in components(rare):
+        low, high = RANGES[name.split()[0]]
+        place = (amounts - low) / (high - low)
+        assert -1e-4 < place.min() < 0.01, name
+        assert 0.99 < place.max() < 1 + 1e-4, name
+        counts = np.bincount((place * 10).clip(0, 9).astype(int), minlength=10)
+        assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 40, name  # chi-square, 9 degrees of freedom
+
+
+def test_each_component_is_there_with_the_given_chance_on_its_own(rare: np.ndarray) -> None:
+    alone = 60_000 * 0.05 * 0.95**6
+    for name, amounts in components(rare):
+        assert abs(len(amounts) - alone) < 5 * alone**0.5, name
+    none = (rare == np.eye(2, 3, dtype=np.float32)).all(axis=(1, 2)).mean()
+    assert abs(none - 0.95**7) < 0.01
+
+
+def test_all_components_together_stay_within_bounds() -> None:
+    every = maps(20_000, chance=1.0)
+    assert np.abs(every[:, :, 2]).max() <= 2 * 2 / 105 + 1e-6
+    stretch = np.linalg.svd(every[:, :, :2], compute_uv=False)
+    assert 0.8 * 0.7 - 1e-4 < stretch.min() and stretch.max() < 1.2 * 1.3 + 1e-4
+    assert (np.linalg.det(every[:, :, :2]) > 0).all()  # never mirrored
+
+
+def test_what_leaves_the_image_is_paper() -> None:
+    ink = torch.ones(1, 1, 28, 28)
+    away = np.array([[[1, 0, 4.0], [0, 1, 0]]], dtype=np.float32)
+    assert not distort(ink, away).any()
+
+
+# Batches
+
+
+def alike() -> Drawings:
+    """Characters whose drawings are all the same picture."""
+    return tiny.drawings({"Greek": 6, "Latin": 6}, noise=0.0)
+
+
+def make(drawings: Drawings, **changes: object):
+    given = tiny.settings(**changes)
+    return batches(drawings, Images(drawings, size=28, device=CPU), data=given.data, train=given.train)
+
+
+def test_twins_are_distorted_each_on_its_own() -> None:
+    images, same = make(alike(), distort=0.0).get(epoch=1, step=0)
+    left, right = images.chunk(2)
+    assert torch.equal(left[same], right[same])
+    images, same = make(alike(), distort=1.0).get(epoch=1, step=0)
+    left, right = images.chunk(2)
+    assert ((left[same] - right[same]).abs().amax(dim=(1, 2, 3)) > 0.05).all()
+
+
+def test_turned_twins_of_one_character_turn_together() -> None:
+    images, same = make(alike(), distort=0.0, rotations=True).get(epoch=1, step=0)
+    left, right = images.chunk(2)
+    assert (left[same] - right[same]).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("sampling", ["pairs", "episodes"])
+def test_any_number_of_workers_sees_the_same_images(sampling: str, world_size: int) -> None:
+    made = make(tiny.parts().train, sampling=sampling, distort=0.5, rotations=True)
+    images, labels = made.get(epoch=2, step=1)
+    shares = [made.get(epoch=2, step=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    twins = 2 if sampling == "pairs" else 1
+    parts = [share[0].reshape(twins, -1, 1, 28, 28) for share in shares]
+    assert torch.equal(torch.stack(parts, dim=2).reshape(images.shape), images)
+    if sampling == "pairs":
+        assert torch.equal(torch.stack([share[1] for share in shares], dim=1).reshape(-1), labels)
+    else:
+        assert all(torch.equal(share[1], labels) for share in shares)
+
+
+def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
+    made = make(tiny.parts().train, distort=0.5)
+    first, step, epoch = (made.get(epoch=e, step=s)[0] for e, s in [(1, 0), (1, 1), (2, 0)])
+    assert not torch.equal(first, step) and not torch.equal(first, epoch)
+    assert torch.equal(first, made.get(epoch=1, step=0)[0])

@@ -1,0 +1,135 @@
+"""Imports run one way, from the command line down to the numbers; Ray stays where it belongs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import oneshot
+
+PACKAGE = Path(oneshot.__file__).parent
+
+# A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
+LAYERS = (
+    ("errors", "counter", "environment", "distributed", "drawings", "pen", "strokes", "published", "console"),
+    ("settings", "storage", "png", "archives", "download", "scoring", "sheet", "worker", "norm", "progress", "tables"),
+    ("parquet", "checkpoint", "trials", "models", "search", "cluster", "live", "results"),
+    ("store", "losses"),
+    ("omniglot", "glyphs", "splits", "pairs", "images"),
+    ("data", "batches", "embedding", "artifact"),
+    ("validation", "evaluate"),
+    ("loop",),
+    ("train", "debug"),
+    ("study",),
+    ("tuning",),
+    ("tune",),
+    ("commands",),
+    ("cli",),
+)
+MODULES = [name for row in LAYERS for name in row]
+
+# Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
+RAY_MODULES = {"tuning"}
+RAY_FUNCTIONS = {"train", "tune", "cluster"}
+
+
+@cache
+def imports(module: str) -> tuple[tuple[str, bool], ...]:
+    """What a module imports: (name, whether inside a function). What a file does when it is run is not counted."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+
+    def found(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
+            return
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute here"
+            if node.module == "oneshot":
+                yield from ((f"oneshot.{alias.name}", inside) for alias in node.names)
+            else:
+                yield str(node.module), inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            yield from found(child, inside)
+
+    return tuple(found(tree, False))
+
+
+def of_package(module: str, *, late: bool = True) -> set[str]:
+    """The modules of this package that a module imports; `late`: also inside functions."""
+    names = (name for name, inside in imports(module) if late or not inside)
+    return {name.split(".")[1] for name in names if name.startswith("oneshot.")}
+
+
+def roots(module: str, *, late: bool = True) -> set[str]:
+    return {name.split(".")[0] for name, inside in imports(module) if late or not inside}
+
+
+def closure(module: str, *, late: bool) -> set[str]:
+    """A module and all that it imports, directly or not."""
+    seen: set[str] = set()
+    open_ = {module}
+    while open_:
+        one = open_.pop()
+        seen.add(one)
+        open_ |= of_package(one, late=late) - seen
+    return seen
+
+
+def test_every_module_has_one_place() -> None:
+    assert len(MODULES) == len(set(MODULES))
+    assert sorted(MODULES) == sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_one_way(module: str) -> None:
+    row = next(number for number, names in enumerate(LAYERS) if module in names)
+    allowed = {name for names in LAYERS[:row] for name in names}
+    assert of_package(module) <= allowed
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_ray_stays_out_of_all_but_the_modules_that_are_about_it(module: str) -> None:
+    if module in RAY_MODULES:
+        return
+    if module in RAY_FUNCTIONS:
+        assert "ray" not in roots(module, late=False)
+        assert not of_package(module, late=False) & RAY_MODULES
+    else:
+        assert "ray" not in roots(module)
+        assert not of_package(module) & RAY_MODULES
+
+
+@pytest.mark.parametrize("module", ["loop", "models", "losses", "validation", "artifact", "evaluate", "checkpoint"])
+def test_what_trains_and_judges_knows_no_launcher_and_no_screen(module: str) -> None:
+    assert "ray" not in {root for each in closure(module, late=True) for root in roots(each)}
+    assert not closure(module, late=True) & {"train", "tune", "tuning", "cluster", "commands", "cli", "console", "live"}
+
+
+@pytest.mark.parametrize("module", ["train", "tune", "commands", "cli"])
+def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
+    assert "ray" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["store", "drawings", "splits", "trials", "scoring", "pairs", "glyphs", "omniglot", "data", "settings", "live"],
+)
+def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None:
+    assert "torch" not in {root for each in closure(module, late=True) for root in roots(each)}
+
+
+@pytest.mark.parametrize("module", ["trials", "scoring"])
+def test_trials_know_no_network(module: str) -> None:
+    assert not closure(module, late=True) & {"models", "embedding", "artifact", "loop", "images"}
+
+
+def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
+    code = "import oneshot, sys; print(sorted({'torch', 'ray', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "[]"

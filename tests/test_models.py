@@ -1,0 +1,145 @@
+"""The networks are those of the papers, and a score is a statement about two drawings and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from oneshot import settings
+from oneshot.errors import UserError
+from oneshot.models import ENCODERS, Siamese, WeightedL1, build
+
+NAMES = sorted(ENCODERS)
+SIZES = {"koch": 65, "conv4": 28}  # small sizes for tests that are not about the size
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def made(name: str, size: int | None = None, **options: str) -> Siamese:
+    torch.manual_seed(0)
+    return build(settings.Model(name=name, **options), size=size or SIZES[name])
+
+
+def drawings(count: int, size: int) -> torch.Tensor:
+    return (torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(count)) < 0.2).float()
+
+
+# The papers' numbers
+
+
+def test_koch_has_the_papers_parameters_and_embedding() -> None:
+    net = made("koch", 105)
+    assert sum(parameter.numel() for parameter in net.parameters()) == 38_951_745
+    with torch.no_grad():
+        embedding = net.embed(drawings(2, 105))
+    assert embedding.shape == (2, 4096)
+    assert ((embedding > 0) & (embedding < 1)).all()  # sigmoid units
+
+
+def test_conv4_maps_28_pixels_to_64_numbers() -> None:
+    net = made("conv4", 28)
+    assert net.eval().embed(drawings(2, 28)).shape == (2, 64)
+    assert net.dimension == net.head.in_features == 64
+
+
+@pytest.mark.parametrize(("name", "least"), [("koch", 65), ("conv4", 16)])
+def test_the_smallest_size_that_works_is_the_one_the_refusal_names(name: str, least: int) -> None:
+    assert made(name, least).eval().embed(drawings(1, least)).shape[0] == 1
+    with pytest.raises(UserError, match=rf"data\.size = {least - 1}: .* at least {least} pixels"):
+        made(name, least - 1)
+
+
+def test_koch_init_draws_weights_and_biases_as_the_paper_says() -> None:
+    net = made("koch", 65, init="koch")
+    for module in net.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            spread = 0.01 if isinstance(module, nn.Conv2d) else 0.2
+            sure = 6 / module.weight.numel() ** 0.5  # six standard errors
+            assert abs(module.weight.mean() / spread) < sure
+            assert abs(module.weight.std() / spread - 1) < sure
+            assert (module.bias - 0.5).abs().max() < 0.06  # N(0.5, 0.01)
+    assert abs(net.encoder[-2].bias.mean() - 0.5) < 1e-3
+    assert abs(net.encoder[-2].bias.std() - 0.01) < 1e-3
+
+
+def test_the_same_seed_builds_the_same_network() -> None:
+    one, other = made("conv4"), made("conv4")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+# Scores
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_swapping_left_and_right_changes_no_score(name: str) -> None:
+    net = made(name).eval()
+    left, right = drawings(6, net.size), drawings(6, net.size).flip(0)
+    assert torch.equal(net(left, right), net(right, left))
+    a_BD, b_BD = net.embed(left), net.embed(right)
+    assert torch.equal(net.score(a_BD, b_BD), net.score(b_BD, a_BD))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_in_evaluation_an_embedding_does_not_depend_on_its_neighbours(name: str) -> None:
+    net = made(name).eval()
+    one, others = drawings(1, net.size), drawings(14, net.size)
+    first, second = (net.embed(torch.cat([one, part]))[0] for part in others.chunk(2))
+    assert torch.equal(first, second)
+    assert (net.embed(one)[0] - first).abs().max() < 1e-5  # other kernels, other rounding
+
+
+@torch.no_grad()
+def test_in_training_batch_norm_does_see_the_neighbours() -> None:
+    net = made("conv4")
+    one, others = drawings(1, 28), drawings(14, 28)
+    first, second = (net.embed(torch.cat([one, part]))[0] for part in others.chunk(2))
+    assert (first - second).abs().max() > 1e-2
+
+
+def test_the_head_is_the_weighted_l1_distance() -> None:
+    head = WeightedL1(3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]]))
+        head.bias.fill_(0.25)
+    a, b = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 4.0, 3.5]])
+    assert head(a, b).tolist() == [1 * 1 - 2 * 2 + 0.5 * 0.5 + 0.25]
+
+
+def test_the_head_scores_all_pairs_by_broadcasting() -> None:
+    head, z_MD = WeightedL1(8), torch.randn(5, 8)
+    table = head(z_MD[:, None], z_MD[None, :])
+    assert table.shape == (5, 5)
+    for i in range(5):
+        for j in range(5):
+            assert (table[i, j] - head(z_MD[i : i + 1], z_MD[j : j + 1])[0]).abs() < 1e-6
+
+
+def test_the_head_computes_in_float32_whatever_the_encoder_does() -> None:
+    head, a_BD, b_BD = WeightedL1(64), torch.randn(9, 64), torch.randn(9, 64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = head(a_BD, b_BD)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, head(a_BD, b_BD))
+
+
+def test_a_calibrated_head_starts_with_logits_of_mean_minus_1_and_spread_1_that_fall_with_distance() -> None:
+    head = WeightedL1(64)
+    a_BD, b_BD = torch.randn(500, 64) * 3, torch.randn(500, 64)
+    distance = (a_BD - b_BD).abs().sum(dim=1)
+    head.calibrate(distance)
+    logits = head(a_BD, b_BD)
+    assert abs(logits.mean() + 1) < 1e-3
+    assert abs(logits.std() - 1) < 1e-3
+    order = distance.argsort()
+    gaps = distance[order].diff() > 1e-2
+    assert (logits[order].diff()[gaps] < 0).all()
+
+
+def test_a_dead_encoder_does_not_make_the_calibrated_head_infinite() -> None:
+    head = WeightedL1(4)
+    head.calibrate(torch.zeros(10))
+    assert head.weight.isfinite().all() and head.bias.isfinite().all()

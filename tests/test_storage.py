@@ -1,0 +1,171 @@
+"""A file is there whole or not at all, wherever it lies."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import fs
+
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder.of(tmp_path / "run")
+
+
+def test_what_is_written_is_read(folder: Folder) -> None:
+    folder.write("data", b"\0\xff")
+    folder.write_json("value.json", {"é": [1, None]})
+    assert folder.read("data") == b"\0\xff"
+    assert folder.read_json("value.json") == {"é": [1, None]}
+    assert folder.names() == ["data", "value.json"]
+    assert folder.has() and folder.has("data") and not folder.has("other")
+
+
+def test_a_folder_that_is_not_there_is_empty_and_writing_makes_it(folder: Folder) -> None:
+    assert folder.names() == [] and not folder.has()
+    with pytest.raises(FileNotFoundError):
+        folder.read("data")
+    (folder / "a" / "b").write("data", b"x")
+    assert (folder / "a").names() == ["b"]
+    assert (folder / "a" / "b").name == "b"
+
+
+def test_lines_are_added_one_by_one(folder: Folder) -> None:
+    for number in range(3):
+        folder.append_json("lines.jsonl", {"n": number})
+    assert [json.loads(line)["n"] for line in folder.read("lines.jsonl").splitlines()] == [0, 1, 2]
+
+
+class Failing:
+    """A file on a disk that is full after `room` bytes."""
+
+    def __init__(self, stream: Any, room: int) -> None:
+        self.stream, self.room = stream, room
+
+    def __enter__(self) -> "Failing":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stream.close()
+
+    def write(self, data: bytes) -> None:
+        self.stream.write(data[: self.room])
+        raise OSError(28, "No space left on device")
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    if when == "write":
+        monkeypatch.setattr("builtins.open", lambda path, mode: Failing(Path(path).open(mode), room=3))
+    else:
+        monkeypatch.setattr(os, when, fail)
+
+
+@pytest.mark.parametrize("when", ["write", "fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_half_written(
+    folder: Folder, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write("data", b"the old content")
+    fill_disk(monkeypatch, when)
+    with pytest.raises(OSError, match="No space left"):
+        folder.write("data", b"the new content")
+    with pytest.raises(OSError, match="No space left"):
+        folder.write("other", b"the new content")
+    assert os.listdir(folder.path) == ["data"]
+    assert folder.read("data") == b"the old content"
+
+
+def test_unfinished_writes_of_a_killed_process_are_not_shown(folder: Folder) -> None:
+    folder.write("data", b"x")
+    Path(folder.path, ".partial-0123abcd-data").write_bytes(b"half")
+    assert folder.names() == ["data"]
+
+
+def test_json_that_is_damaged_is_a_sentence(folder: Folder) -> None:
+    for content in (b"{", b"", b"\xff\xfe"):
+        folder.write("value.json", content)
+        with pytest.raises(UserError, match=r"value\.json is not JSON .* restore it or remove it"):
+            folder.read_json("value.json")
+
+
+def test_removing_takes_all_that_is_inside_and_nothing_is_no_error(folder: Folder) -> None:
+    (folder / "a").write("data", b"x")
+    folder.remove()
+    assert not folder.has()
+    folder.remove()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot make the folder .*file/run"):
+        Folder.of(tmp_path / "file" / "run").write("data", b"x")
+
+
+# Where a folder lies
+
+
+def test_a_relative_path_is_made_absolute_because_workers_run_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Folder.of("runs/one").path == str(tmp_path / "runs" / "one")
+    assert Folder.of(Path("runs")).uri == str(tmp_path / "runs")
+
+
+def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert Folder.of("~/data").path == "/somewhere/data"
+
+
+def test_a_folder_stays_itself() -> None:
+    folder = Folder.of("/data")
+    assert Folder.of(folder) is folder
+
+
+def test_a_file_uri_is_a_local_folder(tmp_path: Path) -> None:
+    folder = Folder.of(f"file://{tmp_path}/run/")
+    assert folder.is_local and folder.path == f"{tmp_path}/run"
+    folder.write("data", b"x")
+    assert (tmp_path / "run" / "data").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/a", "s3://bucket/a?bad=1", "://"])
+def test_a_uri_that_cannot_be_used_is_a_sentence(uri: str) -> None:
+    with pytest.raises(UserError, match=r"cannot use '.*' as a folder: ") as caught:
+        Folder.of(uri)
+    assert uri in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "/data/run",
+        "gs://bucket/run?endpoint_override=127.0.0.1:9000&scheme=http",
+        "s3://bucket/run?region=eu-west-1&endpoint_override=127.0.0.1:9000&scheme=http",
+    ],
+)
+def test_a_folders_uri_is_that_folder_in_any_process(uri: str) -> None:
+    inside = Folder.of(uri) / "trials" / "000"
+    again = Folder.of(inside.uri)
+    assert again.path == inside.path
+    assert again.filesystem.type_name == inside.filesystem.type_name
+    assert again.filesystem == inside.filesystem  # the same region and endpoint too
+
+
+def test_a_store_that_is_no_local_disk_is_the_same_code_path(tmp_path: Path) -> None:
+    """A file system of pyarrow's that is not LocalFileSystem, as an object store would be."""
+    elsewhere = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket/run")
+    assert not elsewhere.is_local
+    (elsewhere / "a").write("data", b"x")
+    elsewhere.write_json("value.json", [1])
+    assert elsewhere.names() == ["a", "value.json"]
+    assert (elsewhere / "a").read("data") == b"x"
+    elsewhere.remove()
+    assert not elsewhere.has()

@@ -1,0 +1,319 @@
+"""Drawings as Parquet: what goes in comes out, no other alphabet's pixels are touched, every flaw is named."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from oneshot import store
+from oneshot.errors import UserError
+from oneshot.png import decode, encode
+from oneshot.storage import Folder
+from oneshot.store import DRAWINGS, TRIALS, FixedTrials, Row
+
+
+def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:
+    """A drawing of noise, a function of its place alone."""
+    ink = np.random.default_rng([ord(alphabet[0]), character, drawer]).integers(0, 256, size, dtype=np.uint8)
+    if not grey:
+        ink = np.where(ink > 200, 255, 0).astype(np.uint8)
+    png = encode(ink if grey else ink > 0)
+    return Row(
+        png, ink, alphabet, f"character{character:02d}", drawer, "evaluation" if alphabet > "M" else "background"
+    )
+
+
+ROWS = [
+    row(alphabet, character, drawer)
+    for alphabet in ("Zeta", "Alpha", "Mu")
+    for character in (2, 1)
+    for drawer in (3, 1)
+]
+
+
+def written(folder: Path, rows: list[Row] = ROWS, **how: object) -> Folder:
+    place = Folder.of(folder)
+    store.write(place, rows, **{"name": "noise", "source": "dice", "digests": {"a": "1"}, **how})
+    return place
+
+
+def same(table: pa.Table) -> pa.Table:
+    return table
+
+
+def rewritten(
+    folder: Folder, change: Callable[[pa.Table], pa.Table] = same, name: str = DRAWINGS, **facts: object
+) -> None:
+    """The file again, with a changed table or changed facts in its footer."""
+    with pq.ParquetFile(folder.file(name)) as file:
+        table, about = change(file.read()), json.loads(file.metadata.metadata[b"oneshot"])
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema) as writer:
+        for start in range(0, max(len(table), 1), 4):
+            writer.write_table(table.slice(start, 4), row_group_size=4)
+        writer.add_key_value_metadata({"oneshot": json.dumps({**about, **facts})})
+    folder.write(name, sink.getvalue())
+
+
+# --- what goes in comes out
+
+
+def test_drawings_come_back_bit_by_bit_in_the_order_of_the_alphabets(tmp_path: Path) -> None:
+    drawings = store.load(written(tmp_path))
+    assert drawings.alphabets == ("Zeta", "Alpha", "Mu")
+    assert drawings.characters[:3] == ("Zeta/character01", "Zeta/character02", "Alpha/character01")
+    assert len(drawings) == 12 and drawings.row.tolist() == list(range(12))
+    assert drawings.drawer.tolist() == [1, 3] * 6 and drawings.alphabet.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    expected = sorted(ROWS, key=lambda one: (("Zeta", "Alpha", "Mu").index(one.alphabet), one.character, one.drawer))
+    assert np.array_equal(drawings.pixels(), np.stack([one.ink for one in expected]))
+    assert drawings.packed.shape == (12, 8), "63 pixels are 8 bytes"
+
+
+def test_greys_are_kept_where_a_pixel_has_eight_bits(tmp_path: Path) -> None:
+    rows = [row("Alpha", 1, drawer, grey=True) for drawer in (1, 2)]
+    drawings = store.load(written(tmp_path, rows, bits=8))
+    assert np.array_equal(drawings.pixels(), np.stack([one.ink for one in rows]))
+    assert np.array_equal(drawings.pixels([1]), rows[1].ink[None])
+
+
+def test_any_choice_of_positions_can_be_unpacked(small_glyphs: Folder) -> None:
+    drawings = store.load(small_glyphs)
+    every = drawings.pixels()
+    assert every.dtype == np.uint8 and set(np.unique(every)) == {0, 255}
+    for chosen in (np.array([5, 3, 3]), [7], slice(4, 9), np.array([], dtype=np.int64)):
+        assert np.array_equal(drawings.pixels(chosen), every[chosen])
+
+
+def test_the_picture_and_the_pixels_of_a_row_are_one_drawing(small_glyphs: Folder) -> None:
+    table = pq.read_table(small_glyphs.file(DRAWINGS)).to_pylist()
+    drawings = store.load(small_glyphs)
+    for position in range(0, len(table), 97):
+        ink = decode(table[position]["image"]["bytes"], where="row")
+        assert np.array_equal(ink, drawings.pixels([position])[0])
+        name = f"{table[position]['alphabet']}/{table[position]['character']}"
+        assert drawings.characters[drawings.character[position]] == name
+        assert table[position]["image"]["path"] == f"{name}/{drawings.drawer[position]:02d}.png"
+
+
+def test_other_programs_know_the_pictures_for_pictures(small_glyphs: Folder) -> None:
+    schema = pq.read_schema(small_glyphs.file(DRAWINGS))
+    assert json.loads(schema.metadata[b"huggingface"]) == {"info": {"features": {"image": {"_type": "Image"}}}}
+    assert schema.remove_metadata().equals(store.SCHEMA.remove_metadata())
+    first = pq.read_table(small_glyphs.file(DRAWINGS), columns=["image"])["image"][0].as_py()
+    assert Image.open(io.BytesIO(first["bytes"])).size == (105, 105)
+
+
+def test_a_description_needs_no_pixel(tmp_path: Path) -> None:
+    about = store.describe(written(tmp_path, trial_alphabets=["Zeta"]))
+    assert (about.name, about.source, about.digests) == ("noise", "dice", {"a": "1"})
+    assert (about.height, about.width, about.bits, about.rows) == (9, 7, 1, 12)
+    assert about.alphabets == ("Zeta", "Alpha", "Mu") and about.trial_alphabets == ("Zeta",)
+    assert about.characters["Mu"] == ("character01", "character02") and about.drawings["Mu"] == 4
+    assert about.drawers["Mu"] == (1, 3)
+    assert about.origin == {"Zeta": "evaluation", "Alpha": "background", "Mu": "evaluation"}
+
+
+def test_some_drawings_keep_what_they_are(small_glyphs: Folder) -> None:
+    every = store.load(small_glyphs)
+    keep = np.random.default_rng(0).random(len(every)) < 0.02
+    some, positions = every.where(keep), np.flatnonzero(keep)
+    assert np.array_equal(some.pixels(), every.pixels(positions)) and np.array_equal(some.row, positions)
+    assert [some.characters[c] for c in some.character] == [every.characters[c] for c in every.character[positions]]
+    assert [some.alphabets[a] for a in some.alphabet] == [every.alphabets[a] for a in every.alphabet[positions]]
+    assert len(some.characters) == len(set(some.character)) < len(every.characters)
+
+
+# --- no other alphabet's pixels
+
+
+def test_some_alphabets_are_those_rows_of_the_whole(small_glyphs: Folder) -> None:
+    every = store.load(small_glyphs)
+    chosen = (every.alphabets[5], every.alphabets[1])
+    some = store.load(small_glyphs, alphabets=chosen)
+    assert some.alphabets == (every.alphabets[1], every.alphabets[5]), "in the order of the file"
+    assert np.array_equal(some.pixels(), every.pixels(some.row))
+    assert np.array_equal(np.unique(every.alphabet[some.row]), [1, 5])
+
+
+def test_training_alphabets_load_though_every_other_alphabets_bytes_are_destroyed(
+    small_glyphs: Folder, tmp_path: Path
+) -> None:
+    about, whole = store.describe(small_glyphs), bytearray(small_glyphs.read(DRAWINGS))
+    footer = pq.ParquetFile(io.BytesIO(whole)).metadata
+    trained = [name for name in about.alphabets if about.origin[name] == "background"]
+    expected = store.load(small_glyphs, alphabets=trained)
+    for index, name in enumerate(about.alphabets):
+        for column in (footer.row_group(index).column(at) for at in range(footer.num_columns)):
+            picture = column.path_in_schema.startswith("image")
+            if name not in trained or picture:  # `image` is never read, of the training alphabets neither
+                start = column.dictionary_page_offset or column.data_page_offset
+                whole[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    damaged = Folder.of(tmp_path)
+    damaged.write(DRAWINGS, bytes(whole))
+    assert np.array_equal(store.load(damaged, alphabets=trained).packed, expected.packed)
+    with pytest.raises(UserError, match=r"drawings\.parquet is damaged"):
+        store.load(damaged)
+
+
+def test_the_footer_holds_no_drawing(small_glyphs: Folder) -> None:
+    footer = pq.ParquetFile(small_glyphs.file(DRAWINGS)).metadata
+    for group in range(footer.num_row_groups):
+        for column in (footer.row_group(group).column(at) for at in range(footer.num_columns)):
+            if column.path_in_schema.startswith(("pixels", "image")):
+                assert not column.is_stats_set
+
+
+# --- every flaw is named
+
+
+def test_an_unknown_alphabet_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no alphabet 'Alfa': did you mean 'Alpha'\?"):
+        store.load(written(tmp_path), alphabets=["Alfa"])
+    with pytest.raises(UserError, match=r"no alphabet of .* was asked for"):
+        store.load(Folder.of(tmp_path), alphabets=[])
+
+
+def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"drawings\.parquet does not exist; make it with `python -m oneshot\.data`"):
+        store.describe(Folder.of(tmp_path))
+    with pytest.raises(UserError, match=r"trials\.parquet does not exist"):
+        store.load_trials(written(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:-1],
+        lambda whole: b"XXXX" + whole[4:-4] + b"XXXX",
+        lambda whole: b"<html>not found</html>",
+        lambda whole: whole[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1",
+        lambda whole: whole[:4] + bytes(len(whole) - 300) + whole[-296:],
+    ],
+    ids=["empty", "half", "a byte short", "wrong magic", "a web page", "absurd footer", "zeros"],
+)
+def test_a_damaged_file_is_named(small_glyphs: Folder, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    folder = Folder.of(tmp_path)
+    folder.write(DRAWINGS, damage(small_glyphs.read(DRAWINGS)))
+    for read in (store.describe, store.load):
+        with pytest.raises(UserError, match=rf"{tmp_path}/drawings\.parquet is damaged or not a Parquet file"):
+            read(folder)
+
+
+@pytest.mark.parametrize("column", ["pixels", "alphabet", "character", "drawer", "origin", "image"])
+def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, lambda table: table.drop_columns([column]))
+    with pytest.raises(UserError, match=rf"drawings\.parquet has no column '{column}'"):
+        store.load(folder)
+
+
+def test_another_format_version_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, format=2)
+    with pytest.raises(UserError, match="has format version 2, and this program reads version 1"):
+        store.describe(folder)
+
+
+def test_pixels_of_another_length_than_the_drawings_are_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, height=10)
+    with pytest.raises(UserError, match=r"'pixels' of type fixed_size_binary\[8\], not fixed_size_binary\[9\]"):
+        store.load(folder)
+
+
+def test_a_parquet_file_of_something_else_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / DRAWINGS)
+    with pytest.raises(UserError, match="of something else, not of drawings"):
+        store.load(Folder.of(tmp_path))
+
+
+def test_a_file_without_drawings_is_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, lambda table: table.slice(0, 0))
+    with pytest.raises(UserError, match="holds no drawings"):
+        store.load(folder)
+    with pytest.raises(UserError, match="there are no drawings to put into it"):
+        written(tmp_path, [])
+
+
+def test_columns_that_contradict_the_footer_are_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, lambda table: table.slice(0, 8))
+    with pytest.raises(UserError, match="does not have one row group for each"):
+        store.load(folder)
+    folder = written(tmp_path)
+    other = pa.array(["Omega"] * 12, pa.dictionary(pa.int32(), pa.string()))
+    rewritten(folder, lambda table: table.set_column(2, table.schema.field("alphabet"), other))
+    with pytest.raises(UserError, match="holds a drawing of Omega/character01, which it does not announce"):
+        store.load(folder)
+    folder = written(tmp_path)
+    empty = pa.array([None] * 12, pa.int8())
+    rewritten(folder, lambda table: table.set_column(4, table.schema.field("drawer"), empty))
+    with pytest.raises(UserError, match="has empty places"):
+        store.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "flaw"),
+    [
+        ([*ROWS, row("Zeta", 9, 1)], "do not come one after the other"),
+        ([*ROWS, row("Nu", 1, 1, size=(9, 8))], "another size than 9 x 7"),
+        ([*ROWS, row("Mu", 1, 1)], "two drawings of one character by one drawer"),
+    ],
+)
+def test_rows_that_do_not_fit_together_are_not_written(tmp_path: Path, rows: list[Row], flaw: str) -> None:
+    with pytest.raises(ValueError, match=flaw):
+        written(tmp_path, rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file"):
+        written(tmp_path / "file")
+
+
+# --- fixed trials
+
+FIXED = FixedTrials(np.array([1, 1]), np.array([0, 4]), np.array([[1, 5], [5, 1]]), np.array([0, 0]))
+
+
+def test_fixed_trials_come_back_as_they_were(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    store.write_trials(folder, FIXED)
+    again = store.load_trials(folder)
+    for name in ("run", "query", "support", "target"):
+        assert np.array_equal(getattr(again, name), getattr(FIXED, name)) and getattr(again, name).dtype == np.int64
+
+
+@pytest.mark.parametrize("change", [{"query": [0, 12]}, {"support": [[1, -1], [5, 1]]}, {"target": [0, 2]}])
+def test_trials_that_point_nowhere_are_named(tmp_path: Path, change: dict[str, list]) -> None:
+    folder = written(tmp_path)
+    fields = {name: np.array(change.get(name, getattr(FIXED, name))) for name in ("run", "query", "support", "target")}
+    store.write_trials(folder, FixedTrials(**fields))
+    with pytest.raises(UserError, match=r"trials\.parquet points at drawings that drawings\.parquet does not hold"):
+        store.load_trials(folder)
+
+
+def test_damaged_and_foreign_trials_are_named(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    store.write_trials(folder, FIXED)
+    whole = folder.read(TRIALS)
+    folder.write(TRIALS, whole[:-20])
+    with pytest.raises(UserError, match=r"trials\.parquet is damaged"):
+        store.load_trials(folder)
+    folder.write(TRIALS, whole)
+    rewritten(folder, lambda table: table.slice(0, 0), TRIALS)
+    with pytest.raises(UserError, match="holds no trials"):
+        store.load_trials(folder)
+    folder.write(TRIALS, folder.read(DRAWINGS))
+    with pytest.raises(UserError, match="not of fixed trials"):
+        store.load_trials(folder)

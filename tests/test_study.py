@@ -1,0 +1,218 @@
+"""The record of a study says what happened to every trial, also after the driver was killed."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+from oneshot.study import STUDY, Study
+
+HEADER = {"job": "quick", "epochs": 10, "started": 1.0}
+POINT = {"optimizer": "adam", "lr": 1e-3, "batch": 64}
+
+
+def study_in(run: Path, *, trials: int = 4, seconds: float = 0.0) -> Study:
+    return Study(Folder.of(run), trials=trials, header=dict(HEADER), seconds=seconds)
+
+
+def row(epoch: int, val_loss: float | None, ended: str = "") -> dict[str, Any]:
+    return {"epoch": epoch, "val_loss": val_loss, "ended": ended}
+
+
+def written(run: Path) -> dict[str, Any]:
+    return json.loads((run / STUDY).read_text())
+
+
+def leave_history(study: Study, trial_id: str, rows: list[dict[str, Any]]) -> None:
+    """What a trial's training writes into its own folder."""
+    text = "".join(json.dumps(each) + "\n" for each in rows)
+    study.folder(trial_id).write("history.jsonl", text.encode())
+
+
+def test_a_new_study_is_all_pending(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.save()
+    record = written(tmp_path)
+    assert [trial["id"] for trial in record["trials"]] == ["000", "001", "002", "003"]
+    assert {trial["status"] for trial in record["trials"]} == {"pending"}
+    assert (record["epochs_run"], record["epochs_if_all_had_finished"]) == (0, 0)
+    assert study.best() is None
+    assert record["job"] == "quick"
+
+
+def test_a_trial_runs_from_its_start_to_its_end(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("001", POINT)
+    assert written(tmp_path)["trials"][1]["status"] == "running"
+    assert written(tmp_path)["trials"][1]["settings"] == POINT
+    for epoch, loss in enumerate([0.9, 0.4, 0.6], start=1):
+        study.row("001", row(epoch, loss, "epochs" if epoch == 3 else ""))
+    study.end("001")
+    trial = written(tmp_path)["trials"][1]
+    assert (trial["status"], trial["epochs"], trial["best_epoch"], trial["val_loss"]) == ("finished", 3, 2, 0.4)
+    assert trial["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"), [("epochs", "finished"), ("patience", "finished"), ("", "stopped"), ("diverged", "diverged")]
+)
+def test_how_a_training_ended_decides_the_status(tmp_path: Path, ended: str, status: str) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, 0.5))
+    study.row("000", row(2, math.inf if ended == "diverged" else 0.4, ended))
+    study.end("000")
+    assert written(tmp_path)["trials"][0]["status"] == status
+
+
+def test_a_diverged_epoch_is_no_epoch_and_no_loss(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, 0.5))
+    study.row("000", row(2, math.inf, "diverged"))
+    study.end("000")
+    trial = written(tmp_path)["trials"][0]
+    assert (trial["epochs"], trial["best_epoch"], trial["val_loss"]) == (1, 1, 0.5)
+    assert "epoch 2" in trial["error"]
+
+
+def test_a_trial_that_diverges_at_once_has_no_loss_and_is_not_the_best(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, math.inf, "diverged"))
+    study.end("000")
+    assert study.trials[0]["val_loss"] is None
+    assert study.best() is None
+
+
+def test_a_failed_trial_keeps_its_error_and_its_epochs(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, 0.5))
+    study.end("000", error="OutOfMemoryError: CUDA out of memory")
+    trial = written(tmp_path)["trials"][0]
+    assert (trial["status"], trial["error"], trial["epochs"]) == ("failed", "OutOfMemoryError: CUDA out of memory", 1)
+
+
+def test_the_best_trial_is_that_of_the_lowest_loss_however_it_ended(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    for trial_id, losses in {"000": [0.5, 0.6], "001": [0.7, 0.3], "002": [0.3]}.items():
+        study.start(trial_id, POINT)
+        for epoch, loss in enumerate(losses, start=1):
+            study.row(trial_id, row(epoch, loss))
+        study.end(trial_id)
+    best = study.best()
+    assert best is not None and best["id"] == "001"  # the first of equals
+
+
+def test_a_repeated_epoch_replaces_what_was_reported_before(tmp_path: Path) -> None:
+    """A worker died after its report and goes on from the checkpoint before."""
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    for epoch, loss in [(1, 0.9), (2, 0.8), (3, 0.1), (2, 0.7), (3, 0.6)]:
+        study.row("000", row(epoch, loss))
+    assert [each["epoch"] for each in study.trials[0]["history"]] == [1, 2, 3]
+    assert study.trials[0]["val_loss"] == 0.6
+
+
+def test_early_stopping_is_counted_in_epochs_saved(tmp_path: Path) -> None:
+    study = study_in(tmp_path, trials=5)
+    for trial_id, epochs in {"000": 10, "001": 1, "002": 3}.items():
+        study.start(trial_id, POINT)
+        for epoch in range(1, epochs + 1):
+            study.row(trial_id, row(epoch, 0.5, "epochs" if epoch == 10 else ""))
+        study.end(trial_id)
+    record = study.record()
+    assert record["epochs_run"] == 14
+    assert record["epochs_if_all_had_finished"] == 30  # the two that were never started do not count
+
+
+def test_histories_are_in_the_record_and_not_in_the_file(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, 0.5))
+    study.save()
+    assert study.record()["trials"][0]["history"] == [row(1, 0.5)]
+    assert "history" not in written(tmp_path)["trials"][0]
+
+
+# Going on after a session that was killed
+
+
+def interrupted(run: Path) -> Study:
+    """000 finished, 001 was stopped early, 002 ended but nobody wrote it down, 003 was running, 004 is pending."""
+    study = study_in(run, trials=5)
+    for trial_id, rows in {
+        "000": [row(1, 0.5), row(2, 0.4, "epochs")],
+        "001": [row(1, 0.9)],
+        "002": [row(1, 0.6), row(2, 0.3, "patience")],
+        "003": [row(1, 0.8), row(2, 0.7)],
+    }.items():
+        study.start(trial_id, POINT | {"batch": 64 + int(trial_id)})
+        leave_history(study, trial_id, rows)
+        for each in rows[:1] if trial_id in ("002", "003") else rows:
+            study.row(trial_id, each)
+        if trial_id in ("000", "001"):
+            study.end(trial_id)
+    return study
+
+
+def test_an_interrupted_study_is_replayed_from_the_trials_own_histories(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    study = study_in(tmp_path, trials=5)
+    study.resume()
+    assert [trial["status"] for trial in study.trials] == ["finished", "stopped", "finished", "pending", "pending"]
+    assert [trial["epochs"] for trial in study.trials] == [2, 1, 2, 2, 0]
+    assert [trial["val_loss"] for trial in study.trials] == [0.4, 0.9, 0.3, 0.7, None]
+    assert [trial["settings"].get("batch") for trial in study.trials] == [64, 65, 66, 67, None]
+    best = study.best()
+    assert best is not None and best["id"] == "002"
+
+
+def test_a_failed_trial_is_tried_again_when_a_study_goes_on(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.end("000", error="the node was lost")
+    again = study_in(tmp_path)
+    again.resume()
+    assert (again.trials[0]["status"], again.trials[0]["error"]) == ("pending", None)
+    assert again.trials[0]["settings"] == POINT
+
+
+def test_the_time_of_earlier_sessions_is_counted(tmp_path: Path) -> None:
+    study_in(tmp_path).save()
+    record = written(tmp_path)
+    (tmp_path / STUDY).write_text(json.dumps(record | {"seconds": 5_000.0, "started": 77.0}))
+    study = study_in(tmp_path)
+    study.resume()
+    assert study.record()["seconds"] >= 5_000
+    assert study.record()["started"] == 77.0
+
+
+def test_a_study_may_go_on_with_more_trials(tmp_path: Path) -> None:
+    interrupted(tmp_path)
+    study = study_in(tmp_path, trials=7)
+    study.resume()
+    assert [trial["id"] for trial in study.trials][-2:] == ["005", "006"]
+    assert study.trials[0]["status"] == "finished"
+
+
+def test_nothing_to_resume_is_a_new_study(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.resume()
+    assert {trial["status"] for trial in study.trials} == {"pending"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"seconds": 1}', '{"seconds": "x", "started": 1, "trials": []}',
+                '{"seconds": 1, "started": 1, "trials": [{}]}', '{"seconds": 1, "started": 1, "trials": [{"id": "000"}]}',
+                '{"seconds": 1, "started": 1, "trials": 3}'],
+)  # fmt: skip
+def test_a_damaged_record_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / STUDY).write_text(content)
+    with pytest.raises(UserError, match=r"study\.json (is damaged|is not JSON)"):
+        study_in(tmp_path).resume()

@@ -1,0 +1,76 @@
+"""Drawings, settings and networks so small that a training takes a second; made in memory, no file needed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from oneshot.checkpoint import Progress
+from oneshot.drawings import Drawings
+from oneshot.loop import Parts, Watch, fit
+from oneshot.settings import Settings, parse
+from oneshot.storage import Folder
+from oneshot.worker import Worker
+
+CELLS = 7  # a character is a pattern of 7 x 7 cells
+
+
+def drawings(
+    sizes: dict[str, int], *, drawers: int = 4, side: int = 28, noise: float = 0.03, seed: int = 0
+) -> Drawings:
+    """Alphabets of so many characters, each drawn once by every drawer, in random order.
+
+    A character is a random pattern; a drawer gets the share `noise` of its pixels wrong.
+    """
+    generator = np.random.default_rng(seed)
+    names = [f"{alphabet}/character{n + 1:02d}" for alphabet, size in sizes.items() for n in range(size)]
+    cell = generator.permutation(len(names) * drawers)
+    patterns = generator.random((len(names), CELLS, CELLS)) < 0.3
+    fine = np.kron(patterns, np.ones((1, -(-side // CELLS), -(-side // CELLS)), dtype=bool))[:, :side, :side]
+    ink = fine[cell // drawers] ^ (generator.random((len(cell), side, side)) < noise)
+    return Drawings(
+        packed=np.packbits(ink.reshape(len(cell), -1), axis=1),
+        height=side,
+        width=side,
+        bits=1,
+        row=cell,
+        character=cell // drawers,
+        drawer=cell % drawers + 1,
+        characters=tuple(names),
+        alphabet_of=np.repeat(np.arange(len(sizes)), list(sizes.values())),
+        alphabets=tuple(sizes),
+    )
+
+
+def parts(*, side: int = 28) -> Parts:
+    """Four alphabets to learn from and two others to validate on."""
+    return Parts(
+        train=drawings({"Greek": 6, "Latin": 8, "Runes": 5, "Kana": 7}, side=side, seed=1),
+        validation=drawings({"Tifinagh": 6, "Ogham": 5}, side=side, seed=2),
+    )
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "data": {"size": 28, "sampling": "pairs", "drawers": 2, "alphabets": 2},
+    "model": {"name": "conv4", "head": "calibrated"},
+    "train": {
+        "optimizer": "sgd", "lr": 0.05, "batch": 16, "epochs": 4, "examples": 48, "precision": "fp32", "val_pairs": 32,
+        "val_trials": 16,
+    },
+}  # fmt: skip
+
+
+def settings(**changes: Any) -> Settings:
+    """The settings of a training of about a second. `changes`: keys of the sections data, model and train."""
+    tree = {name: dict(section) for name, section in SETTINGS.items()}
+    for key, value in changes.items():
+        owner = [name for name in tree if key in Settings.model_fields[name].annotation.model_fields]
+        assert len(owner) == 1, f"{key} is in {owner}"
+        tree[owner[0]][key] = value
+    return parse(tree, "tiny")
+
+
+def train(where: Path | Folder, given: Settings, *, watch: Watch | None = None, data: Parts | None = None) -> Progress:
+    """Train in this process, on the CPU."""
+    return fit(Worker(torch.device("cpu"), precision="fp32"), given, data or parts(), Folder.of(where), watch=watch)
