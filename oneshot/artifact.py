@@ -59,6 +59,11 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     raise _no_network(where)
 
 
+def read_digest(run: Folder) -> str:
+    """The sha256 of the weights in a run's `best/`: which network it is."""
+    return (run / "best").read_json(CARD)["sha256"]
+
+
 def recorded_settings(where: Folder) -> dict[str, Any]:
     """The sections `data`, `model` and `train` that a network's folder or a checkpoint was trained with.
 

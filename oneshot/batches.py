@@ -20,7 +20,8 @@ class PairBatches:
     def __init__(self, drawings: Drawings, images: Images, data: settings.Data, train: settings.Train) -> None:
         self.images, self.data, self.train = images, data, train
         self.dataset = PairDataset(
-            drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives, rotations=data.rotations
+            drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,
+            rotations=data.rotations,
         )  # fmt: skip
 
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from oneshot.console import console as make_console
 from oneshot.console import print_error, print_line
 from oneshot.errors import RunFailed, UserError
 
 app = typer.Typer(
     help="Train, tune and judge Siamese one-shot image recognition at scale.",
-    no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
-)  # fmt: skip
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 
@@ -24,18 +27,22 @@ Set = Annotated[
 ]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
 DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Where data sets are kept. Default: $ONESHOT_DATA, else the user's cache.")
-]  # fmt: skip
+    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
+]
 Source = Annotated[
-    str | None, typer.Option("--source", metavar="DIR_OR_URL", help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their official home.")
-]  # fmt: skip
+    str | None,
+    typer.Option(
+        "--source", metavar="DIR_OR_URL", help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home."
+    ),
+]
 Dataset = Annotated[
-    str | None, typer.Option("--dataset", help="omniglot, glyphs, or auto: Omniglot if it can be had, else glyphs.")
+    str | None,
+    typer.Option("--dataset", help="omniglot, glyphs, glyphs-N (alphabets), or auto: Omniglot or else glyphs."),
 ]
 Split = Annotated[str | None, typer.Option("--split", help="lake, lake-all, koch, minimal1 or minimal2.")]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="A running Ray cluster. Default: $RAY_ADDRESS, else Ray in this process."),
+    typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
@@ -44,8 +51,12 @@ Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 
 @data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
 def data(
-    context: typer.Context, dataset: Dataset = "auto", source: Source = None, root: DataRoot = None, debug: Trace = False
-) -> None:  # fmt: skip
+    context: typer.Context,
+    dataset: Dataset = "auto",
+    source: Source = None,
+    root: DataRoot = None,
+    debug: Trace = False,
+) -> None:
     """Get Omniglot (or generate glyphs) and write it as Parquet. Done already: says so."""
     from oneshot import data as data_sets
 
@@ -76,8 +87,12 @@ def show(
 @app.command(epilog="Example: python -m oneshot.train quick --local --set train.lr=0.003")
 def train(
     job: Job = None,
-    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Ray Train's workers; instead of scale.workers.")] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Ray Train's workers; instead of scale.workers.")
+    ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
     device: Device = "auto",
     run: Run = None,
@@ -86,8 +101,10 @@ def train(
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
-    debug: Annotated[bool, typer.Option("--debug", help="With --local: anomaly detection, a one-batch check, a summary, a picture. Tracebacks.")] = False,
-) -> None:  # fmt: skip
+    debug: Annotated[
+        bool, typer.Option("--debug", help="With --local: look inside before training. Tracebacks.")
+    ] = False,
+) -> None:
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
     from oneshot import commands
 
@@ -96,40 +113,64 @@ def train(
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
     commands.train(
-        make_console(), job=job, local=local, workers=workers, gpu=gpu, device=device, run=run, changes=set_ or [],
-        root=root, source=source, address=address, verbose=verbose, debug=debug,
-    )  # fmt: skip
+        make_console(),
+        job=job,
+        local=local,
+        workers=workers,
+        gpu=gpu,
+        device=device,
+        run=run,
+        changes=set_ or [],
+        root=root,
+        source=source,
+        address=address,
+        verbose=verbose,
+        debug=debug,
+    )
 
 
 @app.command(epilog="Example: ray job submit --working-dir . -- python -m oneshot.tune koch")
 def tune(
     job: Job = None,
     run: Run = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run, by the settings it was begun with.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
+    ] = None,
     set_: Set = None,
     root: DataRoot = None,
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
     debug: Trace = False,
-) -> None:  # fmt: skip
+) -> None:
     """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
     from oneshot import commands
 
     if resume and (job or run or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     commands.tune(
-        make_console(), job=job, run=run, resume=resume, changes=set_ or [], root=root, source=source, address=address,
+        make_console(),
+        job=job,
+        run=run,
+        resume=resume,
+        changes=set_ or [],
+        root=root,
+        source=source,
+        address=address,
         verbose=verbose,
-    )  # fmt: skip
+    )
 
 
 @app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
 def evaluate(
-    where: Annotated[str, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run, its best/, or a checkpoint's folder.")],
+    where: Annotated[
+        str, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run, its best/, or a checkpoint's folder.")
+    ],
     n_way: Annotated[int | None, typer.Option("--n-way", help="Characters to choose from.")] = None,
     k_shot: Annotated[int | None, typer.Option("--k-shot", help="Drawings of each character in the support.")] = None,
-    protocol: Annotated[list[str] | None, typer.Option("--protocol", help="lake400, within, between or seed352; repeatable.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option("--protocol", help="lake400, within, between or seed352; repeatable.")
+    ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials `within` and `between` make.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the trials that are made.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
@@ -139,20 +180,29 @@ def evaluate(
     root: DataRoot = None,
     source: Source = None,
     debug: Trace = False,
-) -> None:  # fmt: skip
+) -> None:
     """Judge a network by one-shot trials on the test alphabets."""
     from oneshot import commands
 
     how = {"n_way": n_way, "k_shot": k_shot, "protocols": protocol, "trials": trials, "seed": seed}
     commands.evaluate(
-        make_console(), where=where, how={key: value for key, value in how.items() if value is not None},
-        as_json=as_json, device=device, dataset=dataset, split=split, root=root, source=source,
-    )  # fmt: skip
+        make_console(),
+        where=where,
+        how={key: value for key, value in how.items() if value is not None},
+        as_json=as_json,
+        device=device,
+        dataset=dataset,
+        split=split,
+        root=root,
+        source=source,
+    )
 
 
 def main(verb: list[str] | None = None) -> None:
-    """Run the command line; `verb` stands before the arguments. Ends the process: 0 done, 1 the run failed, 2 the request
-    was wrong, 130 interrupted."""
+    """Run the command line; `verb` stands before the arguments.
+
+    Ends the process: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted.
+    """
     arguments = (verb or []) + sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends before it kills: saved and resumable, as Ctrl-C
     try:

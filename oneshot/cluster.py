@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -109,6 +111,8 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
     """
     for key, value in (FAST | QUIET).items():
         os.environ.setdefault(key, value)
+    if where:
+        _check_answers(where)
     with contextlib.nullcontext() if verbose else _chatter_to_file(console):
         import ray
 
@@ -124,8 +128,10 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
             }  # fmt: skip
         else:
             options["address"] = where
+        on_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
+            signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
         except Exception as error:
             place = f"the Ray cluster at '{where}'" if where else "an embedded Ray"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -134,6 +140,17 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
             yield _nodes()
         finally:
             ray.shutdown()
+
+
+def _check_answers(where: str) -> None:
+    """Raises UserError where nothing listens at `host:port`: Ray itself would try for minutes."""
+    host, colon, port = where.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running, is the port right?") from None
 
 
 def _nodes() -> list[Node]:

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, search
+from oneshot import artifact, cluster, search, splits, store
 from oneshot import data as data_sets
 from oneshot import evaluate as judgement
 from oneshot import train as training
@@ -24,6 +26,7 @@ from oneshot.storage import Folder
 from oneshot.study import Study
 from oneshot.tables import study_table
 from oneshot.train import EXPERIMENT
+from oneshot.worker import pick_device
 
 
 def train(
@@ -32,6 +35,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train once: in this process, or with Ray Train."""
     where = None if local else cluster.address(address)
+    here = pick_device(device)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
     with contextlib.ExitStack() as stack:
         nodes = _nodes(console, where, verbose, stack)
@@ -42,8 +46,9 @@ def train(
         folder = _run_folder(run, job, root, attached=where is not None)
         training.open_run(settings, folder, fixed=("data", "model"))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        stack.enter_context(_told_how_to_go_on(console, folder))
         if local:
-            _train_here(console, settings, prepared.folder, folder, device=device, debug=debug)
+            _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
@@ -58,8 +63,17 @@ def train(
     )
 
 
+@contextlib.contextmanager
+def _told_how_to_go_on(console: Console, folder: Folder) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_line(console, f"interrupted; to go on: the same command with --run {folder}")
+        raise
+
+
 def _train_here(
-    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: str, debug: bool
+    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: torch.device, debug: bool
 ) -> None:
     if debug:
         from oneshot import debug as inspection
@@ -99,13 +113,13 @@ def tune(
             print_line(console, "the search is over; the best trial's network is judged on the test alphabets")
             result = tuning.judge_best(settings, study, prepared.folder, packing)
         except KeyboardInterrupt:
-            study.save()
-            print_line(console, f"interrupted; go on: python -m oneshot.tune --resume {folder}")
+            study.interrupt()
+            print_line(console, f"interrupted; to go on: python -m oneshot.tune --resume {folder}")
             raise
         finally:
-            console.print(study_table(study.record()))
-    console.print(result_panel(result))
-    print_line(console, f"record: {folder.file(judgement.RESULT)}, network: {folder / 'best'}")
+            console.print(study_table(study.record()), new_line_start=True)
+    console.print(result_panel(result), new_line_start=True)
+    print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
 
 
 def _study(settings: Settings, folder: Folder, name: str, packing: Packing, *, job: str) -> Study:
@@ -169,7 +183,7 @@ def _default_job(console: Console, nodes: list[Node]) -> str:
 
 
 def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack) -> list[Node]:
-    """The nodes there are: those of the cluster at `where`, to which this connects, or this machine, before Ray runs."""
+    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
     if where is None:
         return [cluster.this_machine()]
     return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
@@ -182,6 +196,7 @@ def _data(
     prepared = data_sets.prepare(
         settings.data.dataset, data_root=data_sets.data_root(root), source=source, console=console
     )
+    splits.split(settings.data.split, store.describe(prepared.folder))  # refused now, not by a worker in a minute
     return override(settings, {"data.dataset": prepared.dataset}), prepared
 
 

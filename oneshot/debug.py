@@ -1,4 +1,4 @@
-"""Looking inside a training before it starts: its parameters, a batch as the network sees it, whether it can learn at all."""
+"""Looking inside a training before it starts: its parameters, a batch as the network sees it, whether it can learn."""
 
 import io
 
@@ -18,7 +18,6 @@ from oneshot.loop import Parts, optimizer
 from oneshot.models import Siamese
 from oneshot.settings import Settings
 from oneshot.storage import Folder
-from oneshot.worker import pick_device
 
 PICTURE = "batch.png"
 STEPS = 100  # of the one-batch check
@@ -26,17 +25,17 @@ FALL = 0.5  # the share of its first loss below which a network that learns has 
 SHOWN = 32  # pairs, or characters, in the picture
 
 
-def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, device: str = "auto") -> None:
+def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, device: torch.device) -> None:
     """Turn anomaly detection on; print the parameters; save a picture of the first batch; learn that batch by heart.
 
     Raises RunFailed where the loss on a single batch does not fall: no amount of data would teach such a network.
     """
     torch.autograd.set_detect_anomaly(True)
-    where, train = pick_device(device), settings.train
+    train = settings.train
     torch.manual_seed(train.seed)
-    net = models.build(settings.model, size=settings.data.size).to(where)
+    net = models.build(settings.model, size=settings.data.size).to(device)
     console.print(parameters(net))
-    images = Images(parts.train, size=settings.data.size, device=where)
+    images = Images(parts.train, size=settings.data.size, device=device)
     source = batches(parts.train, images, data=settings.data, train=train)
     batch = source.get(epoch=1, step=0)
     run.write(PICTURE, picture(batch, pairs=settings.data.sampling == "pairs"))
@@ -45,7 +44,7 @@ def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, 
     print_line(console, f"one batch, {STEPS} steps at lr {train.lr:g}: loss {first:.4f} -> {last:.4f}")
     if not last < FALL * first:
         raise RunFailed(
-            f"the loss on one batch fell from {first:.4f} to {last:.4f} in {STEPS} steps, not to half: this network does"
+            f"the loss on one batch went from {first:.4f} to {last:.4f} in {STEPS} steps, not to half: the network does"
             f" not learn with train.optimizer = '{train.optimizer}' and train.lr = {train.lr:g}; try another lr"
         )
 
@@ -76,8 +75,10 @@ def overfit(objective: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer
 
 
 def picture(batch: Batch, *, pairs: bool) -> bytes:
-    """A batch as PNG. Pairs: left above right, framed green where they are one character, red where not. Episodes: a row
-    for each character, its drawings side by side."""
+    """A batch as PNG. Pairs: left above right, framed green where they are one character, red where not.
+
+    Episodes: a tile for each character, its drawings side by side.
+    """
     images, labels = batch
     ink = (images[:, 0].clamp(0, 1) * 255).byte().cpu().numpy()
     if pairs:

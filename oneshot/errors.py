@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """The request was wrong (a file, a key, a value, a resource). The command ends with exit code 2 and this one line."""
+    """The request was wrong: a file, a key, a value, a resource. The command ends with this line and exit code 2."""
 
 
 class RunFailed(RuntimeError):
-    """The request was right and the run failed all the same. The command ends with exit code 1 and this one line."""
+    """The request was right and the run failed all the same. The command ends with this line and exit code 1."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -50,9 +50,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
     }
 
 
-def evaluate(
-    where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto", best_trial: dict[str, Any] | None = None
-) -> dict[str, Any]:  # fmt: skip
+def evaluate(where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto") -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
 
     Where `where` is a run, the evaluation is noted in its `evaluations.jsonl`: how often the test set was touched is
@@ -63,11 +61,13 @@ def evaluate(
     result = measure(net.to(worker.device), data, split=split, how=how, worker=worker)
     count = None
     if where.has("best"):
-        line = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
-        where.append_json(TOUCHED, {"sha256": card["sha256"], "how": how.model_dump(), "accuracy": line})
+        accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
+        asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
+        where.append_json(TOUCHED, {"sha256": card["sha256"], "asked": asked, "accuracy": accuracy})
         count = len(where.read(TOUCHED).splitlines())
-    result["best_trial"] = best_trial or card["provenance"].get("best_trial")
+    result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
+    result["sha256"] = card.get("sha256")
     result["environment"] = environment() | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
     }  # fmt: skip

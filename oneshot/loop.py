@@ -119,7 +119,7 @@ class Training:
         }
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """One optimizer step; the loss and accuracy of the rank's share. Raises Diverged before the weights are touched."""
+        """One optimizer step; loss and accuracy of the rank's share. Raises Diverged before the weights are touched."""
         with self.worker.autocast():
             loss, accuracy = self.objective(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -241,7 +241,6 @@ def check_same(recorded: dict[str, Any], settings: Settings, where: str) -> None
             old = recorded.get(section, {}).get(key)
             if old != value and key not in free:
                 raise UserError(
-                    f"{where} holds a training with {section}.{key} = {old!r}, not {value!r}: name another --run, or the"
-                    " same settings to go on"
+                    f"{where} holds a training with {section}.{key} = {old!r}, not {value!r}: name another --run, or"
+                    " the same settings to go on"
                 )
-

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from oneshot import settings
-from oneshot.norm import GlobalBatchNorm2d
 from oneshot.errors import UserError
+from oneshot.norm import GlobalBatchNorm2d
 
 
 class WeightedL1(nn.Linear):

@@ -43,7 +43,7 @@ class Study:
         record = self.run.read_json(STUDY)
         try:
             self.before = float(record["seconds"])
-            self.header["started"] = record["started"]
+            self.header |= {"started": record["started"], "job": record["job"]}
             found = {trial["id"]: trial for trial in record["trials"]}
             for trial in self.trials:
                 trial |= (
@@ -106,6 +106,13 @@ class Study:
             trial["error"] = f"the loss was not finite in epoch {last['epoch']}"
         if trial_id in self._started:
             trial["seconds"] = time.monotonic() - self._started[trial_id]
+        self.save()
+
+    def interrupt(self) -> None:
+        """The driver stops: trials that were running wait to go on."""
+        for trial in self.trials:
+            if trial["status"] == "running":
+                trial["status"] = "pending"
         self.save()
 
     def best(self) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
-from oneshot.worker import ProcessGroupWorker, Worker, pick_device
+from oneshot.worker import ProcessGroupWorker, Worker
 
 EXPERIMENT, FAILURE = "experiment.toml", "error.json"
 
@@ -29,10 +29,10 @@ def load_parts(data: Folder, split: str) -> Parts:
 
 
 def train_here(
-    settings: Settings, data: Folder, run: Folder, *, device: str = "auto", watch: Watch | None = None
+    settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
 ) -> Progress:
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
-    worker = Worker(pick_device(device), precision=settings.train.precision)
+    worker = Worker(device, precision=settings.train.precision)
     return fit(worker, settings, load_parts(data, settings.data.split), run, watch=watch)
 
 
@@ -108,8 +108,8 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> None
             for key, value in getattr(settings, section):
                 if (before := getattr(getattr(old, section), key)) != value:
                     raise UserError(
-                        f"{run} holds a run with {section}.{key} = {before!r}, not {value!r}: name another --run, or the"
-                        " same settings to go on"
+                        f"{run} holds a run with {section}.{key} = {before!r}, not {value!r}: name another --run, or"
+                        " the same settings to go on"
                     )
     elif run.names():
         raise UserError(f"{run} is not empty and holds no run; name another --run")
@@ -128,7 +128,7 @@ def read_experiment(run: Folder) -> Settings:
 def finish(
     settings: Settings, run: Folder, *, trial: Folder | None = None, best_trial: dict[str, Any] | None = None
 ) -> None:
-    """Write `best/`: the network of the best epoch with its provenance. Raises RunFailed where no epoch was finished."""
+    """Write `best/`: the best epoch's network and where it is from. Raises RunFailed where no epoch was finished."""
     found = checkpoint.best((trial or run) / "checkpoints")
     if found is None:
         raise RunFailed(f"no epoch of {trial or run} was finished: there is no network to keep")

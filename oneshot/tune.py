@@ -1,13 +1,14 @@
 """The search: Ray Tune over Ray Train, stopped early on the all-reduced validation loss; then the final job.
 
-A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state that a
-later session reads: a study that goes on shows Tune only the trials that are not over, and tells its scheduler what the
-others reported.
+A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state
+that a later session reads: a study that goes on shows Tune only the trials that are not over, and tells its scheduler
+what the others reported.
 """
 
 import tempfile
 from typing import Any
 
+from oneshot.artifact import read_digest
 from oneshot.cluster import Packing
 from oneshot.errors import RunFailed
 from oneshot.evaluate import RESULT, evaluate
@@ -56,13 +57,18 @@ def _tuner(
 
 def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing) -> dict[str, Any]:
     """The final job: the best trial's network goes to `best/` and is judged on the test alphabets, as a task on the
-    cluster; its result is written to `result.json`. Raises RunFailed, UserError."""
+    cluster; its result is written to `result.json`. A network that has its result is not judged again: the test
+    alphabets are touched once. Raises RunFailed, UserError."""
     import ray
 
     best = study.best()
     assert best is not None
     known = {"id": best["id"], "settings": best["settings"]}
     finish(settings, study.run, trial=study.folder(best["id"]), best_trial=known)
+    if study.run.has(RESULT):
+        result = study.run.read_json(RESULT)
+        if result.get("sha256") == read_digest(study.run):
+            return result
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2)(_judge)
     result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
     study.run.write_json(RESULT, result)

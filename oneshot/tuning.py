@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -160,6 +161,6 @@ ROW = (
 
 def _reason(trial: Any) -> str:
     """The last line of a failed trial's error: Ray puts the cause of a remote failure there."""
-    text = trial.error_file and os.path.exists(trial.error_file) and open(trial.error_file).read() or ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    path = Path(trial.error_file or "")
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
     return lines[-1] if lines else "it failed and left no reason"

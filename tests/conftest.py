@@ -40,3 +40,11 @@ def archives(source: str) -> Path:
 def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """The real Omniglot as Parquet, made once for all tests. Do not write in it."""
     return data.prepare("omniglot", data_root=tmp_path_factory.mktemp("data"), source=source).folder
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root of its own with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
+    root = tmp_path_factory.mktemp("root")
+    data.prepare("glyphs-10", data_root=root)
+    return root

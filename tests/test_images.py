@@ -1,5 +1,6 @@
 """How drawings become what a network sees: fitted, gathered, distorted as in Koch et al. 2015, section 4.1."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from oneshot import counter
 from oneshot.batches import batches
 from oneshot.drawings import Drawings
 from oneshot.images import Images, distort, distortions, resize
@@ -148,6 +150,17 @@ def test_all_components_together_stay_within_bounds() -> None:
     stretch = np.linalg.svd(every[:, :, :2], compute_uv=False)
     assert 0.8 * 0.7 - 1e-4 < stretch.min() and stretch.max() < 1.2 * 1.3 + 1e-4
     assert (np.linalg.det(every[:, :, :2]) > 0).all()  # never mirrored
+
+
+def test_a_map_scales_then_shears_then_rotates_then_moves() -> None:
+    draw = counter.uniforms(counter.DISTORTIONS, seed=0, epoch=1, start=0, count=50, width=14)
+    for made, amount in zip(maps(50, chance=1.0), 2 * draw[:, 7:] - 1, strict=True):
+        angle = math.radians(10) * amount[0]
+        rotate = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        shear = np.array([[1, 0.3 * amount[1]], [0.3 * amount[2], 1]])
+        scale = np.diag(1 + 0.2 * amount[3:5])
+        assert np.abs(made[:, :2] - rotate @ shear @ scale).max() < 1e-6
+        assert np.abs(made[:, 2] - 4 / 105 * amount[5:7]).max() < 1e-6
 
 
 def test_what_leaves_the_image_is_paper() -> None:

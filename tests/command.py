@@ -1,0 +1,59 @@
+"""Running the command line as a person does: in a process of its own, its output no terminal."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through.
+TINY = {
+    "data.dataset": "glyphs-10",
+    "train.examples": "256",
+    "train.epochs": "2",
+    "train.val_pairs": "200",
+    "train.val_trials": "50",
+    "evaluate.trials": "200",
+}
+
+
+def settings(**changes: str) -> list[str]:
+    """TINY with changes (`train__lr="0.1"` for train.lr) as `--set` options."""
+    values = TINY | {key.replace("__", "."): value for key, value in changes.items()}
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would change a command's meaning."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("ONESHOT_", "RAY_"))}
+    return plain | more
+
+
+def start(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    """`python -m oneshot.VERB ...` begun, from the repository's root, its output to be read from `stdout`."""
+    verb, *rest = arguments
+    return subprocess.Popen(
+        [sys.executable, "-m", f"oneshot.{verb}", *rest],
+        cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def run(*arguments: str, code: int = 0, timeout: float = 300, **variables: str) -> str:
+    """`python -m oneshot.VERB ...` to its end; what it printed. The exit code has to be `code`."""
+    process = start(*arguments, **variables)
+    try:
+        text, _ = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    assert process.returncode == code, f"exit code {process.returncode}, not {code}, of {arguments}:\n{text}"
+    return text
+
+
+def refused(*arguments: str, **variables: str) -> str:
+    """The one line with which a wrong request is refused; nothing else may be printed, least of all a traceback."""
+    text = run(*arguments, code=2, timeout=100, **variables)
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert lines and lines[-1].startswith("error: "), text
+    assert "Traceback" not in text
+    return lines[-1].removeprefix("error: ")

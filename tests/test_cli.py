@@ -1,0 +1,77 @@
+"""A wrong request: one sentence that says what is wrong and what to do, exit code 2, nothing begun."""
+
+from pathlib import Path
+
+import pytest
+from command import refused, run
+
+WRONG = {
+    "an unknown job": (["tune", "quik"], "no job 'quik' in tune_jobs/: did you mean 'quick'?"),
+    "a file that is not there": (["train", "no/such.toml"], "no/such.toml: no such file"),
+    "a folder for a file": (["train", "tune_jobs"], "tune_jobs is a folder"),
+    "an unknown key": (["tune", "quick", "--set", "train.lrr=1"], "'train.lrr' names no setting; did you mean 'lr'?"),
+    "no key": (["tune", "quick", "--set", "train.lr"], "write section.key=value"),
+    "a wrong type": (["tune", "quick", "--set", "train.epochs=many"], "train.epochs = 'many': must be a valid integer"),
+    "a negative lr": (["train", "quick", "--set", "train.lr=-1"], "train.lr = -1: must be greater than 0"),
+    "no trials": (["tune", "quick", "--set", "search.trials=0"], "search.trials = 0: must be greater than or equal"),
+    "fewer trials than points": (
+        ["tune", "quick", "--set", "search.trials=1", "--set", "search.first=[{lr=1e-2}, {lr=1e-3}]"],
+        "search.trials = 1: less than the 2 points",
+    ),
+    "a point that does not fit": (
+        ["tune", "quick", "--set", "search.batch=[100]"],
+        "train.batch = 100: an episode needs a multiple",
+    ),
+    "a batch that workers cannot share": (
+        ["train", "quick", "--workers", "3"],
+        "train.batch = 128: not divisible by scale.workers = 3",
+    ),
+    "more workers than cores": (
+        ["train", "quick", "--workers", "128", "--set", "train.batch=2048", "--set", "train.examples=4096"],
+        "scale.workers = 128: each needs 1 core(s), and the cluster holds",
+    ),
+    "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
+    "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
+    "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
+    "local with workers": (["train", "quick", "--local", "--workers", "2"], "--local is one process"),
+    "an unknown option": (["tune", "--fast"], "No such option: --fast"),
+    "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
+    "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
+    "no network": (["evaluate", "no/such/run"], "no such folder"),
+    "an unknown split": (
+        ["train", "quick", "--local", "--set", "data.split=luke", "--set", "data.dataset=glyphs-10"],
+        "data.split = 'luke': must be 'lake'",
+    ),
+    "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
+    "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path, data_root: Path) -> None:
+    arguments, sentence = WRONG[name]
+    if arguments[0] in ("train", "tune") and "--resume" not in arguments:
+        arguments = [*arguments, "--run", str(tmp_path / "run")]
+    said = refused(*arguments, ONESHOT_DATA=str(data_root))
+    assert sentence in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_help_of_every_verb_has_an_example() -> None:
+    for verb in ("data", "train", "tune", "evaluate"):
+        text = run(verb, "--help")
+        assert "Example: " in text and "--debug" in text
+
+
+def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Path, data_root: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    said = refused(
+        "train", "quick", "--local", "--run", str(tmp_path), "--set", "data.dataset=glyphs-10",
+        ONESHOT_DATA=str(data_root),
+    )  # fmt: skip
+    assert "is not empty and holds no run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in run("tune", "quik", "--debug", code=1)

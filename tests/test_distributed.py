@@ -1,0 +1,173 @@
+"""N workers equal one: the same statistics, the same gradients, the same losses, epoch for epoch. Over gloo, no Ray."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ranks
+import tiny
+import torch
+from torch import nn
+
+from oneshot import checkpoint
+from oneshot.models import build
+from oneshot.settings import Settings
+from oneshot.storage import Folder
+
+# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers.
+#
+# Of the learning rates. Ranks add the same numbers in another order, so a gradient differs by 1e-7. ReLU, max pooling
+# and |a - b| have kinks, and in some step of some run that suffices to move an activation across one: the gradient of a
+# channel then jumps by a hundredth, and the loss by the learning rate times that. So the rates are small enough that
+# such a jump stays below the tolerance, and great enough that the losses move by a hundred times the tolerance. For the
+# same reason no Adam, which divides small gradients by themselves, and no calibrated head, whose weights are large.
+# Koch's network, whose sigmoid units start almost alike, is moved by a faster head instead.
+TOLERANCE = 1e-5
+SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
+SMALL = SHARED | {"name": "conv4", "examples": 36}
+KOCH = SHARED | {"name": "koch", "size": 65, "examples": 24}
+PAIRS: dict[str, Any] = {"sampling": "pairs", "objective": "bce"}
+EPISODES: dict[str, Any] = {"sampling": "episodes", "objective": "both"}
+CASES: dict[str, Settings] = {
+    "conv4 on pairs": tiny.settings(**SMALL, **PAIRS, lr=2e-4),
+    "conv4 on episodes": tiny.settings(**SMALL, **EPISODES, lr=2e-4),
+    "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.05, head_lr=30.0),
+    "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=5e-3, head_lr=20.0),
+}
+
+
+def noise(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+IMAGES = noise(12, 5, 6, 7, seed=1) * 3 + 10  # far from mean 0: it must not cancel
+UPSTREAM = noise(12, 5, 6, 7, seed=2)
+WEIGHT, BIAS = noise(5, seed=3), noise(5, seed=4)
+ROWS, TABLE = noise(12, 4, seed=5), noise(12, 4, seed=6)
+UNEVEN = noise(13, 2, seed=7)
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["2 workers", "3 workers"])
+def met(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
+    """What the ranks of one meeting computed, and the folder of their trainings."""
+    folder = tmp_path_factory.mktemp("ranks")
+    tasks: dict[str, dict[str, Any]] = {
+        "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
+        "gathered": {"rows": ROWS, "upstream": TABLE},
+        "talk": {"rows": UNEVEN},
+        "train": {"cases": CASES, "folder": folder},
+    }
+    return ranks.run(ranks.together, world_size=request.param, where=folder / "meeting", **tasks), folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[dict[str, Any]]], Path]:
+    """The same trainings by one worker: their histories, and their folder."""
+    folder = tmp_path_factory.mktemp("alone")
+    made = {}
+    for name, settings in CASES.items():
+        made[name] = tiny.train(folder / name, settings, data=tiny.parts(side=settings.data.size)).history
+    return made, folder
+
+
+def interleaved(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(parts, dim=1).flatten(0, 1)
+
+
+def reference() -> dict[str, torch.Tensor]:
+    """Batch normalisation of the whole batch by torch, in float64."""
+    norm = nn.BatchNorm2d(5).double()
+    norm.load_state_dict(norm.state_dict() | {"weight": WEIGHT.double(), "bias": BIAS.double()})
+    x = IMAGES.double().requires_grad_()
+    y = norm(x)
+    (y * UPSTREAM).sum().backward()
+    assert x.grad is not None and norm.weight.grad is not None and norm.bias.grad is not None
+    assert norm.running_mean is not None and norm.running_var is not None
+    return {
+        "y": y.detach(), "x": x.grad, "weight": norm.weight.grad, "bias": norm.bias.grad, "mean": norm.running_mean,
+        "variance": norm.running_var,
+    }  # fmt: skip
+
+
+def check_norm(found: list[dict[str, Any]]) -> None:
+    expected = reference()
+    for key in ("y", "x"):
+        whole = interleaved([each[key] for each in found])
+        assert (whole - expected[key]).abs().max() < 1e-5, key
+    for key in ("weight", "bias"):  # each rank has the sum over its images; DDP adds them up
+        assert (sum(each[key] for each in found) - expected[key]).abs().max() < 1e-4, key
+    for each in found:
+        assert (each["mean"] - expected["mean"]).abs().max() < 1e-5
+        assert (each["variance"] - expected["variance"]).abs().max() < 1e-5
+        assert each["batches"] == 1
+
+
+def test_batch_norm_over_ranks_is_batch_norm_over_the_whole_batch(met: tuple[list[dict[str, Any]], Path]) -> None:
+    check_norm([rank["normalise"] for rank in met[0]])
+
+
+def test_batch_norm_of_one_worker_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "share", lambda whole: whole)
+    check_norm([ranks.normalise(IMAGES, UPSTREAM, WEIGHT, BIAS)])
+
+
+def test_gathered_rows_come_in_the_batchs_order_and_bring_their_gradient_back(
+    met: tuple[list[dict[str, Any]], Path],
+) -> None:
+    found = [rank["gathered"] for rank in met[0]]
+    for each in found:
+        assert torch.equal(each["whole"], ROWS)
+    # The ranks' gradients are averaged afterwards, by DDP: each brings its own rows' times the number of ranks.
+    whole = interleaved([each["gradient"] for each in found]) / len(found)
+    assert (whole - 2 * ROWS * TABLE).abs().max() < 1e-5
+
+
+def test_workers_agree_average_and_interleave(met: tuple[list[dict[str, Any]], Path]) -> None:
+    count = len(met[0])
+    for rank, each in enumerate(made["talk"] for made in met[0]):
+        assert each["place"] == (rank, count)
+        assert each["agreed"] == {"from": 0}
+        assert each["mean"].tolist() == [(count - 1) / 2, 1.0]
+        assert torch.equal(each["rows"], UNEVEN)  # 13 rows: not as many on each
+
+
+MEASURED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_oneshot", "val_spread")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_number_of_workers_has_the_losses_of_one(
+    met: tuple[list[dict[str, Any]], Path], alone: tuple[dict[str, list[dict[str, Any]]], Path], case: str
+) -> None:
+    expected = alone[0][case]
+    assert len(expected) == 3
+    for rank in met[0]:
+        history = rank["train"][case]["history"]
+        assert [row["epoch"] for row in history] == [1, 2, 3]
+        for row, same in zip(history, expected, strict=True):
+            assert {key: row[key] for key in MEASURED} == pytest.approx(
+                {key: same[key] for key in MEASURED}, abs=TOLERANCE
+            )
+    moved = [row["train_loss"] for row in expected] + [row["val_loss"] for row in expected]
+    assert max(moved) - min(moved) > 100 * TOLERANCE  # or there was nothing to compare
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_any_number_of_workers_ends_with_the_weights_of_one(
+    met: tuple[list[dict[str, Any]], Path], alone: tuple[dict[str, list[dict[str, Any]]], Path], case: str
+) -> None:
+    torch.manual_seed(CASES[case].train.seed)
+    first = build(CASES[case].model, size=CASES[case].data.size).state_dict()
+
+    def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+        return sum(float((one[name].double() - other[name].double()).square().sum()) for name in one) ** 0.5
+
+    last, same = (checkpoint.newest(Folder.of(folder / case / "checkpoints"))[0] for folder in (met[1], alone[1]))
+    assert last is not None and same is not None
+    assert last.progress.epoch == same.progress.epoch == 3
+    assert distance(last.weights, same.weights) < 0.02 * distance(first, same.weights)
+
+
+def test_every_rank_records_the_same_history(met: tuple[list[dict[str, Any]], Path]) -> None:
+    first, *others = ([row[key] for case in CASES for row in rank["train"][case]["history"] for key in MEASURED]
+                      for rank in met[0])  # fmt: skip
+    assert all(each == first for each in others)

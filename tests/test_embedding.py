@@ -1,0 +1,92 @@
+"""Each drawing is embedded once, and the scores are those of pairing it anew each time."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from oneshot import embedding
+from oneshot.embedding import embed, similarity
+from oneshot.errors import UserError
+from oneshot.images import Images
+from oneshot.models import Siamese, build
+from oneshot.worker import Worker, pick_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def net() -> Siamese:
+    """A network in training, with batch statistics that are no longer those it was made with."""
+    torch.manual_seed(0)
+    made = build(tiny.settings().model, size=28)
+    made(torch.rand(8, 1, 28, 28), torch.rand(8, 1, 28, 28))
+    return made
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return Images(tiny.drawings({"Greek": 5, "Latin": 6}), size=28, device=CPU)
+
+
+@pytest.mark.parametrize("chunk", [512, 44, 7])
+def test_all_drawings_are_embedded_in_order_as_in_evaluation(
+    net: Siamese, images: Images, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "CHUNK", chunk)
+    z_ND = embed(net, images, Worker(CPU, precision="fp32"))
+    assert net.training  # left as it was
+    assert z_ND.shape == (44, 64) and not z_ND.requires_grad
+    net.eval()
+    with torch.no_grad():
+        one_by_one = torch.cat([net.embed(images.gather([index])) for index in range(44)])
+    net.train()
+    assert (z_ND - one_by_one).abs().max() < 1e-5
+
+
+def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images) -> None:
+    z_ND = embed(net, images, Worker(CPU, precision="fp32"))
+    left, right = (np.random.default_rng(seed).integers(44, size=200) for seed in (0, 1))
+    scores = similarity(net, z_ND)(left, right)
+    assert scores.shape == (200,) and scores.dtype == np.float64
+    net.eval()
+    with torch.no_grad():
+        expected = net(images.gather(left), images.gather(right))
+    net.train()
+    assert np.abs(scores - expected.numpy()).max() < 1e-5
+    assert np.array_equal(scores, similarity(net, z_ND)(right, left))
+
+
+def test_many_pairs_are_scored_in_slices(net: Siamese, images: Images) -> None:
+    z_ND = embed(net, images, Worker(CPU, precision="fp32"))
+    left, right = (np.random.default_rng(seed).integers(44, size=600_000) for seed in (0, 1))
+    scores = similarity(net, z_ND)(left, right)  # 2^24 / 64 = 262,144 pairs a slice
+    some = np.array([0, 262_143, 262_144, 599_999])
+    assert np.abs(scores[some] - similarity(net, z_ND)(left[some], right[some])).max() < 1e-6
+
+
+# Where it is computed
+
+
+def test_the_cpu_is_always_there_and_auto_takes_a_gpu_if_there_is_one() -> None:
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("gpu", "unknown device 'gpu'; use cpu, cuda or cuda:N"),
+        ("cuda:99", r"device 'cuda:99': this machine has \d+ GPU\(s\) that torch can use"),
+        ("meta", "device 'meta' is not supported; use cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_that_is_not_there_is_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        pick_device(name)
+
+
+def test_the_precision_is_what_is_asked_for_and_auto_is_one_of_the_two() -> None:
+    assert resolve_precision("fp32", CPU) == "fp32"
+    assert resolve_precision("bf16", CPU) == "bf16"  # slow where the hardware lacks it, and right
+    assert resolve_precision("auto", CPU) in ("fp32", "bf16")

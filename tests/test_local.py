@@ -1,0 +1,147 @@
+"""One training in this process: no Ray, a debugger, the same records as under Ray, and looking inside first."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import ROOT, environment, run, settings, start
+from PIL import Image
+
+import oneshot
+
+
+def history(folder: Path) -> list[dict]:
+    """What a training measured, without what no two runs share: its times."""
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in rows]
+
+
+def weights(folder: Path) -> str:
+    """The digest of the weights at the last epoch."""
+    last = sorted((folder / "checkpoints").iterdir())[-1]
+    return json.loads((last / "state.json").read_text())["sha256"]["model.safetensors"]
+
+
+def test_local_mode_imports_no_ray(tmp_path: Path, data_root: Path) -> None:
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings()]
+    script = "import sys; sys.modules['ray'] = None; from oneshot.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root)), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(history(tmp_path / "run")) == 2
+
+
+def test_a_training_leaves_a_network_that_can_be_loaded_and_judged(tmp_path: Path, data_root: Path) -> None:
+    folder = tmp_path / "run"
+    text = run("train", "quick", "--local", "--run", str(folder), *settings(), ONESHOT_DATA=str(data_root))
+    assert "epoch 1/2" in text and "epoch 2/2" in text and "\x1b" not in text
+    dark = Image.new("L", (60, 90), 255)
+    dark.paste(0, (20, 20, 30, 70))
+    assert oneshot.load(folder).similarity([dark], [dark]).shape == (1,)
+
+    text = run("evaluate", str(folder), ONESHOT_DATA=str(data_root))
+    assert "glyphs (generated)" in text and "do not compare" in text
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result["protocols"]) == {"lake400", "within", "between", "seed352"}
+    for outcome in result["protocols"].values():
+        low, high = outcome["interval"]
+        assert 0 <= low <= outcome["accuracy"] <= high <= 1
+        assert outcome["accuracy"] == outcome["correct"] / outcome["trials"]
+    assert sum(one["trials"] for one in result["per_alphabet"].values()) == 200
+
+    again = json.loads(
+        run(
+            "evaluate", str(folder), "--json", "--n-way", "5", "--k-shot", "3", "--trials", "100",
+            "--protocol", "within", ONESHOT_DATA=str(data_root),
+        )
+    )  # fmt: skip
+    assert (again["protocols"]["within"]["n_way"], again["protocols"]["within"]["k_shot"]) == (5, 3)
+    assert again["test_evaluations"] == 2  # the record counts how often the test alphabets were touched
+    assert json.loads((folder / "result.json").read_text()) == result  # and the run's own result stays
+
+
+def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path, data_root: Path) -> None:
+    changes = settings(train__epochs="4", train__examples="512")
+    run("train", "quick", "--local", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "killed"), *changes]
+    process = start(*arguments, ONESHOT_DATA=str(data_root))
+    for line in process.stdout or []:
+        if "epoch 2/4" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    text = run(*arguments, ONESHOT_DATA=str(data_root))
+    assert "epoch 2/4" not in text and "epoch 4/4" in text
+    assert history(tmp_path / "killed") == history(tmp_path / "whole")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_an_interrupted_training_exits_with_130(tmp_path: Path, data_root: Path) -> None:
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="500")]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start(*arguments, ONESHOT_DATA=str(data_root))
+        for line in process.stdout or []:
+            if "epoch" in line:
+                process.send_signal(number)
+                break
+        text, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "to go on" in text and "Traceback" not in text
+
+
+def test_a_debugger_can_stop_in_it(tmp_path: Path, data_root: Path) -> None:
+    script = (
+        "import oneshot.loop as loop; inner = loop.Training.run_epoch\n"
+        "def stop(self, epoch):\n    breakpoint()\n    return inner(self, epoch)\n"
+        "loop.Training.run_epoch = stop\nfrom oneshot.cli import main; main()"
+    )
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="1")]
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, stdin=other, stdout=other, stderr=other,
+        env=environment(ONESHOT_DATA=str(data_root), TERM="xterm"),
+    )  # fmt: skip
+    os.close(other)
+    seen = _read_until(terminal, "(Pdb)")
+    os.write(terminal, b"p 'the epoch is', epoch\n")
+    seen += _read_until(terminal, "('the epoch is', 1)")
+    os.write(terminal, b"c\n")
+    seen += _read_until(terminal, "judge it")
+    assert process.wait(timeout=60) == 0, seen
+
+
+def _read_until(terminal: int, mark: str, seconds: float = 120) -> str:
+    text, end = "", time.monotonic() + seconds
+    while mark not in text and time.monotonic() < end:
+        try:
+            text += os.read(terminal, 4096).decode(errors="replace")
+        except OSError:  # the other side is closed
+            break
+    assert mark in text, text
+    return text
+
+
+@pytest.mark.parametrize("sampling", ["episodes", "pairs"])
+def test_debug_looks_inside_first(sampling: str, tmp_path: Path, data_root: Path) -> None:
+    changes = settings(
+        train__lr="0.003", train__optimizer="adam", train__batch="32", data__sampling=sampling, train__objective="bce"
+    )
+    text = run("train", "quick", "--local", "--debug", "--run", str(tmp_path), *changes, ONESHOT_DATA=str(data_root))
+    assert "111,745" in text and "one batch, 100 steps" in text
+    assert Image.open(tmp_path / "batch.png").size[0] > 100
+
+
+def test_debug_names_a_network_that_cannot_learn_one_batch(tmp_path: Path, data_root: Path) -> None:
+    changes = settings(train__lr="1e-9", train__batch="32")
+    text = run(
+        "train", "quick", "--local", "--debug", "--run", str(tmp_path), *changes, code=1, ONESHOT_DATA=str(data_root)
+    )  # fmt: skip
+    assert "does not learn with train.optimizer" in text.replace("\n", " ")

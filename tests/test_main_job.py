@@ -1,0 +1,102 @@
+"""The main job as a person runs it: Ray Tune over Ray Train on this machine's cores, then the final job."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from command import run, settings, start
+from test_local import history, weights
+
+import oneshot
+
+pytestmark = pytest.mark.ray
+
+
+def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tmp_path: Path, data_root: Path) -> None:
+    """One trial is fine, one diverges, one fails in its worker (an episode that no alphabet can fill), one is drawn."""
+    first = '[{optimizer="adam", lr=3e-3, batch=64}, {optimizer="sgd", lr=1e7, batch=64}, {batch=512, "data.alphabets"=1}]'
+    arguments = [
+        "tune", "quick", "--run", str(tmp_path / "run"),
+        *settings(search__first=first, search__trials="4", search__batch="[64]", train__examples="512"),
+    ]  # fmt: skip
+    text = run(*arguments, ONESHOT_DATA=str(data_root))
+    assert "\x1b" not in text and "glyphs (generated)" in text
+
+    study = json.loads((tmp_path / "run/study.json").read_text())
+    statuses = {trial["id"]: trial["status"] for trial in study["trials"]}
+    assert statuses["000"] in ("finished", "stopped") and statuses["003"] in ("finished", "stopped")
+    assert (statuses["001"], statuses["002"]) == ("diverged", "failed")
+    assert "512" in study["trials"][2]["error"]
+
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    best = min((trial for trial in study["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
+    assert result["best_trial"]["id"] == best["id"]
+    assert result["best_trial"]["val_loss"] == best["val_loss"]
+    assert result["test_evaluations"] == 1
+    assert oneshot.load(tmp_path / "run").card["sha256"] == result["sha256"]
+
+    text = run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+    assert "started" not in text  # nothing is run again, not even the judgement
+    assert json.loads((tmp_path / "run/result.json").read_text()) == result
+
+
+def test_an_interrupted_study_goes_on_and_ends_as_an_undisturbed_one(tmp_path: Path, data_root: Path) -> None:
+    """No early stopping: which trials it stops depends on which report first. The trials run one after the other."""
+    changes = settings(
+        search__trials="2", search__grace="0", scale__max_concurrent="1", train__epochs="3", train__examples="1024"
+    )  # fmt: skip
+    arguments = ["tune", "quick", "--run", str(tmp_path / "cut"), *changes]
+    for mark, number, code in (("trial 000 epoch 1", signal.SIGTERM, 130), ("trial 001 epoch 2", signal.SIGKILL, -9)):
+        process = start(*arguments, ONESHOT_DATA=str(data_root))
+        seen = ""
+        for line in process.stdout or []:
+            seen += line
+            if mark in line:
+                process.send_signal(number)
+                break
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == code, seen + rest
+        if code == 130:
+            assert f"--resume {tmp_path / 'cut'}" in rest and "Traceback" not in rest
+    text = run("tune", "--resume", str(tmp_path / "cut"), ONESHOT_DATA=str(data_root))
+    assert "trial 000" not in text.split("the search is over")[0]  # it was finished before the second interruption
+
+    run("tune", "quick", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))
+    for trial in ("000", "001"):
+        cut, whole = tmp_path / "cut/trials" / trial, tmp_path / "whole/trials" / trial
+        assert history(cut) == history(whole)
+        assert weights(cut) == weights(whole)
+    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("cut", "whole")]
+    assert results[0]["protocols"] == results[1]["protocols"]
+
+
+@pytest.mark.parametrize(("sampling", "batch"), [("episodes", "64"), ("pairs", "32")])
+def test_two_workers_under_ray_train_equal_one_process(
+    sampling: str, batch: str, tmp_path: Path, data_root: Path
+) -> None:
+    changes = settings(
+        train__precision="fp32", train__lr="1e-3", train__batch=batch, data__sampling=sampling, train__objective="bce"
+    )
+    run("train", "quick", "--local", "--run", str(tmp_path / "one"), *changes, ONESHOT_DATA=str(data_root))
+    run("train", "quick", "--workers", "2", "--run", str(tmp_path / "two"), *changes, ONESHOT_DATA=str(data_root))
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    assert [row["epoch"] for row in one] == [row["epoch"] for row in two] == [1, 2]
+    for alone, shared in zip(one, two, strict=True):
+        for key in ("train_loss", "train_accuracy", "val_loss"):
+            assert shared[key] == pytest.approx(alone[key], abs=1e-5)
+
+
+def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
+    changes = settings(search__searcher="optuna", search__trials="3", search__first="[]", train__epochs="1")
+    run("tune", "quick", "--run", str(tmp_path / "run"), *changes, ONESHOT_DATA=str(data_root))
+    study = json.loads((tmp_path / "run/study.json").read_text())
+    assert [trial["status"] for trial in study["trials"]] == ["finished"] * 3
+    assert len({trial["settings"]["lr"] for trial in study["trials"]}) == 3
+
+
+def test_a_study_of_nothing_but_divergence_fails_and_says_why(tmp_path: Path, data_root: Path) -> None:
+    changes = settings(search__first='[{optimizer="sgd", lr=1e7, batch=64}]', search__trials="1")
+    text = run("tune", "quick", "--run", str(tmp_path / "run"), *changes, code=1, ONESHOT_DATA=str(data_root))
+    assert "diverged" in text and "error: no trial of" in text and "Traceback" not in text
+    assert not (tmp_path / "run/result.json").exists()
