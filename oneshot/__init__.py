@@ -1,8 +1,8 @@
 """oneshot: train, tune and judge Siamese one-shot image recognition at scale.
 
-    import oneshot
-    net = oneshot.load("runs/quick")
-    net.similarity(left_images, right_images)  # probabilities that each two show the same character
+import oneshot
+net = oneshot.load("runs/quick")
+net.similarity(left_images, right_images)  # probabilities that each two show the same character
 """
 
 from typing import Any

@@ -198,6 +198,25 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
+def record(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only README.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
+    debug: Trace = False,
+) -> None:
+    """Keep a study's record in tune_jobs/records/, and make README's tables anew from all records."""
+    from oneshot import record as records
+    from oneshot.storage import Folder
+
+    console = make_console()
+    if run:
+        print_line(console, f"kept: {records.keep(Folder.of(run), name=name)}")
+    records.README.write_text(records.render(records.README.read_text(), records.read_all()))
+    print_line(console, f"rendered: {records.README}")
+
+
 def main(verb: list[str] | None = None) -> None:
     """Run the command line; `verb` stands before the arguments.
 

@@ -150,7 +150,7 @@ def _check_answers(where: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running, is the port right?") from None
+        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running?") from None
 
 
 def _nodes() -> list[Node]:

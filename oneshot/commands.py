@@ -110,7 +110,7 @@ def tune(
         try:
             with StudyView(console) as view:
                 tuning.tune(settings, study, prepared.folder, packing, view)
-            print_line(console, "the search is over; the best trial's network is judged on the test alphabets")
+            print_line(console, "the search is over; the test alphabets judge the best trial's network, once")
             result = tuning.judge_best(settings, study, prepared.folder, packing)
         except KeyboardInterrupt:
             study.interrupt()

@@ -1,6 +1,7 @@
 """What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -163,4 +164,5 @@ def _reason(trial: Any) -> str:
     """The last line of a failed trial's error: Ray puts the cause of a remote failure there."""
     path = Path(trial.error_file or "")
     lines = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
-    return lines[-1] if lines else "it failed and left no reason"
+    # The class of this program's own errors says nothing that the sentence does not.
+    return re.sub(r"^oneshot\.errors\.\w+: ", "", lines[-1]) if lines else "it failed and left no reason"

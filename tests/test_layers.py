@@ -25,7 +25,7 @@ LAYERS = (
     ("loop",),
     ("train", "debug"),
     ("study",),
-    ("tuning",),
+    ("tuning", "record"),
     ("tune",),
     ("commands",),
     ("cli",),

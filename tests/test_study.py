@@ -208,10 +208,19 @@ def test_nothing_to_resume_is_a_new_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", '{"seconds": 1}', '{"seconds": "x", "started": 1, "trials": []}',
-                '{"seconds": 1, "started": 1, "trials": [{}]}', '{"seconds": 1, "started": 1, "trials": [{"id": "000"}]}',
-                '{"seconds": 1, "started": 1, "trials": 3}'],
-)  # fmt: skip
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"seconds": 1}',
+        '{"seconds": "x", "started": 1, "job": "quick", "trials": []}',
+        '{"seconds": 1, "started": 1, "job": "quick", "trials": [{}]}',
+        '{"seconds": 1, "started": 1, "job": "quick", "trials": [{"id": "000"}]}',
+        '{"seconds": 1, "started": 1, "job": "quick", "trials": 3}',
+    ],
+)
 def test_a_damaged_record_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / STUDY).write_text(content)
     with pytest.raises(UserError, match=r"study\.json (is damaged|is not JSON)"):

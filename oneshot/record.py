@@ -1,0 +1,120 @@
+"""Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and a picture, made by code."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+from oneshot.errors import UserError
+from oneshot.evaluate import RESULT
+from oneshot.published import ladder
+from oneshot.results import result_panel
+from oneshot.settings import jobs_folder
+from oneshot.storage import Folder
+from oneshot.study import STUDY
+from oneshot.tables import study_table
+from oneshot.train import EXPERIMENT, read_history
+
+README = jobs_folder().parent / "README.md"
+WIDTH = 112  # columns of the picture
+
+
+def records_folder() -> Path:
+    return jobs_folder() / "records"
+
+
+def keep(run: Folder, *, name: str | None = None) -> Path:
+    """Write a finished study's record and its picture; the record's path. Raises UserError where the run is not over."""
+    for needed in (EXPERIMENT, STUDY, RESULT):
+        if not run.has(needed):
+            raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
+    study = run.read_json(STUDY)
+    for trial in study["trials"]:
+        trial["history"] = read_history(run / "trials" / trial["id"])
+    record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": run.read_json(RESULT)}
+    folder = Folder.of(records_folder())
+    name = name or study["job"]
+    folder.write_json(f"{name}.json", record)
+    folder.write(f"{name}.svg", picture(record, command=f"make tune  # {name}").encode())
+    return records_folder() / f"{name}.json"
+
+
+def read_all() -> dict[str, dict[str, Any]]:
+    """All studies' records by name."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(records_folder().glob("*.json"))}
+    return {name: record for name, record in found.items() if "study" in record and "result" in record}
+
+
+def picture(record: dict[str, Any], *, command: str) -> str:
+    """The final screen of a study as SVG, as it stood in the terminal."""
+    console = Console(
+        record=True, width=WIDTH, file=open("/dev/null", "w"), force_terminal=True, color_system="truecolor"
+    )
+    console.print(
+        Group(Text(f"$ {command}", "bold"), study_table(record["study"]), Text(), result_panel(record["result"]))
+    )
+    return console.export_svg(title="oneshot", theme=MONOKAI, unique_id="oneshot")
+
+
+def results_table(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: a row for each record, a column for each protocol, what it took and where."""
+    rows = [
+        "| job | split | `lake400` | `within` | `between` | `seed352` | search | hardware | commit |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, record in records.items():
+        study, result = record["study"], record["result"]
+        cells = [_accuracy(result["protocols"].get(key)) for key in ("lake400", "within", "between", "seed352")]
+        share = 1 - study["epochs_run"] / study["epochs_if_all_had_finished"]
+        search = (
+            f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
+            f" ({share:.0%} saved by early stopping)"
+        )
+        where = result["environment"]
+        hardware = (
+            ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
+        )
+        cells = [f"`{name}`", study["split"], *cells, search, hardware, f"`{where['commit']}`"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def published_table(protocols: Sequence[str] = ("lake400", "within", "between", "seed352")) -> str:
+    """Markdown: the published figures to compare with, by protocol."""
+    rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
+    for protocol in protocols:
+        for figure in ladder(protocol):
+            note = f" ({figure.note})" if figure.note else ""
+            rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
+    return "\n".join(rows)
+
+
+def render(text: str, records: dict[str, dict[str, Any]]) -> str:
+    """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
+    blocks = {"results": results_table(records), "published": published_table()}
+    for name, block in blocks.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise UserError(
+                f"{README} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs"
+            )
+        text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
+    return text
+
+
+def _accuracy(outcome: dict[str, Any] | None) -> str:
+    if outcome is None:
+        return "–"
+    low, high = outcome["interval"]
+    return f"{100 * outcome['accuracy']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+if __name__ == "__main__":
+    from oneshot.cli import main
+
+    main(["record"])
