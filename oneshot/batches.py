@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from oneshot import settings
+from oneshot.data.store import Drawings
 from oneshot.images import Images, distort, distortions
 from oneshot.losses import EpisodeObjective, PairObjective
 from oneshot.models import Siamese
 from oneshot.pairs import EpisodeDataset, PairDataset
-from oneshot.store import Drawings
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labels: what the objective takes
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from oneshot.console import console as make_console
-from oneshot.console import print_error, print_line
 from oneshot.errors import RunFailed, UserError
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_error, print_line
 
 app = typer.Typer(
     help="Train, tune and judge Siamese one-shot image recognition at scale.",
@@ -58,12 +58,12 @@ def data(
     debug: Trace = False,
 ) -> None:
     """Get Omniglot (or generate glyphs) and write it as Parquet. Done already: says so."""
-    from oneshot import data as data_sets
+    from oneshot.data import sets
 
     context.obj = dict(dataset=dataset, source=source, root=root)
     if context.invoked_subcommand is None:
         console = make_console()
-        prepared = data_sets.prepare(dataset, data_root=data_sets.data_root(root), source=source, console=console)
+        prepared = sets.prepare(dataset, data_root=sets.data_root(root), source=source, console=console)
         print_line(console, f"{prepared.name} is ready in {prepared.folder}")
 
 
@@ -76,12 +76,12 @@ def show(
     debug: Trace = False,
 ) -> None:
     """Show the alphabets of a data set, their part in a split, and drawings."""
-    from oneshot import data as data_sets
+    from oneshot.data import sets
 
     console, given = make_console(), context.obj
-    root = data_sets.data_root(given["root"])
-    prepared = data_sets.prepare(given["dataset"], data_root=root, source=given["source"], console=console)
-    data_sets.show(console, prepared, split=split, alphabet=alphabet, png=png)
+    root = sets.data_root(given["root"])
+    prepared = sets.prepare(given["dataset"], data_root=root, source=given["source"], console=console)
+    sets.show(console, prepared, split=split, alphabet=alphabet, png=png)
 
 
 @app.command(epilog="Example: python -m oneshot.train quick --local --set train.lr=0.003")

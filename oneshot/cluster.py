@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
-from oneshot.console import print_line
 from oneshot.environment import cores
 from oneshot.errors import UserError
+from oneshot.screen.console import print_line
 from oneshot.settings import Scale
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may

@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, search, splits, store
-from oneshot import data as data_sets
+from oneshot import artifact, cluster, search
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
 from oneshot.cluster import Node, Packing
-from oneshot.console import print_line, print_warning
+from oneshot.data import sets, splits, store
 from oneshot.errors import UserError
-from oneshot.live import StudyView
-from oneshot.progress import TrainView
-from oneshot.results import alphabet_table, result_panel
+from oneshot.screen.console import print_line, print_warning
+from oneshot.screen.live import StudyView
+from oneshot.screen.progress import TrainView
+from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
 from oneshot.storage import Folder
 from oneshot.study import Study
-from oneshot.tables import study_table
 from oneshot.train import EXPERIMENT
 from oneshot.worker import pick_device
 
@@ -145,9 +145,7 @@ def evaluate(
     asked = override(asked, {f"data.{k}": v for k, v in (("dataset", dataset), ("split", split)) if v})
     if as_json:
         console.quiet = True
-    prepared = data_sets.prepare(
-        asked.data.dataset, data_root=data_sets.data_root(root), source=source, console=console
-    )
+    prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
     result = judgement.evaluate(folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device)
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
@@ -189,13 +187,9 @@ def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib
     return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
 
 
-def _data(
-    console: Console, settings: Settings, root: str | None, source: str | None
-) -> tuple[Settings, data_sets.Prepared]:
+def _data(console: Console, settings: Settings, root: str | None, source: str | None) -> tuple[Settings, sets.Prepared]:
     """The data set made ready, and the settings with `auto` replaced by what was had."""
-    prepared = data_sets.prepare(
-        settings.data.dataset, data_root=data_sets.data_root(root), source=source, console=console
-    )
+    prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
     splits.split(settings.data.split, store.describe(prepared.folder))  # refused now, not by a worker in a minute
     return override(settings, {"data.dataset": prepared.dataset}), prepared
 
@@ -206,9 +200,9 @@ def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) 
     if run:
         return Folder.of(run)
     name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return data_sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
+    return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
 
 
-def _what(settings: Settings, prepared: data_sets.Prepared) -> str:
+def _what(settings: Settings, prepared: sets.Prepared) -> str:
     text = f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
     return f"{text} ({prepared.why})" if prepared.why else text

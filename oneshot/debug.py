@@ -11,11 +11,11 @@ from torch import nn
 
 from oneshot import models
 from oneshot.batches import Batch, batches
-from oneshot.console import print_line
 from oneshot.errors import RunFailed
 from oneshot.images import Images
 from oneshot.loop import Parts, optimizer
 from oneshot.models import Siamese
+from oneshot.screen.console import print_line
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 

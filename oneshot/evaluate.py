@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from oneshot import artifact, splits, store
+from oneshot import artifact
+from oneshot.data import splits, store
 from oneshot.embedding import embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images

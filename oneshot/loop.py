@@ -12,12 +12,12 @@ from torch import nn
 from oneshot import checkpoint, models
 from oneshot.batches import batches
 from oneshot.checkpoint import Progress
+from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.settings import Settings, Train
 from oneshot.storage import Folder
-from oneshot.store import Drawings
 from oneshot.validation import Validation
 from oneshot.worker import Worker
 
@@ -140,11 +140,7 @@ class Training:
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
         progress.history.append(row)
-        if train.patience and progress.epoch - progress.best_epoch >= train.patience:
-            progress.ended = "patience"
-        elif progress.epoch >= train.epochs:
-            progress.ended = "epochs"
-        row["ended"] = progress.ended
+        row["ended"] = progress.ended = _why_over(progress, train)
         if self.worker.rank == 0:
             checkpoint.save(
                 self.folder / "checkpoints", progress, settings=_identity(self.settings), net=self.net,
@@ -198,13 +194,20 @@ class Training:
         found = found or checkpoint.read(self.folder / "checkpoints" / name)
         check_same(found.settings, self.settings, str(self.folder))
         self.net.load_state_dict(found.weights)
-        self.optimizer.load_state_dict(found.training["optimizer"])
+        try:
+            self.optimizer.load_state_dict(found.training["optimizer"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{self.folder}: {name} is of another optimizer ({error!r}); name another --run") from None
         self.progress = found.progress
-        train = self.settings.train
-        if self.progress.ended and self.progress.epoch < train.epochs:  # more epochs or patience than it ended with
-            waited = self.progress.epoch - self.progress.best_epoch
-            self.progress.ended = "patience" if train.patience and waited >= train.patience else ""
+        self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
         return True
+
+
+def _why_over(progress: Progress, train: Train) -> str:
+    """Why a training is over: patience | epochs; empty while it is not."""
+    if train.patience and progress.epoch - progress.best_epoch >= train.patience:
+        return "patience"
+    return "epochs" if progress.epoch >= train.epochs else ""
 
 
 def optimizer(net: Siamese, train: Train) -> torch.optim.Optimizer:

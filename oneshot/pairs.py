@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from oneshot import counter
+from oneshot.data.store import Drawings
 from oneshot.errors import UserError
-from oneshot.store import Drawings
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
-from oneshot.published import ladder
-from oneshot.results import result_panel
+from oneshot.screen.published import ladder
+from oneshot.screen.results import result_panel
+from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.tables import study_table
 from oneshot.train import EXPERIMENT, read_history
 
 README = jobs_folder().parent / "README.md"
@@ -29,7 +29,7 @@ def records_folder() -> Path:
 
 
 def keep(run: Folder, *, name: str | None = None) -> Path:
-    """Write a finished study's record and its picture; the record's path. Raises UserError where the run is not over."""
+    """Write a finished study's record and its picture; the record's path. Raises UserError where it is not over."""
     for needed in (EXPERIMENT, STUDY, RESULT):
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.errors import UserError
 
 Similarity = Callable[[np.ndarray, np.ndarray], ArrayLike]

@@ -15,6 +15,13 @@ from oneshot.errors import UserError
 from oneshot.settings import Search, Settings
 
 Point = dict[str, Any]
+COMMON = (
+    "data.dataset",
+    "data.split",
+    "train.epochs",
+    "train.val_pairs",
+    "train.val_trials",
+)  # the measure of all trials
 COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two seconds
 
 
@@ -23,6 +30,9 @@ def check(settings: Settings) -> None:
 
     Raises UserError for the first misfit."""
     search = settings.search
+    for key in {*search.choices, *(key for point in search.first for key in point if "." in key)}:
+        if key.partition(".")[0] not in ("data", "model", "train") or key in COMMON:
+            raise UserError(f"search: '{key}' cannot vary between trials, which would no longer compare; take it out")
     for point in search.first:
         settings.with_point(point)
     if len(search.first) > search.trials:

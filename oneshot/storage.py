@@ -34,6 +34,10 @@ class Folder:
         text = os.fspath(where)
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        if "@" in text.partition("://")[2].partition("/")[0]:
+            raise UserError(
+                f"'{text.partition('://')[0]}://...@...': no user names or keys in a URI; use the environment"
+            )
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except Exception as error:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, splits, store
+from oneshot import artifact, checkpoint
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
+from oneshot.data import splits, store
 from oneshot.environment import environment
 from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
@@ -171,10 +172,16 @@ def following(run: Folder, watch: Watch, *, seconds: float = 0.5) -> Iterator[No
 
 
 def read_history(run: Folder) -> list[dict[str, Any]]:
-    """The rows of a training's history, one an epoch; none where it has not finished one."""
+    """The rows of a training's history, one an epoch; none where it has not finished one. Raises UserError."""
     if not run.has(HISTORY):
         return []
-    return [json.loads(line) for line in run.read(HISTORY).splitlines()]
+    try:
+        rows = [json.loads(line) for line in run.read(HISTORY).splitlines()]
+        for row in rows:
+            float(row["epoch"]), float(row["val_loss"] or 0)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.file(HISTORY)} is damaged ({error!r}); restore it or remove its folder") from None
+    return rows
 
 
 if __name__ == "__main__":

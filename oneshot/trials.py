@@ -8,7 +8,7 @@ from zlib import crc32
 
 import numpy as np
 
-from oneshot.drawings import Drawings, FixedTrials
+from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.errors import UserError, nearest
 from oneshot.scoring import Outcome, Similarity, Trials, judge, per_alphabet, score, wilson
 

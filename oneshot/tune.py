@@ -12,7 +12,7 @@ from oneshot.artifact import read_digest
 from oneshot.cluster import Packing
 from oneshot.errors import RunFailed
 from oneshot.evaluate import RESULT, evaluate
-from oneshot.live import StudyView
+from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study

@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from oneshot import search
 from oneshot.cluster import Packing
-from oneshot.live import StudyView
+from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study

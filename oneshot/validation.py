@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from oneshot import settings
+from oneshot.data.store import Drawings
 from oneshot.embedding import embed, similarity
 from oneshot.images import Images
 from oneshot.losses import pair_loss
 from oneshot.models import Siamese
 from oneshot.pairs import PairDataset
 from oneshot.scoring import judge, score
-from oneshot.store import Drawings
 from oneshot.trials import unfit, within
 from oneshot.worker import Worker
 

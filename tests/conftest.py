@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oneshot import data, glyphs
+from oneshot.data import glyphs, sets
 from oneshot.storage import Folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,12 +39,12 @@ def archives(source: str) -> Path:
 @pytest.fixture(scope="session")
 def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """The real Omniglot as Parquet, made once for all tests. Do not write in it."""
-    return data.prepare("omniglot", data_root=tmp_path_factory.mktemp("data"), source=source).folder
+    return sets.prepare("omniglot", data_root=tmp_path_factory.mktemp("data"), source=source).folder
 
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root of its own with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
     root = tmp_path_factory.mktemp("root")
-    data.prepare("glyphs-10", data_root=root)
+    sets.prepare("glyphs-10", data_root=root)
     return root

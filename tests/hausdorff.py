@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 
 
 def points(ink: np.ndarray) -> np.ndarray:

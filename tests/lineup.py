@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from oneshot.drawings import Drawings, FixedTrials
+from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.trials import Trials, between, lake400, seed352, within
 
 MADE = {"within": within, "between": between, "seed352": seed352}

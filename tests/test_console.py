@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 from samples import glyphs_result, history, outcome, result, small_study, study, trial
 
-from oneshot.console import compact, console, duration, interval, loss, percent, print_error, print_line
-from oneshot.live import StudyView, remaining
-from oneshot.progress import TrainView
-from oneshot.results import alphabet_table, result_panel
-from oneshot.tables import study_table, trial_rows
+from oneshot.screen.console import compact, console, duration, interval, loss, percent, print_error, print_line
+from oneshot.screen.live import StudyView, remaining
+from oneshot.screen.progress import TrainView
+from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.tables import study_table, trial_rows
 
 ESCAPE = "\x1b"
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"

@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 from web import Site, serve
 
-from oneshot import data, glyphs, omniglot, store
-from oneshot.data import Prepared, prepare, show
+from oneshot.data import glyphs, omniglot, sets, store
+from oneshot.data.sets import Prepared, prepare, show
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -45,10 +45,10 @@ def printed(width: int = 120, **how: object) -> tuple[Console, StringIO]:
 
 def test_the_data_root_is_the_option_then_the_variable_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert data.data_root().path == "/cache/oneshot"
+    assert sets.data_root().path == "/cache/oneshot"
     monkeypatch.setenv("ONESHOT_DATA", "/variable")
-    assert data.data_root().path == "/variable"
-    assert data.data_root("/option").path == "/option"
+    assert sets.data_root().path == "/variable"
+    assert sets.data_root("/option").path == "/option"
 
 
 # --- what
@@ -152,7 +152,7 @@ def test_the_drawings_appear_last_so_that_who_sees_them_sees_all(
 
 
 def test_processes_that_prepare_one_data_set_at_once_do_not_harm_it(tmp_path: Path) -> None:
-    code = "import sys; from oneshot.data import prepare; prepare('glyphs-4-seed9', data_root=sys.argv[1])"
+    code = "import sys; from oneshot.data.sets import prepare; prepare('glyphs-4-seed9', data_root=sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     folder = Folder.of(tmp_path / "glyphs-4-seed9")
     while any(one.poll() is None for one in running):  # who looks meanwhile sees all or nothing
@@ -197,7 +197,7 @@ def test_a_narrow_terminal_gets_what_fits(small_glyphs: Folder, width: int) -> N
 
 
 def test_the_picture_in_the_terminal_is_the_drawing(small_glyphs: Folder) -> None:
-    from oneshot import sheet
+    from oneshot.data import sheet
 
     drawings = store.load(small_glyphs)
     lines = sheet.in_terminal(drawings, [0]).plain.split("\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from web import Site, serve
 
-from oneshot.download import NotThere, Patience, download
+from oneshot.data.download import NotThere, Patience, download
 from oneshot.errors import UserError
 
 BODY = bytes(range(256)) * 2000

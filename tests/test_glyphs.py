@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oneshot import glyphs, store
+from oneshot.data import glyphs, store
+from oneshot.data.splits import split
+from oneshot.data.store import Drawings
 from oneshot.errors import UserError
-from oneshot.splits import split
 from oneshot.storage import Folder
-from oneshot.store import Drawings
 
 
 @pytest.fixture(scope="module")

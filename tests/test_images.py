@@ -10,7 +10,7 @@ import torch
 
 from oneshot import counter
 from oneshot.batches import batches
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.images import Images, distort, distortions, resize
 
 CPU = torch.device("cpu")

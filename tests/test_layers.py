@@ -15,12 +15,34 @@ PACKAGE = Path(oneshot.__file__).parent
 
 # A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
 LAYERS = (
-    ("errors", "counter", "environment", "distributed", "drawings", "pen", "strokes", "published", "console"),
-    ("settings", "storage", "png", "archives", "download", "scoring", "sheet", "worker", "norm", "progress", "tables"),
-    ("parquet", "checkpoint", "trials", "models", "search", "cluster", "live", "results"),
-    ("store", "losses"),
-    ("omniglot", "glyphs", "splits", "pairs", "images"),
-    ("data", "batches", "embedding", "artifact"),
+    (
+        "errors",
+        "counter",
+        "environment",
+        "distributed",
+        "data.drawings",
+        "data.pen",
+        "data.strokes",
+        "screen.published",
+        "screen.console",
+    ),
+    (
+        "settings",
+        "storage",
+        "data.png",
+        "data.archives",
+        "data.download",
+        "scoring",
+        "data.sheet",
+        "worker",
+        "norm",
+        "screen.progress",
+        "screen.tables",
+    ),
+    ("data.parquet", "checkpoint", "trials", "models", "search", "cluster", "screen.live", "screen.results"),
+    ("data.store", "losses"),
+    ("data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
+    ("data.sets", "batches", "embedding", "artifact"),
     ("validation", "evaluate"),
     ("loop",),
     ("train", "debug"),
@@ -40,7 +62,7 @@ RAY_FUNCTIONS = {"train", "tune", "cluster"}
 @cache
 def imports(module: str) -> tuple[tuple[str, bool], ...]:
     """What a module imports: (name, whether inside a function). What a file does when it is run is not counted."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
 
     def found(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
@@ -49,8 +71,8 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module == "oneshot":
-                yield from ((f"oneshot.{alias.name}", inside) for alias in node.names)
+            if node.module in ("oneshot", "oneshot.data", "oneshot.screen"):
+                yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -63,7 +85,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
 def of_package(module: str, *, late: bool = True) -> set[str]:
     """The modules of this package that a module imports; `late`: also inside functions."""
     names = (name for name, inside in imports(module) if late or not inside)
-    return {name.split(".")[1] for name in names if name.startswith("oneshot.")}
+    return {name.removeprefix("oneshot.") for name in names if name.startswith("oneshot.")}
 
 
 def roots(module: str, *, late: bool = True) -> set[str]:
@@ -83,7 +105,8 @@ def closure(module: str, *, late: bool) -> set[str]:
 
 def test_every_module_has_one_place() -> None:
     assert len(MODULES) == len(set(MODULES))
-    assert sorted(MODULES) == sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    files = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.stem.startswith("__"))
+    assert sorted(MODULES) == sorted(".".join(file.with_suffix("").parts) for file in files)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -108,7 +131,16 @@ def test_ray_stays_out_of_all_but_the_modules_that_are_about_it(module: str) -> 
 @pytest.mark.parametrize("module", ["loop", "models", "losses", "validation", "artifact", "evaluate", "checkpoint"])
 def test_what_trains_and_judges_knows_no_launcher_and_no_screen(module: str) -> None:
     assert "ray" not in {root for each in closure(module, late=True) for root in roots(each)}
-    assert not closure(module, late=True) & {"train", "tune", "tuning", "cluster", "commands", "cli", "console", "live"}
+    assert not closure(module, late=True) & {
+        "train",
+        "tune",
+        "tuning",
+        "cluster",
+        "commands",
+        "cli",
+        "screen.console",
+        "screen.live",
+    }
 
 
 @pytest.mark.parametrize("module", ["train", "tune", "commands", "cli"])
@@ -118,7 +150,19 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["store", "drawings", "splits", "trials", "scoring", "pairs", "glyphs", "omniglot", "data", "settings", "live"],
+    [
+        "data.store",
+        "data.drawings",
+        "data.splits",
+        "trials",
+        "scoring",
+        "pairs",
+        "data.glyphs",
+        "data.omniglot",
+        "data.sets",
+        "settings",
+        "screen.live",
+    ],
 )
 def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None:
     assert "torch" not in {root for each in closure(module, late=True) for root in roots(each)}

@@ -11,12 +11,12 @@ from PIL import Image
 from test_archives import zip_of
 from web import Site, serve
 
-from oneshot import glyphs, store
-from oneshot.archives import content_digest
-from oneshot.download import Patience
+from oneshot.data import glyphs, store
+from oneshot.data.archives import content_digest
+from oneshot.data.download import Patience
+from oneshot.data.omniglot import Archive, drawings, obtain, resolve_trials
+from oneshot.data.png import encode
 from oneshot.errors import UserError
-from oneshot.omniglot import Archive, drawings, obtain, resolve_trials
-from oneshot.png import encode
 from oneshot.storage import Folder
 
 HASTE = Patience(connect=2, read=1, attempts=2, pause=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.errors import UserError
 from oneshot.pairs import EpisodeDataset, PairDataset, Pairs
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from lineup import MADE, SIZES, alike, all_protocols, drawings_of
 
-from oneshot import store
-from oneshot.drawings import Drawings
+from oneshot.data import store
+from oneshot.data.drawings import Drawings
 from oneshot.errors import UserError
-from oneshot.published import FIGURES, ladder
+from oneshot.screen.published import FIGURES, ladder
 from oneshot.storage import Folder
 from oneshot.trials import NAMES, Trials, judge, lake400, per_alphabet, score, wilson, within
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from oneshot import search, settings, splits, trials
+from oneshot import search, settings, trials
+from oneshot.data import splits
 from oneshot.errors import UserError
 from oneshot.settings import Settings, job_file, jobs_folder, override, parse, read
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lineup import MADE, SIZES, drawings_of, fixed_of
 
-from oneshot.drawings import Drawings, FixedTrials
+from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.errors import UserError
 from oneshot.trials import NAMES, Trials, between, lake400, protocols, seed352, unfit, within
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from oneshot.checkpoint import Progress
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.loop import Parts, Watch, fit
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder

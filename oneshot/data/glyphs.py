@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from oneshot import pen, png, store, strokes
+from oneshot.data import pen, png, store, strokes
+from oneshot.data.store import FixedTrials, Row
 from oneshot.errors import UserError
 from oneshot.storage import Folder
-from oneshot.store import FixedTrials, Row
 
 NAME = "glyphs (generated)"
 VERSION = 1  # of what a seed means: raise it with every change that changes a drawing

@@ -9,7 +9,19 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from oneshot.console import MISSING, Column, Fitting, bar, compact, count, duration, fitted, loss, one_line, percent
+from oneshot.screen.console import (
+    MISSING,
+    Column,
+    Fitting,
+    bar,
+    compact,
+    count,
+    duration,
+    fitted,
+    loss,
+    one_line,
+    percent,
+)
 
 STATUS = {  # in the order in which they are counted and shown
     "running": "cyan",

@@ -11,12 +11,12 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from oneshot import sheet, splits, store
-from oneshot.console import Column, count, fitted, print_line, print_warning
+from oneshot.data import sheet, splits, store
+from oneshot.data.png import encode
+from oneshot.data.store import Description
 from oneshot.errors import UserError, nearest
-from oneshot.png import encode
+from oneshot.screen.console import Column, count, fitted, print_line, print_warning
 from oneshot.storage import Folder
-from oneshot.store import Description
 
 DATASETS = ("auto", "omniglot", "glyphs")
 _GLYPHS = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")
@@ -81,7 +81,7 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
 def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prepared:
     folder = root / "omniglot"
     if not _ready(folder):
-        from oneshot import omniglot  # late: who has the data set already does not wait for an HTTP library
+        from oneshot.data import omniglot  # late: who has the data set already does not wait for an HTTP library
 
         source = source or os.environ.get("ONESHOT_SOURCE") or omniglot.HOME
         near = root if root.is_local else Folder.of(platformdirs.user_cache_path("oneshot"))
@@ -93,7 +93,7 @@ def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prep
 def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None, console: Console | None) -> Prepared:
     folder = root / dataset
     if not _ready(folder):
-        from oneshot import glyphs
+        from oneshot.data import glyphs
 
         with _progress(console) as progress:
             glyphs.build(
@@ -210,9 +210,3 @@ def _show_in_terminal(console: Console, folder: Folder, about: Description, alph
     for title, row in zip(titles, rows, strict=False):
         print_line(console, title)
         console.print(sheet.in_terminal(drawings, row, ascii_only=ascii_only))
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["data"])

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from oneshot.data.store import Description, Drawings, load
 from oneshot.errors import UserError, nearest
 from oneshot.storage import Folder
-from oneshot.store import Description, Drawings, load
 
 SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal2")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from oneshot.console import count, duration, loss, percent, print_line, print_warning
+from oneshot.screen.console import count, duration, loss, percent, print_line, print_warning
 
 _HEAD = "  epoch   train loss  accuracy   val loss  accuracy  one-shot  images/s"
 

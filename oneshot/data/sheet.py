@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from rich.text import Text
 
-from oneshot.drawings import Drawings
+from oneshot.data.drawings import Drawings
 
 CELL = 20  # pixels of a drawing in a terminal: 20 columns, 10 lines
 _BLOCKS = " ▀▄█"  # nothing, upper half, lower half, both: two pixels above each other in one character

@@ -10,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from oneshot.console import Column, Fitting, bar, count, fitted, interval, loss, percent
-from oneshot.published import ladder
-from oneshot.tables import settings_text
+from oneshot.screen.console import Column, Fitting, bar, count, fitted, interval, loss, percent
+from oneshot.screen.published import ladder
+from oneshot.screen.tables import settings_text
 
 PROTOCOLS = {
     "lake400": "Lake's 20 fixed runs, each in one alphabet",

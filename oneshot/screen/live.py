@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from oneshot.console import console as make_console
-from oneshot.console import duration, fitted, loss, percent, print_line
-from oneshot.progress import epoch_text
-from oneshot.tables import (
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import duration, fitted, loss, percent, print_line
+from oneshot.screen.progress import epoch_text
+from oneshot.screen.tables import (
     LIVE_COLUMNS,
     STATUS,
     TrialRow,

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oneshot import parquet
-from oneshot.drawings import Description, Drawings, FixedTrials, Row
+from oneshot.data import parquet
+from oneshot.data.drawings import Description, Drawings, FixedTrials, Row
+from oneshot.data.parquet import FORMAT_VERSION
 from oneshot.errors import UserError, nearest
-from oneshot.parquet import FORMAT_VERSION
 from oneshot.storage import Folder
 
 __all__ = [

@@ -1,0 +1,5 @@
+"""`python -m oneshot.data`."""
+
+from oneshot.cli import main
+
+main(["data"])
