@@ -52,10 +52,9 @@ def train(
         else:
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
-            with TrainView(console) as view, training.following(folder, view):
-                view.start(
-                    epochs=settings.train.epochs, steps_per_epoch=settings.train.examples // settings.train.batch
-                )
+            with TrainView(console, prints=False) as view, training.following(folder, view):
+                steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
+                view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 training.train_on_ray(settings, prepared.folder, folder, packing)
         training.finish(settings, folder)
     print_line(

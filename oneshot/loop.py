@@ -80,9 +80,7 @@ class Training:
         self.net = models.build(settings.model, size=size).to(worker.device)
         images = Images(parts.train, size=size, device=worker.device)
         self.batches = batches(parts.train, images, data=settings.data, train=train)
-        self.validation = Validation(
-            parts.validation, Images(parts.validation, size=size, device=worker.device), train
-        )  # fmt: skip
+        self.validation = Validation(parts.validation, train, size=size, device=worker.device)
         self.steps = train.examples // train.batch
         self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
         self.optimizer = optimizer(self.net, train)

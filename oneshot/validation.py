@@ -1,5 +1,7 @@
 """Validation: the same pairs and the same one-shot trials at every epoch, on alphabets the training never sees."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -24,14 +26,21 @@ class Validation:
     it. `n_way` is 20, or the most characters of an alphabet where none has 20.
     """
 
-    def __init__(self, drawings: Drawings, images: Images, train: settings.Train) -> None:
+    def __init__(self, drawings: Drawings, train: settings.Train, *, size: int, device: torch.device) -> None:
         count = train.val_pairs + train.val_pairs % 2
         pairs = PairDataset(drawings, seed=SEED).pairs(epoch=0, start=0, count=count)
         self.n_way = min(20, int(np.bincount(drawings.alphabet_of).max()))
         while self.n_way > 2 and len(unfit(drawings, n_way=self.n_way, k_shot=1)) == len(drawings.alphabets):
             self.n_way -= 1  # a character may lack a drawer
         trials = within(drawings, trials=train.val_trials, n_way=self.n_way, seed=SEED)
-        self.images, self.pairs, self.trials = images, pairs, trials
+        # Only the drawings that are asked about are kept and embedded: a large network on a CPU needs the time.
+        asked = np.zeros(len(drawings), dtype=bool)
+        for positions in (pairs.left, pairs.right, trials.query, trials.support):
+            asked[positions] = True
+        place = np.cumsum(asked) - 1
+        self.pairs = replace(pairs, left=place[pairs.left], right=place[pairs.right])
+        self.trials = replace(trials, query=place[trials.query], support=place[trials.support])
+        self.images = Images(drawings.where(asked), size=size, device=device)
 
     def measure(self, net: Siamese, worker: Worker) -> dict[str, float]:
         """val_loss, val_accuracy (of pairs), val_oneshot (of trials), and val_spread: the standard deviation of the

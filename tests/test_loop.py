@@ -15,7 +15,6 @@ import torch
 from oneshot import checkpoint
 from oneshot.checkpoint import Checkpoint
 from oneshot.errors import UserError
-from oneshot.images import Images
 from oneshot.loop import Diverged, Parts, Training, Watch, fit, schedule
 from oneshot.models import build
 from oneshot.settings import Settings, Train
@@ -309,8 +308,7 @@ def test_a_network_learns_to_tell_characters_it_never_saw(data: Parts, tmp_path:
 
 
 def test_validation_is_the_same_for_every_training_whatever_its_seed(data: Parts) -> None:
-    images = Images(data.validation, size=28, device=CPU)
-    one, other = (Validation(data.validation, images, tiny.settings(seed=seed).train) for seed in (0, 1))
+    one, other = (Validation(data.validation, tiny.settings(seed=seed).train, size=28, device=CPU) for seed in (0, 1))
     assert one.pairs.left.tolist() == other.pairs.left.tolist()
     assert one.trials.support.tolist() == other.trials.support.tolist()
     assert one.pairs.same.sum() * 2 == len(one.pairs) == 32
@@ -321,7 +319,7 @@ def test_measuring_is_repeatable_and_leaves_a_network_training(data: Parts) -> N
     torch.manual_seed(0)
     net = build(tiny.settings().model, size=28).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    validation = Validation(data.validation, Images(data.validation, size=28, device=CPU), tiny.settings().train)
+    validation = Validation(data.validation, tiny.settings().train, size=28, device=CPU)
     worker = Worker(CPU, precision="fp32")
     assert validation.measure(net, worker) == validation.measure(net, worker)
     assert net.training

@@ -50,7 +50,11 @@ class StudyView:
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
-            self._live = Live(self, console=self.console, refresh_per_second=_REFRESH, transient=True)
+            # What others print stays where it was sent: Ray's own chatter must not come up above the screen.
+            self._live = Live(
+                self, console=self.console, refresh_per_second=_REFRESH, transient=True,
+                redirect_stdout=False, redirect_stderr=False,
+            )  # fmt: skip
             self._live.start(refresh=True)
         return self
 

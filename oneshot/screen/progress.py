@@ -28,11 +28,12 @@ class TrainView:
     """One training while it runs; it has the methods of `oneshot.loop.Watch`.
 
     `with TrainView(console) as view:` then `start` once, `step` after each step, `epoch` after each epoch. The bar goes
-    when the block ends, by an exception too; the lines stay.
+    when the block ends, by an exception too; the lines stay. `prints`: what the process prints comes above the bar.
     """
 
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, *, prints: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
+        self._prints = prints
         self._clock = clock
         self._progress: Progress | None = None
         self._epochs = self._steps = self._epoch = 1
@@ -60,6 +61,7 @@ class TrainView:
             BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
             TextColumn("{task.fields[state]}"),
             console=self.console, transient=True, expand=True, refresh_per_second=4,
+            redirect_stdout=self._prints, redirect_stderr=self._prints,
         )  # fmt: skip
         self._progress.add_task("", total=epochs * steps_per_epoch, state="")
         self._show(0, None, None)
