@@ -52,14 +52,19 @@ class Parts:
     validation: Drawings
 
 
-def fit(worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, watch: Watch | None = None) -> Progress:
+def fit(
+    worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, known: int = 0, watch: Watch | None = None
+) -> Progress:
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
 
-    Writes `history.jsonl` and `checkpoints/` in `folder`; after each epoch calls `worker.report(row)`. Returns how far
-    it came and why it ended. Raises UserError where the folder holds a training of other settings.
+    Writes `history.jsonl` and `checkpoints/` in `folder`; after each epoch calls `worker.report(row)`, and for those
+    found in the checkpoint first, but for the `known` ones: who is reported to may have died with a report on its way.
+    Returns how far it came and why it ended. Raises UserError where the folder holds a training of other settings.
     """
     training = Training(worker, settings, parts, folder, watch or Watch())
     progress = training.progress
+    for row in progress.history[known:]:
+        worker.report(row)
     while not progress.ended:
         try:
             row = training.run_epoch(progress.epoch + 1)
@@ -146,18 +151,18 @@ class Training:
             )  # fmt: skip
             self._write_history()
         self.watch.epoch(row, row["best"])
-        self.worker.report(row | {"best_epoch": progress.best_epoch})
+        self.worker.report(row)
 
     def finish_diverged(self) -> None:
         """Record that the next epoch diverged. The report carries an infinite loss: ASHA would never stop a NaN."""
         progress = self.progress
         progress.ended = "diverged"
-        row = {"epoch": progress.epoch + 1, "val_loss": math.inf, "ended": "diverged"}
+        row = {"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False}
+        progress.history.append(row)
         if self.worker.rank == 0:
-            progress.history.append({"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False})
             self._write_history()
         self.watch.note(DIVERGED.format(epoch=row["epoch"]))
-        self.worker.report(row | {"best_epoch": progress.best_epoch})
+        self.worker.report(row | {"val_loss": math.inf})
 
     def _write_history(self) -> None:
         lines = [json.dumps(row) for row in self.progress.history]

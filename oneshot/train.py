@@ -38,11 +38,18 @@ def train_here(
 
 
 def train_on_ray(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, callbacks: list[Any] | None = None
+    settings: Settings,
+    data: Folder,
+    run: Folder,
+    packing: Packing,
+    *,
+    known: int = 0,
+    callbacks: list[Any] | None = None,
 ) -> None:
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
-    `callbacks`: Ray Train's, as the one that hands each report on to Tune. A lost worker or node restarts the training
+    `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
+    news. A lost worker or node restarts the training
     from its last checkpoint, `scale.max_failures` times. Raises RunFailed where it ends without a result, UserError
     where a worker refused its input.
     """
@@ -54,7 +61,13 @@ def train_on_ray(
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus},
+        train_loop_config={
+            "settings": settings.model_dump(),
+            "data": data.uri,
+            "run": run.uri,
+            "cpus": packing.cpus,
+            "known": known,
+        },
         scaling_config=ScalingConfig(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
@@ -69,7 +82,7 @@ def train_on_ray(
     try:
         trainer.fit()
     except Exception as error:
-        raise RunFailed(f"the training in {run} failed: {_last_line(error)}") from error
+        raise RunFailed(f"the training in {run} failed: {last_line(error)}") from error
     failure = run.read_json(FAILURE) if run.has(FAILURE) else None
     if failure:
         raise UserError(failure["error"])
@@ -88,14 +101,16 @@ def _train_worker(config: dict[str, Any]) -> None:
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
         worker = RayWorker(get_device(), precision=settings.train.precision)
-        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data.split), run)
+        parts = load_parts(Folder.of(config["data"]), settings.data.split)
+        fit(worker, settings, parts, run, known=config["known"])
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
         if train.get_context().get_world_rank() == 0:
             run.write_json(FAILURE, {"error": str(error)})
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """Where Ray puts the cause of a remote failure."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
 

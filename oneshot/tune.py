@@ -16,7 +16,7 @@ from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import finish
+from oneshot.train import finish, last_line
 
 
 def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView) -> None:
@@ -28,7 +28,12 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
     if waiting:
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            _tuner(settings, study, data, packing, view, samples=waiting, folder=folder).fit()
+            tuner = _tuner(settings, study, data, packing, view, samples=waiting, folder=folder)
+            try:
+                tuner.fit()
+            except Exception as error:
+                study.interrupt()
+                raise RunFailed(f"the search broke off: {last_line(error)}; to go on: --resume {study.run}") from error
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))

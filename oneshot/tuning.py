@@ -36,7 +36,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
-    train_on_ray(settings, data, run, packing, callbacks=[TuneReportCallback()])
+    train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
 
 
 def name(trial: Any) -> str:
@@ -69,6 +69,7 @@ class PlannedSearch(Searcher):
             "settings": self.settings.with_point(point).model_dump(),
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
+            "known": trial["epochs"],
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -286,15 +286,25 @@ def test_every_epoch_is_reported_once_with_what_was_measured(data: Parts, tmp_pa
     worker = Listener()
     progress = fit(worker, tiny.settings(epochs=3), data, Folder.of(tmp_path))
     assert [row["epoch"] for row in worker.rows] == [1, 2, 3]
-    assert [{key: value for key, value in row.items() if key != "best_epoch"} for row in worker.rows] == rows(tmp_path)
-    assert progress.history == rows(tmp_path)
+    assert worker.rows == progress.history == rows(tmp_path)
     best = math.inf
     for row in worker.rows:
         assert row["best"] == (row["val_loss"] < best)
         best = min(best, row["val_loss"])
         assert math.isfinite(row["train_loss"]) and row["images_per_second"] > 0 and row["seconds"] > 0
         assert 0 <= row["train_accuracy"] <= 1 and 0 <= row["val_accuracy"] <= 1 and 0 <= row["val_oneshot"] <= 1
-        assert row["best_epoch"] <= row["epoch"]
+
+
+def test_reports_that_were_lost_with_the_driver_are_made_again(data: Parts, tmp_path: Path) -> None:
+    settings = tiny.settings(epochs=3)
+    with pytest.raises(Killed):
+        fit(Worker(CPU, precision="fp32"), settings, data, Folder.of(tmp_path), watch=Killer(after=2))
+    worker = Listener()
+    fit(worker, settings, data, Folder.of(tmp_path), known=1)  # whoever listens has heard of the first epoch only
+    assert worker.rows == rows(tmp_path)[1:]
+    over = Listener()
+    fit(over, settings, data, Folder.of(tmp_path), known=2)  # nothing is left to train, yet the last epoch is news
+    assert over.rows == rows(tmp_path)[2:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
