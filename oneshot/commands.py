@@ -45,6 +45,7 @@ def train(
         settings, prepared = _data(console, settings, root, source)
         folder = _run_folder(run, job, root, attached=where is not None)
         training.open_run(settings, folder, fixed=("data", "model"))
+        stack.enter_context(training.sole_owner(folder))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
         stack.enter_context(_told_how_to_go_on(console, folder))
         if local:
@@ -102,11 +103,12 @@ def tune(
         packing = cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         training.open_run(settings, folder, fixed=("data", "model", "train", "search"))
-        study = _study(settings, folder, prepared.name, packing, job=Path(job).stem)
-        if where is None:
-            stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
+        stack.enter_context(training.sole_owner(folder))
+        study = _study(settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
         try:
+            if where is None:
+                stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
             with StudyView(console) as view:
                 tuning.tune(settings, study, prepared.folder, packing, view)
             print_line(console, "the search is over; the test alphabets judge the best trial's network, once")
@@ -121,11 +123,11 @@ def tune(
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
 
 
-def _study(settings: Settings, folder: Folder, name: str, packing: Packing, *, job: str) -> Study:
+def _study(settings: Settings, folder: Folder, prepared: sets.Prepared, packing: Packing, *, job: str) -> Study:
     header = {
-        "job": job, "dataset": name, "split": settings.data.split, "epochs": settings.train.epochs,
+        "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
+        "epochs": settings.train.epochs, "searcher": settings.search.searcher, "started": time.time(),
         "workers": packing.workers, "device": packing.device, "concurrent": packing.concurrent,
-        "searcher": settings.search.searcher, "started": time.time(),
     }  # fmt: skip
     study = Study(folder, trials=settings.search.trials, header=header)
     study.resume()
@@ -203,5 +205,4 @@ def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) 
 
 
 def _what(settings: Settings, prepared: sets.Prepared) -> str:
-    text = f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
-    return f"{text} ({prepared.why})" if prepared.why else text
+    return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"

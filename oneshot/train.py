@@ -1,7 +1,9 @@
 """One training: alone in this process, or under Ray Train. Both build a Worker and call the same loop."""
 
 import contextlib
+import fcntl
 import json
+import os
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -130,6 +132,30 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> None
     elif run.names():
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.write(EXPERIMENT, settings.to_toml().encode())
+
+
+@contextlib.contextmanager
+def sole_owner(run: Folder) -> Iterator[None]:
+    """Hold a run folder for the time of the block, so that no second process trains in it. Raises UserError.
+
+    A lock of the operating system: it goes with the process, however that ends. Object stores have none; there the two
+    would overwrite each other's files.
+    """
+    if not run.is_local:
+        yield
+        return
+    with open(run.file(".lock"), "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise UserError(
+                f"{run} is in use by process {lock.read().strip() or '?'}: wait for it or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def read_experiment(run: Folder) -> Settings:

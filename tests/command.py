@@ -51,7 +51,7 @@ def run(*arguments: str, code: int = 0, timeout: float = 300, **variables: str) 
 
 
 def refused(*arguments: str, **variables: str) -> str:
-    """The one line with which a wrong request is refused; nothing else may be printed, least of all a traceback."""
+    """The sentence with which a wrong request is refused: the last line, with no traceback before it."""
     text = run(*arguments, code=2, timeout=100, **variables)
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines and lines[-1].startswith("error: "), text

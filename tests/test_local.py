@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ROOT, environment, run, settings, start
+from command import ROOT, environment, refused, run, settings, start
 from PIL import Image
 
 import oneshot
@@ -95,6 +95,16 @@ def test_an_interrupted_training_exits_with_130(tmp_path: Path, data_root: Path)
         text, _ = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "to go on" in text and "Traceback" not in text
+
+
+def test_a_second_process_does_not_train_in_the_same_folder(tmp_path: Path, data_root: Path) -> None:
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="500")]
+    for _ in range(2):  # the second time around it goes on: the lock went with its killed owner
+        owner = start(*arguments, ONESHOT_DATA=str(data_root))
+        assert any("epoch" in line for line in owner.stdout or [])
+        assert f"is in use by process {owner.pid}" in refused(*arguments, ONESHOT_DATA=str(data_root))
+        owner.kill()
+        owner.communicate()
 
 
 def test_a_debugger_can_stop_in_it(tmp_path: Path, data_root: Path) -> None:

@@ -1,0 +1,40 @@
+"""README shows what the records hold, and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from oneshot import record
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+
+def test_readme_is_rendered_from_the_records() -> None:
+    text = record.README.read_text()
+    assert record.render(text, record.read_all()) == text, "run `python -m oneshot.record`"
+
+
+def test_the_main_jobs_record_holds_its_goals() -> None:
+    kept = record.read_all()["quick"]
+    study, result = kept["study"], kept["result"]
+    assert result["dataset"] == "omniglot" and result["environment"]["commit"]
+    assert result["test_evaluations"] == 1
+    assert result["protocols"]["lake400"]["accuracy"] >= 0.85
+    assert len(study["trials"]) >= 8 and study["seconds"] <= 600
+    assert sum(trial["status"] == "stopped" for trial in study["trials"]) * 3 >= len(study["trials"])
+    best = min((trial for trial in study["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
+    assert result["best_trial"]["id"] == best["id"]
+
+
+def test_a_study_that_is_not_over_leaves_no_record(tmp_path: Path) -> None:
+    (tmp_path / "experiment.toml").write_text("")
+    (tmp_path / "study.json").write_text(json.dumps({}))
+    with pytest.raises(UserError, match=r"result\.json is missing"):
+        record.keep(Folder.of(tmp_path), name="unfinished")
+    assert not (record.records_folder() / "unfinished.json").exists()
+
+
+def test_readme_without_its_blocks_is_named() -> None:
+    with pytest.raises(UserError, match="has no block 'results'"):
+        record.render("# oneshot\n", {})
