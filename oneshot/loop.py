@@ -24,6 +24,7 @@ from oneshot.worker import Worker
 # A cross-entropy this far above chance (0.69) does not come back. It is made NaN, so that through the averaged gradient
 # every rank learns of it in the same step.
 HOPELESS = 1e3
+DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
 HISTORY = "history.jsonl"
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
@@ -151,6 +152,8 @@ class Training:
             )  # fmt: skip
             self._write_history()
         self.watch.epoch(row, row["best"])
+        if row["val_spread"] < DEAD:
+            self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
         self.worker.report(row)
 
     def finish_diverged(self) -> None:

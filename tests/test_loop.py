@@ -295,6 +295,16 @@ def test_every_epoch_is_reported_once_with_what_was_measured(data: Parts, tmp_pa
         assert 0 <= row["train_accuracy"] <= 1 and 0 <= row["val_accuracy"] <= 1 and 0 <= row["val_oneshot"] <= 1
 
 
+def test_a_network_that_answers_every_pair_alike_is_named(data: Parts, tmp_path: Path) -> None:
+    watch = Killer()
+    training = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), data, Folder.of(tmp_path), watch)
+    training.finish_epoch(training.run_epoch(1))
+    assert not watch.notes
+    torch.nn.init.zeros_(training.net.head.weight)
+    training.finish_epoch(training.run_epoch(2))
+    assert "every pair gets the same score" in watch.notes[0]
+
+
 def test_reports_that_were_lost_with_the_driver_are_made_again(data: Parts, tmp_path: Path) -> None:
     settings = tiny.settings(epochs=3)
     with pytest.raises(Killed):

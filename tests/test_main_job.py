@@ -9,6 +9,7 @@ from command import run, settings, start
 from test_local import history, weights
 
 import oneshot
+from oneshot.storage import Folder
 
 pytestmark = pytest.mark.ray
 
@@ -102,3 +103,17 @@ def test_a_study_of_nothing_but_divergence_fails_and_says_why(tmp_path: Path, da
     text = run("tune", "quick", "--run", str(tmp_path / "run"), *changes, code=1, ONESHOT_DATA=str(data_root))
     assert "diverged" in text and "error: no trial of" in text and "Traceback" not in text
     assert not (tmp_path / "run/result.json").exists()
+
+
+@pytest.mark.long
+def test_the_main_job_reaches_its_goals_on_omniglot(omniglot: Folder, tmp_path: Path) -> None:
+    run(
+        "tune", "quick", "--run", str(tmp_path / "run"), "--set", "data.dataset=omniglot", timeout=1800,
+        ONESHOT_DATA=str(Path(omniglot.path).parent),
+    )  # fmt: skip
+    study = json.loads((tmp_path / "run/study.json").read_text())
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert len(study["trials"]) >= 8
+    assert sum(trial["status"] == "stopped" for trial in study["trials"]) * 3 >= len(study["trials"])
+    assert study["epochs_run"] * 2 < study["epochs_if_all_had_finished"]
+    assert result["protocols"]["lake400"]["accuracy"] >= 0.85
