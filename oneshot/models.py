@@ -23,7 +23,8 @@ class WeightedL1(nn.Linear):
     def forward(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
         """Any shapes (..., D) that broadcast -> logits (...)."""
         with torch.autocast(a_BD.device.type, enabled=False):
-            return super().forward((a_BD.float() - b_BD.float()).abs())[..., 0]
+            # Not a matrix product: BLAS libraries may choose the order of its sum anew in every process.
+            return ((a_BD.float() - b_BD.float()).abs() * self.weight[0]).sum(dim=-1) + self.bias[0]
 
     @torch.no_grad()
     def calibrate(self, distances_n: torch.Tensor) -> None:
