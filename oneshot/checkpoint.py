@@ -103,7 +103,8 @@ def best(folder: Folder) -> Checkpoint | None:
     last, _ = newest(folder)
     if last is None or not last.progress.best_epoch:
         return None
-    return read(folder / _name(last.progress.best_epoch))
+    name = _name(last.progress.best_epoch)
+    return last if last.name == name else read(folder / name)
 
 
 def read(place: Folder) -> Checkpoint:

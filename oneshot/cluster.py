@@ -26,7 +26,7 @@ FAST = {
 }
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled here, see tune.py
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled by this program, see commands.py
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray

@@ -16,7 +16,7 @@ from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
-from oneshot.settings import Settings, Train
+from oneshot.settings import Settings, Train, check_same
 from oneshot.storage import Folder
 from oneshot.validation import Validation
 from oneshot.worker import Worker
@@ -26,6 +26,7 @@ from oneshot.worker import Worker
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
 HISTORY = "history.jsonl"
+IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
 
@@ -198,7 +199,9 @@ class Training:
         if name is None:
             return False
         found = found or checkpoint.read(self.folder / "checkpoints" / name)
-        check_same(found.settings, self.settings, str(self.folder))
+        # More epochs or other patience may be asked for; every step of the cosine depends on the number of epochs.
+        free = ("patience",) if self.settings.train.schedule == "cosine" else ("patience", "epochs")
+        check_same(found.settings, self.settings, f"{self.folder} holds a training", fixed=IDENTITY, free=free)
         self.net.load_state_dict(found.weights)
         try:
             self.optimizer.load_state_dict(found.training["optimizer"])
@@ -238,18 +241,4 @@ def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
 
 def _identity(settings: Settings) -> dict[str, Any]:
     """The settings that decide a training's result: not how many workers, nor how it is searched or judged."""
-    return {name: getattr(settings, name).model_dump() for name in ("data", "model", "train")}
-
-
-def check_same(recorded: dict[str, Any], settings: Settings, where: str) -> None:
-    """Raises UserError unless a training recorded with these settings may go on. More epochs or other patience may be
-    asked for, but for the cosine schedule, whose every step depends on the number of epochs."""
-    free = {"patience"} if settings.train.schedule == "cosine" else {"patience", "epochs"}
-    for section, values in _identity(settings).items():
-        for key, value in values.items():
-            old = recorded.get(section, {}).get(key)
-            if old != value and key not in free:
-                raise UserError(
-                    f"{where} holds a training with {section}.{key} = {old!r}, not {value!r}: name another --run, or"
-                    " the same settings to go on"
-                )
+    return settings.model_dump(include=set(IDENTITY))

@@ -1,8 +1,8 @@
 """Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and a picture, made by code."""
 
+import io
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
 from oneshot.train import EXPERIMENT, read_history
+from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
 WIDTH = 112  # columns of the picture
@@ -52,9 +53,7 @@ def read_all() -> dict[str, dict[str, Any]]:
 
 def picture(record: dict[str, Any], *, command: str) -> str:
     """The final screen of a study as SVG, as it stood in the terminal."""
-    console = Console(
-        record=True, width=WIDTH, file=open("/dev/null", "w"), force_terminal=True, color_system="truecolor"
-    )
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(
         Group(Text(f"$ {command}", "bold"), study_table(record["study"]), Text(), result_panel(record["result"]))
     )
@@ -69,7 +68,7 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     ]
     for name, record in records.items():
         study, result = record["study"], record["result"]
-        cells = [_accuracy(result["protocols"].get(key)) for key in ("lake400", "within", "between", "seed352")]
+        cells = [_accuracy(result["protocols"].get(key)) for key in NAMES]
         share = 1 - study["epochs_run"] / study["epochs_if_all_had_finished"]
         search = (
             f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
@@ -84,10 +83,10 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
-def published_table(protocols: Sequence[str] = ("lake400", "within", "between", "seed352")) -> str:
+def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
-    for protocol in protocols:
+    for protocol in NAMES:
         for figure in ladder(protocol):
             note = f" ({figure.note})" if figure.note else ""
             rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")

@@ -152,6 +152,20 @@ class Settings(Section):
         return tomli_w.dumps(self.model_dump())
 
 
+def check_same(
+    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
+) -> None:
+    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
+    for section in fixed:
+        for key, value in getattr(settings, section).model_dump().items():
+            old = recorded.get(section, {}).get(key)
+            if old != value and key not in free:
+                raise UserError(
+                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
+                    " go on"
+                )
+
+
 def jobs_folder() -> Path:
     """The jobs that come with the program: beside the package, in the repository and where a Ray job works."""
     return Path(__file__).resolve().parent.parent / "tune_jobs"

@@ -18,7 +18,7 @@ from oneshot.data import splits, store
 from oneshot.environment import environment
 from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
-from oneshot.settings import Settings, parse
+from oneshot.settings import Settings, check_same, parse
 from oneshot.storage import Folder
 from oneshot.worker import ProcessGroupWorker, Worker
 
@@ -51,9 +51,8 @@ def train_on_ray(
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
     `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
-    news. A lost worker or node restarts the training
-    from its last checkpoint, `scale.max_failures` times. Raises RunFailed where it ends without a result, UserError
-    where a worker refused its input.
+    news. A lost worker or node restarts the training from its last checkpoint, `scale.max_failures` times. Raises
+    RunFailed where it ends without a result, UserError where a worker refused its input.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -84,7 +83,7 @@ def train_on_ray(
     try:
         trainer.fit()
     except Exception as error:
-        raise RunFailed(f"the training in {run} failed: {last_line(error)}") from error
+        raise RunFailed(f"the training in {run} failed: {last_line(str(error)) or type(error).__name__}") from error
     failure = run.read_json(FAILURE) if run.has(FAILURE) else None
     if failure:
         raise UserError(failure["error"])
@@ -111,24 +110,16 @@ def _train_worker(config: dict[str, Any]) -> None:
             run.write_json(FAILURE, {"error": str(error)})
 
 
-def last_line(error: BaseException) -> str:
-    """Where Ray puts the cause of a remote failure."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+def last_line(text: str) -> str:
+    """The last line that is not blank, where Ray puts the cause of a remote failure; empty where there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> None:
     """Make the run folder and write the resolved settings. Raises UserError where it holds something else, or a run
     whose `fixed` sections are others."""
     if run.has(EXPERIMENT):
-        old = read_experiment(run)
-        for section in fixed:
-            for key, value in getattr(settings, section):
-                if (before := getattr(getattr(old, section), key)) != value:
-                    raise UserError(
-                        f"{run} holds a run with {section}.{key} = {before!r}, not {value!r}: name another --run, or"
-                        " the same settings to go on"
-                    )
+        check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
     elif run.names():
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.write(EXPERIMENT, settings.to_toml().encode())

@@ -33,7 +33,8 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
                 tuner.fit()
             except Exception as error:
                 study.interrupt()
-                raise RunFailed(f"the search broke off: {last_line(error)}; to go on: --resume {study.run}") from error
+                cause = last_line(str(error)) or type(error).__name__
+                raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))

@@ -19,7 +19,7 @@ from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import train_on_ray
+from oneshot.train import last_line, train_on_ray
 
 METRIC, TIME = "val_loss", "epoch"
 
@@ -162,8 +162,8 @@ ROW = (
 
 
 def _reason(trial: Any) -> str:
-    """The last line of a failed trial's error: Ray puts the cause of a remote failure there."""
+    """Why a trial failed, by the error file that Tune keeps of it."""
     path = Path(trial.error_file or "")
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else []
+    cause = last_line(path.read_text()) if path.is_file() else ""
     # The class of this program's own errors says nothing that the sentence does not.
-    return re.sub(r"^oneshot\.errors\.\w+: ", "", lines[-1]) if lines else "it failed and left no reason"
+    return re.sub(r"^oneshot\.errors\.\w+: ", "", cause) or "it failed and left no reason"

@@ -44,10 +44,6 @@ class Description:
     def rows(self) -> int:
         return sum(self.drawings.values())
 
-    @property
-    def pixel_bytes(self) -> int:
-        return (self.height * self.width * self.bits + 7) // 8
-
 
 @dataclass(frozen=True, eq=False)
 class Drawings:
