@@ -1,5 +1,7 @@
 """Checkpoints: a folder each, `epoch-0007/`, with the network, the optimizer and the state, under their digests.
 
+One taken inside an epoch is named by what lies behind it: `epoch-0007-step-00040/`, seven epochs and 40 steps.
+
 `state.json` is written last and holds the sha256 of the others: a checkpoint without it, or whose digests do not match,
 does not count, and the one before it is used.
 """
@@ -26,7 +28,9 @@ WEIGHTS, TRAINING, STATE = "model.safetensors", "training.pt", "state.json"
 class Progress:
     """How far a training has come. `history`: a row an epoch. `ended`: epochs | patience | diverged, or empty."""
 
-    epoch: int = 0
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the next one
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # theirs: of losses, of accuracies, of seconds
     best_epoch: int = 0
     best_loss: float = math.inf
     ended: str = ""
@@ -65,11 +69,12 @@ def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:  # fmt: skip
-    """Write the checkpoint of `progress.epoch` and remove those that nothing can need again.
+    """Write the checkpoint of this progress and remove those that nothing can need again.
 
     Kept: the last two and the best epoch of each, so that falling back by one loses neither the state nor the best.
     """
-    place = folder / _name(progress.epoch)
+    here = (progress.epoch, progress.step)
+    place = folder / _name(*here)
     place.remove()  # one that did not count is in the way
     buffer = io.BytesIO()
     torch.save({"optimizer": optimizer.state_dict()}, buffer)
@@ -81,16 +86,16 @@ def save(
     state["best_loss"] = progress.best_loss if math.isfinite(progress.best_loss) else None
     place.write_json(STATE, state)
     best_before = max((row["epoch"] for row in progress.history[:-1] if row["best"]), default=0)
-    keep = {progress.epoch, progress.epoch - 1, progress.best_epoch, best_before}
-    for epoch, name in _epochs(folder):
-        if epoch not in keep:
-            (folder / name).remove()
+    found = dict(_places(folder))
+    last_two = sorted(each for each in found if each <= here)[-2:]
+    for each in found.keys() - {*last_two, (progress.best_epoch, 0), (best_before, 0)}:
+        (folder / found[each]).remove()
 
 
 def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each damaged one that was passed over."""
     passed = []
-    for _, name in sorted(_epochs(folder), reverse=True):
+    for _, name in sorted(_places(folder), reverse=True):
         try:
             return read(folder / name), passed
         except UserError as error:
@@ -103,7 +108,7 @@ def best(folder: Folder) -> Checkpoint | None:
     last, _ = newest(folder)
     if last is None or not last.progress.best_epoch:
         return None
-    name = _name(last.progress.best_epoch)
+    name = _name(last.progress.best_epoch, 0)
     return last if last.name == name else read(folder / name)
 
 
@@ -156,6 +161,8 @@ def _progress(state: dict[str, Any]) -> Progress:
     loss = state["best_loss"]
     return Progress(
         epoch=int(state["epoch"]),
+        step=int(state["step"]),
+        sums=[float(state["sums"][index]) for index in range(3)],
         best_epoch=int(state["best_epoch"]),
         best_loss=math.inf if loss is None else float(loss),
         ended=str(state["ended"]),
@@ -163,11 +170,12 @@ def _progress(state: dict[str, Any]) -> Progress:
     )
 
 
-def _name(epoch: int) -> str:
-    return f"epoch-{epoch:04d}"
+def _name(epoch: int, step: int) -> str:
+    return f"epoch-{epoch:04d}" + (f"-step-{step:05d}" if step else "")
 
 
-def _epochs(folder: Folder) -> list[tuple[int, str]]:
-    """The epochs of the checkpoints in a folder, with their names; what else lies there is none of our business."""
-    found = ((re.fullmatch(r"epoch-(\d{4,})", name), name) for name in folder.names())
-    return [(int(match[1]), name) for match, name in found if match]
+def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
+    """Where the checkpoints in a folder were taken, (epochs, steps), and their names; what else lies there is none of
+    our business."""
+    found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
+    return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]

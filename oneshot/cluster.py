@@ -116,15 +116,17 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
     with contextlib.nullcontext() if verbose else _chatter_to_file(console):
         import ray
 
+        from oneshot.reclaim import reclaiming
+
         options: dict[str, Any] = {
             "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}},
             "log_to_driver": verbose,
             "logging_level": "INFO" if verbose else "ERROR",
         }
         if where is None:
-            # The dashboard stays on: without it Ray Train leaks the placement group of a stopped trial.
             options |= {
-                "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": True,
+                "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE,
+                "include_dashboard": False,
             }  # fmt: skip
         else:
             options["address"] = where
@@ -137,7 +139,8 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"cannot reach {place}: {reason}") from error
         try:
-            yield _nodes()
+            with reclaiming():
+                yield _nodes()
         finally:
             ray.shutdown()
 

@@ -98,18 +98,23 @@ class Training:
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
-        """Train and validate one epoch; its row of the history. Raises Diverged."""
-        worker, started = self.worker, time.perf_counter()
-        total = torch.zeros(2, dtype=torch.float64)
-        for step in range(self.steps):
+        """Train and validate one epoch, or what is left of it; its row of the history. Raises Diverged."""
+        worker, progress, started = self.worker, self.progress, time.perf_counter()
+        first, before = progress.step, progress.sums[2]
+        total = torch.tensor(progress.sums[:2], dtype=torch.float64)
+        for step in range(first, self.steps):
             batch = self.batches.get(epoch=epoch, step=step, rank=worker.rank, world_size=worker.world_size)
             lr = self._set_lr(epoch, step)
             loss, accuracy = self._step(*batch)
             total += torch.tensor([loss, accuracy])
-            rate = (step + 1) * self.images_per_step / (time.perf_counter() - started)
+            trained = time.perf_counter() - started
+            rate = (step + 1 - first) * self.images_per_step / trained
             self.watch.step(step + 1, loss, rate)
-        trained = time.perf_counter() - started
-        loss, accuracy = worker.mean(total.to(worker.device, torch.float32) / self.steps).tolist()
+            if self._checkpoint_after(step + 1):
+                total = worker.mean(total.to(worker.device)).cpu()
+                progress.step, progress.sums = step + 1, [*total.tolist(), before + trained]
+                self._save()
+        loss, accuracy = worker.mean(total.to(worker.device) / self.steps).tolist()
         measured = self.validation.measure(self.net, worker)
         if not math.isfinite(measured["val_loss"]):
             raise Diverged
@@ -119,8 +124,8 @@ class Training:
             "train_accuracy": accuracy,
             **measured,
             "lr": lr,
-            "seconds": time.perf_counter() - started,
-            "images_per_second": self.steps * self.images_per_step / trained,
+            "seconds": before + time.perf_counter() - started,
+            "images_per_second": rate,
         }
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -141,16 +146,13 @@ class Training:
         """Record an epoch: best or not, over or not, checkpoint, history, report."""
         progress, train = self.progress, self.settings.train
         row["best"] = row["val_loss"] < progress.best_loss
-        progress.epoch = row["epoch"]
+        progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
         progress.history.append(row)
         row["ended"] = progress.ended = _why_over(progress, train)
+        self._save()
         if self.worker.rank == 0:
-            checkpoint.save(
-                self.folder / "checkpoints", progress, settings=_identity(self.settings), net=self.net,
-                optimizer=self.optimizer,
-            )  # fmt: skip
             self._write_history()
         self.watch.epoch(row, row["best"])
         if row["val_spread"] < DEAD:
@@ -167,6 +169,18 @@ class Training:
             self._write_history()
         self.watch.note(DIVERGED.format(epoch=row["epoch"]))
         self.worker.report(row | {"val_loss": math.inf})
+
+    def _checkpoint_after(self, step: int) -> bool:
+        """Whether there is to be a checkpoint after this step, inside the epoch."""
+        every = self.settings.scale.checkpoint_steps
+        return every > 0 and step % every == 0 and step < self.steps
+
+    def _save(self) -> None:
+        if self.worker.rank == 0:
+            checkpoint.save(
+                self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.net,
+                optimizer=self.optimizer,
+            )  # fmt: skip
 
     def _write_history(self) -> None:
         lines = [json.dumps(row) for row in self.progress.history]

@@ -100,6 +100,8 @@ class Scale(Section):
     cpus: Positive = 1  # a worker's cores, and its torch threads
     max_concurrent: Annotated[int, Field(ge=0)] = 0  # trials at once; 0: as many as fit
     max_failures: Annotated[int, Field(ge=0)] = 2  # restarts of a training whose worker or node died
+    timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
+    checkpoint_steps: Annotated[int, Field(ge=0)] = 0  # a checkpoint every so many steps; 0: after each epoch only
 
 
 class Evaluate(Section):

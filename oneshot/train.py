@@ -51,16 +51,21 @@ def train_on_ray(
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
     `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
-    news. A lost worker or node restarts the training from its last checkpoint, `scale.max_failures` times. Raises
-    RunFailed where it ends without a result, UserError where a worker refused its input.
+    news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times.
+    Raises RunFailed where it ends without a result, UserError where a worker refused its input.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig
 
+    from oneshot.reclaim import Trainer
+
+    scale = settings.scale
+    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
     if run.has(FAILURE):
         run.write_json(FAILURE, None)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         _train_worker,
         train_loop_config={
             "settings": settings.model_dump(),
@@ -69,6 +74,7 @@ def train_on_ray(
             "cpus": packing.cpus,
             "known": known,
         },
+        torch_config=TorchConfig(timeout_s=int(scale.timeout)),
         scaling_config=ScalingConfig(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
@@ -76,7 +82,7 @@ def train_on_ray(
             name="ray",
             storage_path=run.path,
             storage_filesystem=None if run.is_local else run.filesystem,
-            failure_config=FailureConfig(max_failures=settings.scale.max_failures),
+            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
             callbacks=callbacks or [],
         ),
     )

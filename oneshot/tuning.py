@@ -1,13 +1,10 @@
 """What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
 
-import os
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.train.v2._internal import constants
 from ray.tune import Callback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -30,10 +27,6 @@ DRIVER = {"node:__internal_head__": 0.001}
 
 def run_trial(config: dict[str, Any], packing: Packing) -> None:
     """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers."""
-    # Ray Train's helper that frees a stopped trial's cores looks for "the" Ray of this machine and gives up where there
-    # are two. Told the address, it does not look.
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-    constants.ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
     train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])

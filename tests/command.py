@@ -1,6 +1,7 @@
 """Running the command line as a person does: in a process of its own, its output no terminal."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def start(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", f"oneshot.{verb}", *rest],
         cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # Tests that a shell runs in the background inherit an ignored Ctrl-C; their commands shall heed it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 

@@ -131,6 +131,26 @@ def test_falling_back_by_one_loses_neither_the_state_nor_the_best(run: Run, epoc
     assert champion.progress.epoch == 1 + LOSSES[: epochs - 1].index(min(LOSSES[: epochs - 1]))
 
 
+def test_those_inside_an_epoch_give_way_like_any_other_but_the_best_epochs_stay(run: Run) -> None:
+    run.epochs(3)  # the best is 2
+    kept = []
+    for step in (10, 20, 30):
+        run.progress.step = step
+        save(run.folder, run.progress, settings={}, net=run.net, optimizer=run.optimizer)
+        kept.append([name.removeprefix("epoch-") for name in run.folder.names()])
+    assert kept == [
+        ["0002", "0003", "0003-step-00010"],
+        ["0002", "0003-step-00010", "0003-step-00020"],
+        ["0002", "0003-step-00020", "0003-step-00030"],
+    ]
+    found, champion = newest(run.folder)[0], best(run.folder)
+    assert found is not None and (found.progress.epoch, found.progress.step) == (3, 30)
+    assert champion is not None and champion.name == "epoch-0002"
+    run.progress.step = 0
+    run.epochs(1)
+    assert run.folder.names() == ["epoch-0002", "epoch-0003-step-00030", "epoch-0004"]
+
+
 def test_the_best_checkpoint_holds_the_weights_of_the_best_epoch(run: Run) -> None:
     found = best(run.epochs(4).folder)
     assert found is not None and found.progress.best_epoch == found.progress.epoch == 2

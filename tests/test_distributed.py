@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from oneshot import checkpoint
+from oneshot.loop import Watch
 from oneshot.models import build
-from oneshot.settings import Settings
+from oneshot.settings import Settings, override
 from oneshot.storage import Folder
 
 # Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers.
@@ -36,6 +37,24 @@ CASES: dict[str, Settings] = {
     "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.05, head_lr=30.0),
     "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=5e-3, head_lr=20.0),
 }
+
+
+# Begun by one worker and broken off inside the second epoch, or by many and left to one after it.
+GOES_ON = override(CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1})
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Killer(Watch):
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        self.steps += 1
+        if self.steps == 6:  # of the second epoch's three the third
+            raise Killed
 
 
 def noise(*shape: int, seed: int) -> torch.Tensor:
@@ -64,11 +83,17 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
     @cache
     def hold(workers: int) -> Met:
         folder = tmp_path_factory.mktemp("ranks")
+        with pytest.raises(Killed):
+            tiny.train(folder / "begun by one", GOES_ON, watch=Killer())
         tasks: dict[str, dict[str, Any]] = {
             "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
             "gathered": {"rows": ROWS, "upstream": TABLE},
             "talk": {"rows": UNEVEN},
-            "train": {"cases": {case: CASES[case] for size, case in MEETINGS if size == workers}, "folder": folder},
+            "train": {
+                "cases": {case: CASES[case] for size, case in MEETINGS if size == workers}
+                | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2})},
+                "folder": folder,
+            },
         }
         return ranks.run(ranks.together, world_size=workers, where=folder / "meeting", **tasks), folder
 
@@ -166,6 +191,22 @@ def test_any_number_of_workers_has_the_losses_of_one(
             )
     moved = [row["train_loss"] for row in expected] + [row["val_loss"] for row in expected]
     assert max(moved) - min(moved) > 100 * TOLERANCE  # or there was nothing to compare
+
+
+@EITHER
+def test_a_training_may_go_on_with_another_number_of_workers(
+    meet: Callable[[int], Met], alone: tuple[dict[str, list[dict[str, Any]]], Path], workers: int
+) -> None:
+    made, folder = meet(workers)
+    expected = alone[0]["conv4 on episodes"]
+    more = made[0]["train"]["begun by one"]["history"]
+    less = tiny.train(folder / "ended by one", GOES_ON).history
+    for history in (more, less):
+        assert [row["epoch"] for row in history] == [1, 2, 3]
+        for row, same in zip(history, expected, strict=True):
+            assert {key: row[key] for key in MEASURED} == pytest.approx(
+                {key: same[key] for key in MEASURED}, abs=TOLERANCE
+            )
 
 
 @pytest.mark.parametrize(("workers", "case"), MEETINGS)

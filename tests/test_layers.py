@@ -21,6 +21,7 @@ LAYERS = (
         "environment",
         "distributed",
         "data.drawings",
+        "reclaim",
         "data.pen",
         "data.strokes",
         "screen.published",
@@ -55,7 +56,7 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning"}
+RAY_MODULES = {"tuning", "reclaim"}
 RAY_FUNCTIONS = {"train", "tune", "cluster"}
 
 

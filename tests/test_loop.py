@@ -17,7 +17,7 @@ from oneshot.checkpoint import Checkpoint
 from oneshot.errors import UserError
 from oneshot.loop import Diverged, Parts, Training, Watch, fit, schedule
 from oneshot.models import build
-from oneshot.settings import Settings, Train
+from oneshot.settings import Settings, Train, override
 from oneshot.storage import Folder
 from oneshot.validation import Validation
 from oneshot.worker import Worker
@@ -119,6 +119,61 @@ def test_interrupted_at_every_epoch_it_still_ends_the_same(
     tiny.train(tmp_path, settings, data=data)
     assert digest(tmp_path) == digest(folder)
     assert without_clock(rows(tmp_path)) == without_clock(rows(folder))
+
+
+class Mortal(Watch):
+    """Ends a training at its third step, whatever the epoch; `seen`: the steps of all its lives."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self.done, self.left = 0, 3
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
+        self.done, self.left = done, 3
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        self.seen.append((self.done + 1, done))
+        self.left -= 1
+        if not self.left:
+            raise Killed
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.done = row["epoch"]
+
+
+def test_with_checkpoints_inside_epochs_it_goes_on_at_the_exact_pair(
+    whole: tuple[Settings, Path], data: Parts, tmp_path: Path
+) -> None:
+    """It is killed at every third step, before that step's checkpoint: of three steps one is made again."""
+    settings, folder = whole
+    settings = override(settings, {"scale.checkpoint_steps": 1})
+    watch, lives = Mortal(), 0
+    while True:
+        try:
+            tiny.train(tmp_path, settings, data=data, watch=watch)
+        except Killed:
+            lives += 1
+        else:
+            break
+    steps = [(epoch, step) for epoch in (1, 2, 3, 4) for step in (1, 2, 3)]
+    assert sorted(set(watch.seen)) == steps and len(watch.seen) == len(steps) + lives and lives >= 5
+    assert digest(tmp_path) == digest(folder)
+    assert without_clock(rows(tmp_path)) == without_clock(rows(folder))
+
+
+def test_a_damaged_checkpoint_inside_an_epoch_costs_steps_only(
+    whole: tuple[Settings, Path], data: Parts, tmp_path: Path
+) -> None:
+    settings, folder = whole
+    settings = override(settings, {"scale.checkpoint_steps": 1})
+    with pytest.raises(Killed):
+        tiny.train(tmp_path, settings, data=data, watch=Mortal())
+    assert Folder.of(tmp_path / "checkpoints").names() == ["epoch-0000-step-00001", "epoch-0000-step-00002"]
+    (tmp_path / "checkpoints/epoch-0000-step-00002/model.safetensors").write_bytes(b"")
+    watch = Killer()
+    tiny.train(tmp_path, settings, data=data, watch=watch)
+    assert "epoch-0000-step-00002 is damaged" in watch.notes[0] and len(watch.notes) == 1
+    assert digest(tmp_path) == digest(folder)
 
 
 def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(

@@ -58,11 +58,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": "sgd", "lr": 0.05, "batch": 16, "epochs": 4, "examples": 48, "precision": "fp32", "val_pairs": 32,
         "val_trials": 16,
     },
+    "scale": {},
 }  # fmt: skip
 
 
 def settings(**changes: Any) -> Settings:
-    """The settings of a training of about a second. `changes`: keys of the sections data, model and train."""
+    """The settings of a training of about a second. `changes`: keys of the sections data, model, train and scale."""
     tree = {name: dict(section) for name, section in SETTINGS.items()}
     for key, value in changes.items():
         owner = [name for name in tree if key in Settings.model_fields[name].annotation.model_fields]

@@ -1,0 +1,68 @@
+"""The cores of a training come back when its controller is gone; what others use stays theirs."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+from ray.util.placement_group import PlacementGroup
+
+from oneshot.reclaim import reclaim, reclaiming
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def controller() -> Any:
+    """An actor that makes a placement group, as Ray Train's controller does."""
+
+    class Controller:  # in a function: sent to Ray by value, which does not know this file
+        def make(self) -> tuple[int, PlacementGroup]:
+            group = ray.util.placement_group([{"CPU": 1}])
+            ray.get(group.ready())
+            return os.getpid(), group
+
+    return ray.remote(num_cpus=0)(Controller).remote()
+
+
+def states(groups: list[PlacementGroup]) -> list[str]:
+    return [ray.util.placement_group_table(group)["state"] for group in groups]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_only_the_groups_of_dead_controllers_are_removed(cluster: None) -> None:
+    own = ray.util.placement_group([{"CPU": 1}])  # the driver's, as Tune's for a trial
+    ray.get(own.ready())
+    controllers = [controller() for _ in range(2)]
+    (pid, lost), (_, used) = ray.get([each.make.remote() for each in controllers])
+    assert reclaim() == 0
+    os.kill(pid, signal.SIGKILL)
+    removed = []
+    wait_until(lambda: removed.append(reclaim()) or sum(removed) == 1)
+    wait_until(lambda: states([lost]) == ["REMOVED"])
+    assert states([own, used]) == ["CREATED", "CREATED"]
+    assert reclaim() == 0
+    ray.util.remove_placement_group(own)
+
+
+def test_a_stopped_actor_leaves_its_cores_to_who_waits_for_them(cluster: None) -> None:
+    with reclaiming(seconds=0.05):
+        for _ in range(6):  # one after the other: more than there are cores
+            actor = controller()
+            ray.get(actor.make.remote(), timeout=60)
+            ray.kill(actor)
