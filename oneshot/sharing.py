@@ -33,8 +33,8 @@ def check(run: Folder, data: Folder) -> None:
             wrong = _answer(task)
             if wrong:
                 raise UserError(
-                    f"node {node} {wrong}; several nodes need a run folder and data that all of them see: on a shared"
-                    " disk, or at a URI such as s3://bucket/runs whose credentials each node has"
+                    f"node {node} {wrong}; every node has to see the run folder and the data: on a shared disk, or at a"
+                    " URI such as s3://bucket/runs whose credentials each node has"
                 )
     finally:
         run.remove(mark)

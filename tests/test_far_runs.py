@@ -1,0 +1,87 @@
+"""Data and run folders on an object store, as a person uses them: prepared, trained, stopped, gone on, judged, kept."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import tiny
+from command import refused, run, settings, start
+from objects import ObjectStore
+
+import oneshot
+from oneshot import record
+from oneshot.data import store
+from oneshot.owner import NOTE
+from oneshot.storage import Folder
+
+
+@pytest.fixture
+def variables(object_store: ObjectStore, bucket: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of commands whose data lie on the object store."""
+    return object_store.variables() | {"ONESHOT_CACHE": str(tmp_path / "cache"), "ONESHOT_DATA": f"{bucket}/data"}
+
+
+def test_an_epoch_asks_for_little(bucket: str, object_store: ObjectStore) -> None:
+    asked = {}
+    for epochs in (2, 4):
+        object_store.asked.clear()
+        tiny.train(Folder.of(f"{bucket}/{epochs}"), tiny.settings(epochs=epochs))
+        asked[epochs] = len(object_store.asked)
+    assert (asked[4] - asked[2]) / 2 <= 14  # a checkpoint of three files, an old one removed, the history
+
+
+def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
+    variables: dict[str, str], bucket: str, object_store: ObjectStore
+) -> None:
+    text = run("data", "--dataset", "glyphs-10", **variables)
+    assert f"is ready in {bucket}/data/glyphs-10" in text
+    where = f"{bucket}/runs/one"
+    arguments = ["train", "quick", "--local", "--run", where, *settings(train__epochs="3", train__examples="512")]
+    process = start(*arguments, **variables)
+    assert any("epoch 1/3" in line for line in process.stdout or [])
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert f"{where} is in use by process {process.pid} on " in refused(*arguments, **variables)
+    Folder.of(where).remove(NOTE)  # as if somebody had waited
+    text = run(*arguments, **variables)
+    assert "epoch 1/3" not in text and "epoch 3/3" in text
+    assert Folder.of(where).names() == ["best", "checkpoints", "experiment.toml", "history.jsonl"]
+
+    text = run("evaluate", where, **variables)
+    assert f"written to {where}/result.json" in text
+    result = Folder.of(where).read_json("result.json")
+    assert result["sha256"] == oneshot.load(where).card["sha256"]
+    assert object_store.gets(store.DRAWINGS) == 1  # for all these processes
+
+
+@pytest.mark.ray
+def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
+    variables: dict[str, str], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, object_store: ObjectStore
+) -> None:
+    where = f"{bucket}/runs/study"
+    changes = settings(search__trials="1", search__grace="0", scale__workers="2", train__epochs="3")
+    process = start("tune", "quick", "--run", where, *changes, **variables)
+    for line in process.stdout or []:
+        if "trial 000 epoch 1" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    rest, _ = process.communicate(timeout=100)
+    assert process.returncode == 130 and f"--resume {where}" in rest and "Traceback" not in rest
+
+    text = run("tune", "--resume", where, **variables)
+    assert "trial 000 epoch 1" not in text and f"record: {where}/result.json" in text
+    study = Folder.of(where).read_json("study.json")
+    assert [(trial["status"], trial["epochs"]) for trial in study["trials"]] == [("finished", 3)]
+    assert object_store.gets(store.DRAWINGS) == 1
+
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
+    kept = json.loads(record.keep(Folder.of(where)).read_text())
+    assert kept["result"]["test_evaluations"] == 1
+    assert [len(trial["history"]) for trial in kept["study"]["trials"]] == [3]
+
+
+def test_a_bucket_that_is_not_there_is_named_before_anything_is_made(variables: dict[str, str]) -> None:
+    for arguments in (["data"], ["train", "quick", "--local"], ["evaluate", "s3://nowhere/runs/one"]):
+        sentence = refused(*arguments, **variables | {"ONESHOT_DATA": "s3://nowhere/data"})
+        assert "there is no bucket 'nowhere'" in sentence
