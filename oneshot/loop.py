@@ -92,7 +92,8 @@ class Training:
         self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
         self.optimizer = optimizer(self.net, train)
         self.progress = Progress()
-        if not self._resume() and settings.model.head == "calibrated":
+        self.resumed = self._resume()
+        if not self.resumed and settings.model.head == "calibrated":
             self._calibrate()
         self.objective = worker.prepare(self.batches.objective(self.net))
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
@@ -118,6 +119,7 @@ class Training:
         measured = self.validation.measure(self.net, worker)
         if not math.isfinite(measured["val_loss"]):
             raise Diverged
+        taken_up, self.resumed = self.resumed, False
         return {
             "epoch": epoch,
             "train_loss": loss,
@@ -126,6 +128,7 @@ class Training:
             "lr": lr,
             "seconds": before + time.perf_counter() - started,
             "images_per_second": rate,
+            **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
         }
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:

@@ -55,9 +55,8 @@ def train_on_ray(
     Raises RunFailed where it ends without a result, UserError where a worker refused its input.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig
 
-    from oneshot.reclaim import Trainer
+    from oneshot.trainer import Config, Trainer, no_room
 
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
@@ -74,7 +73,7 @@ def train_on_ray(
             "cpus": packing.cpus,
             "known": known,
         },
-        torch_config=TorchConfig(timeout_s=int(scale.timeout)),
+        torch_config=Config(timeout_s=int(scale.timeout)),
         scaling_config=ScalingConfig(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
@@ -89,7 +88,8 @@ def train_on_ray(
     try:
         trainer.fit()
     except Exception as error:
-        raise RunFailed(f"the training in {run} failed: {last_line(str(error)) or type(error).__name__}") from error
+        reason = no_room(error, scale) or last_line(str(error)) or type(error).__name__
+        raise RunFailed(f"the training in {run} failed: {reason}") from error
     failure = run.read_json(FAILURE) if run.has(FAILURE) else None
     if failure:
         raise UserError(failure["error"])

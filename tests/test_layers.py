@@ -40,7 +40,7 @@ LAYERS = (
         "screen.progress",
         "screen.tables",
     ),
-    ("data.parquet", "checkpoint", "trials", "models", "search", "cluster", "screen.live", "screen.results"),
+    ("data.parquet", "checkpoint", "trials", "models", "search", "cluster", "trainer", "screen.live", "screen.results"),
     ("data.store", "losses"),
     ("data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
     ("data.sets", "batches", "embedding", "artifact"),
@@ -56,7 +56,7 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "reclaim"}
+RAY_MODULES = {"tuning", "reclaim", "trainer"}
 RAY_FUNCTIONS = {"train", "tune", "cluster"}
 
 
