@@ -54,45 +54,59 @@ def train_on_ray(
     news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times.
     Raises RunFailed where it ends without a result, UserError where a worker refused its input.
     """
+    from ray.exceptions import RayActorError
+
+    from oneshot.trainer import no_room
+
+    scale = settings.scale
+    if run.has(FAILURE):
+        run.write_json(FAILURE, None)
+    for left in reversed(range(scale.max_failures + 1)):
+        try:
+            _trainer(settings, data, run, packing, known=known, callbacks=callbacks or []).fit()
+            break
+        except RayActorError as error:  # the controller itself; it copes with the death of its workers
+            if not left:
+                raise RunFailed(f"the training in {run} failed: Ray Train's controller died each time") from error
+        except Exception as error:
+            reason = no_room(error, scale) or last_line(str(error)) or type(error).__name__
+            raise RunFailed(f"the training in {run} failed: {reason}") from error
+    if failure := read_failure(run):
+        raise UserError(failure)
+
+
+def read_failure(run: Folder) -> str | None:
+    """Why a training under Ray ended without a result, as it was written down."""
+    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
+    return failure["error"] if failure else None
+
+
+def _trainer(
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, callbacks: list[Any]
+) -> Any:  # fmt: skip
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from oneshot.trainer import Config, Trainer, no_room
+    from oneshot.trainer import Config, Trainer
 
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
-    if run.has(FAILURE):
-        run.write_json(FAILURE, None)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
-    trainer = Trainer(
+    return Trainer(
         _train_worker,
         train_loop_config={
-            "settings": settings.model_dump(),
-            "data": data.uri,
-            "run": run.uri,
-            "cpus": packing.cpus,
-            "known": known,
+            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
         },
         torch_config=Config(timeout_s=int(scale.timeout)),
         scaling_config=ScalingConfig(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name="ray",
-            storage_path=run.path,
-            storage_filesystem=None if run.is_local else run.filesystem,
+            name="ray", storage_path=run.path, storage_filesystem=None if run.is_local else run.filesystem,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
-            callbacks=callbacks or [],
+            callbacks=callbacks,
         ),
-    )
-    try:
-        trainer.fit()
-    except Exception as error:
-        reason = no_room(error, scale) or last_line(str(error)) or type(error).__name__
-        raise RunFailed(f"the training in {run} failed: {reason}") from error
-    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
-    if failure:
-        raise UserError(failure["error"])
+    )  # fmt: skip
 
 
 def _train_worker(config: dict[str, Any]) -> None:

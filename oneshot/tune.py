@@ -56,7 +56,8 @@ def _tuner(
             trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
         ),
         run_config=tune.RunConfig(
-            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)]
+            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip
 

@@ -1,6 +1,5 @@
 """What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from ray.tune.search import Searcher
 
 from oneshot import search
 from oneshot.cluster import Packing
+from oneshot.errors import RunFailed, UserError
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import last_line, train_on_ray
+from oneshot.train import FAILURE, last_line, read_failure, train_on_ray
 
 METRIC, TIME = "val_loss", "epoch"
 
@@ -26,10 +26,16 @@ DRIVER = {"node:__internal_head__": 0.001}
 
 
 def run_trial(config: dict[str, Any], packing: Packing) -> None:
-    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers."""
+    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
+
+    Tune starts it again where its process dies. A training that failed would fail again: it is written down instead.
+    """
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
-    train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+    try:
+        train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+    except (UserError, RunFailed) as error:
+        run.write_json(FAILURE, {"error": str(error)})
 
 
 def name(trial: Any) -> str:
@@ -128,7 +134,8 @@ class Recorder(Callback):
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.study.end(trial.config["trial"])
+        number = trial.config["trial"]
+        self.study.end(number, error=read_failure(self.study.folder(number)))
         self._show()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -155,8 +162,6 @@ ROW = (
 
 
 def _reason(trial: Any) -> str:
-    """Why a trial failed, by the error file that Tune keeps of it."""
+    """Why a trial failed whose process died, by the error file that Tune keeps of it."""
     path = Path(trial.error_file or "")
-    cause = last_line(path.read_text()) if path.is_file() else ""
-    # The class of this program's own errors says nothing that the sentence does not.
-    return re.sub(r"^oneshot\.errors\.\w+: ", "", cause) or "it failed and left no reason"
+    return (last_line(path.read_text()) if path.is_file() else "") or "it failed and left no reason"

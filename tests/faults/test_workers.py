@@ -94,3 +94,33 @@ def test_a_worker_is_lost_and_nothing_else(
     assert len(taken_up) == 1 and taken_up[0] >= before  # the work since the last checkpoint was made again, no more
     with capsys.disabled():
         print(f"\n{number.name} of a worker at {before}: went on at {taken_up[0]} after {recovered:.1f} s")
+
+
+def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: Path, tmp_path: Path) -> None:
+    """Ray Train's controller of one trial, Tune's actor of the other: both trials end as if nothing had happened."""
+    changes = settings(
+        search__trials="2", search__grace="0", train__epochs="3", train__examples="2048", scale__checkpoint_steps="4"
+    )
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    run("tune", "quick", "--run", str(calm), *changes, ONESHOT_DATA=str(data_root))
+    process = start("tune", "quick", "--run", str(rough), *changes, ONESHOT_DATA=str(data_root))
+    text, killed = "", set()
+    for line in process.stdout or []:
+        text += line
+        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ImplicitFunc", "trial 001 epoch 1/3")):
+            if mark in line and name not in killed:
+                family = psutil.Process(process.pid).children(recursive=True)
+                os.kill(next(each.pid for each in family if name in "".join(each.cmdline())), signal.SIGKILL)
+                killed.add(name)
+    assert process.wait(timeout=60) == 0 and len(killed) == 2, text
+    for trial in ("000", "001"):
+        assert history(rough / "trials" / trial) == history(calm / "trials" / trial)
+        assert weights(rough / "trials" / trial) == weights(calm / "trials" / trial)
+    study = json.loads((rough / "study.json").read_text())
+    assert [trial["status"] for trial in study["trials"]] == ["finished", "finished"]
+    taken_up = [
+        row for trial in ("000", "001")
+        for row in map(json.loads, (rough / "trials" / trial / "history.jsonl").read_text().splitlines())
+        if "resumed_at" in row
+    ]  # fmt: skip
+    assert taken_up, text
