@@ -1,9 +1,11 @@
 """What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+from ray import tune
 from ray.tune import Callback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -19,6 +21,7 @@ from oneshot.study import OVER, Study
 from oneshot.train import FAILURE, last_line, read_failure, train_on_ray
 
 METRIC, TIME = "val_loss", "epoch"
+FAILED = "failed"
 
 # On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
 # workers, and Ray refuses a trial that asks for nothing.
@@ -36,6 +39,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
     except (UserError, RunFailed) as error:
         run.write_json(FAILURE, {"error": str(error)})
+        tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
 
 
 def name(trial: Any) -> str:
@@ -129,6 +133,8 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if result.get("ended") == FAILED:
+            return
         row = {key: result[key] for key in result if key in ROW}
         self.study.row(trial.config["trial"], row)
         self._show()
