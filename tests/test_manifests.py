@@ -168,7 +168,7 @@ def test_the_image_is_of_tracked_folders_only_and_its_user_is_not_root() -> None
 # What is to be typed
 
 OURS = re.compile(
-    r"(?<![\w/-])(?:ray (?:start|job|up|down|dashboard|list|get-auth-token)|python -m oneshot\.\w+) [^\n`|&;)]+"
+    r"(?<![\w/-])(?:ray (?:start|job|up|down|dashboard|list|get-auth-token)|python -m oneshot\.\w+) [^\n`|&;)>]+"
 )
 
 
