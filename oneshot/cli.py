@@ -208,11 +208,11 @@ def record(
 ) -> None:
     """Keep a study's record in tune_jobs/records/, and make README's tables anew from all records."""
     from oneshot import record as records
-    from oneshot.storage import Folder
+    from oneshot.reach import reach
 
     console = make_console()
     if run:
-        print_line(console, f"kept: {records.keep(Folder.of(run), name=name)}")
+        print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.README.write_text(records.render(records.README.read_text(), records.read_all()))
     print_line(console, f"rendered: {records.README}")
 

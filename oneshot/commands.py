@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, search
+from oneshot import artifact, cluster, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
 from oneshot.cluster import Node, Packing
 from oneshot.data import sets, splits, store
+from oneshot.data.cache import near
 from oneshot.errors import UserError
+from oneshot.reach import reach
 from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
@@ -44,6 +46,7 @@ def train(
         packing = None if local else cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         folder = _run_folder(run, job, root, attached=where is not None)
+        _check_sharing(where, nodes, folder, prepared.folder)
         training.open_run(settings, folder, fixed=("data", "model"))
         stack.enter_context(training.sole_owner(folder))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
@@ -92,7 +95,7 @@ def tune(
     with contextlib.ExitStack() as stack:
         nodes = _nodes(console, where, verbose, stack)
         if resume:
-            folder = Folder.of(resume)
+            folder = reach(resume)
             settings = _settings_of(folder)
             job = folder.name
         else:
@@ -102,6 +105,7 @@ def tune(
         search.check(settings)
         packing = cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        _check_sharing(where, nodes, folder, prepared.folder)
         training.open_run(settings, folder, fixed=("data", "model", "train", "search"))
         stack.enter_context(training.sole_owner(folder))
         study = _study(settings, folder, prepared, packing, job=Path(job).stem)
@@ -140,7 +144,7 @@ def evaluate(
     split: str | None, root: str | None, source: str | None,
 ) -> None:  # fmt: skip
     """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
-    folder = Folder.of(where)
+    folder = reach(where)
     settings = _settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     asked = override(asked, {f"data.{k}": v for k, v in (("dataset", dataset), ("split", split)) if v})
@@ -191,15 +195,21 @@ def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib
 def _data(console: Console, settings: Settings, root: str | None, source: str | None) -> tuple[Settings, sets.Prepared]:
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
-    splits.split(settings.data.split, store.describe(prepared.folder))  # refused now, not by a worker in a minute
+    splits.split(settings.data.split, store.describe(near(prepared.folder)))  # refused now, not by a worker in a minute
     return override(settings, {"data.dataset": prepared.dataset}), prepared
+
+
+def _check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:
+    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk."""
+    if where is not None and (len(nodes) > 1 or not (folder.is_local and data.is_local)):
+        sharing.check(folder, data)
 
 
 def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:
     """The run folder: as named, else runs/JOB-TIME. A submitted job's working directory is a copy that Ray throws away,
     so there it lies beside the data."""
     if run:
-        return Folder.of(run)
+        return reach(run)
     name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
 

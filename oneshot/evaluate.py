@@ -9,6 +9,7 @@ import numpy as np
 
 from oneshot import artifact
 from oneshot.data import splits, store
+from oneshot.data.cache import near
 from oneshot.embedding import embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
@@ -28,6 +29,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
     Returns `dataset`, `split`, `protocols`, `skipped` ({protocol: why}) and `per_alphabet` (of `within`), as they stand
     in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the trials.
     """
+    data = near(data)
     description = store.describe(data)
     test = splits.load_part(data, splits.split(split, description).test)
     made, skipped = protocols(

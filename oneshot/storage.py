@@ -1,15 +1,20 @@
 """One way to read and write files, wherever they lie: a local path, NFS, or any URI that `pyarrow.fs` knows."""
 
+import contextlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
-from oneshot.errors import UserError
+from oneshot.errors import RunFailed, UserError
+
+PARTIAL = ".partial-"  # how the names of unfinished files begin
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,13 @@ class Folder:
     """A folder on some file system. It need not exist: writing makes it.
 
     A file appears whole or not at all: on a local disk it is written under a temporary name, flushed and renamed;
-    object stores show an object only when its upload is complete.
+    object stores show an object only when its upload is complete. A store that does not answer is no missing file: what
+    reads or writes there raises RunFailed.
     """
 
     filesystem: fs.FileSystem
     path: str
+    address: str = ""  # the URI without its query; of a local folder: nothing
     query: str = ""  # of the URI: a region, the endpoint of a store that is not the usual one
 
     @classmethod
@@ -34,15 +41,15 @@ class Folder:
         text = os.fspath(where)
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
-        if "@" in text.partition("://")[2].partition("/")[0]:
-            raise UserError(
-                f"'{text.partition('://')[0]}://...@...': no user names or keys in a URI; use the environment"
-            )
+        refuse_secrets(text)
         try:
-            filesystem, path = fs.FileSystem.from_uri(text)
+            filesystem, path = fs.FileSystem.from_uri(_in_one_request(text))
         except Exception as error:
-            raise UserError(f"cannot use '{text}' as a folder: {error}") from error
-        return cls(filesystem, path.rstrip("/"), text.partition("?")[2])
+            raise UserError(f"cannot use '{text}' as a folder: {cause(error)}") from error
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return cls(filesystem, path.rstrip("/"))
+        address, _, query = text.partition("?")
+        return cls(filesystem, path.rstrip("/"), address.rstrip("/"), query)
 
     @property
     def is_local(self) -> bool:
@@ -53,7 +60,7 @@ class Folder:
         """A text that `Folder.of` turns into this folder again, in any process."""
         if self.is_local:
             return self.path
-        return f"{self.filesystem.type_name}://{self.path}" + (f"?{self.query}" if self.query else "")
+        return self.address + (f"?{self.query}" if self.query else "")
 
     @property
     def name(self) -> str:
@@ -63,26 +70,27 @@ class Folder:
         return self.uri
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}", self.query)
+        return Folder(self.filesystem, f"{self.path}/{name}", self.address and f"{self.address}/{name}", self.query)
 
     def file(self, name: str) -> str:
-        """The path of a file of this folder, for messages and for calls that take a `filesystem` beside it."""
-        return f"{self.path}/{name}"
+        """Where a file of this folder lies, as people name it: a path or a URI."""
+        return f"{self.address or self.path}/{name}"
 
     def has(self, name: str = "") -> bool:
         """Whether the folder holds `name`; without a name, whether the folder itself exists."""
-        path = self.file(name) if name else self.path
-        return self.filesystem.get_file_info(path).type != fs.FileType.NotFound
+        with self._answering("look at", name):
+            return self.filesystem.get_file_info(self._path(name)).type != fs.FileType.NotFound
 
     def names(self) -> list[str]:
         """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
-        found = (info.base_name for info in self.filesystem.get_file_info(selector))
-        return sorted(name for name in found if not name.startswith(".partial-"))
+        with self._answering("list"):
+            found = [info.base_name for info in self.filesystem.get_file_info(selector)]
+        return sorted(name for name in found if not name.startswith(PARTIAL))
 
     def read(self, name: str) -> bytes:
-        """The file's bytes. Raises FileNotFoundError or OSError."""
-        with self.filesystem.open_input_file(self.file(name)) as stream:
+        """The file's bytes. Raises FileNotFoundError; of a local file, OSError."""
+        with self._answering("read", name), self.filesystem.open_input_file(self._path(name)) as stream:
             return stream.read()
 
     def read_json(self, name: str) -> Any:
@@ -95,13 +103,24 @@ class Folder:
             ) from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Write the file whole or not at all. Raises OSError; nothing half-written stays behind."""
-        self.make()
-        if not self.is_local:
-            with self.filesystem.open_output_stream(self.file(name)) as stream:
-                stream.write(data)
+        """Write the file whole or not at all. Nothing half-written stays behind.
+
+        Raises OSError for a local file, UserError where the store does not let it be written."""
+        if self.is_local:
+            self.make()
+            self._write_beside(name, data)
             return
-        partial = Path(self.path) / f".partial-{uuid.uuid4().hex[:8]}-{name}"
+        # Leaving a stream of pyarrow's always completes the object. An interrupt, which only the main thread gets,
+        # must not leave one early: an empty object would take the place of the old one.
+        with self._answering("write", name), ThreadPoolExecutor(1) as pool:
+            pool.submit(self._upload, name, data).result()
+
+    def _upload(self, name: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(self._path(name)) as stream:
+            stream.write(data)
+
+    def _write_beside(self, name: str, data: bytes) -> None:
+        partial = Path(self.path) / f"{PARTIAL}{uuid.uuid4().hex[:8]}-{name}"
         try:
             with open(partial, "wb") as stream:
                 stream.write(data)
@@ -116,17 +135,59 @@ class Folder:
 
     def append_json(self, name: str, value: Any) -> None:
         """Add a line to a file of JSON lines, which is written again whole: object stores cannot append."""
-        old = self.read(name) if self.has(name) else b""
+        try:
+            old = self.read(name)
+        except FileNotFoundError:
+            old = b""
         self.write(name, old + json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
     def make(self) -> None:
-        """Make the folder. Raises UserError where that is not allowed."""
+        """Make the folder, where that means anything: object stores have none. Raises UserError where it may not be."""
+        if not self.is_local:
+            return
         try:
             self.filesystem.create_dir(self.path, recursive=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {self}: {error}") from error
 
-    def remove(self) -> None:
-        """Remove the folder and all in it; nothing where it does not exist."""
-        if self.has():
-            self.filesystem.delete_dir(self.path)
+    def remove(self, name: str = "") -> None:
+        """Remove a file, or without a name the folder and all in it; nothing where it does not exist."""
+        with self._answering("remove", name), contextlib.suppress(FileNotFoundError):
+            if name:
+                self.filesystem.delete_file(self._path(name))
+            else:
+                self.filesystem.delete_dir(self.path)
+
+    def _path(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path
+
+    @contextlib.contextmanager
+    def _answering(self, verb: str, name: str = "") -> Iterator[None]:
+        """A sentence for what a store answers to the block. That a file is not there is left to the caller."""
+        try:
+            yield
+        except OSError as error:
+            if self.is_local or isinstance(error, FileNotFoundError):
+                raise
+            kind = UserError if verb == "write" and "ACCESS_DENIED" in str(error) else RunFailed
+            raise kind(f"cannot {verb} {self.file(name) if name else self}: {cause(error)}") from error
+
+
+def refuse_secrets(uri: str) -> None:
+    """Raises UserError for a URI with a key or password, which would end up in records and on screens."""
+    scheme, _, rest = uri.partition("://")
+    if ":" in rest.partition("/")[0].rpartition("@")[0]:
+        raise UserError(f"'{scheme}://...@...': no keys or passwords in a URI; use the environment")
+
+
+def _in_one_request(uri: str) -> str:
+    """The URI of an S3 store, so that a small object is put at once and not as an upload of several parts."""
+    if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def cause(error: object) -> str:
+    """What a store said, without the circumstances: the message around it names the file."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text[text.find("AWS Error ") :][:300] if "AWS Error " in text else text[:300]

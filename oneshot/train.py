@@ -6,15 +6,17 @@ import json
 import os
 import threading
 import tomllib
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint
+from oneshot import artifact, checkpoint, owner
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
 from oneshot.data import splits, store
+from oneshot.data.cache import near
 from oneshot.environment import environment
 from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
@@ -27,6 +29,7 @@ EXPERIMENT, FAILURE = "experiment.toml", "error.json"
 
 def load_parts(data: Folder, split: str) -> Parts:
     """The training and validation drawings of a split; the test alphabets' pixels are not read. Raises UserError."""
+    data = near(data)
     parts = splits.split(split, store.describe(data))
     return Parts(splits.load_part(data, parts.train), splits.load_part(data, parts.validation))
 
@@ -84,6 +87,7 @@ def read_failure(run: Folder) -> str | None:
 def _trainer(
     settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, callbacks: list[Any]
 ) -> Any:  # fmt: skip
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from oneshot.trainer import Config, Trainer
@@ -92,6 +96,9 @@ def _trainer(
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
+    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    session = ray.get_runtime_context()
+    notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(
         _train_worker,
         train_loop_config={
@@ -102,7 +109,7 @@ def _trainer(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name="ray", storage_path=run.path, storage_filesystem=None if run.is_local else run.filesystem,
+            name=f"{run.name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
             callbacks=callbacks,
         ),
@@ -149,11 +156,11 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> None
 def sole_owner(run: Folder) -> Iterator[None]:
     """Hold a run folder for the time of the block, so that no second process trains in it. Raises UserError.
 
-    A lock of the operating system: it goes with the process, however that ends. Object stores have none; there the two
-    would overwrite each other's files.
+    A lock of the operating system: it goes with the process, however that ends. Object stores have none, see `owner`.
     """
     if not run.is_local:
-        yield
+        with owner.signed(run):
+            yield
         return
     with open(run.file(".lock"), "a+") as lock:
         try:
@@ -195,8 +202,9 @@ def finish(
 
 
 @contextlib.contextmanager
-def following(run: Folder, watch: Watch, *, seconds: float = 0.5) -> Iterator[None]:
+def following(run: Folder, watch: Watch) -> Iterator[None]:
     """Show a training that runs in other processes, for the time of the block: each new row of its history."""
+    seconds = 0.5 if run.is_local else 5.0  # to look costs requests
     over, shown = threading.Event(), len(read_history(run))
 
     def show() -> None:
@@ -211,7 +219,8 @@ def following(run: Folder, watch: Watch, *, seconds: float = 0.5) -> Iterator[No
 
     def loop() -> None:
         while not over.wait(seconds):
-            show()
+            with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
+                show()
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()

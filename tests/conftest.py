@@ -1,8 +1,11 @@
-"""What the tests share: a small set of generated glyphs, and Omniglot where ONESHOT_SOURCE points at its archives."""
+"""What the tests share: a small set of generated glyphs, an object store, and Omniglot where ONESHOT_SOURCE points at
+its archives."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import objects
 import pytest
 
 from oneshot.data import glyphs, sets
@@ -48,3 +51,30 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     sets.prepare("glyphs-10", data_root=root)
     return root
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[objects.ObjectStore]:
+    """An object store with an S3 API, for `object_store`."""
+    with objects.serve() as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(
+    server: objects.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[objects.ObjectStore]:
+    """The object store, to which this process's environment leads; a cache of its own."""
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    for key, value in (server.variables() | {"ONESHOT_CACHE": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(key, value)
+    server.asked.clear()
+    yield server
+    server.refuse = lambda *request: None
+
+
+@pytest.fixture
+def bucket(object_store: objects.ObjectStore) -> str:
+    """The URI of an empty bucket of the object store."""
+    return object_store.new_bucket()

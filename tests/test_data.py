@@ -13,6 +13,7 @@ from rich.console import Console
 from web import Site, serve
 
 from oneshot.data import glyphs, omniglot, sets, store
+from oneshot.data.parquet import DIGESTS
 from oneshot.data.sets import Prepared, prepare, show
 from oneshot.errors import UserError
 from oneshot.storage import Folder
@@ -148,7 +149,7 @@ def test_the_drawings_appear_last_so_that_who_sees_them_sees_all(
 
     monkeypatch.setattr(Folder, "write", noted)
     prepare("glyphs", data_root=tmp_path)
-    assert written == [store.TRIALS, store.DRAWINGS]
+    assert written == [store.TRIALS, DIGESTS, store.DRAWINGS, DIGESTS]
 
 
 def test_processes_that_prepare_one_data_set_at_once_do_not_harm_it(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_processes_that_prepare_one_data_set_at_once_do_not_harm_it(tmp_path: Pa
             assert len(store.load(folder)) == store.describe(folder).rows
             assert len(store.load_trials(folder).query) == 40
     assert [one.returncode for one in running] == [0, 0, 0]
-    assert folder.names() == [store.DRAWINGS, store.TRIALS]
+    assert folder.names() == [DIGESTS, store.DRAWINGS, store.TRIALS]
     assert not [name for name in os.listdir(folder.path) if name.startswith(".partial")]
 
 

@@ -40,10 +40,22 @@ LAYERS = (
         "screen.progress",
         "screen.tables",
     ),
-    ("data.parquet", "checkpoint", "trials", "models", "search", "cluster", "trainer", "screen.live", "screen.results"),
+    (
+        "data.parquet",
+        "checkpoint",
+        "owner",
+        "reach",
+        "trials",
+        "models",
+        "search",
+        "cluster",
+        "trainer",
+        "screen.live",
+        "screen.results",
+    ),
     ("data.store", "losses"),
-    ("data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
-    ("data.sets", "batches", "embedding", "artifact"),
+    ("data.cache", "data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
+    ("data.sets", "batches", "embedding", "artifact", "sharing"),
     ("validation", "evaluate"),
     ("loop",),
     ("train", "debug"),
@@ -57,7 +69,7 @@ MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {"tuning", "reclaim", "trainer"}
-RAY_FUNCTIONS = {"train", "tune", "cluster"}
+RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing"}
 
 
 @cache

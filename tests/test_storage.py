@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyarrow import fs
 
 from oneshot.errors import UserError
 from oneshot.storage import Folder
@@ -159,13 +158,9 @@ def test_a_folders_uri_is_that_folder_in_any_process(uri: str) -> None:
     assert again.filesystem == inside.filesystem  # the same region and endpoint too
 
 
-def test_a_store_that_is_no_local_disk_is_the_same_code_path(tmp_path: Path) -> None:
-    """A file system of pyarrow's that is not LocalFileSystem, as an object store would be."""
-    elsewhere = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket/run")
-    assert not elsewhere.is_local
-    (elsewhere / "a").write("data", b"x")
-    elsewhere.write_json("value.json", [1])
-    assert elsewhere.names() == ["a", "value.json"]
-    assert (elsewhere / "a").read("data") == b"x"
-    elsewhere.remove()
-    assert not elsewhere.has()
+@pytest.mark.parametrize(
+    "uri", ["abfss://account@container/run", "gs://anonymous@bucket/run", "abfs://c@a.dfs.core.windows.net/run"]
+)
+def test_a_uri_keeps_what_is_no_path(uri: str) -> None:
+    assert (Folder.of(uri) / "best").uri == f"{uri}/best"
+    assert (Folder.of(uri) / "best").name == "best"

@@ -1,5 +1,6 @@
 """What this project's Parquet files have in common: they are written whole, versioned, and read without trust."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -12,15 +13,19 @@ from oneshot.errors import UserError
 from oneshot.storage import Folder
 
 FORMAT_VERSION = 1
+DIGESTS = "digests.json"  # the sha256 of each file of a data set, written after it
 KEY = "oneshot"  # of the metadata where a file says what it is
 _T = TypeVar("_T")
 _AGAIN = "remove it and run `python -m oneshot.data` again"
 
 
 def put(folder: Folder, name: str, sink: pa.BufferOutputStream) -> None:
-    """Write a finished file, whole or not at all. Raises UserError where the folder cannot be written."""
+    """Write a finished file, whole or not at all, then its digest. Raises UserError where that is not possible."""
+    data = sink.getvalue()
     try:
-        folder.write(name, sink.getvalue())
+        folder.write(name, data)
+        digests = folder.read_json(DIGESTS) if folder.has(DIGESTS) else {}
+        folder.write_json(DIGESTS, digests | {name: hashlib.sha256(data).hexdigest()})
     except OSError as error:
         raise UserError(f"cannot write {folder.file(name)} ({error}); choose another data root with --data") from error
 
@@ -41,7 +46,8 @@ def guarded(
     try:
         if not folder.has(name):
             raise UserError(f"{path} does not exist; make it with `python -m oneshot.data`")
-        with folder.filesystem.open_input_file(path) as stream, pq.ParquetFile(stream, pre_buffer=True) as file:
+        source = folder.filesystem.open_input_file(f"{folder.path}/{name}")
+        with source, pq.ParquetFile(source, pre_buffer=True) as file:
             facts = _facts(file, path, kind)
             _check_columns(file.schema_arrow, layout(facts), path)
             return read(file, facts)

@@ -11,10 +11,13 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from oneshot.data import sheet, splits, store
+from oneshot.data import cache, sheet, splits, store
+from oneshot.data.cache import near
+from oneshot.data.parquet import DIGESTS
 from oneshot.data.png import encode
 from oneshot.data.store import Description
 from oneshot.errors import UserError, nearest
+from oneshot.reach import reach
 from oneshot.screen.console import Column, count, fitted, print_line, print_warning
 from oneshot.storage import Folder
 
@@ -27,15 +30,17 @@ _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a 
 class Prepared:
     """A data set that can be read."""
 
-    folder: Folder
+    folder: Folder  # where it lies; who reads it, reads `cache.near` of it
     dataset: str  # what `prepare` finds it by again: never "auto"
     name: str  # as people see it: "omniglot", "glyphs (generated)"
     why: str | None = None  # why it is not the Omniglot that "auto" would rather have
 
 
 def data_root(option: str | os.PathLike[str] | None = None) -> Folder:
-    """Where data sets are kept: the option, else $ONESHOT_DATA, else the user's cache folder."""
-    return Folder.of(option or os.environ.get("ONESHOT_DATA") or platformdirs.user_cache_path("oneshot"))
+    """Where data sets are kept: the option, else $ONESHOT_DATA, else the user's cache folder.
+
+    Raises UserError where that is a URI whose store cannot be used."""
+    return reach(option or os.environ.get("ONESHOT_DATA") or platformdirs.user_cache_path("oneshot"))
 
 
 def prepare(
@@ -84,10 +89,10 @@ def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prep
         from oneshot.data import omniglot  # late: who has the data set already does not wait for an HTTP library
 
         source = source or os.environ.get("ONESHOT_SOURCE") or omniglot.HOME
-        near = root if root.is_local else Folder.of(platformdirs.user_cache_path("oneshot"))
+        downloads = (root if root.is_local else cache.root()) / "archives"
         with _progress(console) as progress:
-            omniglot.build(folder, source=source, downloads=Path(near.path) / "archives", progress=progress)
-    return Prepared(folder, "omniglot", store.describe(folder).name)
+            omniglot.build(folder, source=source, downloads=Path(downloads.path), progress=progress)
+    return Prepared(folder, "omniglot", store.describe(near(folder)).name)
 
 
 def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None, console: Console | None) -> Prepared:
@@ -102,14 +107,15 @@ def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None,
                 seed=int(seed or 0),
                 progress=lambda done, total: progress("drawing alphabets", done, total),
             )
-    return Prepared(folder, dataset, store.describe(folder).name)
+    return Prepared(folder, dataset, store.describe(near(folder)).name)
 
 
 def _ready(folder: Folder) -> bool:
-    """Whether both files are there. Raises UserError for drawings that cannot be read."""
-    if not folder.has(store.DRAWINGS) or not folder.has(store.TRIALS):
+    """Whether its files are there. Raises UserError for drawings that cannot be read."""
+    needed = (store.DRAWINGS, store.TRIALS) if folder.is_local else (store.DRAWINGS, store.TRIALS, DIGESTS)
+    if not all(folder.has(name) for name in needed):
         return False
-    store.describe(folder)
+    store.describe(near(folder))
     return True
 
 
@@ -153,7 +159,8 @@ def show(
     The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the
     file `png` all. Raises UserError for an unknown split or alphabet and for a file that cannot be written.
     """
-    about = store.describe(prepared.folder)
+    folder = near(prepared.folder)
+    about = store.describe(folder)
     roles = _roles(about, split)
     if alphabet and alphabet not in about.alphabets:
         raise UserError(f"{about.name} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
@@ -166,9 +173,9 @@ def show(
     print_line(console, f"source: {about.source}; in {prepared.folder}")
     console.print(fitted(_columns(about, split, roles), about.alphabets if not alphabet else [alphabet], console.width))
     if png is None:
-        _show_in_terminal(console, prepared.folder, about, alphabet)
+        _show_in_terminal(console, folder, about, alphabet)
         return
-    drawings = store.load(prepared.folder, alphabets=[alphabet] if alphabet else None)
+    drawings = store.load(folder, alphabets=[alphabet] if alphabet else None)
     rows = sheet.of_characters(drawings, _COLUMNS) if alphabet else sheet.of_alphabets(drawings, _COLUMNS)
     try:
         png.parent.mkdir(parents=True, exist_ok=True)

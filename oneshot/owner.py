@@ -1,0 +1,85 @@
+"""Who trains in a run folder on an object store, which has no locks: a note that its owner renews.
+
+It keeps two people from the same run by accident. It is no proof: two processes that start within the same second may
+both believe to own it until the first renewal.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+from oneshot.errors import RunFailed, UserError
+from oneshot.storage import Folder
+
+NOTE = ".lock"
+EVERY, FRESH = 10.0, 45.0  # seconds between renewals; seconds after which a note that was not renewed does not count
+
+
+@contextlib.contextmanager
+def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterator[None]:
+    """Hold a run folder for the time of the block. Raises UserError where another process does, RunFailed where another
+    took it over because this one was silent for too long."""
+    _refuse_a_fresh_one(run, fresh)
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+    over, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        run.write_json(NOTE, me | {"time": time.time()})
+
+    def is_mine() -> bool:
+        return (_read(run) or me)["id"] == me["id"]
+
+    def loop() -> None:
+        while not over.wait(every):
+            with contextlib.suppress(RunFailed):  # the store is out of reach for a moment
+                if not is_mine():
+                    lost.set()
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see cli.py
+                    return
+                renew()
+
+    renew()
+    thread = threading.Thread(target=loop, name="owner", daemon=True)
+    thread.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if lost.is_set():
+            raise RunFailed(f"{run} was taken over by {_name(_read(run))}: this process was silent too long") from None
+        raise
+    finally:
+        over.set()
+        thread.join()
+        with contextlib.suppress(RunFailed):
+            if is_mine():
+                run.remove(NOTE)
+
+
+def _refuse_a_fresh_one(run: Folder, fresh: float) -> None:
+    note = _read(run)
+    if note is None:
+        return
+    left = min(fresh - (time.time() - note["time"]), fresh)  # a clock that is ahead costs no more than the whole time
+    if left > 0:
+        raise UserError(
+            f"{run} is in use by {_name(note)}: wait for it or stop it; if it was killed, try again in {left:.0f} s"
+        )
+
+
+def _read(run: Folder) -> dict | None:
+    """The note, None where there is none or it says nothing."""
+    try:
+        note = json.loads(run.read(NOTE))
+        return {"host": str(note["host"]), "pid": int(note["pid"]), "id": note["id"], "time": float(note["time"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _name(note: dict | None) -> str:
+    return f"process {note['pid']} on {note['host']}" if note else "another process"

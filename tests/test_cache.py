@@ -1,0 +1,104 @@
+"""Data that lie on an object store are copied once to a machine, and verified."""
+
+import subprocess
+import sys
+
+import pytest
+from command import ROOT
+from objects import ObjectStore
+
+from oneshot.data import cache, glyphs, store
+from oneshot.data.cache import near
+from oneshot.data.parquet import DIGESTS
+from oneshot.errors import RunFailed, UserError
+from oneshot.storage import Folder
+
+
+@pytest.fixture
+def far(bucket: str, small_glyphs: Folder, object_store: ObjectStore) -> Folder:
+    """The small glyphs on the object store, as somebody copied them there."""
+    folder = Folder.of(f"{bucket}/data/glyphs")
+    for name in small_glyphs.names():
+        folder.write(name, small_glyphs.read(name))
+    object_store.asked.clear()
+    return folder
+
+
+def test_local_data_are_read_in_place(small_glyphs: Folder) -> None:
+    assert near(small_glyphs) is small_glyphs
+
+
+def test_the_copy_is_the_data_and_is_fetched_once(far: Folder, small_glyphs: Folder, object_store: ObjectStore) -> None:
+    for _ in range(2):
+        copy = near(far)
+        assert copy.is_local and copy.path.startswith(f"{cache.root().path}/copies/glyphs-")
+        assert store.describe(copy) == store.describe(small_glyphs)
+        assert (store.load(copy).packed == store.load(small_glyphs).packed).all()
+        assert (store.load_trials(copy).query == store.load_trials(small_glyphs).query).all()
+    assert [object_store.gets(name) for name in (store.DRAWINGS, store.TRIALS)] == [1, 1]
+
+
+def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: ObjectStore) -> None:
+    """The first one gets its answer when all eight have asked what there is: they are at it at once."""
+    running = []
+
+    def hold(method: str, path: str, query: str) -> None:
+        while method == "GET" and path.endswith(store.DRAWINGS) and object_store.gets(DIGESTS) < 8:
+            if any(one.poll() for one in running):
+                break
+
+    object_store.refuse = hold
+    code = "import sys; from oneshot.data.cache import near, Folder; print(near(Folder.of(sys.argv[1])))"
+    command = [sys.executable, "-c", code, far.uri]
+    running += [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) for _ in range(8)]
+    said = {one.communicate(timeout=100)[0].strip() for one in running}
+    assert [one.returncode for one in running] == [0] * 8
+    assert said == {near(far).path}
+    assert [object_store.gets(name) for name in (store.DRAWINGS, store.TRIALS)] == [1, 1]
+
+
+def test_data_made_anew_are_another_copy(far: Folder) -> None:
+    first = near(far)
+    glyphs.build(far, alphabets=4, drawers=4, characters=(20, 20), seed=1)
+    second = near(far)
+    assert second.path != first.path
+    assert len(store.describe(second).alphabets) == 4 and len(store.describe(first).alphabets) == 8
+
+
+def test_a_damaged_copy_is_fetched_again(far: Folder) -> None:
+    whole = near(far).read(store.DRAWINGS)
+    near(far).write(store.DRAWINGS, whole[:-100])
+    assert near(far).read(store.DRAWINGS) == whole
+
+
+def test_a_fetch_that_breaks_off_leaves_nothing_that_counts(far: Folder, object_store: ObjectStore) -> None:
+    object_store.refuse = lambda method, path, query: 400 if path.endswith(store.TRIALS) else None
+    with pytest.raises(RunFailed, match=rf"cannot read {far}/{store.TRIALS}: AWS Error"):
+        near(far)
+    object_store.refuse = lambda *request: None
+    assert store.load_trials(near(far)).support.shape[1] == 20
+    assert object_store.gets(store.DRAWINGS) == 1
+
+
+def test_damaged_data_are_refused(far: Folder) -> None:
+    far.write(store.DRAWINGS, far.read(store.DRAWINGS)[:-100])
+    with pytest.raises(UserError, match=rf"{far}/{store.DRAWINGS} does not match its digest .* run `python -m oneshot"):
+        near(far)
+    far.remove(store.DRAWINGS)
+    with pytest.raises(UserError, match=rf"{far}/{store.DRAWINGS} is missing"):
+        near(far)
+
+
+@pytest.mark.parametrize("content", [None, {}, {store.TRIALS: "0"}, []])
+def test_data_without_their_digests_are_refused(content: object, far: Folder) -> None:
+    far.remove(DIGESTS)
+    if content is not None:
+        far.write_json(DIGESTS, content)
+    with pytest.raises(UserError, match=rf"{far}/{DIGESTS} is missing or incomplete"):
+        near(far)
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(far: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONESHOT_CACHE", "/proc/nowhere")
+    with pytest.raises(UserError, match="/proc/nowhere"):
+        near(far)
