@@ -1,4 +1,4 @@
-"""A SLURM cluster of two hosts on this machine, from Debian's packages.
+"""A SLURM cluster of two hosts of one core on this machine, from Debian's packages.
 
 Each host is a process in namespaces of its own: it has its own name, network card, process table and /tmp/ray, so Ray's
 nodes on them are as apart as on two machines, and what `ray stop` ends on one is no one else's.
@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 HOSTS = {"node1": "10.77.0.1", "node2": "10.77.0.2"}
-NEEDED = ("slurmctld", "slurmd", "munged", "unshare", "ip")
 
+_ALONE = ["unshare", "--net", "--pid", "--mount", "--uts", "--mount-proc", "--fork", "--kill-child"]
 _CONF = """\
 ClusterName=test
 SlurmctldHost=node1({controller})
@@ -106,19 +106,18 @@ class Slurm:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, cpus: int = 1) -> Iterator[Slurm]:
-    """Two hosts of so many cores each, idle and ready, while the block runs. `folder`: a new one."""
+def cluster(folder: Path) -> Iterator[Slurm]:
+    """Two hosts of one core each, idle and ready, while the block runs. `folder`: a new one."""
     (folder / "state").mkdir(parents=True)
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
     (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in HOSTS.items()))
-    nodes = "\n".join(f"NodeName={name} NodeAddr={ip} CPUs={cpus} RealMemory=1000" for name, ip in HOSTS.items())
-    conf = _CONF.format(folder=folder, controller=HOSTS["node1"], nodes=nodes)
-    (folder / "slurm.conf").write_text(conf)
+    nodes = "\n".join(f"NodeName={name} NodeAddr={ip} CPUs=1 RealMemory=1000" for name, ip in HOSTS.items())
+    (folder / "slurm.conf").write_text(_CONF.format(folder=folder, controller=HOSTS["node1"], nodes=nodes))
     with contextlib.ExitStack() as stack:
         hosts = [stack.enter_context(_host(name, ip, folder)) for name, ip in HOSTS.items()]
-        ends = [f"type veth peer name card netns {hosts[1].pid}", f"card netns {hosts[0].pid}"]
-        subprocess.run(["ip", "link", "add", *ends[1].split(), *ends[0].split()], check=True)
+        first, second = (f"card netns {host.pid}".split() for host in hosts)
+        subprocess.run(["ip", "link", "add", *first, "type", "veth", "peer", "name", *second], check=True)
         for host in hosts:
             assert host.stdin
             host.stdin.write("go\n")
@@ -133,22 +132,26 @@ def cluster(folder: Path, cpus: int = 1) -> Iterator[Slurm]:
 
 @contextlib.contextmanager
 def _host(name: str, ip: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    alone = ["unshare", "--net", "--pid", "--mount", "--uts", "--mount-proc", "--fork", "--kill-child"]
     with open(folder / f"{name}.log", "w") as log:
         host = subprocess.Popen(
-            [*alone, "bash", "-c", _HOST, "host", name, ip, str(folder)], text=True,
+            [*_ALONE, "bash", "-c", _HOST, "host", name, ip, str(folder)], text=True,
             env=os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}, stdin=subprocess.PIPE, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        while not (first := psutil.Process(host.pid).children()):
+        while not psutil.Process(host.pid).children():  # its namespaces are made before its first child
+            assert host.poll() is None, f"{name} does not start"
             time.sleep(0.05)
         yield host
-        first[0].kill()  # and with it every other process in its namespace
     finally:
-        host.kill()
+        for first in psutil.Process(host.pid).children():
+            first.kill()  # and with it every other process in its namespace
         host.wait()
 
 
-def missing() -> list[str]:
-    """The commands without which there is no such cluster."""
-    return [name for name in NEEDED if shutil.which(name) is None]
+def why_not() -> str:
+    """Why there can be no such cluster on this machine; empty where there can."""
+    missing = [name for name in ("slurmctld", "slurmd", "munged", "unshare", "ip") if shutil.which(name) is None]
+    if missing:
+        return f"no SLURM, or nothing to make hosts with: {', '.join(missing)} missing"
+    tried = subprocess.run([*_ALONE, "true"], capture_output=True, text=True)
+    return f"namespaces are not allowed here: {tried.stderr.strip()}" if tried.returncode else ""

@@ -9,11 +9,7 @@ import pytest
 import slurm
 from command import ROOT, settings
 
-pytestmark = [
-    pytest.mark.ray,
-    pytest.mark.skipif(bool(slurm.missing()), reason=f"SLURM is not here: {', '.join(slurm.missing())} missing"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make hosts of namespaces"),
-]
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not())]
 OPEN = "import urllib.request as r; print(r.urlopen(r.Request('http://127.0.0.1:8265/api/jobs/')).status)"
 
 
@@ -27,7 +23,7 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, tmp_path: Path, data_root:
         "LAUNCH": launch, "ONESHOT_DATA": str(data_root), "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
-    with slurm.cluster(tmp_path / "slurm", cpus=1) as cluster:
+    with slurm.cluster(tmp_path / "slurm") as cluster:
         script = [str(ROOT / "cluster/slurm.sbatch"), "quick", "--run", str(tmp_path / "run"), *changes]
         job = cluster.command("sbatch", "--parsable", "--nodes=2", *script, cwd=tmp_path, **variables).strip()
         log = tmp_path / f"oneshot-{job}.log"
