@@ -19,7 +19,10 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 
 class Trainer(TorchTrainer):
-    """A TorchTrainer whose cores are given back by `reclaiming`: it starts no actor for that, one process less."""
+    """A TorchTrainer whose cores are given back by `reclaiming`: it starts no actor for that, one process less. An
+    interrupt is this program's to handle: Ray's own handler would end the process as if all were done."""
+
+    def _register_sigint_handler(self, controller: object) -> None: ...
 
     def _create_default_callbacks(self) -> list[object]:
         callbacks = super()._create_default_callbacks()
@@ -42,7 +45,7 @@ def reclaiming(*, seconds: float = 0.25) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(timeout=1)  # it hangs where Ray's head has died
 
 
 def reclaim() -> int:

@@ -1,15 +1,18 @@
 """One way to read and write files, wherever they lie: a local path, NFS, or any URI that `pyarrow.fs` knows."""
 
+import contextlib
+import errno
 import json
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
-from oneshot.errors import UserError
+from oneshot.errors import DiskFull, UserError
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,16 @@ class Folder:
             ) from error
 
     def write(self, name: str, data: bytes) -> None:
-        """Write the file whole or not at all. Raises OSError; nothing half-written stays behind."""
+        """Write the file whole or not at all. Raises DiskFull, OSError; nothing half-written stays behind."""
         self.make()
-        if not self.is_local:
-            with self.filesystem.open_output_stream(self.file(name)) as stream:
-                stream.write(data)
-            return
+        with needing_room(self.file(name)):
+            if self.is_local:
+                self._write_beside(name, data)
+            else:
+                with self.filesystem.open_output_stream(self.file(name)) as stream:
+                    stream.write(data)
+
+    def _write_beside(self, name: str, data: bytes) -> None:
         partial = Path(self.path) / f".partial-{uuid.uuid4().hex[:8]}-{name}"
         try:
             with open(partial, "wb") as stream:
@@ -120,9 +127,10 @@ class Folder:
         self.write(name, old + json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
     def make(self) -> None:
-        """Make the folder. Raises UserError where that is not allowed."""
+        """Make the folder. Raises DiskFull, and UserError where it is not allowed."""
         try:
-            self.filesystem.create_dir(self.path, recursive=True)
+            with needing_room(self.path):
+                self.filesystem.create_dir(self.path, recursive=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {self}: {error}") from error
 
@@ -130,3 +138,14 @@ class Folder:
         """Remove the folder and all in it; nothing where it does not exist."""
         if self.has():
             self.filesystem.delete_dir(self.path)
+
+
+@contextlib.contextmanager
+def needing_room(path: str) -> Iterator[None]:
+    """Raises DiskFull with a sentence where the block, which writes `path`, finds no room for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(f"no room on the disk for {path}: make some; then the same command goes on") from None
