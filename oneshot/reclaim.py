@@ -32,7 +32,7 @@ def reclaiming(*, seconds: float = 0.25) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(timeout=1)  # it hangs where Ray's head has died
 
 
 def reclaim() -> int:

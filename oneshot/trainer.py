@@ -13,7 +13,10 @@ from oneshot.settings import Scale
 
 
 class Trainer(TorchTrainer):
-    """Its cores are given back by `reclaim.reclaiming`; it starts no actor for that, one process less a training."""
+    """Its cores are given back by `reclaim.reclaiming`; it starts no actor for that, one process less a training. An
+    interrupt is this program's to handle: Ray's own handler would end the process as if all were done."""
+
+    def _register_sigint_handler(self, controller: object) -> None: ...
 
     def _create_default_callbacks(self) -> list[object]:
         callbacks = super()._create_default_callbacks()
