@@ -39,11 +39,11 @@ class Head:
 
 
 @contextlib.contextmanager
-def head(cpus: int | None = None) -> Iterator[Head]:
-    """A head on free ports of the loopback, with a token and a temporary folder of its own, for the time of the block.
+def head() -> Iterator[Head]:
+    """A head on free ports, with a token and a temporary folder of its own, for the time of the block.
 
-    Its processes are ended by their numbers: `ray stop` would end every Ray of this machine. Raises RuntimeError where
-    it does not come up.
+    Its Jobs API listens on the loopback; Ray's other ports do not keep to it, and ask for the token. Its processes are
+    ended by number: `ray stop` would end every Ray of this machine. Raises RuntimeError where it does not come up.
     """
     gcs, dashboard, client = _free_ports(3)
     # Not $TMPDIR, which may be long: the paths of Ray's sockets have at most 107 characters.
@@ -56,7 +56,6 @@ def head(cpus: int | None = None) -> Iterator[Head]:
         RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--temp-dir={folder}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
         "--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0", "--log-color=false",
-        *([f"--num-cpus={cpus}"] if cpus else []),
     ]  # fmt: skip
     with open(Path(folder) / "start.log", "w+") as log:
         # A session of its own: Ctrl-C is for the demo, which then takes the head down in order.
