@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all lint format install clean
+.PHONY: tune test test-all cluster-demo lint format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -16,9 +16,15 @@ test: install
 test-all: install
 	$(BIN)/python -m pytest -m "long or not long" $(ARGS)
 
+# A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
+cluster-demo: install
+	$(BIN)/python cluster/demo.py $(JOB) $(ARGS)
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck .ci/run cluster/slurm.sbatch
+	$(BIN)/hadolint cluster/Dockerfile
 
 format: install
 	$(BIN)/ruff check --fix .

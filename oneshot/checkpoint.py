@@ -93,13 +93,21 @@ def save(
 
 
 def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and a sentence for each damaged one that was passed over."""
-    passed = []
+    """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
+
+    A checkpoint whose best epoch's is damaged does not count either: the network that a training is for would be lost.
+    """
+    passed: list[str] = []
     for _, name in sorted(_places(folder), reverse=True):
         try:
-            return read(folder / name), passed
+            found = read(folder / name)
+            best_epoch = found.progress.best_epoch
+            if best_epoch and name != _name(best_epoch, 0):
+                read(folder / _name(best_epoch, 0))
+            return found, passed
         except UserError as error:
-            passed.append(str(error))
+            if str(error) not in passed:
+                passed.append(str(error))
     return None, passed
 
 

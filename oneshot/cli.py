@@ -1,14 +1,17 @@
 """The command line: `python -m oneshot.VERB`, or `oneshot VERB`. Options and messages; the work is done elsewhere."""
 
 import errno
+import math
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from oneshot.errors import RunFailed, UserError
+from oneshot.errors import RayDied, RunFailed, UserError
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -224,6 +227,8 @@ def main(verb: list[str] | None = None) -> None:
     """
     arguments = (verb or []) + sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends before it kills: saved and resumable, as Ctrl-C
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else who started it wants it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code = app(arguments, prog_name="oneshot", standalone_mode=False) or 0
     except KeyboardInterrupt:
@@ -232,11 +237,20 @@ def main(verb: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         code = _explain(error)
+        if isinstance(error, RayDied):
+            os._exit(code)
     sys.exit(code)
 
 
+_interrupted = -math.inf  # when it last was
+
+
 def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    """End what is going on. A second signal within ten seconds is impatience: what ends saves and tidies up."""
+    global _interrupted
+    if time.monotonic() - _interrupted > 10:
+        _interrupted = time.monotonic()
+        raise KeyboardInterrupt
 
 
 def _explain(error: Exception) -> int:

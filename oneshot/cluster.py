@@ -1,11 +1,13 @@
 """Where Ray runs: a cluster that is there, or one embedded in this process; and what fits on it."""
 
+import _thread
 import contextlib
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from oneshot.environment import cores
-from oneshot.errors import UserError
-from oneshot.screen.console import print_line
+from oneshot.errors import RayDied, UserError
+from oneshot.screen.console import print_error, print_line
 from oneshot.settings import Scale
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
@@ -28,7 +30,9 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled by this program, see commands.py
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
+DIED = "Ray's {} died: killed, or out of memory; the same command goes on"
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 
@@ -133,16 +137,51 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         on_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)
-            signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+        except SystemExit:
+            raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts
         except Exception as error:
             place = f"the Ray cluster at '{where}'" if where else "an embedded Ray"
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"cannot reach {place}: {reason}") from error
-        try:
-            with reclaiming():
-                yield _nodes()
         finally:
-            ray.shutdown()
+            signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+        dead: list[str] = []
+        try:
+            with contextlib.nullcontext() if where else _heart(console, dead), reclaiming():
+                yield _nodes()
+        except KeyboardInterrupt:
+            if not dead:
+                raise
+            raise RayDied(DIED.format(dead[0])) from None
+        finally:
+            if not dead:
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _heart(console: Console, dead: list[str], *, seconds: float = 0.25) -> Iterator[None]:
+    """Interrupt the block where a part of the embedded Ray dies without which it waits in vain; `dead`: which."""
+    import ray
+
+    over, node = threading.Event(), ray._private.worker._global_node
+
+    def loop() -> None:
+        while not dead:
+            if over.wait(seconds):
+                return
+            dead.extend(kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server"))
+        _thread.interrupt_main(signal.SIGTERM)
+        if not over.wait(5):  # what was asked of the dead Ray does not come back
+            print_error(console, DIED.format(dead[0]))
+            os._exit(1)
+
+    thread = threading.Thread(target=loop, name="heart", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _check_answers(where: str) -> None:

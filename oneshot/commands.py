@@ -47,8 +47,7 @@ def train(
         settings, prepared = _data(console, settings, root, source)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
-        training.open_run(settings, folder, fixed=("data", "model"))
-        stack.enter_context(training.sole_owner(folder))
+        stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
         stack.enter_context(_told_how_to_go_on(console, folder))
         if local:
@@ -106,9 +105,8 @@ def tune(
         packing = cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         _check_sharing(where, nodes, folder, prepared.folder)
-        training.open_run(settings, folder, fixed=("data", "model", "train", "search"))
-        stack.enter_context(training.sole_owner(folder))
-        study = _study(settings, folder, prepared, packing, job=Path(job).stem)
+        stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
+        study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
         try:
             if where is None:
@@ -127,14 +125,17 @@ def tune(
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
 
 
-def _study(settings: Settings, folder: Folder, prepared: sets.Prepared, packing: Packing, *, job: str) -> Study:
+def _study(
+    console: Console, settings: Settings, folder: Folder, prepared: sets.Prepared, packing: Packing, *, job: str
+) -> Study:
     header = {
         "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
         "epochs": settings.train.epochs, "searcher": settings.search.searcher, "started": time.time(),
         "workers": packing.workers, "device": packing.device, "concurrent": packing.concurrent,
     }  # fmt: skip
     study = Study(folder, trials=settings.search.trials, header=header)
-    study.resume()
+    for sentence in study.resume():
+        print_warning(console, sentence)
     study.save()
     return study
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from oneshot import checkpoint, models
 from oneshot.batches import batches
-from oneshot.checkpoint import Progress
+from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
@@ -25,7 +25,7 @@ from oneshot.worker import Worker
 # every rank learns of it in the same step.
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
-HISTORY = "history.jsonl"
+HISTORY, NOTES = "history.jsonl", "notes.jsonl"
 IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
@@ -59,9 +59,10 @@ def fit(
 ) -> Progress:
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
 
-    Writes `history.jsonl` and `checkpoints/` in `folder`; after each epoch calls `worker.report(row)`, and for those
-    found in the checkpoint first, but for the `known` ones: who is reported to may have died with a report on its way.
-    Returns how far it came and why it ended. Raises UserError where the folder holds a training of other settings.
+    Writes `history.jsonl` and `checkpoints/` in `folder`, and `notes.jsonl` where a checkpoint was damaged; after each
+    epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones: who is
+    reported to may have died with a report on its way. Returns how far it came and why it ended. Raises UserError where
+    the folder holds a training of other settings.
     """
     training = Training(worker, settings, parts, folder, watch or Watch())
     progress = training.progress
@@ -92,7 +93,8 @@ class Training:
         self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
         self.optimizer = optimizer(self.net, train)
         self.progress = Progress()
-        if not self._resume() and settings.model.head == "calibrated":
+        self.resumed = self._resume()
+        if not self.resumed and settings.model.head == "calibrated":
             self._calibrate()
         self.objective = worker.prepare(self.batches.objective(self.net))
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
@@ -118,6 +120,7 @@ class Training:
         measured = self.validation.measure(self.net, worker)
         if not math.isfinite(measured["val_loss"]):
             raise Diverged
+        taken_up, self.resumed = self.resumed, False
         return {
             "epoch": epoch,
             "train_loss": loss,
@@ -126,6 +129,7 @@ class Training:
             "lr": lr,
             "seconds": before + time.perf_counter() - started,
             "images_per_second": rate,
+            **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
         }
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -153,7 +157,7 @@ class Training:
         row["ended"] = progress.ended = _why_over(progress, train)
         self._save()
         if self.worker.rank == 0:
-            self._write_history()
+            write_history(self.folder, progress.history)
         self.watch.epoch(row, row["best"])
         if row["val_spread"] < DEAD:
             self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
@@ -166,7 +170,7 @@ class Training:
         row = {"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False}
         progress.history.append(row)
         if self.worker.rank == 0:
-            self._write_history()
+            write_history(self.folder, progress.history)
         self.watch.note(DIVERGED.format(epoch=row["epoch"]))
         self.worker.report(row | {"val_loss": math.inf})
 
@@ -181,10 +185,6 @@ class Training:
                 self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.net,
                 optimizer=self.optimizer,
             )  # fmt: skip
-
-    def _write_history(self) -> None:
-        lines = [json.dumps(row) for row in self.progress.history]
-        self.folder.write(HISTORY, "".join(f"{line}\n" for line in lines).encode())
 
     def _set_lr(self, epoch: int, step: int) -> float:
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
@@ -206,9 +206,7 @@ class Training:
 
     def _resume(self) -> bool:
         """Go on from the newest whole checkpoint, the one rank 0 found; whether there was one."""
-        found, passed = checkpoint.newest(self.folder / "checkpoints") if self.worker.rank == 0 else (None, [])
-        for sentence in passed:
-            self.watch.note(f"{sentence}; using the one before it")
+        found = self._find() if self.worker.rank == 0 else None
         name = self.worker.agree(found.name if found else None)
         if name is None:
             return False
@@ -224,6 +222,17 @@ class Training:
         self.progress = found.progress
         self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
         return True
+
+    def _find(self) -> Checkpoint | None:
+        """The newest whole checkpoint. What is damaged is told and kept; the history is made that of the checkpoint."""
+        found, passed = checkpoint.newest(self.folder / "checkpoints")
+        for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
+            last_hope = "using the one before it" if found or left else "none is left: the training starts again"
+            self.watch.note(f"{sentence}; {last_hope}")
+            self.folder.append_json(NOTES, {"note": f"{sentence}; {last_hope}"})
+        if found or self.folder.has(HISTORY):
+            write_history(self.folder, found.progress.history if found else [])
+        return found
 
 
 def _why_over(progress: Progress, train: Train) -> str:
@@ -251,6 +260,13 @@ def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
     if train.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (train.epochs * steps)))
     return 1.0
+
+
+def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
+    """Write a training's history, a row an epoch, unless it stands there already."""
+    data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    if not folder.has(HISTORY) or folder.read(HISTORY) != data:
+        folder.write(HISTORY, data)
 
 
 def _identity(settings: Settings) -> dict[str, Any]:

@@ -13,17 +13,7 @@ from collections.abc import Iterator
 import ray
 from ray._private import state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-from ray.train.torch import TorchTrainer
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-
-class Trainer(TorchTrainer):
-    """A TorchTrainer whose cores are given back by `reclaiming`: it starts no actor for that, one process less."""
-
-    def _create_default_callbacks(self) -> list[object]:
-        callbacks = super()._create_default_callbacks()
-        return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
 
 
 @contextlib.contextmanager
@@ -42,7 +32,7 @@ def reclaiming(*, seconds: float = 0.25) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(timeout=1)  # it hangs where Ray's head has died
 
 
 def reclaim() -> int:

@@ -1,6 +1,7 @@
 """One way to read and write files, wherever they lie: a local path, NFS, or any URI that `pyarrow.fs` knows."""
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from oneshot.errors import RunFailed, UserError
+from oneshot.errors import DiskFull, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 
@@ -105,10 +106,11 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.
 
-        Raises OSError for a local file, UserError where the store does not let it be written."""
+        Raises DiskFull or OSError for a local file, UserError where the store does not let it be written."""
         if self.is_local:
             self.make()
-            self._write_beside(name, data)
+            with needing_room(self.file(name)):
+                self._write_beside(name, data)
             return
         # Leaving a stream of pyarrow's always completes the object. An interrupt, which only the main thread gets,
         # must not leave one early: an empty object would take the place of the old one.
@@ -142,11 +144,14 @@ class Folder:
         self.write(name, old + json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
     def make(self) -> None:
-        """Make the folder, where that means anything: object stores have none. Raises UserError where it may not be."""
+        """Make the folder, where that means anything: object stores have none.
+
+        Raises DiskFull, and UserError where it may not be."""
         if not self.is_local:
             return
         try:
-            self.filesystem.create_dir(self.path, recursive=True)
+            with needing_room(self.path):
+                self.filesystem.create_dir(self.path, recursive=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {self}: {error}") from error
 
@@ -191,3 +196,14 @@ def cause(error: object) -> str:
     """What a store said, without the circumstances: the message around it names the file."""
     text = " ".join(str(error).split()).rstrip(".")
     return text[text.find("AWS Error ") :][:300] if "AWS Error " in text else text[:300]
+
+
+@contextlib.contextmanager
+def needing_room(path: str) -> Iterator[None]:
+    """Raises DiskFull with a sentence where the block, which writes `path`, finds no room for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(f"no room on the disk for {path}: make some; then the same command goes on") from None

@@ -5,8 +5,9 @@ import time
 from typing import Any
 
 from oneshot.errors import UserError
+from oneshot.loop import HISTORY, NOTES
 from oneshot.storage import Folder
-from oneshot.train import read_history
+from oneshot.train import read_history, read_notes, restore_history
 
 STUDY = "study.json"
 STATUSES = ("pending", "running", "finished", "stopped", "diverged", "failed")
@@ -31,16 +32,17 @@ class Study:
     def _new(index: int) -> dict[str, Any]:
         return {
             "id": f"{index:03d}", "status": "pending", "settings": {}, "epochs": 0, "best_epoch": None,
-            "val_loss": None, "seconds": 0.0, "error": None, "history": [],
+            "val_loss": None, "seconds": 0.0, "error": None, "notes": [], "history": [],
         }  # fmt: skip
 
-    def resume(self) -> None:
-        """Take over what an earlier session left in the run folder. Raises UserError where its record is damaged.
+    def resume(self) -> list[str]:
+        """Take over what an earlier session left in the run folder; a sentence for each history that was lost.
 
         A trial's own history is the truth: the driver may have been killed before it wrote down how a trial ended.
+        Raises UserError where a record is damaged.
         """
         if not self.run.has(STUDY):
-            return
+            return []
         record = self.run.read_json(STUDY)
         try:
             self.before = float(record["seconds"])
@@ -48,23 +50,29 @@ class Study:
             found = {trial["id"]: trial for trial in record["trials"]}
             for trial in self.trials:
                 if trial["id"] in found:
-                    trial |= _checked({key: found[trial["id"]][key] for key in trial if key != "history"})
+                    kept = {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
+                    trial |= _checked(kept)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.run.file(STUDY)} is damaged ({error!r}); restore it or start another --run"
             ) from None
-        for trial in self.trials:
-            if trial["settings"]:
-                self._replay(trial, read_history(self.folder(trial["id"])))
+        return [sentence for trial in self.trials if trial["settings"] for sentence in self._replay(trial)]
 
-    def _replay(self, trial: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-        recorded = trial["status"]
+    def _replay(self, trial: dict[str, Any]) -> list[str]:
+        recorded, epochs, lost = trial["status"], trial["epochs"], []
+        rows = read_history(self.folder(trial["id"]))
+        if recorded in OVER and _measured(rows) < epochs:
+            rows = restore_history(self.folder(trial["id"]))
+            lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {_measured(rows)} of {epochs} epochs"]
+            self.note(trial["id"], lost[0])
         for row in rows:
             self._add(trial, row)
         ended = rows[-1].get("ended") if rows else ""
-        if recorded not in OVER:
+        if recorded not in OVER or _measured(rows) < epochs:
             trial["status"] = _status(ended) if ended else "pending"
             trial["error"] = None
+        self.hear(trial["id"])
+        return [f"trial {trial['id']}: {sentence}" for sentence in lost]
 
     def folder(self, trial_id: str) -> Folder:
         return self.run / "trials" / trial_id
@@ -108,6 +116,21 @@ class Study:
             trial["seconds"] = time.monotonic() - self._started[trial_id]
         self.save()
 
+    def hear(self, trial_id: str) -> None:
+        """Take over what a trial's training noted in its own folder."""
+        self.trial(trial_id)["notes"] = read_notes(self.folder(trial_id))
+
+    def note(self, trial_id: str, sentence: str) -> None:
+        """Keep what befell a trial, beside what its training notes itself."""
+        self.folder(trial_id).append_json(NOTES, {"note": sentence})
+        self.hear(trial_id)
+
+    def again(self, trial_id: str, why: str) -> None:
+        """A trial that is over shall go on after all, from its newest whole checkpoint."""
+        self.note(trial_id, why)
+        self.trial(trial_id).update(status="pending", error=None)
+        self.save()
+
     def interrupt(self) -> None:
         """The driver stops: trials that were running wait to go on."""
         for trial in self.trials:
@@ -136,6 +159,10 @@ class Study:
         record["trials"] = [{k: v for k, v in trial.items() if k != "history"} for trial in self.trials]
         self.run.write_json(STUDY, record)
         self._written = time.monotonic()
+
+
+def _measured(rows: list[dict[str, Any]]) -> int:
+    return sum(row["val_loss"] is not None for row in rows)
 
 
 def _checked(trial: dict[str, Any]) -> dict[str, Any]:

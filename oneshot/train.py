@@ -18,13 +18,13 @@ from oneshot.cluster import Packing
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.environment import environment
-from oneshot.errors import RunFailed, UserError
-from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
+from oneshot.errors import DiskFull, RunFailed, UserError
+from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
 from oneshot.settings import Settings, check_same, parse
-from oneshot.storage import Folder
+from oneshot.storage import Folder, needing_room
 from oneshot.worker import ProcessGroupWorker, Worker
 
-EXPERIMENT, FAILURE = "experiment.toml", "error.json"
+EXPERIMENT, FAILURE, LOCK = "experiment.toml", "error.json", ".lock"
 
 
 def load_parts(data: Folder, split: str) -> Parts:
@@ -54,51 +54,69 @@ def train_on_ray(
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
     `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
-    news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times.
-    Raises RunFailed where it ends without a result, UserError where a worker refused its input.
+    news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times;
+    so does the loss of Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a
+    worker refused its input.
     """
+    from ray.exceptions import RayActorError
+
+    from oneshot.trainer import no_room
+
+    scale = settings.scale
+    if run.has(FAILURE):
+        run.write_json(FAILURE, None)
+    for left in reversed(range(1 + scale.max_failures)):
+        try:
+            _trainer(settings, data, run, packing, known=known, callbacks=callbacks or []).fit()
+            break
+        except Exception as error:
+            if isinstance(error, RayActorError) and left:
+                continue  # the controller itself; it copes with the death of its workers
+            for failed in getattr(error, "worker_failures", {}).values():
+                if isinstance(failed, DiskFull):
+                    raise failed from None
+            reason = no_room(error, scale) or last_line(str(error)) or type(error).__name__
+            raise RunFailed(f"the training in {run} failed: {reason}") from error
+    if failure := read_failure(run):
+        raise UserError(failure)
+
+
+def read_failure(run: Folder) -> str | None:
+    """Why a training under Ray ended without a result, as it was written down."""
+    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
+    return failure["error"] if failure else None
+
+
+def _trainer(
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, callbacks: list[Any]
+) -> Any:  # fmt: skip
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig
 
-    from oneshot.reclaim import Trainer
+    from oneshot.trainer import Config, Trainer
 
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
-    if run.has(FAILURE):
-        run.write_json(FAILURE, None)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
-    trainer = Trainer(
+    return Trainer(
         _train_worker,
         train_loop_config={
-            "settings": settings.model_dump(),
-            "data": data.uri,
-            "run": run.uri,
-            "cpus": packing.cpus,
-            "known": known,
+            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
         },
-        torch_config=TorchConfig(timeout_s=int(scale.timeout)),
+        torch_config=Config(timeout_s=int(scale.timeout)),
         scaling_config=ScalingConfig(
             num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name=f"{run.name}-{uuid.uuid4().hex[:8]}",
-            storage_path=notes,
+            name=f"{run.name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
-            callbacks=callbacks or [],
+            callbacks=callbacks,
         ),
-    )
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise RunFailed(f"the training in {run} failed: {last_line(str(error)) or type(error).__name__}") from error
-    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
-    if failure:
-        raise UserError(failure["error"])
+    )  # fmt: skip
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -127,19 +145,25 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> None:
-    """Make the run folder and write the resolved settings. Raises UserError where it holds something else, or a run
-    whose `fixed` sections are others."""
+@contextlib.contextmanager
+def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
+    """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
+
+    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use.
+    """
     if run.has(EXPERIMENT):
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
-    elif run.names():
+    elif set(run.names()) - {LOCK}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
-    run.write(EXPERIMENT, settings.to_toml().encode())
+    run.make()
+    with _sole_owner(run):
+        run.write(EXPERIMENT, settings.to_toml().encode())
+        yield
 
 
 @contextlib.contextmanager
-def sole_owner(run: Folder) -> Iterator[None]:
-    """Hold a run folder for the time of the block, so that no second process trains in it. Raises UserError.
+def _sole_owner(run: Folder) -> Iterator[None]:
+    """Hold a run folder for the time of the block. Raises UserError where another process does.
 
     A lock of the operating system: it goes with the process, however that ends. Object stores have none, see `owner`.
     """
@@ -147,17 +171,19 @@ def sole_owner(run: Folder) -> Iterator[None]:
         with owner.signed(run):
             yield
         return
-    with open(run.file(".lock"), "a+") as lock:
+    path = run.file(LOCK)
+    with needing_room(path):
+        lock = open(path, "ab+", buffering=0)  # closed below
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise UserError(
-                f"{run} is in use by process {lock.read().strip() or '?'}: wait for it or stop it"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+            holder = lock.read().decode().strip() or "?"
+            raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
+        with needing_room(path):
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode())
         yield
 
 
@@ -188,13 +214,16 @@ def finish(
 
 @contextlib.contextmanager
 def following(run: Folder, watch: Watch) -> Iterator[None]:
-    """Show a training that runs in other processes, for the time of the block: each new row of its history."""
+    """Show a training that runs in other processes, for the time of the block: each new note and row of its history."""
     seconds = 0.5 if run.is_local else 5.0  # to look costs requests
-    over, shown = threading.Event(), len(read_history(run))
+    over, shown, heard = threading.Event(), len(read_history(run)), len(read_notes(run))
 
     def show() -> None:
-        nonlocal shown
-        rows = read_history(run)
+        nonlocal shown, heard
+        notes, rows = read_notes(run), read_history(run)
+        for note in notes[heard:]:
+            watch.note(note)
+        heard = len(notes)
         for row in rows[shown:]:
             if row["val_loss"] is None:
                 watch.note(DIVERGED.format(epoch=row["epoch"]))
@@ -226,8 +255,29 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
         for row in rows:
             float(row["epoch"]), float(row["val_loss"] or 0)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run.file(HISTORY)} is damaged ({error!r}); restore it or remove its folder") from None
+        raise UserError(
+            f"{run.file(HISTORY)} is damaged ({error!r}); restore it, or remove it: the checkpoints know it too"
+        ) from None
     return rows
+
+
+def restore_history(run: Folder) -> list[dict[str, Any]]:
+    """Write a lost history again from the newest whole checkpoint, which holds it too; its rows, none without one."""
+    found, _ = checkpoint.newest(run / "checkpoints")
+    if found is None:
+        return []
+    write_history(run, found.progress.history)
+    return found.progress.history
+
+
+def read_notes(run: Folder) -> list[str]:
+    """What befell a training, a sentence each. Raises UserError where the file is damaged."""
+    if not run.has(NOTES):
+        return []
+    try:
+        return [str(json.loads(line)["note"]) for line in run.read(NOTES).splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run.file(NOTES)} is damaged ({error!r}); restore it or remove it") from None
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ what the others reported.
 import tempfile
 from typing import Any
 
+from oneshot import checkpoint
 from oneshot.artifact import read_digest
 from oneshot.cluster import Packing
-from oneshot.errors import RunFailed
+from oneshot.errors import DiskFull, RunFailed
 from oneshot.evaluate import RESULT, evaluate
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
@@ -22,8 +23,11 @@ from oneshot.train import finish, last_line
 def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView) -> None:
     """Run the trials of a study that are not over yet, on a connected cluster.
 
-    A trial that fails does not stop the others. Raises RunFailed where no trial has anything to show.
+    A trial that fails does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises
+    RunFailed where no trial has anything to show.
     """
+    view.update(study.record())
+    _reopen_damaged(study)
     waiting = sum(trial["status"] not in OVER for trial in study.trials)
     if waiting:
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
@@ -33,12 +37,24 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
                 tuner.fit()
             except Exception as error:
                 study.interrupt()
+                if isinstance(error, DiskFull):
+                    raise
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
+
+
+def _reopen_damaged(study: Study) -> None:
+    """The best trial goes on where its network is not to be had any more: what is judged is what was recorded."""
+    best = study.best()
+    if best is None or best["status"] not in OVER:
+        return
+    found = checkpoint.best(study.folder(best["id"]) / "checkpoints")
+    if found is None or found.progress.epoch != best["best_epoch"]:
+        study.again(best["id"], f"the checkpoint of its best epoch, {best['best_epoch']}, is damaged; it is made again")
 
 
 def _tuner(
@@ -56,7 +72,8 @@ def _tuner(
             trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
         ),
         run_config=tune.RunConfig(
-            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)]
+            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip
 
@@ -76,7 +93,10 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
         if result.get("sha256") == read_digest(study.run):
             return result
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2)(_judge)
-    result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
+    try:
+        result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # without the traceback that Ray makes part of the message
     study.run.write_json(RESULT, result)
     return result
 

@@ -1,10 +1,13 @@
 """What Ray Tune is given: a searcher, a scheduler, a recorder, and the function that runs a trial."""
 
-import re
+import math
+import pickle
 import time
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -12,13 +15,15 @@ from ray.tune.search import Searcher
 
 from oneshot import search
 from oneshot.cluster import Packing
+from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import last_line, train_on_ray
+from oneshot.train import FAILURE, last_line, read_failure, train_on_ray
 
 METRIC, TIME = "val_loss", "epoch"
+FAILED = "failed"
 
 # On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
 # workers, and Ray refuses a trial that asks for nothing.
@@ -26,10 +31,19 @@ DRIVER = {"node:__internal_head__": 0.001}
 
 
 def run_trial(config: dict[str, Any], packing: Packing) -> None:
-    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers."""
+    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
+
+    Where the training fails it says so in a file: what raises, or dies, Tune starts again, and this would fail again.
+    """
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
-    train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+    try:
+        train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+    except DiskFull:
+        raise
+    except (UserError, RunFailed) as error:
+        run.write_json(FAILURE, {"error": str(error)})
+        tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
 
 
 def name(trial: Any) -> str:
@@ -62,7 +76,7 @@ class PlannedSearch(Searcher):
             "settings": self.settings.with_point(point).model_dump(),
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
-            "known": trial["epochs"],
+            "known": len(trial["history"]),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -123,15 +137,24 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if result.get("ended") == FAILED:
+            return
         row = {key: result[key] for key in result if key in ROW}
+        self.study.hear(trial.config["trial"])
         self.study.row(trial.config["trial"], row)
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.study.end(trial.config["trial"])
+        self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+        self._show()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        _raise_if_full(trial)
+        self.study.note(trial.config["trial"], f"{_reason(trial)}; it goes on from its newest whole checkpoint")
         self._show()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        _raise_if_full(trial)
         self.study.end(trial.config["trial"], error=_reason(trial))
         self._show()
 
@@ -154,9 +177,22 @@ ROW = (
 )  # fmt: skip
 
 
+def _error(trial: Any) -> BaseException | None:
+    """What ended a trial, by the file that Tune keeps of it."""
+    path = Path(trial.pickled_error_file or "")
+    error = pickle.loads(path.read_bytes()) if path.is_file() else None
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _raise_if_full(trial: Any) -> None:
+    """On a full disk the next trials would fail as well, and the search end with a part of them."""
+    error = _error(trial)
+    if isinstance(error, DiskFull):
+        raise error
+
+
 def _reason(trial: Any) -> str:
-    """Why a trial failed, by the error file that Tune keeps of it."""
-    path = Path(trial.error_file or "")
-    cause = last_line(path.read_text()) if path.is_file() else ""
-    # The class of this program's own errors says nothing that the sentence does not.
-    return re.sub(r"^oneshot\.errors\.\w+: ", "", cause) or "it failed and left no reason"
+    error = _error(trial)
+    if isinstance(error, RayActorError):
+        return "its process died: killed, or out of memory"
+    return last_line(str(error)) if error else "it failed and left no reason"

@@ -31,12 +31,15 @@ def environment(**more: str) -> dict[str, str]:
     return plain | more
 
 
-def start(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
-    """`python -m oneshot.VERB ...` begun, from the repository's root, its output to be read from `stdout`."""
+def start(*arguments: str, alone: bool = False, **variables: str) -> "subprocess.Popen[str]":
+    """`python -m oneshot.VERB ...` begun, from the repository's root, its output to be read from `stdout`.
+
+    `alone`: in a session of its own, as at a terminal of its own, where Ctrl-C reaches all that it starts."""
     verb, *rest = arguments
     return subprocess.Popen(
         [sys.executable, "-m", f"oneshot.{verb}", *rest],
         cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=alone,
         # Tests that a shell runs in the background inherit an ignored Ctrl-C; their commands shall heed it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

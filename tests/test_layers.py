@@ -49,6 +49,7 @@ LAYERS = (
         "models",
         "search",
         "cluster",
+        "trainer",
         "screen.live",
         "screen.results",
     ),
@@ -67,7 +68,7 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "reclaim"}
+RAY_MODULES = {"tuning", "reclaim", "trainer"}
 RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing"}
 
 

@@ -17,9 +17,10 @@ import oneshot
 
 
 def history(folder: Path) -> list[dict]:
-    """What a training measured, without what no two runs share: its times."""
+    """What a training measured, without what no two runs share: its times and interruptions."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return [{key: row[key] for key in row if key not in ("seconds", "images_per_second")} for row in rows]
+    own = ("seconds", "images_per_second", "resumed_at")
+    return [{key: row[key] for key in row if key not in own} for row in rows]
 
 
 def weights(folder: Path) -> str:

@@ -27,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pairs": {"sampling": "pairs", "optimizer": "sgd", "schedule": "step", "rotations": True, "hard_negatives": 0.5},
     "episodes": {"sampling": "episodes", "optimizer": "adam", "objective": "both", "lr": 3e-3, "schedule": "cosine"},
 }
-CLOCK = ("seconds", "images_per_second")
+CLOCK = ("seconds", "images_per_second", "resumed_at")
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,7 @@ def test_with_checkpoints_inside_epochs_it_goes_on_at_the_exact_pair(
         else:
             break
     steps = [(epoch, step) for epoch in (1, 2, 3, 4) for step in (1, 2, 3)]
+    assert rows(tmp_path)[0]["resumed_at"] == 2  # killed at the third step, it went on after the second
     assert sorted(set(watch.seen)) == steps and len(watch.seen) == len(steps) + lives and lives >= 5
     assert digest(tmp_path) == digest(folder)
     assert without_clock(rows(tmp_path)) == without_clock(rows(folder))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oneshot.errors import UserError
+from oneshot.errors import DiskFull, UserError
 from oneshot.storage import Folder
 
 
@@ -73,9 +73,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half_written(
 ) -> None:
     folder.write("data", b"the old content")
     fill_disk(monkeypatch, when)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"no room on the disk for .*/data: make some; then the same command goes on"):
         folder.write("data", b"the new content")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull, match=r"/other: make some"):
         folder.write("other", b"the new content")
     assert os.listdir(folder.path) == ["data"]
     assert folder.read("data") == b"the old content"

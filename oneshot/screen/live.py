@@ -47,6 +47,7 @@ class StudyView:
         self._rows: list[TrialRow] = []
         self._updated = 0.0
         self._printed: dict[str, tuple[int, str]] = {}  # trial -> (the last epoch told, its state then)
+        self._noted: dict[str, int] = {}  # trial -> notes told
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
@@ -72,10 +73,9 @@ class StudyView:
         self._rows = rows
         self._study = {key: value for key, value in study.items() if key != "trials"}
         histories = {str(trial["id"]): measured_epochs(trial) for trial in study["trials"]}
-        lines = self._events(histories, first=first)
-        if self._live is None:
-            for line in lines:
-                print_line(self.console, f"{duration(study['seconds']):>7}  {line}")
+        notes, lines = self._notes(first=first), self._events(histories, first=first)
+        for line in notes if self._live else lines + notes:  # notes stay above a screen that renews itself
+            print_line(self.console, f"{duration(study['seconds']):>7}  {line}")
 
     def __getstate__(self) -> dict[str, Any]:
         kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
@@ -121,6 +121,15 @@ class StudyView:
         return grid
 
     # In a log
+
+    def _notes(self, *, first: bool) -> list[str]:
+        """The notes of trials that have not been printed yet; those of earlier sessions were."""
+        lines = []
+        for row in sorted(self._rows, key=lambda row: row.id):
+            told = self._noted.get(row.id, len(row.notes) if first else 0)
+            self._noted[row.id] = len(row.notes)
+            lines += [f"trial {row.id}: {note}" for note in row.notes[told:]]
+        return lines
 
     def _events(self, histories: Mapping[str, list], *, first: bool) -> list[str]:
         """The lines that have not been printed yet, and a note that they now are."""

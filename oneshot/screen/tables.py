@@ -58,6 +58,7 @@ class TrialRow:
     seconds: float
     epoch_seconds: float | None
     error: str | None
+    notes: Sequence[str] = ()  # what befell it and did not end it
     leads: bool = False
 
     @property
@@ -114,6 +115,7 @@ def _row(trial: Mapping[str, Any], most: int) -> TrialRow:
         seconds=trial.get("seconds") or 0.0,
         epoch_seconds=sum(times) / len(times) if times else None,
         error=one_line(trial["error"]) if trial.get("error") else None,
+        notes=tuple(one_line(note) for note in trial.get("notes") or ()),
     )
 
 
@@ -186,7 +188,8 @@ LIVE_COLUMNS = (
 def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
     """The best `top` trials of a study, best first; then why others broke; then what was run, and what was saved.
 
-    Trials that diverged or failed are named below the table with the reason, as many together as share it. Settings
+    Trials that diverged or failed are named below the table with the reason, as many together as share it, and what
+    befell others, as a damaged checkpoint. Settings
     other than optimizer, lr and batch have a column where they differ between trials; one-shot accuracy has one where
     the record holds the trials' histories (study.json in a run folder does not).
     """
@@ -206,7 +209,7 @@ def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
         parts = [Fitting(lambda width: fitted(columns, ranked[:top], width, row_style=row_style))]
     if len(ranked) > top:
         parts.append(Text(f"  and {len(ranked) - top} more", "dim"))
-    return Group(*parts, *_reasons(rows), Text(), *_caption(study, rows))
+    return Group(*parts, *_reasons(rows), *_notes(rows), Text(), *_caption(study, rows))
 
 
 def _other_settings(rows: Sequence[TrialRow]) -> list[str]:
@@ -226,6 +229,16 @@ def _reasons(rows: Sequence[TrialRow]) -> list[Text]:
     return lines
 
 
+def _notes(rows: Sequence[TrialRow]) -> list[Text]:
+    """What last befell each trial, and how much did before."""
+    noted = [row for row in rows if row.notes]
+    lines = [Text()] if noted else []
+    for row in noted:
+        more = f" (the last of {len(row.notes)} such notes)" if len(row.notes) > 1 else ""
+        lines.append(Text.assemble("  ", ("note", "yellow"), f" {row.id}: {row.notes[-1]}{more}"))
+    return lines
+
+
 def counts_text(rows: Sequence[TrialRow]) -> Text:
     """How many trials have each status that occurs."""
     counts = Counter(row.status for row in rows)
@@ -235,12 +248,12 @@ def counts_text(rows: Sequence[TrialRow]) -> Text:
 
 def _caption(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> list[Text]:
     ran = study.get("epochs_run", sum(row.epochs for row in rows))
-    possible = study.get("epochs_if_all_had_finished", len(rows) * study["epochs"])
+    possible = study.get("epochs_if_all_had_finished", len(rows) * study["epochs"])  # 0 before a trial is begun
     # A diverged, failed or unfinished trial also ran fewer epochs, which is no saving.
     saved = sum(row.most - row.epochs for row in rows if row.status in ("stopped", "finished"))
     lost = sum(row.most - row.epochs for row in rows if row.status in _BROKEN)
-    shares = [f"{100 * saved / possible:.0f} % saved by early stopping"] * (saved > 0)
-    shares += [f"{100 * lost / possible:.0f} % not run by trials that broke"] * (lost > 0)
+    parts = (saved, "saved by early stopping"), (lost, "not run by trials that broke")
+    shares = [f"{100 * epochs / possible:.0f} % {what}" for epochs, what in parts if epochs]
     text = f"  ran {count(ran)} of {count(possible)} epochs in {duration(study['seconds'])}"
     text += f": {', '.join(shares)}" * bool(shares)
     return [Text(text), Text.assemble("  ", counts_text(rows))]

@@ -1,0 +1,132 @@
+"""A command and all the processes it starts, its own Ray's too: struck by signals, watched to the last of them."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from command import start
+
+PARTS = {  # of a study's processes, by what they call themselves
+    "raylet": "raylet/raylet",
+    "gcs": "gcs/gcs_server",
+    "trial": "ray::ImplicitFunc",
+    "controller": "ray::TrainController",
+    "worker": "ray::RayTrainWorker",
+}
+
+
+class Driver:
+    """`python -m oneshot.VERB ...` at a terminal of its own; its lines are read as they come."""
+
+    def __init__(self, *arguments: str, **variables: str) -> None:
+        self.process = start(*arguments, alone=True, **variables)
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or []:
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def until(self, mark: str, *, seconds: float = 300) -> None:
+        """Wait for a line that holds `mark`."""
+        end, seen = time.monotonic() + seconds, 0
+        while True:
+            with self._news:
+                if any(mark in line for line in self.lines[seen:]):
+                    return
+                seen = len(self.lines)
+                over = not self._reader.is_alive()
+                assert not over and time.monotonic() < end, f"'{mark}' did not come:\n{self.text}"
+                self._news.wait(1)
+
+    def end(self, *, seconds: float = 300) -> int:
+        """Wait for its end; the exit code."""
+        try:
+            code = self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end within {seconds} s:\n{self.text}") from None
+        self._reader.join(timeout=10)  # who outlives it may hold its output open
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL. What it started ends by itself within seconds; the next session does not wait for that."""
+        self.process.kill()
+        self.end()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C sends at a terminal: SIGINT, to all of the foreground."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def part(self, name: str) -> list[psutil.Process]:
+        """The processes of one of PARTS, found among the driver's descendants."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return sorted((each for each in found if PARTS[name] in _title(each)), key=lambda each: each.pid)
+
+    def left(self, *, seconds: float = 10) -> list[str]:
+        """What still runs of all that it started, after so many seconds at most; itself included."""
+        wait(lambda: not self._alive(), seconds=seconds)
+        return [_title(each) for each in self._alive()]
+
+    def _alive(self) -> list[psutil.Process]:
+        found = []
+        for each in psutil.process_iter():
+            try:
+                if os.getsid(each.pid) == self.process.pid and each.status() != psutil.STATUS_ZOMBIE:
+                    found.append(each)
+            except (ProcessLookupError, psutil.Error):
+                pass  # it ended while it was looked at
+        return found
+
+
+def wait(true: Callable[[], object], *, seconds: float, pause: float = 0.1) -> bool:
+    """Wait until something is true; whether it was in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def stop_while(process: psutil.Process, true: Callable[[], bool], *, seconds: float = 120) -> None:
+    """Stop a process (SIGSTOP) at a moment when something is true of the files it writes."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
+            process.suspend()
+            wait(lambda: process.status() == psutil.STATUS_STOPPED, seconds=10, pause=0.001)
+            if true():
+                return
+            process.resume()
+        time.sleep(0.001)
+    raise AssertionError("the moment did not come")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a training, the newest last, whole or not."""
+    return sorted((folder / "checkpoints").glob("epoch-*"), key=_position)
+
+
+def _position(checkpoint: Path) -> tuple[int, int]:
+    _, epoch, *step = checkpoint.name.split("-")
+    return int(epoch), int(step[1]) if step else 0
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""

@@ -1,0 +1,35 @@
+"""What a study came to, without its times: two studies of equal settings must not differ in it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from test_local import history, weights
+
+TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Trials with their histories and weights, the best network's bytes, and how it was judged."""
+    study, result = (json.loads((run / name).read_text()) for name in ("study.json", "result.json"))
+    trials = {}
+    for trial in study["trials"]:
+        folder = run / "trials" / trial["id"]
+        own = {"history": history(folder), "weights": weights(folder)}
+        trials[trial["id"]] = {key: trial[key] for key in TRIAL} | own
+    return {
+        "trials": trials,
+        "best": result["best_trial"],
+        "network": hashlib.sha256((run / "best/model.safetensors").read_bytes()).hexdigest(),
+        "protocols": result["protocols"],
+        "per_alphabet": result["per_alphabet"],
+    }
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """The places in which two outcomes differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted(one.keys() | other.keys(), key=str)
+        return [each for key in keys for each in differences(one.get(key), other.get(key), f"{where}/{key}")]
+    return [] if one == other else [f"{where}: {one} and {other}"]

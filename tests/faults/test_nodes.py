@@ -1,0 +1,73 @@
+"""A host of a cluster is lost, or its link is cut: recovery where there is room, a clear end where there is none."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import run, settings
+from nodes import Cluster, cluster
+from test_local import history, weights
+
+pytestmark = [pytest.mark.ray, pytest.mark.long]
+
+CHANGES = settings(
+    train__epochs="12", train__examples="1024", scale__checkpoint_steps="2", scale__timeout="10",
+    scale__max_failures="1", train__precision="fp32",
+)  # fmt: skip
+
+
+def arguments(folder: Path) -> list[str]:
+    return ["train", "quick", "--workers", "2", "--run", str(folder), *CHANGES]
+
+
+def strike(hosts: Cluster, how: str, folder: Path, data_root: Path) -> tuple[int, str, float]:
+    """A training during whose third epoch a host with a worker, not the head, is lost: exit code, log, seconds from
+    then to the next epoch or the end."""
+    process = hosts.start(*arguments(folder), ONESHOT_DATA=str(data_root))
+    text, struck, recovered = "", 0.0, 0.0
+    for line in process.stdout or []:
+        text += line
+        if "epoch  2/12" in line:
+            at_work = hosts.workers()
+            assert len(at_work) == 2, f"both workers on one host: {at_work}"
+            victim = next(host for host in hosts.hosts[1:] if host.name in at_work)
+            getattr(victim, how)()
+            struck = time.monotonic()
+        elif struck and not recovered and ("epoch" in line or "error" in line):
+            recovered = time.monotonic() - struck
+    return process.wait(timeout=60), text, recovered
+
+
+@pytest.fixture(scope="module")
+def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The training that nothing disturbs, on one host."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(*arguments(folder), ONESHOT_DATA=str(data_root))
+    yield folder
+
+
+@pytest.mark.parametrize("how", ["lose", "cut"])
+def test_a_training_goes_on_where_another_host_has_room(
+    how: str, whole: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cluster([1, 1, 1]) as hosts:
+        code, text, seconds = strike(hosts, how, tmp_path / "run", data_root)
+    assert code == 0, text
+    assert history(tmp_path / "run") == history(whole)
+    assert weights(tmp_path / "run") == weights(whole)
+    with capsys.disabled():
+        print(f"\na host {how}: the next epoch was done after {seconds:.1f} s")
+
+
+def test_without_room_it_ends_with_a_sentence_and_goes_on_later(
+    whole: Path, data_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cluster([1, 1]) as hosts:
+        code, text, seconds = strike(hosts, "lose", tmp_path / "run", data_root)
+    assert code == 1 and "Traceback" not in text
+    assert "error: the training in" in text and "no room" in text
+    run(*arguments(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+    assert history(tmp_path / "run") == history(whole)
+    with capsys.disabled():
+        print(f"\na host lost and no other: given up after {seconds:.1f} s")

@@ -1,0 +1,146 @@
+"""A study is killed, interrupted, damaged and moved: the next session goes on, and the end is that of a study to which
+nothing happened."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import refused, run, settings
+from driver import Driver, checkpoints, stop_while, wait
+from outcome import differences, outcome
+
+pytestmark = pytest.mark.ray
+
+# No early stopping: which trials it stops depends on which report first. The trials run one after the other.
+CHANGES = settings(
+    search__trials="2", search__grace="0", scale__max_concurrent="1", scale__checkpoint_steps="4", train__epochs="3",
+    train__examples="1024", search__batch="[64]",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study to which nothing happens; its trials run side by side."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    both = ["--set", "scale.max_concurrent=2"]
+    run("tune", "quick", "--run", str(folder), *CHANGES, *both, ONESHOT_DATA=str(data_root))
+    return folder
+
+
+class Sessions:
+    """The sessions of a study, one after the other."""
+
+    def __init__(self, data_root: Path) -> None:
+        self.data_root, self.all = data_root, []
+
+    def begin(self, *arguments: str) -> Driver:
+        self.all.append(Driver("tune", *arguments, ONESHOT_DATA=str(self.data_root)))
+        return self.all[-1]
+
+
+@pytest.fixture
+def sessions(data_root: Path) -> Iterator[Sessions]:
+    found = Sessions(data_root)
+    yield found
+    for each in found.all:
+        if each.process.poll() is None:
+            each.kill()
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether the newest checkpoint, one after the first epoch, is being written: its last file is not there yet."""
+    found = checkpoints(folder)
+    return bool(found) and found[-1].name > "epoch-0001" and not (found[-1] / "state.json").exists()
+
+
+def interrupted(driver: Driver, folder: Path) -> float:
+    """Ctrl-C, twice; the seconds until the driver is gone, with all it started and a word on how to go on."""
+    began = time.monotonic()
+    for _ in range(2):
+        driver.interrupt()
+    code, seconds = driver.end(seconds=60), time.monotonic() - began
+    assert code == 130, driver.text
+    assert f"--resume {folder}" in driver.text and "Traceback" not in driver.text
+    assert driver.left() == []
+    return seconds
+
+
+def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
+    sessions: Sessions, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, moved = tmp_path / "run", tmp_path / "elsewhere" / "moved"
+    command = ("quick", "--run", str(folder), *CHANGES)
+
+    first = sessions.begin(*command)  # killed in its first seconds, before Ray is there
+    first.until("run ")
+    first.kill()
+
+    second = sessions.begin(*command)
+    second.until("trial 000 epoch 1")
+    seconds = interrupted(second, folder)
+
+    third = sessions.begin(*command)  # killed between two trials
+    third.until("trial 000 finished")
+    third.kill()
+    assert "trial 000 goes on after epoch" in third.text and "trial 000 epoch 1" not in third.text
+
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
+    (moved / "trials/000/history.jsonl").unlink()
+
+    fourth = sessions.begin("--resume", str(moved))  # killed while a checkpoint is written
+    fourth.until("trial 001 epoch 1")
+    (worker,) = fourth.part("worker")
+    stop_while(worker, lambda: unfinished(moved / "trials/001"))
+    worker.kill()
+    fourth.kill()
+    assert "history.jsonl was lost" in fourth.text and "trial 000 epoch" not in fourth.text
+    flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.pt")
+
+    fifth = sessions.begin("--resume", str(moved))  # killed in the final evaluation
+    fifth.until("the search is over")
+    fifth.kill()
+    assert "state.json is missing or unreadable; using the one before it" in fifth.text
+    assert "training.pt does not match its digest; using the one before it" in fifth.text
+    study = json.loads((moved / "study.json").read_text())
+    assert [len(trial["notes"]) for trial in study["trials"]] == [1, 2]
+
+    last = sessions.begin("--resume", str(moved))
+    assert last.end() == 0, last.text
+    assert " epoch " not in last.text.split("the search is over")[0]  # nothing runs again
+    assert differences(outcome(moved), outcome(whole)) == []
+    with capsys.disabled():
+        print(f"\nCtrl-C, twice, in a trial: everything ended after {seconds:.1f} s")
+
+
+def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
+    sessions: Sessions, tmp_path: Path, data_root: Path
+) -> None:
+    owner = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
+    owner.until("run ")
+    before = (tmp_path / "run/experiment.toml").read_bytes()
+    for second in (["quick", "--run", str(tmp_path / "run"), *CHANGES, "--set", "scale.max_concurrent=2"],
+                   ["--resume", str(tmp_path / "run")]):  # fmt: skip
+        sentence = refused("tune", *second, ONESHOT_DATA=str(data_root))
+        assert f"is in use by process {owner.process.pid}: wait for it or stop it" in sentence
+    assert (tmp_path / "run/experiment.toml").read_bytes() == before
+
+
+def test_a_sigterm_while_ray_starts_is_heeded(sessions: Sessions, tmp_path: Path) -> None:
+    driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
+    driver.until("run ")
+    assert wait(lambda: driver.part("gcs"), seconds=60)
+    driver.process.send_signal(signal.SIGTERM)
+    assert driver.end(seconds=60) == 130, driver.text
+    assert f"--resume {tmp_path / 'run'}" in driver.text and "Traceback" not in driver.text
+    assert driver.left() == []

@@ -1,0 +1,126 @@
+"""A worker is killed, hangs, or its node is lost: the training goes on from its last checkpoint and ends the same."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from command import run, settings, start
+from test_local import history, weights
+
+pytestmark = pytest.mark.ray
+
+STEPS = 16  # an epoch's
+CHANGES = settings(
+    train__epochs="3", train__examples=str(64 * STEPS), scale__checkpoint_steps="2", scale__timeout="10",
+    train__precision="fp32",
+)  # fmt: skip
+
+
+def arguments(folder: Path) -> list[str]:
+    return ["train", "quick", "--workers", "2", "--run", str(folder), *CHANGES]
+
+
+@pytest.fixture(scope="module")
+def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(*arguments(folder), ONESHOT_DATA=str(data_root))
+    return folder
+
+
+@pytest.fixture
+def begun(data_root: Path, tmp_path: Path) -> "Iterator[subprocess.Popen[str]]":
+    """The same training in `tmp_path / "run"`, begun; ended with all it started when the test is over."""
+    process = start(*arguments(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+    yield process
+    if process.poll() is None:
+        for each in (*psutil.Process(process.pid).children(recursive=True), process):
+            each.kill()
+        process.communicate()
+
+
+def workers(driver: int) -> list[int]:
+    """The processes of the training's workers, of this driver's own Ray."""
+    found = psutil.Process(driver).children(recursive=True)
+    return sorted(each.pid for each in found if "RayTrainWorker" in "".join(each.cmdline()))
+
+
+def position(folder: Path) -> tuple[int, int]:
+    """How far the newest checkpoint is: epochs and steps of the next."""
+    states = sorted((folder / "checkpoints").glob("epoch-*/state.json"))
+    newest = json.loads(states[-1].read_text()) if states else {"epoch": 0, "step": 0}
+    return newest["epoch"], newest["step"]
+
+
+def wait_for(folder: Path, where: tuple[int, int], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while position(folder) < where:
+        assert time.monotonic() < end, f"no checkpoint at {where}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("rank", "where", "number"),
+    [
+        (0, (0, 4), signal.SIGKILL),
+        (1, (1, 6), signal.SIGSTOP),
+        pytest.param(1, (1, 6), signal.SIGKILL, marks=pytest.mark.long),
+        pytest.param(0, (2, 2), signal.SIGSTOP, marks=pytest.mark.long),
+    ],
+)
+def test_a_worker_is_lost_and_nothing_else(
+    rank: int, where: tuple[int, int], number: signal.Signals, whole: Path, begun: "subprocess.Popen[str]",
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "run"
+    wait_for(folder, where)
+    pid = workers(begun.pid)[rank]
+    os.kill(pid, number)
+    struck, before = time.monotonic(), position(folder)
+    wait_for(folder, (before[0], before[1] + 1) if before[1] + 2 < STEPS else (before[0] + 1, 0))
+    recovered = time.monotonic() - struck
+    text, _ = begun.communicate(timeout=300)
+    assert begun.returncode == 0, text
+    assert history(folder) == history(whole)
+    assert weights(folder) == weights(whole)
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    taken_up = [(row["epoch"] - 1, row["resumed_at"]) for row in rows if "resumed_at" in row]
+    assert len(taken_up) == 1 and taken_up[0] >= before  # the work since the last checkpoint was made again, no more
+    with capsys.disabled():
+        print(f"\n{number.name} of a worker at {before}: went on at {taken_up[0]} after {recovered:.1f} s")
+
+
+def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: Path, tmp_path: Path) -> None:
+    """Ray Train's controller of one trial, Tune's actor of the other: both trials end as if nothing had happened."""
+    changes = settings(
+        search__trials="2", search__grace="0", train__epochs="3", train__examples="2048", scale__checkpoint_steps="4"
+    )
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    run("tune", "quick", "--run", str(calm), *changes, ONESHOT_DATA=str(data_root))
+    process = start("tune", "quick", "--run", str(rough), *changes, ONESHOT_DATA=str(data_root))
+    text, killed = "", set()
+    for line in process.stdout or []:
+        text += line
+        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ImplicitFunc", "trial 001 epoch 1/3")):
+            if mark in line and name not in killed:
+                family = psutil.Process(process.pid).children(recursive=True)
+                os.kill(next(each.pid for each in family if name in "".join(each.cmdline())), signal.SIGKILL)
+                killed.add(name)
+    assert process.wait(timeout=60) == 0 and len(killed) == 2, text
+    for trial in ("000", "001"):
+        assert history(rough / "trials" / trial) == history(calm / "trials" / trial)
+        assert weights(rough / "trials" / trial) == weights(calm / "trials" / trial)
+    study = json.loads((rough / "study.json").read_text())
+    assert [trial["status"] for trial in study["trials"]] == ["finished", "finished"]
+    taken_up = [
+        row for trial in ("000", "001")
+        for row in map(json.loads, (rough / "trials" / trial / "history.jsonl").read_text().splitlines())
+        if "resumed_at" in row
+    ]  # fmt: skip
+    assert taken_up, text

@@ -1,0 +1,98 @@
+"""A real head as `make cluster-demo` starts one: who is let in, what a submitted study shows, what is left."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from command import ROOT, environment, settings
+
+from cluster import demo
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.mark.long
+def test_interrupted_the_demo_saves_the_study_and_leaves_no_process(tmp_path: Path, data_root: Path) -> None:
+    where = ["--run", str(tmp_path / "run"), "--data", str(data_root)]
+    arguments = ["quick", *where, *settings(search__trials="2", train__epochs="50", train__examples="1024")]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "cluster/demo.py"), *arguments], cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    seen, started = "", []
+    for line in process.stdout or []:
+        seen += line
+        if re.search(r"epoch +2/50", line):
+            started = psutil.Process(process.pid).children(recursive=True)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C
+            break
+    rest, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, seen + rest
+    assert f"--resume {tmp_path / 'run'}" in rest
+    assert len(started) > 5 and not [each for each in started if each.is_running()]
+    statuses = {trial["status"] for trial in json.loads((tmp_path / "run/study.json").read_text())["trials"]}
+    assert "running" not in statuses
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[demo.Head]:
+    with demo.head() as up:
+        yield up
+
+
+def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
+    jobs, run = f"{head.url}/api/jobs/", {"entrypoint": "touch /tmp/shadow"}
+    assert requests.get(jobs, timeout=30).status_code == 401
+    assert requests.post(jobs, json=run, timeout=30).status_code == 401
+    assert requests.get(f"{head.url}/api/version", timeout=30).status_code == 401
+    wrong = {"Authorization": "Bearer " + "0" * 64}
+    assert requests.post(jobs, json=run, headers=wrong, timeout=30).status_code == 403
+    assert head.api("GET", "jobs/").status_code == 200
+    assert head.api("GET", "jobs/").json() == []  # and nothing was started
+
+
+def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(head: demo.Head) -> None:
+    """Ray's other ports listen on every interface, whatever address the head is given."""
+    listening = [
+        socket.laddr
+        for process in psutil.Process().children(recursive=True)
+        for socket in process.net_connections(kind="inet")
+        if socket.status == psutil.CONN_LISTEN
+    ]
+    dashboard = int(head.url.rpartition(":")[2])
+    assert {address.ip for address in listening if address.port == dashboard} == {"127.0.0.1"}
+    answers = set()
+    for address in listening:
+        host = "127.0.0.1" if address.ip in ("0.0.0.0", "::") else address.ip.removeprefix("::ffff:")
+        for path in ("jobs/", "job_agent/jobs/"):
+            with contextlib.suppress(requests.RequestException):  # not every port speaks HTTP
+                order = {"entrypoint": "true"}
+                answers.add(
+                    requests.post(f"http://{host}:{address.port}/api/{path}", json=order, timeout=5).status_code
+                )
+    assert 401 in answers and min(answers) >= 400
+
+
+def test_a_submitted_study_shows_its_table_in_plain_text(
+    head: demo.Head, tmp_path: Path, data_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--run", str(tmp_path / "run"), "--data", str(data_root)]
+    changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="1")
+    assert demo.submit(head, ["quick", *where, *changes]) == 0
+    text, _ = capfd.readouterr()
+    assert "\x1b" not in text and "★ 000" in text and "lake400" in text
+    assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
+
+
+def test_a_refused_study_gives_its_own_exit_code(head: demo.Head, capfd: pytest.CaptureFixture[str]) -> None:
+    assert demo.submit(head, ["quick", "--set", "train.momentun=1"]) == 2
+    assert "error: --set: 'train.momentun' names no setting" in capfd.readouterr().out
