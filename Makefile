@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all lint format install clean
+.PHONY: tune test test-all chaos lint format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -15,6 +15,13 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+
+SECONDS ?= 1800
+SEED ?= 1
+
+# Faults at random times against one small study after another, for so many seconds; the record is what README shows.
+chaos: install
+	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
