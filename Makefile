@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all cluster-demo lint format install clean
+.PHONY: tune test test-all chaos cluster-demo lint format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -19,6 +19,13 @@ test-all: install
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
 cluster-demo: install
 	$(BIN)/python cluster/demo.py $(JOB) $(ARGS)
+
+SECONDS ?= 1800
+SEED ?= 1
+
+# Faults at random times against one small study after another, for so many seconds; the record is what README shows.
+chaos: install
+	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -216,7 +216,7 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all()))
+    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
     print_line(console, f"rendered: {records.README}")
 
 

@@ -32,7 +32,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
-DIED = "Ray's {} died: killed, or out of memory; the same command goes on"
+DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 

@@ -17,7 +17,7 @@ from oneshot import tune as tuning
 from oneshot.cluster import Node, Packing
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
-from oneshot.errors import UserError
+from oneshot.errors import DiskFull, RayDied, UserError
 from oneshot.reach import reach
 from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.live import StudyView
@@ -49,7 +49,7 @@ def train(
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
-        stack.enter_context(_told_how_to_go_on(console, folder))
+        stack.enter_context(_told_how_to_go_on(console, f"the same command with --run {folder}"))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
@@ -66,11 +66,14 @@ def train(
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(console: Console, folder: Folder) -> Iterator[None]:
+def _told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_line(console, f"interrupted; to go on: the same command with --run {folder}")
+        print_line(console, f"interrupted; to go on: {how}")
+        raise
+    except (DiskFull, RayDied):
+        print_line(console, f"to go on: {how}")
         raise
 
 
@@ -108,6 +111,7 @@ def tune(
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        stack.enter_context(_told_how_to_go_on(console, f"python -m oneshot.tune --resume {folder}"))
         try:
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
@@ -117,7 +121,6 @@ def tune(
             result = tuning.judge_best(settings, study, prepared.folder, packing)
         except KeyboardInterrupt:
             study.interrupt()
-            print_line(console, f"interrupted; to go on: python -m oneshot.tune --resume {folder}")
             raise
         finally:
             console.print(study_table(study.record()), new_line_start=True)

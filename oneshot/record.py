@@ -51,6 +51,11 @@ def read_all() -> dict[str, dict[str, Any]]:
     return {name: record for name, record in found.items() if "study" in record and "result" in record}
 
 
+def read_chaos() -> dict[str, Any]:
+    """The record of the last `make chaos`."""
+    return json.loads((records_folder() / "chaos.json").read_text())
+
+
 def picture(record: dict[str, Any], *, command: str) -> str:
     """The final screen of a study as SVG, as it stood in the terminal."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
@@ -75,11 +80,28 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        hardware = (
-            ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
-        )
-        cells = [f"`{name}`", study["split"], *cells, search, hardware, f"`{where['commit']}`"]
+        cells = [f"`{name}`", study["split"], *cells, search, _hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def chaos_table(record: dict[str, Any]) -> str:
+    """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
+    rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
+    for row in record["faults"]:
+        seconds = row["recovery_seconds"]
+        times = f"{seconds['median']:.0f} (≤ {seconds['most']:.0f})" if seconds else "–"
+        repeated = "–" if row["steps_repeated"] is None else f"≤ {row['steps_repeated']}"
+        rows.append(f"| {row['fault']} | {row['injected']} | {row['survived']} | {repeated} | {times} |")
+    where, study = record["environment"], record["study"]
+    equal = "yes" if record["equal"] else "no"
+    rows += [
+        "",
+        f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
+        f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']} epochs"
+        f" of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed, one takes"
+        f" {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
+    ]
     return "\n".join(rows)
 
 
@@ -93,9 +115,9 @@ def published_table() -> str:
     return "\n".join(rows)
 
 
-def render(text: str, records: dict[str, dict[str, Any]]) -> str:
+def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any]) -> str:
     """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
-    blocks = {"results": results_table(records), "published": published_table()}
+    blocks = {"results": results_table(records), "published": published_table(), "chaos": chaos_table(chaos)}
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -104,6 +126,10 @@ def render(text: str, records: dict[str, dict[str, Any]]) -> str:
             )
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
+
+
+def _hardware(where: dict[str, Any]) -> str:
+    return ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
 
 
 def _accuracy(outcome: dict[str, Any] | None) -> str:

@@ -206,4 +206,4 @@ def needing_room(path: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DiskFull(f"no room on the disk for {path}: make some; then the same command goes on") from None
+        raise DiskFull(f"no room on the disk for {path}: make some and go on") from None

@@ -37,8 +37,11 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
                 tuner.fit()
             except Exception as error:
                 study.interrupt()
-                if isinstance(error, DiskFull):
-                    raise
+                behind: BaseException | None = error
+                while behind:  # Tune makes its own error of ours
+                    if isinstance(behind, DiskFull):
+                        raise behind from None
+                    behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
     study.save()

@@ -73,7 +73,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half_written(
 ) -> None:
     folder.write("data", b"the old content")
     fill_disk(monkeypatch, when)
-    with pytest.raises(DiskFull, match=r"no room on the disk for .*/data: make some; then the same command goes on"):
+    with pytest.raises(DiskFull, match=r"no room on the disk for .*/data: make some and go on"):
         folder.write("data", b"the new content")
     with pytest.raises(DiskFull, match=r"/other: make some"):
         folder.write("other", b"the new content")

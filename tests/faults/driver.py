@@ -117,10 +117,11 @@ def stop_while(process: psutil.Process, true: Callable[[], bool], *, seconds: fl
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a training, the newest last, whole or not."""
-    return sorted((folder / "checkpoints").glob("epoch-*"), key=_position)
+    return sorted((folder / "checkpoints").glob("epoch-*"), key=position)
 
 
-def _position(checkpoint: Path) -> tuple[int, int]:
+def position(checkpoint: Path) -> tuple[int, int]:
+    """What lies behind a checkpoint, by its name: epochs, and steps of the next."""
     _, epoch, *step = checkpoint.name.split("-")
     return int(epoch), int(step[1]) if step else 0
 

@@ -123,6 +123,64 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
         print(f"\nCtrl-C, twice, in a trial: everything ended after {seconds:.1f} s")
 
 
+@pytest.mark.long
+def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
+    for part, name in (("gcs", "gcs_server"), ("raylet", "raylet")):  # without these it cannot go on
+        session = sessions.begin(*command)
+        session.until(" goes on after epoch " if part == "raylet" else "trial 000 epoch 1")
+        session.part(part)[0].kill()
+        assert session.end(seconds=60) == 1, session.text
+        assert f"error: Ray's {name} died: killed, or out of memory" in session.text
+        assert f"to go on: python -m oneshot.tune --resume {folder}" in session.text
+
+    session = sessions.begin(*command)  # and these it replaces
+    session.until(" goes on after epoch ")
+    assert wait(lambda: len(session.part("worker")) == 2, seconds=120)
+    session.part("controller")[0].kill()
+    session.part("trial")[1].kill()
+    assert session.end() == 0, session.text
+    assert "its process died: killed, or out of memory; it goes on" in session.text
+    assert differences(outcome(folder), outcome(whole)) == []
+
+
+@pytest.mark.long
+def test_a_finished_study_makes_its_damaged_best_network_again(
+    sessions: Sessions, whole: Path, tmp_path: Path, data_root: Path
+) -> None:
+    folder = tmp_path / "run"
+    session = sessions.begin("quick", "--run", str(folder), *CHANGES)
+    session.until("the search is over")
+    interrupted(session, folder)
+    best = outcome(whole)["best"]
+    trial = folder / "trials" / best["id"]
+    of_best = f"epoch-{best['epoch']:04d}"
+    for sentence in (f"{of_best} is damaged", "none is left: the training starts again"):
+        shutil.rmtree(folder / "best", ignore_errors=True)
+        for each in checkpoints(trial):
+            if each.name == of_best or "none" in sentence:
+                flip_a_byte(each / "model.safetensors")
+        text = run("tune", "--resume", str(folder), ONESHOT_DATA=str(data_root))
+        assert f"the checkpoint of its best epoch, {best['epoch']}, is damaged; it is made again" in text
+        assert sentence in text
+        assert differences(outcome(folder), outcome(whole)) == []
+
+
+@pytest.mark.long
+def test_a_study_killed_three_times_in_a_row_loses_nothing(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
+    for mark in ("trial 001 epoch 1", " goes on after epoch ", "study quick"):
+        session = sessions.begin(*command)
+        session.until(mark)
+        session.kill()
+    last = sessions.begin(*command)
+    assert last.end() == 0, last.text
+    assert "trial 001 epoch 1" not in last.text
+    assert differences(outcome(folder), outcome(whole)) == []
+
+
 def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
     sessions: Sessions, tmp_path: Path, data_root: Path
 ) -> None:
