@@ -98,9 +98,9 @@ def chaos_table(record: dict[str, Any]) -> str:
     rows += [
         "",
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
-        f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']} epochs"
-        f" of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed, one takes"
-        f" {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
+        f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
+        f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
+        f" one takes {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
     ]
     return "\n".join(rows)
 
