@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, search
+from oneshot import artifact, cluster, formats, search
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
@@ -24,7 +24,7 @@ from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
 from oneshot.storage import Folder
-from oneshot.study import Study
+from oneshot.study import STUDY, Study
 from oneshot.train import EXPERIMENT
 from oneshot.worker import pick_device
 
@@ -43,6 +43,7 @@ def train(
         settings = read(job_file(job), changes + scale)
         packing = None if local else cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        training.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         training.open_run(settings, folder, fixed=("data", "model"))
         stack.enter_context(training.sole_owner(folder))
@@ -102,6 +103,10 @@ def tune(
         search.check(settings)
         packing = cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        # The last job's request is refused now, and not when the search is over.
+        judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
+        if folder.has(judgement.RESULT):
+            formats.read(formats.Result, folder, judgement.RESULT)
         training.open_run(settings, folder, fixed=("data", "model", "train", "search"))
         stack.enter_context(training.sole_owner(folder))
         study = _study(settings, folder, prepared, packing, job=Path(job).stem)
@@ -131,6 +136,8 @@ def _study(settings: Settings, folder: Folder, prepared: sets.Prepared, packing:
     }  # fmt: skip
     study = Study(folder, trials=settings.search.trials, header=header)
     study.resume()
+    for trial in study.trials:
+        settings.with_point(trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
     study.save()
     return study
 
@@ -143,7 +150,8 @@ def evaluate(
     folder = Folder.of(where)
     settings = _settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
-    asked = override(asked, {f"data.{k}": v for k, v in (("dataset", dataset), ("split", split)) if v})
+    given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
+    asked = override(asked, given, source="the options")
     if as_json:
         console.quiet = True
     prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
@@ -192,7 +200,7 @@ def _data(console: Console, settings: Settings, root: str | None, source: str | 
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
     splits.split(settings.data.split, store.describe(prepared.folder))  # refused now, not by a worker in a minute
-    return override(settings, {"data.dataset": prepared.dataset}), prepared
+    return override(settings, {"data.dataset": prepared.dataset}, source="the data"), prepared
 
 
 def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:

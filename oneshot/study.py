@@ -4,12 +4,11 @@ import math
 import time
 from typing import Any
 
-from oneshot.errors import UserError
+from oneshot import formats
 from oneshot.storage import Folder
 from oneshot.train import read_history
 
 STUDY = "study.json"
-STATUSES = ("pending", "running", "finished", "stopped", "diverged", "failed")
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
 
 
@@ -41,18 +40,13 @@ class Study:
         """
         if not self.run.has(STUDY):
             return
-        record = self.run.read_json(STUDY)
-        try:
-            self.before = float(record["seconds"])
-            self.header |= {"started": record["started"], "job": record["job"]}
-            found = {trial["id"]: trial for trial in record["trials"]}
-            for trial in self.trials:
-                if trial["id"] in found:
-                    trial |= _checked({key: found[trial["id"]][key] for key in trial if key != "history"})
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.run.file(STUDY)} is damaged ({error!r}); restore it or start another --run"
-            ) from None
+        record = formats.read(formats.Study, self.run, STUDY, advice="restore it or start another --run")
+        self.before = float(record["seconds"])
+        self.header |= {"started": record["started"], "job": record["job"]}
+        found = {trial["id"]: trial for trial in record["trials"]}
+        for trial in self.trials:
+            if trial["id"] in found:
+                trial |= {key: found[trial["id"]][key] for key in trial if key != "history"}
         for trial in self.trials:
             if trial["settings"]:
                 self._replay(trial, read_history(self.folder(trial["id"])))
@@ -136,16 +130,6 @@ class Study:
         record["trials"] = [{k: v for k, v in trial.items() if k != "history"} for trial in self.trials]
         self.run.write_json(STUDY, record)
         self._written = time.monotonic()
-
-
-def _checked(trial: dict[str, Any]) -> dict[str, Any]:
-    """A trial as it was read. Raises ValueError, TypeError where a value is not what it should be."""
-    if trial["status"] not in STATUSES:
-        raise ValueError(f"status {trial['status']!r}")
-    if not isinstance(trial["settings"], dict):
-        raise TypeError("settings must be a table")
-    float(trial["val_loss"] or 0), float(trial["seconds"]), int(trial["epochs"])
-    return trial
 
 
 def _status(ended: str) -> str:

@@ -5,20 +5,20 @@ import fcntl
 import json
 import os
 import threading
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint
+from oneshot import artifact, checkpoint, formats
+from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
 from oneshot.data import splits, store
 from oneshot.environment import environment
 from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, Parts, Watch, fit
-from oneshot.settings import Settings, check_same, parse
+from oneshot.settings import Settings, check_same, parse, parse_toml
 from oneshot.storage import Folder
 from oneshot.worker import ProcessGroupWorker, Worker
 
@@ -29,6 +29,13 @@ def load_parts(data: Folder, split: str) -> Parts:
     """The training and validation drawings of a split; the test alphabets' pixels are not read. Raises UserError."""
     parts = splits.split(split, store.describe(data))
     return Parts(splits.load_part(data, parts.train), splits.load_part(data, parts.validation))
+
+
+def check(settings: Settings, data: Folder) -> None:
+    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
+    read."""
+    part = splits.split(settings.data.split, store.describe(data)).train
+    dataset(splits.load_part(data, part, pixels=False), data=settings.data, train=settings.train)
 
 
 def train_here(
@@ -151,11 +158,7 @@ def sole_owner(run: Folder) -> Iterator[None]:
 
 def read_experiment(run: Folder) -> Settings:
     """The settings as a run resolved them. Raises UserError where the file is damaged."""
-    where = run.file(EXPERIMENT)
-    try:
-        return parse(tomllib.loads(run.read(EXPERIMENT).decode()), where)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{where} is damaged: {error}") from None
+    return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
 
 
 def finish(
@@ -210,9 +213,9 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     try:
         rows = [json.loads(line) for line in run.read(HISTORY).splitlines()]
         for row in rows:
-            float(row["epoch"]), float(row["val_loss"] or 0)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run.file(HISTORY)} is damaged ({error!r}); restore it or remove its folder") from None
+            formats.check(formats.Row, row)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{run.file(HISTORY)} is damaged ({error}); restore it or remove its folder") from None
     return rows
 
 

@@ -106,10 +106,10 @@ def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None,
 
 
 def _ready(folder: Folder) -> bool:
-    """Whether both files are there. Raises UserError for drawings that cannot be read."""
+    """Whether both files are there. Raises UserError for drawings or trials that cannot be read."""
     if not folder.has(store.DRAWINGS) or not folder.has(store.TRIALS):
         return False
-    store.describe(folder)
+    store.load_trials(folder)
     return True
 
 
