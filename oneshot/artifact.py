@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot import checkpoint, models, settings
+from oneshot import checkpoint, formats, models, settings
 from oneshot.errors import UserError
 from oneshot.images import resize
 from oneshot.models import Siamese
+from oneshot.restore import load_weights
 from oneshot.storage import Folder
 from oneshot.worker import pick_device
 
@@ -61,7 +62,7 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
 
 def read_digest(run: Folder) -> str:
     """The sha256 of the weights in a run's `best/`: which network it is."""
-    return (run / "best").read_json(CARD)["sha256"]
+    return _card(run / "best")["sha256"]
 
 
 def recorded_settings(where: Folder) -> dict[str, Any]:
@@ -71,11 +72,7 @@ def recorded_settings(where: Folder) -> dict[str, Any]:
     """
     for folder in (where, where / "best"):
         if folder.has(CARD):
-            found = folder.read_json(CARD)
-            try:
-                return dict(found["provenance"]["settings"])
-            except (KeyError, TypeError, ValueError):
-                raise UserError(f"{folder.file(CARD)} does not say with what settings it was trained") from None
+            return _card(folder)["provenance"]["settings"]
     if where.has(checkpoint.STATE):
         return checkpoint.read(where).settings
     raise _no_network(where)
@@ -88,28 +85,23 @@ def _no_network(where: Folder) -> UserError:
 
 
 def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
-    card = folder.read_json(CARD)
-    try:
-        version, name, size, digest = (
-            card["format"], card["architecture"], card["preprocessing"]["size"], card["sha256"],
-        )  # fmt: skip
-    except (KeyError, TypeError):
-        raise UserError(f"{folder.file(CARD)} does not describe a network: a key is missing") from None
-    if version != FORMAT:
-        raise UserError(f"{folder.file(CARD)} is format {version}; this program reads format {FORMAT}")
-    if type(size) is not int or not 1 <= size <= 4096:
-        raise UserError(f"{folder.file(CARD)}: preprocessing.size = {size!r} is not a number of pixels")
+    card = _card(folder)
     try:
         data = folder.read(WEIGHTS)
     except OSError:
         raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
-    if hashlib.sha256(data).hexdigest() != digest:
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
-    return _build(name, size, checkpoint.unpack_weights(data, folder.file(WEIGHTS)), folder), card
+    weights = checkpoint.unpack_weights(data, folder.file(WEIGHTS))
+    return _build(card["architecture"], card["preprocessing"]["size"], weights, folder), card
+
+
+def _card(folder: Folder) -> dict[str, Any]:
+    return formats.read(formats.Card, folder, CARD, advice="restore it or use another network")
 
 
 def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
-    if not isinstance(name, str) or name not in models.ENCODERS:
+    if name not in models.ENCODERS:
         raise UserError(f"{where} holds a network '{name}', which this program does not know")
     # Without storage: the weights come from the file, and a wrong size asks for no memory before it is found out.
     try:
@@ -117,11 +109,7 @@ def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder
             net = models.build(settings.Model(name=name), size=size)
     except UserError as error:  # too small for this network
         raise UserError(f"{where}: {error}") from None
-    try:
-        net.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{where}: the weights do not fit the network '{name}' at {size} pixels ({first})") from None
+    load_weights(net, weights, f"{where}: the weights do not fit the network '{name}' at {size} pixels", assign=True)
     return net.float().to(memory_format=torch.channels_last).eval()
 
 

@@ -14,15 +14,24 @@ from oneshot.pairs import EpisodeDataset, PairDataset
 Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labels: what the objective takes
 
 
-class PairBatches:
-    """Independent pairs, half of them same. A rank gets its share of each global batch."""
-
-    def __init__(self, drawings: Drawings, images: Images, data: settings.Data, train: settings.Train) -> None:
-        self.images, self.data, self.train = images, data, train
-        self.dataset = PairDataset(
+def dataset(drawings: Drawings, *, data: settings.Data, train: settings.Train) -> PairDataset | EpisodeDataset:
+    """Which drawings meet, as the settings say. Raises UserError where these drawings cannot."""
+    if data.sampling == "pairs":
+        return PairDataset(
             drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,
             rotations=data.rotations,
         )  # fmt: skip
+    return EpisodeDataset(
+        drawings, seed=train.seed, batch=train.batch, drawers=data.drawers, alphabets=data.alphabets,
+        balance=data.balance, rotations=data.rotations,
+    )  # fmt: skip
+
+
+class PairBatches:
+    """Independent pairs, half of them same. A rank gets its share of each global batch."""
+
+    def __init__(self, dataset: PairDataset, images: Images, data: settings.Data, train: settings.Train) -> None:
+        self.dataset, self.images, self.data, self.train = dataset, images, data, train
 
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """Left twins, then right twins (2n, 1, S, S); labels (n,) bool; n = batch / world_size."""
@@ -44,12 +53,8 @@ class PairBatches:
 class EpisodeBatches:
     """Episodes of P characters x K drawers. A rank gets its share of the drawings and all labels."""
 
-    def __init__(self, drawings: Drawings, images: Images, data: settings.Data, train: settings.Train) -> None:
-        self.images, self.data, self.train = images, data, train
-        self.dataset = EpisodeDataset(
-            drawings, seed=train.seed, batch=train.batch, drawers=data.drawers, alphabets=data.alphabets,
-            balance=data.balance, rotations=data.rotations,
-        )  # fmt: skip
+    def __init__(self, dataset: EpisodeDataset, images: Images, data: settings.Data, train: settings.Train) -> None:
+        self.dataset, self.images, self.data, self.train = dataset, images, data, train
 
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """Drawings (batch / world_size, 1, S, S), every world_size-th of the episode; all labels (batch,) int64."""
@@ -67,7 +72,7 @@ class EpisodeBatches:
 def batches(drawings: Drawings, images: Images, *, data: settings.Data, train: settings.Train):
     """The batches that the settings ask for. Raises UserError where the drawings cannot give them."""
     kind = PairBatches if data.sampling == "pairs" else EpisodeBatches
-    return kind(drawings, images, data, train)
+    return kind(dataset(drawings, data=data, train=train), images, data, train)
 
 
 def _maps(

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import pickle
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
+from oneshot import formats
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -58,7 +60,7 @@ def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
     try:
         weights = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{where} is not a whole safetensors file ({error})") from None
+        raise UserError(f"{where} is not a whole safetensors file ({error}); use another checkpoint") from None
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"{where}: '{name}' holds values that are not finite; use another checkpoint")
@@ -128,9 +130,9 @@ def read(place: Folder) -> Checkpoint:
         try:
             files[name] = place.read(name)
         except OSError:
-            raise UserError(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
+            raise UserError(f"checkpoint {place} is damaged: {name} is missing or unreadable; use another") from None
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
-            raise UserError(f"checkpoint {place} is damaged: {name} does not match its digest")
+            raise UserError(f"checkpoint {place} is damaged: {name} does not match its digest; use another")
     return Checkpoint(
         name=place.name,
         progress=_progress(state),
@@ -148,20 +150,20 @@ def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
             raise TypeError("no state of an optimizer")
     except Exception as error:  # what the unpickler raises on foreign bytes is any kind of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{where} is not the training state of a checkpoint ({reason})") from None
+        if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
+            reason = "not whole, or it holds code, which is not run"
+        raise UserError(f"{where} is not the training state of a checkpoint ({reason}); use another") from None
     return training
 
 
 def _state(place: Folder) -> dict[str, Any]:
     try:
         state = json.loads(place.read(STATE))
-        if not isinstance(state["sha256"], dict) or not isinstance(state["settings"], dict):
-            raise TypeError("sha256 and settings must be tables")
-        _progress(state)
+        formats.check(formats.State, state)
     except OSError:
-        raise UserError(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable") from None
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
+        raise UserError(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable; use another") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"checkpoint {place} is damaged: {STATE} cannot be read ({error}); use another") from None
     return state
 
 

@@ -266,8 +266,14 @@ def _explain(error: Exception) -> int:
         print_error(console, f"{error.format_message().rstrip('.')}; --help shows what there is")
         return 2
     if isinstance(error, OSError):
-        print_error(console, f"{error.filename or 'a file'}: {error.strerror or error}")
-        return 1 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else 2
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        broken = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        advice = "make room on the disk or take another" if broken else "name a file or folder that can be used"
+        print_error(console, f"{what}; {advice}")
+        return 1 if broken else 2
+    if isinstance(error, MemoryError):
+        print_error(console, f"there is not enough memory ({error or 'none is left'}); make what is asked for smaller")
+        return 1
     print_error(console, f"{type(error).__name__}: {error}; this is a fault of the program: --debug shows where")
     return 1
 

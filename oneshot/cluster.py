@@ -3,6 +3,7 @@
 import _thread
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ QUIET = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
+PATIENCE = 10.0  # seconds for a cluster to answer
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 
@@ -133,6 +135,7 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
                 "include_dashboard": False,
             }  # fmt: skip
         else:
+            _check_speaks(where)
             options["address"] = where
         on_term = signal.getsignal(signal.SIGTERM)
         try:
@@ -140,9 +143,7 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         except SystemExit:
             raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts
         except Exception as error:
-            place = f"the Ray cluster at '{where}'" if where else "an embedded Ray"
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"cannot reach {place}: {reason}") from error
+            raise UserError(_why_not(where, error)) from error
         finally:
             signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
         dead: list[str] = []
@@ -186,13 +187,47 @@ def _heart(console: Console, dead: list[str], *, seconds: float = 0.25) -> Itera
 
 def _check_answers(where: str) -> None:
     """Raises UserError where nothing listens at `host:port`: Ray itself would try for minutes."""
-    host, colon, port = where.rpartition("://")[2].rpartition(":")
+    if where.startswith(("http://", "https://")):
+        raise UserError(f"'{where}' is for `ray job submit`; the cluster itself has another address, as HOST:6379")
+    host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto", which Ray looks up
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running?") from None
+
+
+def _check_speaks(where: str) -> None:
+    """Raises UserError where something else than Ray listens: Ray itself would try for minutes."""
+    import grpc
+    from ray._private.gcs_utils import create_gcs_channel
+
+    if ":" not in _place(where):
+        return
+    channel = create_gcs_channel(_place(where))
+    try:
+        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+    except grpc.FutureTimeoutError:
+        raise UserError(f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379") from None
+    finally:
+        channel.close()
+
+
+def _place(where: str) -> str:
+    return where.rpartition("://")[2]
+
+
+def _why_not(where: str | None, error: Exception) -> str:
+    """Why there is no connection, in a sentence."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if where is None:
+        return f"cannot start Ray on this machine: {reason}; --verbose shows its own messages"
+    versions = re.findall(r"^ +(?:Ray|Python): (\S+)$", str(error), re.MULTILINE)
+    if len(versions) == 4:
+        theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
+        return f"the cluster at '{where}' runs {theirs}, and this program {ours}: both need the same"
+    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and does it need RAY_AUTH_MODE=token?"
 
 
 def _nodes() -> list[Node]:
@@ -219,9 +254,11 @@ def _chatter_to_file(console: Console) -> Iterator[None]:
     os.close(log)
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, UserError):
-            print_line(console, f"Ray's own messages are in {path}")
+    except UserError:
+        os.unlink(path)
+        raise
+    except Exception:
+        print_line(console, f"Ray's own messages are in {path}")
         raise
     else:
         os.unlink(path)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, search, sharing
+from oneshot import artifact, cluster, formats, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
@@ -26,7 +26,7 @@ from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
 from oneshot.storage import Folder
-from oneshot.study import Study
+from oneshot.study import STUDY, Study
 from oneshot.train import EXPERIMENT
 from oneshot.worker import pick_device
 
@@ -45,6 +45,7 @@ def train(
         settings = read(job_file(job), changes + scale)
         packing = None if local else cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        training.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
@@ -107,7 +108,11 @@ def tune(
         search.check(settings)
         packing = cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        # The last job's request is refused now, and not when the search is over.
+        judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         _check_sharing(where, nodes, folder, prepared.folder)
+        if folder.has(judgement.RESULT):
+            formats.read(formats.Result, folder, judgement.RESULT)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
@@ -139,6 +144,8 @@ def _study(
     study = Study(folder, trials=settings.search.trials, header=header)
     for sentence in study.resume():
         print_warning(console, sentence)
+    for trial in study.trials:
+        settings.with_point(trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
     study.save()
     return study
 
@@ -151,7 +158,8 @@ def evaluate(
     folder = reach(where)
     settings = _settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
-    asked = override(asked, {f"data.{k}": v for k, v in (("dataset", dataset), ("split", split)) if v})
+    given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
+    asked = override(asked, given, source="the options")
     if as_json:
         console.quiet = True
     prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
@@ -200,7 +208,7 @@ def _data(console: Console, settings: Settings, root: str | None, source: str | 
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
     splits.split(settings.data.split, store.describe(near(prepared.folder)))  # refused now, not by a worker in a minute
-    return override(settings, {"data.dataset": prepared.dataset}), prepared
+    return override(settings, {"data.dataset": prepared.dataset}, source="the data"), prepared
 
 
 def _check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from pydantic import ValidationError
+
 
 class UserError(ValueError):
     """The request was wrong: a file, a key, a value, a resource. The command ends with this line and exit code 2."""
@@ -25,3 +27,27 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def flaw(error: ValidationError) -> str:
+    """The first thing that was found wrong, as `section.key = value: what is wrong`."""
+    first = error.errors(include_url=False)[0]
+    # Tags of unions ("float", "literal['auto']") and of keys stand in the location too: they name nothing.
+    keys = [str(part) for part in first["loc"]]
+    place = ".".join(key for key in keys if "[" not in key and key not in ("float", "constrained-float"))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":  # a section's own check: its message names the key and the value
+        return message
+    if first["type"] == "missing":
+        return f"'{place}' is missing"
+    message = message.partition(" or instance of ")[0].replace("Input should be", "must be").replace("Input", "it")
+    return f"{place or 'the whole'} = {shown(first['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as it stands in a sentence: cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of over 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= most else f"{text[: most - 1]}…"

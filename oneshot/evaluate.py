@@ -10,17 +10,35 @@ import numpy as np
 from oneshot import artifact
 from oneshot.data import splits, store
 from oneshot.data.cache import near
+from oneshot.data.store import Drawings
 from oneshot.embedding import embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
-from oneshot.scoring import judge, per_alphabet, score
+from oneshot.scoring import Trials, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
 from oneshot.trials import protocols
 from oneshot.worker import Worker, pick_device
 
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
+
+
+def check(data: Folder, *, split: str, how: Evaluate) -> None:
+    """Raises UserError where the test part of a split cannot carry the trials asked for. No pixel of it is read."""
+    _trials(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
+
+
+def _trials(
+    data: Folder, split: str, how: Evaluate, *, pixels: bool = True
+) -> tuple[Drawings, list[Trials], dict[str, str]]:
+    """The test drawings, the trials on them, and what was left out."""
+    test = splits.load_part(data, splits.split(split, store.describe(data)).test, pixels=pixels)
+    made, skipped = protocols(
+        test, store.load_trials(data), names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials,
+        seed=how.seed,
+    )  # fmt: skip
+    return test, made, skipped
 
 
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
@@ -30,12 +48,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
     in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the trials.
     """
     data = near(data)
-    description = store.describe(data)
-    test = splits.load_part(data, splits.split(split, description).test)
-    made, skipped = protocols(
-        test, store.load_trials(data), names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials,
-        seed=how.seed,
-    )  # fmt: skip
+    test, made, skipped = _trials(data, split, how)
     logits_of = similarity(net, embed(net, Images(test, size=net.size, device=worker.device), worker))
     outcomes: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
@@ -45,7 +58,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
     return {
-        "dataset": description.name,
+        "dataset": store.describe(data).name,
         "split": split,
         "protocols": outcomes,
         "skipped": skipped,
@@ -78,7 +91,7 @@ def evaluate(where: Folder, data: Folder, *, split: str, how: Evaluate, device: 
 
 
 def _train_seed(card: dict[str, Any]) -> int | None:
-    return card["provenance"].get("settings", {}).get("train", {}).get("seed")
+    return card["provenance"]["settings"].get("train", {}).get("seed")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from oneshot import checkpoint, models
 from oneshot.batches import batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
-from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
+from oneshot.restore import load_optimizer, load_weights
 from oneshot.settings import Settings, Train, check_same
 from oneshot.storage import Folder
 from oneshot.validation import Validation
@@ -214,11 +214,9 @@ class Training:
         # More epochs or other patience may be asked for; every step of the cosine depends on the number of epochs.
         free = ("patience",) if self.settings.train.schedule == "cosine" else ("patience", "epochs")
         check_same(found.settings, self.settings, f"{self.folder} holds a training", fixed=IDENTITY, free=free)
-        self.net.load_state_dict(found.weights)
-        try:
-            self.optimizer.load_state_dict(found.training["optimizer"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{self.folder}: {name} is of another optimizer ({error!r}); name another --run") from None
+        place = self.folder / "checkpoints" / name
+        load_weights(self.net, found.weights, f"{place} is of another network")
+        load_optimizer(self.optimizer, found.training["optimizer"], f"{place} is of another optimizer")
         self.progress = found.progress
         self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
         return True

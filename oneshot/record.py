@@ -1,7 +1,6 @@
 """Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and a picture, made by code."""
 
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from rich.console import Console, Group
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from oneshot import formats
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.screen.published import ladder
@@ -18,7 +18,7 @@ from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.train import EXPERIMENT, read_history
+from oneshot.train import EXPERIMENT, read_experiment, read_history
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
@@ -34,26 +34,32 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     for needed in (EXPERIMENT, STUDY, RESULT):
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
-    study = run.read_json(STUDY)
+    read_experiment(run)  # its text is kept as it is, if it can be read
+    study, result = formats.read(formats.FinishedStudy, run, STUDY), formats.read(formats.Result, run, RESULT)
     for trial in study["trials"]:
         trial["history"] = read_history(run / "trials" / trial["id"])
-    record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": run.read_json(RESULT)}
-    folder = Folder.of(records_folder())
     name = name or study["job"]
+    if "/" in name:
+        raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
+    record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
+    drawn = picture(record, command=f"make tune  # {name}").encode()
+    folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
-    folder.write(f"{name}.svg", picture(record, command=f"make tune  # {name}").encode())
+    folder.write(f"{name}.svg", drawn)
     return records_folder() / f"{name}.json"
 
 
 def read_all() -> dict[str, dict[str, Any]]:
-    """All studies' records by name."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(records_folder().glob("*.json"))}
-    return {name: record for name, record in found.items() if "study" in record and "result" in record}
+    """All studies' records by name. Raises UserError for one that is damaged."""
+    folder = Folder.of(records_folder())
+    names = [name for name in folder.names() if name.endswith(".json")]
+    studies = [name for name in names if "study" in folder.read_json(name)]  # there are other records
+    return {name.removesuffix(".json"): formats.read(formats.Kept, folder, name) for name in studies}
 
 
 def read_chaos() -> dict[str, Any]:
     """The record of the last `make chaos`."""
-    return json.loads((records_folder() / "chaos.json").read_text())
+    return Folder.of(records_folder()).read_json("chaos.json")
 
 
 def picture(record: dict[str, Any], *, command: str) -> str:

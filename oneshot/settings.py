@@ -9,15 +9,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from oneshot.errors import UserError, nearest
+from oneshot.errors import UserError, flaw, nearest
 
-Positive = Annotated[int, Field(ge=1)]
+MOST = 2**31 - 1  # of any number that counts something
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+Natural = Annotated[int, Field(ge=0, le=MOST)]
+Several = Annotated[int, Field(ge=2, le=MOST)]
+KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
 # Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not when the last job runs.
 SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2"]
 Protocol = Literal["lake400", "within", "between", "seed352"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= MOST):
+        return value
+    raise PydanticCustomError("plain", "Input should be a text, true, false or a number")
+
+
+Plain = Annotated[Any, AfterValidator(_plain)]  # what any single setting is
 
 
 class Section(BaseModel):
@@ -33,8 +47,8 @@ class Data(Section):
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
     hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of different pairs drawn inside one alphabet
-    drawers: Annotated[int, Field(ge=2)] = 4  # drawings of each character in an episode
-    alphabets: Annotated[int, Field(ge=0)] = 4  # alphabets an episode's characters come from; 0: any number
+    drawers: Several = 4  # drawings of each character in an episode
+    alphabets: Natural = 4  # alphabets an episode's characters come from; 0: any number
     distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
     rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
 
@@ -49,7 +63,7 @@ class Train(Section):
     objective: Literal["bce", "softmax", "both"] = "bce"
     optimizer: Optimizer = "sgd"
     lr: Annotated[float, Field(gt=0)] = 1e-2
-    batch: Annotated[int, Field(ge=2)] = 128  # over all workers: pairs, or drawings where sampling is "episodes"
+    batch: Several = 128  # over all workers: pairs, or drawings where sampling is "episodes"
     epochs: Positive = 200
     examples: Positive = 12_800  # an epoch's length in the unit of `batch`; rounded down to whole batches
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
@@ -58,28 +72,28 @@ class Train(Section):
     schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
     clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
-    patience: Annotated[int, Field(ge=0)] = 0  # epochs without a better validation loss before stopping; 0: never
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    val_pairs: Annotated[int, Field(ge=2)] = 4_000
+    patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never
+    seed: Natural = 0
+    val_pairs: Several = 4_000
     val_trials: Positive = 400
 
 
 class Search(Section):
     """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) and dotted keys of any section."""
 
-    trials: Positive = 16
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 16
     searcher: Literal["random", "optuna"] = "random"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Natural = 0
     lr: dict[Optimizer, Annotated[list[float], Field(min_length=2, max_length=2)]] = {
         "sgd": [1e-3, 2e-1],
         "adam": [1e-4, 1e-2],
         "adamw": [1e-4, 1e-2],
     }  # for each optimizer that is searched, the range of its learning rate, sampled log-uniformly
-    batch: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)] = [64, 128, 256]
-    choices: dict[str, list[Any]] = {}  # further dotted keys, each with the values to choose from
-    first: list[dict[str, Any]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
-    grace: Annotated[int, Field(ge=0)] = 1  # epochs before a trial may be stopped early; 0: no early stopping
-    reduction: Annotated[int, Field(ge=2)] = 3  # of the trials that reach a rung, one in this many goes on
+    batch: Annotated[list[Several], Field(min_length=1)] = [64, 128, 256]
+    choices: dict[str, list[Plain]] = {}  # further dotted keys, each with the values to choose from
+    first: list[dict[str, Plain]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
+    grace: Natural = 1  # epochs before a trial may be stopped early; 0: no early stopping
+    reduction: Several = 3  # of the trials that reach a rung, one in this many goes on
 
     @model_validator(mode="after")
     def _check(self) -> "Search":
@@ -98,18 +112,18 @@ class Scale(Section):
     workers: Positive = 1  # processes a training, each with its share of every batch
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: workers share a GPU
     cpus: Positive = 1  # a worker's cores, and its torch threads
-    max_concurrent: Annotated[int, Field(ge=0)] = 0  # trials at once; 0: as many as fit
-    max_failures: Annotated[int, Field(ge=0)] = 2  # restarts of a training whose worker or node died
+    max_concurrent: Natural = 0  # trials at once; 0: as many as fit
+    max_failures: Natural = 2  # restarts of a training whose worker or node died
     timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
-    checkpoint_steps: Annotated[int, Field(ge=0)] = 0  # a checkpoint every so many steps; 0: after each epoch only
+    checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
 
 
 class Evaluate(Section):
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["lake400", "within", "between", "seed352"]
     trials: Positive = 10_000
-    n_way: Annotated[int, Field(ge=2)] = 20
+    n_way: Several = 20
     k_shot: Positive = 1
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Natural = 0
 
 
 class Settings(Section):
@@ -129,6 +143,8 @@ class Settings(Section):
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
         if train.examples < train.batch:
             raise ValueError(f"train.examples = {train.examples}: less than one batch of {train.batch}")
+        if self.model.name == "koch" and data.size < KOCH_LEAST:
+            raise ValueError(f"data.size = {data.size}: the koch network needs at least {KOCH_LEAST} (the paper: 105)")
         self._check_batch()
         return self
 
@@ -146,9 +162,10 @@ class Settings(Section):
                 f"train.batch = {batch}: an episode needs a multiple of data.drawers x data.alphabets = {unit} drawings"
             )
 
-    def with_point(self, point: Mapping[str, Any]) -> "Settings":
-        """These settings with a point of the search in place. Raises UserError where the point does not fit."""
-        return override(self, {key if "." in key else f"train.{key}": value for key, value in point.items()})
+    def with_point(self, point: Mapping[str, Any], *, source: str = "the search") -> "Settings":
+        """These settings with a point of the search in place. Raises UserError, of `source`, where it does not fit."""
+        changes = {key if "." in key else f"train.{key}": value for key, value in point.items()}
+        return override(self, changes, source=source)
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump())
@@ -188,18 +205,25 @@ def job_file(job: str) -> Path:
 def read(path: Path, changes: Iterable[str] = ()) -> Settings:
     """The settings of a TOML file, changed by `section.key=value` texts. Raises UserError naming file, key, value."""
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; a job is a TOML file or one of tune_jobs/") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; a job is a TOML file") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return override(parse_toml(content, str(path)), dict(_change(text) for text in changes), source="--set")
+
+
+def parse_toml(content: bytes, source: str) -> Settings:
+    """Settings of a TOML text. Raises UserError naming `source`, and the key and the value or the line."""
+    try:
+        tree = tomllib.loads(content.decode())
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text; a job is a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not TOML: {error}") from None
-    return override(parse(tree, str(path)), dict(_change(text) for text in changes), source="--set")
+        raise UserError(f"{source} is not UTF-8 text; a job is a TOML file") from None
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
+        raise UserError(f"{source} is not TOML: {error}") from None
+    return parse(tree, source)
 
 
 def parse(tree: Mapping[str, Any], source: str) -> Settings:
@@ -210,15 +234,19 @@ def parse(tree: Mapping[str, Any], source: str) -> Settings:
         raise UserError(f"{source}: {_sentence(error)}") from None
 
 
-def override(settings: Settings, changes: Mapping[str, Any], *, source: str = "the search") -> Settings:
-    """Settings with dotted keys (`train.lr`) changed. Raises UserError for an unknown key or an unfit value."""
+def override(settings: Settings, changes: Mapping[str, Any], *, source: str) -> Settings:
+    """Settings with dotted keys (`train.lr`) changed. Raises UserError, of `source`, for an unknown key or an unfit
+    value."""
     tree = settings.model_dump()
     for key, value in changes.items():
         *sections, last = key.split(".")
         place = tree
-        for section in sections:
-            if not isinstance(place.get(section), dict):
+        for depth, section in enumerate(sections):
+            if section not in place and depth < 2:
                 raise UserError(f"{source}: '{key}' names no setting; {nearest(section, place)}")
+            if not isinstance(place.get(section), dict):
+                whole = ".".join(sections[: min(depth + 1, 2)])
+                raise UserError(f"{source}: '{key}' names no setting; give {whole} as a whole, as in a job's file")
             place = place[section]
         if not sections:
             raise UserError(f"{source}: '{key}' names no setting; write section.key, as in train.lr")
@@ -231,27 +259,24 @@ def _change(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: write section.key=value, as in train.lr=0.01")
+    if not text.isprintable():
+        raise UserError(f"--set {text!r}: holds more than a line of text; write section.key=value, as in train.lr=0.01")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        tree = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--set {key.strip()}: {error}; write a smaller value") from None
+    return key.strip(), tree["value"]
 
 
 def _sentence(error: ValidationError) -> str:
-    """The first flaw as `section.key = value: what is wrong`, with the nearest known key for an unknown one."""
-    flaw = error.errors(include_url=False)[0]
-    # A union's tags ("float", "literal['auto']") stand in the location beside the keys: they name no setting.
-    keys = [str(part) for part in flaw["loc"] if isinstance(part, int) or str(part).isidentifier() or "." in str(part)]
-    place = ".".join(key for key in keys if key not in ("float", "constrained-float"))
-    if flaw["type"] == "extra_forbidden":
-        known = _fields(flaw["loc"][:-1])
-        return f"'{'.'.join(map(str, flaw['loc']))}' names no setting; {nearest(str(flaw['loc'][-1]), known)}"
-    message = flaw["msg"].removeprefix("Value error, ")
-    if not place or flaw["type"] == "value_error":  # a section's own check: its message names the key and the value
-        return message
-    message = message.replace("Input should be", "must be").replace("Input", "it")
-    value = flaw["input"]
-    return f"{place} = {value!r}: {message[0].lower()}{message[1:]}"
+    """The first flaw, with the nearest known key for an unknown one."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "extra_forbidden":
+        known = _fields(first["loc"][:-1])
+        return f"'{'.'.join(map(str, first['loc']))}' names no setting; {nearest(str(first['loc'][-1]), known)}"
+    return flaw(error)
 
 
 def _fields(sections: Iterable[str | int]) -> list[str]:

@@ -36,10 +36,16 @@ class Folder:
     def of(cls, where: "str | os.PathLike[str] | Folder") -> "Folder":
         """The folder at a path (made absolute: Ray workers have another working directory) or a URI such as `s3://b/p`.
 
-        Raises UserError for a URI that cannot be used."""
+        Raises UserError for a name or a URI that cannot be used."""
         if isinstance(where, Folder):
             return where
         text = os.fspath(where)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the folder '{text}' has a name that is not UTF-8: name another") from None
+        if "\0" in text:
+            raise UserError(f"the folder '{text}' has a name with a zero byte: name another")
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
         refuse_secrets(text)
@@ -78,15 +84,25 @@ class Folder:
         return f"{self.address or self.path}/{name}"
 
     def has(self, name: str = "") -> bool:
-        """Whether the folder holds `name`; without a name, whether the folder itself exists."""
-        with self._answering("look at", name):
-            return self.filesystem.get_file_info(self._path(name)).type != fs.FileType.NotFound
+        """Whether the folder holds `name`; without a name, whether the folder itself exists.
+
+        Raises UserError where nobody may look."""
+        try:
+            with self._answering("look at", name):
+                return self.filesystem.get_file_info(self._path(name)).type != fs.FileType.NotFound
+        except PermissionError:
+            raise UserError(f"{self._path(name)}: permission denied; name a folder that can be read") from None
 
     def names(self) -> list[str]:
-        """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out."""
+        """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out.
+
+        Raises UserError where a file is in the folder's place."""
         selector = fs.FileSelector(self.path, allow_not_found=True)
-        with self._answering("list"):
-            found = [info.base_name for info in self.filesystem.get_file_info(selector)]
+        try:
+            with self._answering("list"):
+                found = [info.base_name for info in self.filesystem.get_file_info(selector)]
+        except NotADirectoryError:
+            raise UserError(f"{self} is a file, and a folder is needed: name another") from None
         return sorted(name for name in found if not name.startswith(PARTIAL))
 
     def read(self, name: str) -> bytes:
@@ -98,7 +114,7 @@ class Folder:
         """The file's value. Raises UserError where it is not JSON."""
         try:
             return json.loads(self.read(name))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
             raise UserError(
                 f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
             ) from error
@@ -106,7 +122,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.
 
-        Raises DiskFull or OSError for a local file, UserError where the store does not let it be written."""
+        Raises DiskFull or OSError naming a local file, UserError where the store does not let it be written."""
         if self.is_local:
             self.make()
             with needing_room(self.file(name)):
@@ -129,6 +145,8 @@ class Folder:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, self.file(name))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.file(name)) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -153,7 +171,8 @@ class Folder:
             with needing_room(self.path):
                 self.filesystem.create_dir(self.path, recursive=True)
         except OSError as error:
-            raise UserError(f"cannot make the folder {self}: {error}") from error
+            reason = os.strerror(error.errno) if error.errno else error
+            raise UserError(f"cannot make the folder {self}: {reason}; name one that can be written") from error
 
     def remove(self, name: str = "") -> None:
         """Remove a file, or without a name the folder and all in it; nothing where it does not exist."""

@@ -4,13 +4,12 @@ import math
 import time
 from typing import Any
 
-from oneshot.errors import UserError
+from oneshot import formats
 from oneshot.loop import HISTORY, NOTES
 from oneshot.storage import Folder
 from oneshot.train import read_history, read_notes, restore_history
 
 STUDY = "study.json"
-STATUSES = ("pending", "running", "finished", "stopped", "diverged", "failed")
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
 
 
@@ -43,19 +42,13 @@ class Study:
         """
         if not self.run.has(STUDY):
             return []
-        record = self.run.read_json(STUDY)
-        try:
-            self.before = float(record["seconds"])
-            self.header |= {"started": record["started"], "job": record["job"]}
-            found = {trial["id"]: trial for trial in record["trials"]}
-            for trial in self.trials:
-                if trial["id"] in found:
-                    kept = {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
-                    trial |= _checked(kept)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.run.file(STUDY)} is damaged ({error!r}); restore it or start another --run"
-            ) from None
+        record = formats.read(formats.Study, self.run, STUDY, advice="restore it or start another --run")
+        self.before = float(record["seconds"])
+        self.header |= {"started": record["started"], "job": record["job"]}
+        found = {trial["id"]: trial for trial in record["trials"]}
+        for trial in self.trials:
+            if trial["id"] in found:
+                trial |= {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
         return [sentence for trial in self.trials if trial["settings"] for sentence in self._replay(trial)]
 
     def _replay(self, trial: dict[str, Any]) -> list[str]:
@@ -163,16 +156,6 @@ class Study:
 
 def _measured(rows: list[dict[str, Any]]) -> int:
     return sum(row["val_loss"] is not None for row in rows)
-
-
-def _checked(trial: dict[str, Any]) -> dict[str, Any]:
-    """A trial as it was read. Raises ValueError, TypeError where a value is not what it should be."""
-    if trial["status"] not in STATUSES:
-        raise ValueError(f"status {trial['status']!r}")
-    if not isinstance(trial["settings"], dict):
-        raise TypeError("settings must be a table")
-    float(trial["val_loss"] or 0), float(trial["seconds"]), int(trial["epochs"])
-    return trial
 
 
 def _status(ended: str) -> str:

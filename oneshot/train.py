@@ -5,14 +5,14 @@ import fcntl
 import json
 import os
 import threading
-import tomllib
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, owner
+from oneshot import artifact, checkpoint, formats, owner
+from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
 from oneshot.data import splits, store
@@ -20,7 +20,7 @@ from oneshot.data.cache import near
 from oneshot.environment import environment
 from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
-from oneshot.settings import Settings, check_same, parse
+from oneshot.settings import Settings, check_same, parse, parse_toml
 from oneshot.storage import Folder, needing_room
 from oneshot.worker import ProcessGroupWorker, Worker
 
@@ -32,6 +32,14 @@ def load_parts(data: Folder, split: str) -> Parts:
     data = near(data)
     parts = splits.split(split, store.describe(data))
     return Parts(splits.load_part(data, parts.train), splits.load_part(data, parts.validation))
+
+
+def check(settings: Settings, data: Folder) -> None:
+    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
+    read."""
+    data = near(data)
+    part = splits.split(settings.data.split, store.describe(data)).train
+    dataset(splits.load_part(data, part, pixels=False), data=settings.data, train=settings.train)
 
 
 def train_here(
@@ -189,11 +197,7 @@ def _sole_owner(run: Folder) -> Iterator[None]:
 
 def read_experiment(run: Folder) -> Settings:
     """The settings as a run resolved them. Raises UserError where the file is damaged."""
-    where = run.file(EXPERIMENT)
-    try:
-        return parse(tomllib.loads(run.read(EXPERIMENT).decode()), where)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{where} is damaged: {error}") from None
+    return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
 
 
 def finish(
@@ -253,10 +257,10 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     try:
         rows = [json.loads(line) for line in run.read(HISTORY).splitlines()]
         for row in rows:
-            float(row["epoch"]), float(row["val_loss"] or 0)
-    except (ValueError, KeyError, TypeError) as error:
+            formats.check(formats.Row, row)
+    except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{run.file(HISTORY)} is damaged ({error!r}); restore it, or remove it: the checkpoints know it too"
+            f"{run.file(HISTORY)} is damaged ({error}); restore it, or remove it: the checkpoints know it too"
         ) from None
     return rows
 

@@ -49,9 +49,14 @@ def within(
             raise UserError(f"within: there is no alphabet '{name}' here; {nearest(name, drawings.alphabets)}")
         if name in lacking:
             raise Unsuited(f"within: alphabet '{name}' has {lacking[name]}; leave it out or ask for less")
+    if not wanted and not lacking:
+        raise Unsuited("within: there is no alphabet to choose from; name one")
     if not wanted:
-        most = "; ".join(f"'{name}' has {lack}" for name, lack in lacking.items()) or "there are none"
-        raise Unsuited(f"within: no alphabet can carry {n_way}-way {k_shot}-shot trials ({most}); ask for less")
+        largest = drawings.alphabets[np.bincount(drawings.alphabet_of).argmax()]
+        raise Unsuited(
+            f"within: no alphabet can carry {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
+            f" {lacking[largest]}; ask for less"
+        )
     groups = drawings.alphabet_of == np.array([[drawings.alphabets.index(name)] for name in wanted])
     return _by_drawer("within", drawings, groups, trials, n_way, k_shot, seed)
 
@@ -152,8 +157,10 @@ def protocols(
         except Unsuited as error:
             skipped[name] = str(error).removeprefix(f"{name}: ")
     if not made:
-        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no protocol is named"
-        raise UserError(f"no one-shot trial can be made ({reasons})")
+        reasons = "; ".join(f"{name}: {why.removesuffix('; ask for less')}" for name, why in skipped.items())
+        raise UserError(
+            f"no one-shot trial can be made ({reasons or 'no protocol is named'}); ask for less or for others"
+        )
     if any(each.name == "within" for each in made):
         lacking = unfit(drawings, n_way=n_way, k_shot=k_shot)
         skipped |= {f"within {alphabet}": f"it has {lack}" for alphabet, lack in lacking.items()}

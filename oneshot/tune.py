@@ -8,7 +8,7 @@ what the others reported.
 import tempfile
 from typing import Any
 
-from oneshot import checkpoint
+from oneshot import checkpoint, formats
 from oneshot.artifact import read_digest
 from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed
@@ -92,7 +92,7 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     known = {"id": best["id"], "settings": best["settings"]}
     finish(settings, study.run, trial=study.folder(best["id"]), best_trial=known)
     if study.run.has(RESULT):
-        result = study.run.read_json(RESULT)
+        result = formats.read(formats.Result, study.run, RESULT)
         if result.get("sha256") == read_digest(study.run):
             return result
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2)(_judge)

@@ -208,19 +208,22 @@ def flip(folder: Path) -> None:
         (flip, r"model\.safetensors is damaged: it does not match the digest"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors is missing"),
         (lambda folder: (folder / "model.json").write_text("{"), r"model\.json is not JSON"),
-        (lambda folder: (folder / "model.json").write_text("[]"), r"model\.json does not describe a network"),
-        (card(architecture=None), r"model\.json does not describe a network: a key is missing"),
+        (
+            lambda folder: (folder / "model.json").write_text("[]"),
+            r"model\.json is damaged .*: must be a valid dictionary",
+        ),
+        (card(architecture=None), r"model\.json is damaged .*'architecture' is missing"),
         (card(architecture="resnet"), "a network 'resnet', which this program does not know"),
-        (card(architecture=["conv4"]), "which this program does not know"),
+        (card(architecture=["conv4"]), r"architecture = \['conv4'\]: must be a valid string"),
         (card(architecture="koch", preprocessing__size=105), "the weights do not fit the network 'koch' at 105 pixels"),
         (card(architecture="koch"), "at least 65 pixels"),
-        (card(format=2), "is format 2; this program reads format 1"),
+        (card(format=2), "of another version .*format = 2: must be 1"),
         (card(preprocessing__size=48), "the weights do not fit the network 'conv4' at 48 pixels"),
         (card(preprocessing__size=4096), "the weights do not fit the network 'conv4' at 4096 pixels"),
         (card(preprocessing__size=8), "at least 16 pixels"),
-        (card(preprocessing__size="28"), "is not a number of pixels"),
-        (card(preprocessing__size=True), "is not a number of pixels"),
-        (card(preprocessing__size=-1), "is not a number of pixels"),
+        (card(preprocessing__size="28"), "preprocessing.size = '28': must be a valid integer"),
+        (card(preprocessing__size=True), "preprocessing.size = True: must be a valid integer"),
+        (card(preprocessing__size=-1), "preprocessing.size = -1: must be greater than or equal to 1"),
         (weights(lambda tensors: tensors.pop("head.weight")), "the weights do not fit .*head.weight"),
         (weights(lambda tensors: tensors.update(more=torch.ones(1))), "the weights do not fit .*more"),
         (
@@ -264,7 +267,7 @@ def test_a_folder_without_a_network_is_a_sentence(tmp_path: Path) -> None:
 def test_a_card_without_settings_is_a_sentence(copy: Path, provenance: Any) -> None:
     tree = json.loads((copy / "model.json").read_text()) | {"provenance": provenance}
     (copy / "model.json").write_text(json.dumps(tree))
-    with pytest.raises(UserError, match="does not say with what settings"):
+    with pytest.raises(UserError, match=r"model\.json is damaged .*provenance"):
         artifact.recorded_settings(Folder.of(copy))
 
 

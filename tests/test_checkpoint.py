@@ -97,7 +97,8 @@ def test_a_network_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_before_any_measured_epoch_the_best_loss_is_infinite_and_the_file_is_still_plain_json(run: Run) -> None:
-    save(run.folder, Progress(epoch=1, history=[{"epoch": 1, "best": False}]), settings={}, net=run.net,
+    history = [{"epoch": 1, "val_loss": None, "best": False}]
+    save(run.folder, Progress(epoch=1, history=history), settings={}, net=run.net,
          optimizer=run.optimizer)  # fmt: skip
     json.loads(run.file(1, STATE).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert read(run.folder / "epoch-0001").progress.best_loss == math.inf

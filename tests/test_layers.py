@@ -37,9 +37,11 @@ LAYERS = (
         "data.sheet",
         "worker",
         "norm",
+        "restore",
         "screen.progress",
         "screen.tables",
     ),
+    ("formats",),
     (
         "data.parquet",
         "checkpoint",

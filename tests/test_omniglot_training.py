@@ -21,7 +21,7 @@ SHORT = {
 
 
 def test_a_short_training_is_far_above_chance_on_alphabets_it_never_saw(omniglot: Folder, tmp_path: Path) -> None:
-    settings = override(read(job_file("quick")), SHORT)
+    settings = override(read(job_file("quick")), SHORT, source="the test")
     run = Folder.of(tmp_path / "run")
     progress = train_here(settings, omniglot, run, device=torch.device("cpu"))
     assert progress.history[-1]["val_oneshot"] > 0.4  # chance: 0.05

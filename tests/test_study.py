@@ -20,7 +20,7 @@ def study_in(run: Path, *, trials: int = 4, seconds: float = 0.0) -> Study:
 
 
 def row(epoch: int, val_loss: float | None, ended: str = "") -> dict[str, Any]:
-    return {"epoch": epoch, "val_loss": val_loss, "ended": ended}
+    return {"epoch": epoch, "val_loss": val_loss, "best": False, "ended": ended}
 
 
 def written(run: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def read_zip(path: Path, *, limits: Limits = Limits()) -> dict[str, bytes]:
     if not path.is_file():
         raise UserError(f"{path} is not a file; give the folder that holds the Omniglot archives with --source")
     if path.stat().st_size > limits.archive:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes: too large for an Omniglot archive")
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes: too large for an Omniglot archive; get another")
     try:
         with zipfile.ZipFile(path) as archive:
             members = _checked(path, archive.infolist(), limits)
@@ -61,11 +61,15 @@ def read_zip(path: Path, *, limits: Limits = Limits()) -> dict[str, bytes]:
 def _checked(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> list[zipfile.ZipInfo]:
     """The files among the members, once every member is found harmless by what the archive says of it."""
     if len(members) > limits.members:
-        raise UserError(f"{path} has {len(members):,} members, more than {limits.members:,}: not an Omniglot archive")
+        raise UserError(
+            f"{path} has {len(members):,} members, more than {limits.members:,}: no archive of Omniglot; get another"
+        )
     if len({member.filename for member in members}) < len(members):
         raise UserError(f"{path} holds two members of one name; get the archive again")
     if sum(member.file_size for member in members) > limits.total:
-        raise UserError(f"{path} would unpack to more than {limits.total:,} bytes: not an Omniglot archive")
+        raise UserError(
+            f"{path} would unpack to more than {limits.total:,} bytes: no archive of Omniglot; do not unpack it"
+        )
     for member in members:
         problem = _problem(member, limits)
         if problem:

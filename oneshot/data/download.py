@@ -56,10 +56,10 @@ def download(
                 return continued
             except _Interrupted as error:
                 if attempt == patience.attempts:
-                    kept = (
-                        f"; {part.size:,} bytes are kept and the same command goes on from there" if part.size else ""
-                    )
-                    raise UserError(f"{url} could not be fetched in {attempt} attempts ({error}){kept}") from error
+                    kept = f"; {part.size:,} bytes are kept and the same command goes on from there" * (part.size > 0)
+                    raise UserError(
+                        f"{url} could not be fetched in {attempt} attempts ({error}){kept or '; try again later'}"
+                    ) from error
             continued = continued or part.size > 0
             time.sleep(patience.pause * attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
@@ -175,7 +175,9 @@ def _receive(answer: requests.Response, part: _Part, limit: int, total: int | No
             done += len(piece)
             if done > limit or (total or 0) > limit:
                 part.clear()
-                raise UserError(f"{answer.url} sends more than {limit:,} bytes: not the file that was asked for")
+                raise UserError(
+                    f"{answer.url} sends more than {limit:,} bytes: not what was asked for; give another --source"
+                )
             stream.write(piece)
             progress(done, total)
         stream.flush()

@@ -61,7 +61,7 @@ def build(
 
 def _check(alphabets: int, drawers: int, characters: tuple[int, int], seed: int) -> None:
     if alphabets < 4:
-        raise UserError(f"{alphabets} alphabets make no split; generate at least 4")
+        raise UserError(f"{alphabets} alphabets make no split; ask for 4 or more, as in glyphs-4")
     if not 2 <= drawers <= 100:
         raise UserError(f"{drawers} drawers cannot be simulated; take 2 to 100")
     if not 2 <= characters[0] <= characters[1] <= 60:

@@ -104,10 +104,10 @@ def obtain(
         continued = found or _fetch(archive, source, target, progress, patience, limits)
         try:
             return _verified(archive, target, limits)
-        except UserError:
+        except UserError as error:
             target.unlink(missing_ok=True)
             if fresh or not continued:
-                raise
+                raise UserError(f"{source} sent no {archive.name} of Omniglot: {error}") from error
             fresh = True
 
 

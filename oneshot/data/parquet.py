@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
+from oneshot import errors
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -53,7 +55,9 @@ def guarded(
             return read(file, facts)
     except UserError:
         raise
-    except (pa.ArrowException, OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except ValidationError as error:
+        raise flaw(path, f"does not say rightly what it holds ({errors.flaw(error)})") from None
+    except (pa.ArrowException, OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is damaged or not a Parquet file ({text}); {_AGAIN}") from error
 
@@ -65,10 +69,11 @@ def flaw(path: str, what: str) -> UserError:
 
 def _facts(file: pq.ParquetFile, path: str, kind: str) -> Any:
     facts = json.loads((file.metadata.metadata or {}).get(KEY.encode(), b"{}"))
-    if facts.get("kind") != kind:
+    if not isinstance(facts, dict) or facts.get("kind") != kind:
         raise flaw(path, f"is a Parquet file of something else, not of {kind}")
-    if facts["format"] != FORMAT_VERSION:
-        raise flaw(path, f"has format version {facts['format']}, and this program reads version {FORMAT_VERSION}")
+    version = facts.get("format")
+    if version != FORMAT_VERSION:
+        raise flaw(path, f"has format version {errors.shown(version)}, and this program reads version {FORMAT_VERSION}")
     return facts
 
 

@@ -22,9 +22,15 @@ def decode(png: bytes, *, where: str, size: tuple[int, int] = (105, 105)) -> np.
     except Exception as error:  # Pillow answers damage with some ten kinds of exception
         raise UserError(f"{where} is not a readable PNG ({error}); get the archive it lies in again") from error
     if mode != "1":
-        raise UserError(f"{where} is a PNG of mode '{mode}', and a drawing has one bit a pixel (mode '1')")
+        raise UserError(
+            f"{where} is a PNG of mode '{mode}', and a drawing has one bit a pixel (mode '1'); get the archive again"
+        )
     if paper is None:
-        raise UserError(f"{where} is {found[1]} x {found[0]} pixels, and a drawing is {size[1]} x {size[0]}")
+        raise UserError(
+            f"{where} is {found[1]} x {found[0]} pixels, and a drawing is {size[1]} x {size[0]}; get the archive again"
+        )
+    if paper.min() == paper.max():
+        raise UserError(f"{where} is blank, all of one colour, and no drawing; get the archive it lies in again")
     return np.where(paper, 0, 255).astype(np.uint8)
 
 

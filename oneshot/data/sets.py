@@ -111,11 +111,11 @@ def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None,
 
 
 def _ready(folder: Folder) -> bool:
-    """Whether its files are there. Raises UserError for drawings that cannot be read."""
+    """Whether its files are there. Raises UserError for drawings or trials that cannot be read."""
     needed = (store.DRAWINGS, store.TRIALS) if folder.is_local else (store.DRAWINGS, store.TRIALS, DIGESTS)
     if not all(folder.has(name) for name in needed):
         return False
-    store.describe(near(folder))
+    store.load_trials(near(folder))
     return True
 
 

@@ -161,9 +161,9 @@ def _minimal(name: str, description: Description, background: list[str], evaluat
     )
 
 
-def load_part(folder: Folder, part: Part) -> Drawings:
-    """The drawings of a part; of alphabets outside it no pixel is read."""
-    drawings = load(folder, alphabets=part.alphabets)
+def load_part(folder: Folder, part: Part, *, pixels: bool = True) -> Drawings:
+    """The drawings of a part, or all but their pixels; of alphabets outside it no pixel is read."""
+    drawings = load(folder, alphabets=part.alphabets, pixels=pixels)
     keep = np.ones(len(drawings), dtype=bool)
     if part.drawers is not None:
         keep &= np.isin(drawings.drawer, list(part.drawers))

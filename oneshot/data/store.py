@@ -8,11 +8,12 @@ alphabets reads no pixel of another.
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, Field, model_validator
 
 from oneshot.data import parquet
 from oneshot.data.drawings import Description, Drawings, FixedTrials, Row
@@ -40,6 +41,42 @@ DRAWINGS = "drawings.parquet"
 TRIALS = "trials.parquet"
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _TRIALS = pa.schema({"run": pa.int16(), "query": pa.int32(), "support": pa.list_(pa.int32()), "target": pa.int16()})
+
+
+class _Known(BaseModel):
+    """What the footer says of an alphabet."""
+
+    name: str
+    origin: Literal["background", "evaluation"]
+    drawings: Annotated[int, Field(ge=1)]
+    characters: list[str]
+    drawers: list[Annotated[int, Field(ge=1, le=127)]]
+
+
+class _Facts(BaseModel):
+    """What the footer of drawings.parquet says, as `write` put it there."""
+
+    name: Annotated[str, Field(pattern=r"\S")]
+    source: str
+    digests: dict[str, str]
+    height: Annotated[int, Field(ge=1, le=4096)]
+    width: Annotated[int, Field(ge=1, le=4096)]
+    bits: Literal[1, 8]
+    trial_alphabets: list[str]
+    alphabets: list[_Known]
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Facts":
+        for names in ([one.name for one in self.alphabets], *(one.characters for one in self.alphabets)):
+            if len(set(names)) < len(names):
+                raise ValueError("a name stands twice among its alphabets or an alphabet's characters")
+        return self
+
+
+def _layout(facts: Any) -> pa.Schema:
+    """The columns that a file has to have by what its footer says. Raises ValidationError."""
+    _Facts.model_validate(facts, strict=True)
+    return _schema(facts)
 
 
 def _schema(facts: Mapping[str, Any]) -> pa.Schema:
@@ -131,7 +168,7 @@ def _table(rows: list[Row], layout: pa.Schema, bits: int) -> pa.Table:
 
 def describe(folder: Folder) -> Description:
     """What the data set in a folder holds, from its file's footer alone. Raises UserError where it cannot be read."""
-    return parquet.guarded(folder, DRAWINGS, "drawings", _schema, lambda file, facts: _description(folder, file, facts))
+    return parquet.guarded(folder, DRAWINGS, "drawings", _layout, lambda file, facts: _description(folder, file, facts))
 
 
 def _description(folder: Folder, file: pq.ParquetFile, facts: Mapping[str, Any]) -> Description:
@@ -156,11 +193,11 @@ def _description(folder: Folder, file: pq.ParquetFile, facts: Mapping[str, Any])
     )
 
 
-def load(folder: Folder, *, alphabets: Sequence[str] | None = None) -> Drawings:
+def load(folder: Folder, *, alphabets: Sequence[str] | None = None, pixels: bool = True) -> Drawings:
     """The drawings of a data set, or of some of its alphabets, in the order of the file.
 
-    Of the other alphabets no pixel is read, and pictures (`image`) are read of none. Raises UserError for a file that
-    cannot be read and for an alphabet that it does not hold.
+    Of the other alphabets no pixel is read, and pictures (`image`) are read of none; without `pixels`, `packed` is
+    (N, 0). Raises UserError for a file that cannot be read and for an alphabet that it does not hold.
     """
 
     def read(file: pq.ParquetFile, facts: Mapping[str, Any]) -> Drawings:
@@ -171,21 +208,21 @@ def load(folder: Folder, *, alphabets: Sequence[str] | None = None) -> Drawings:
         for alphabet in wanted:
             if alphabet not in about.drawings:
                 raise UserError(f"{folder} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
-        return _load(folder, file, about, [name for name in about.alphabets if name in set(wanted)])
+        return _load(folder, file, about, [name for name in about.alphabets if name in set(wanted)], pixels)
 
-    return parquet.guarded(folder, DRAWINGS, "drawings", _schema, read)
+    return parquet.guarded(folder, DRAWINGS, "drawings", _layout, read)
 
 
-def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list[str]) -> Drawings:
+def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list[str], pixels: bool) -> Drawings:
     groups = [about.alphabets.index(name) for name in chosen]
     counts = np.array(list(about.drawings.values()))
     starts = np.cumsum(counts) - counts
-    table = file.read_row_groups(groups, columns=["pixels", "alphabet", "character", "drawer"])
+    table = file.read_row_groups(groups, columns=["alphabet", "character", "drawer"] + ["pixels"] * pixels)
     if any(column.null_count for column in table.columns):
         raise parquet.flaw(folder.file(DRAWINGS), "has empty places in its columns")
     rows = [starts[group] + np.arange(counts[group]) for group in groups]
     return Drawings(
-        packed=parquet.fixed_bytes(table["pixels"]),
+        packed=parquet.fixed_bytes(table["pixels"]) if pixels else np.zeros((len(table), 0), np.uint8),
         height=about.height,
         width=about.width,
         bits=about.bits,
@@ -227,6 +264,8 @@ def load_trials(folder: Folder) -> FixedTrials:
 
     def read(file: pq.ParquetFile, facts: Mapping[str, Any]) -> FixedTrials:
         table = file.read()
+        if any(column.null_count for column in table.columns):
+            raise parquet.flaw(folder.file(TRIALS), "has empty places in its columns")
         run, query, target = (table[name].to_numpy().astype(np.int64) for name in ("run", "query", "target"))
         support = table["support"].to_pylist()
         if not support or any(not row or len(row) != len(support[0]) for row in support):

@@ -52,8 +52,9 @@ def print_warning(console: Console, message: object) -> None:
 
 
 def one_line(message: object) -> str:
-    """The message with every run of blanks and line breaks made one blank."""
-    return " ".join(str(message).split())
+    """The message with every run of blanks and line breaks made one blank, and no character that steers a terminal."""
+    text = " ".join(str(message).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def percent(fraction: float | None) -> str:
@@ -161,10 +162,11 @@ class Fitting:
 
 def _never_fail_to_encode(stream: TextIO) -> None:
     # Under cp1252 or latin-1 a bar or a dash would end a long run with UnicodeEncodeError: say it in ASCII instead.
+    # UTF-8 has no bytes for half a character, as a file's name may hold.
     encoding = (getattr(stream, "encoding", None) or "").lower()
-    if hasattr(stream, "reconfigure") and not encoding.startswith("utf"):
+    if hasattr(stream, "reconfigure"):
         codecs.register_error("oneshot.ascii", _in_ascii)
-        stream.reconfigure(errors="oneshot.ascii")
+        stream.reconfigure(errors="backslashreplace" if encoding.startswith("utf") else "oneshot.ascii")
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

@@ -1,0 +1,169 @@
+"""What the JSON files of a run hold, checked when they are read: a person or a broken disk may have changed them.
+
+Keys beyond these are let through.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from oneshot.errors import UserError, flaw
+from oneshot.settings import Natural, Plain, Positive
+from oneshot.storage import Folder
+
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Measured = Annotated[float, Field(allow_inf_nan=True)] | None  # for people to look at: whatever it is, it is shown
+Ended = Literal["", "epochs", "patience", "diverged"]
+Status = Literal["pending", "running", "finished", "stopped", "diverged", "failed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class Row(_Record):
+    """An epoch, as a line of `history.jsonl`."""
+
+    epoch: Positive
+    val_loss: float | None
+    best: bool
+    ended: Ended = ""
+    train_loss: Measured = None
+    train_accuracy: Measured = None
+    val_accuracy: Measured = None
+    val_oneshot: Measured = None
+    images_per_second: Measured = None
+    seconds: Measured = None
+
+
+class State(_Record):
+    """`state.json` of a checkpoint."""
+
+    epoch: Natural
+    step: Natural
+    sums: Annotated[list[float], Field(min_length=3, max_length=3)]
+    best_epoch: Natural
+    best_loss: float | None
+    ended: Ended
+    history: list[Row]
+    settings: dict[str, dict[str, Any]]
+    sha256: dict[str, str]
+
+
+class Trial(_Record):
+    id: Annotated[str, Field(pattern=r"^\d{3,6}$")]  # also the name of its folder
+    status: Status
+    settings: dict[str, Plain]
+    epochs: Natural
+    best_epoch: Natural | None
+    val_loss: float | None
+    seconds: Seconds
+    error: str | None
+
+
+class Study(_Record):
+    """`study.json`, as far as a study that goes on needs it."""
+
+    job: Annotated[str, Field(pattern=r"^[^/]+$")]  # also the name of its record
+    started: float
+    seconds: Seconds
+    trials: list[Trial]
+
+
+class FinishedStudy(Study):
+    """`study.json`, as far as its record shows it."""
+
+    split: str
+    epochs: Positive
+    epochs_run: Natural
+    epochs_if_all_had_finished: Positive
+
+
+class Score(_Record):
+    trials: Positive
+    correct: Natural
+    accuracy: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+
+class Outcome(Score):
+    n_way: Positive
+    k_shot: Positive
+
+
+class BestTrial(_Record):
+    id: str | None
+    settings: dict[str, Plain]
+    epoch: Positive
+    val_loss: float
+
+
+class Hardware(_Record):
+    cpu: str
+    cores: Positive
+    gpus: list[str]
+
+
+class Environment(_Record):
+    hardware: Hardware
+    commit: str | None
+
+
+class Result(_Record):
+    """`result.json`."""
+
+    dataset: str
+    split: str
+    protocols: dict[str, Outcome]
+    skipped: dict[str, str] = {}
+    per_alphabet: dict[str, Score]
+    best_trial: BestTrial | None
+    test_evaluations: Natural | None = None
+    sha256: str | None = None
+    environment: Environment
+
+
+class Kept(_Record):
+    """A study's record in `tune_jobs/records/`."""
+
+    experiment: str
+    study: FinishedStudy
+    result: Result
+
+
+class Preprocessing(_Record):
+    size: Annotated[int, Field(ge=1, le=4096)]
+
+
+class Provenance(_Record):
+    best_trial: BestTrial | None = None
+    settings: dict[str, dict[str, Any]]
+
+
+class Card(_Record):
+    """`model.json` of a network."""
+
+    format: Literal[1]
+    architecture: str
+    preprocessing: Preprocessing
+    sha256: str
+    provenance: Provenance
+
+
+def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:
+    """The value of a JSON file that holds such a record. Raises UserError where it does not; OSError."""
+    value = folder.read_json(name)
+    try:
+        check(kind, value)
+    except ValueError as error:
+        raise UserError(f"{folder.file(name)} is damaged or of another version ({error}); {advice}") from None
+    return value
+
+
+def check(kind: type[BaseModel], value: Any) -> None:
+    """Raises ValueError, `key = value: what is wrong`, unless the value is such a record."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(flaw(error)) from None

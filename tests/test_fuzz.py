@@ -1,0 +1,442 @@
+"""Whatever lies in a file or stands in a command: it is taken, or refused with a UserError. Nothing else comes of it.
+
+`ONESHOT_FUZZ=50` makes fifty times the examples, for a search of some minutes.
+"""
+
+import copy
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from samples import result, study, trial
+from test_archives import SMALL
+from test_omniglot import MEMBERS, made_archives
+from test_store import FIXED, ROWS, written
+
+from oneshot import artifact, checkpoint, cluster, formats, record, search, train
+from oneshot.data import omniglot, splits, store
+from oneshot.data.archives import read_zip
+from oneshot.data.store import DRAWINGS, TRIALS
+from oneshot.errors import UserError
+from oneshot.loop import Training, Watch
+from oneshot.pairs import PairDataset
+from oneshot.screen.console import one_line
+from oneshot.screen.live import StudyView
+from oneshot.screen.progress import TrainView
+from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.tables import study_table
+from oneshot.settings import Settings, job_file, parse, parse_toml, read
+from oneshot.storage import Folder
+from oneshot.study import STUDY, Study
+from oneshot.trials import protocols
+from oneshot.worker import Worker
+
+TIMES = int(os.environ.get("ONESHOT_FUZZ", "1"))
+
+
+def examples(count: int) -> settings:
+    """The same examples in every run, and no limit of time for one of them."""
+    return settings(
+        max_examples=count * TIMES, derandomize=True, deadline=None, phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
+def taken_or_refused(use: Callable[[], Any], *names: str) -> None:
+    """`use` ends, or raises a UserError; one that names any of `names`, where some are given."""
+    try:
+        use()
+    except UserError as error:
+        assert not names or any(name in str(error) for name in names), str(error)
+        assert len(one_line(error)) < 2_000, "that is no sentence"
+
+
+# What may stand in a file: any JSON, any bytes
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 200), st.integers(), st.just(10**400), st.floats(), st.text(max_size=5),
+    st.sampled_from(["auto", "sgd", "adam", "pairs", "episodes", "koch", "train.lr", "../../x", "\x1b[2J", "000"]),
+)  # fmt: skip
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths(tree: Any, here: tuple = ()) -> Iterator[tuple]:
+    """The ways from the root of a JSON value to every value in it."""
+    yield here
+    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in inside:
+        yield from paths(value, (*here, key))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, tree: Any) -> Any:
+    """A JSON value with one to three places replaced or removed."""
+    tree = copy.deepcopy(tree)
+    for _ in range(draw(st.integers(1, 3))):
+        *way, last = (None, *draw(st.sampled_from(list(paths(tree)))))
+        if last is None:
+            return draw(values)
+        place = tree
+        for key in way[1:]:
+            place = place[key]
+        if draw(st.booleans()):
+            place[last] = draw(values)
+        else:
+            del place[last]
+    return tree
+
+
+@st.composite
+def corrupt(draw: st.DrawFn, data: bytes) -> bytes:
+    """Bytes of which some were overwritten, lost or added."""
+    changed = bytearray(data)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(changed)))
+        end = draw(st.sampled_from([start, start + 1, start + 8, len(changed)]))
+        changed[start:end] = draw(st.binary(max_size=9))
+    return bytes(changed)
+
+
+# Settings
+
+SECTIONS = tuple(Settings.model_fields)
+KEYS = sorted({key for name in SECTIONS for key in Settings.model_fields[name].annotation.model_fields})
+some_key = st.sampled_from(KEYS) | st.text(max_size=5)
+trees = st.dictionaries(
+    st.sampled_from(SECTIONS) | st.text(max_size=5),
+    st.dictionaries(some_key, values | st.dictionaries(some_key, values, max_size=3), max_size=4) | values,
+    max_size=4,
+)
+QUICK = job_file("quick")
+
+
+def use(made: Settings) -> None:
+    """What becomes of settings before a run is begun."""
+    assert parse_toml(made.to_toml().encode(), "job.toml") == made
+    search.check(made)
+    for index in range(len(made.search.first), len(made.search.first) + 2):
+        made.with_point(search.RandomPoints(made.search).ask(index))
+    cluster.pack(made.scale, [cluster.Node("node", 8, 2)])
+
+
+@given(trees | damaged(read(QUICK).model_dump()))
+@examples(400)
+def test_any_tree_is_settings_or_a_sentence(tree: Any) -> None:
+    taken_or_refused(lambda: use(parse(tree, "job.toml")), "job.toml: ", "search", "scale.")
+
+
+@given(corrupt(QUICK.read_bytes()))
+@examples(200)
+def test_any_bytes_are_settings_or_a_sentence(content: bytes) -> None:
+    taken_or_refused(lambda: use(parse_toml(content, "job.toml")), "job.toml", "search", "scale.")
+
+
+@given(st.text(max_size=12), st.sampled_from([f"{name}.{key}" for name in SECTIONS for key in KEYS]))
+@examples(200)
+def test_any_text_after_set_is_a_change_or_a_sentence(text: str, key: str) -> None:
+    for change in (text, f"{key}={text}", f"{text}={key}", f"{key}.{text}=1"):
+        taken_or_refused(lambda change=change: read(QUICK, [change]), "--set")
+
+
+# Parquet
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = written(tmp_path_factory.mktemp("data"), ROWS)
+    store.write_trials(folder, FIXED)
+    return folder
+
+
+def use_data(folder: Folder) -> None:
+    """Everything that reads a data set."""
+    about, fixed, drawings = store.describe(folder), store.load_trials(folder), store.load(folder)
+    assert len(drawings.pixels()) == about.rows
+    PairDataset(drawings, seed=0).pairs(epoch=0, start=0, count=8)
+    protocols(drawings, fixed, n_way=2, trials=5)
+    for name in splits.SPLITS:
+        split = splits.split(name, about)
+        for part in (split.train, split.validation, split.test):
+            splits.load_part(folder, part)
+
+
+def with_facts(content: bytes, facts: Any) -> bytes:
+    """A file of drawings whose footer says something else."""
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, file.schema_arrow) as writer:
+            for index in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(index))
+            writer.add_key_value_metadata({"oneshot": json.dumps(facts)})
+    return sink.getvalue()
+
+
+def facts(content: bytes) -> Any:
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        return json.loads(file.metadata.metadata[b"oneshot"])
+
+
+@given(case=st.data())
+@examples(150)
+def test_any_metadata_of_a_parquet_file_is_read_or_refused(data: Folder, tmp_path: Path, case: st.DataObject) -> None:
+    folder, content = Folder.of(tmp_path), data.read(DRAWINGS)
+    folder.write(TRIALS, data.read(TRIALS))
+    folder.write(DRAWINGS, with_facts(content, case.draw(damaged(facts(content)))))
+    taken_or_refused(lambda: use_data(folder))
+
+
+@given(case=st.data())
+@examples(150)
+def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path: Path, case: st.DataObject) -> None:
+    folder = Folder.of(tmp_path)
+    for name in (DRAWINGS, TRIALS):
+        folder.write(name, data.read(name))
+    name = case.draw(st.sampled_from([DRAWINGS, TRIALS]))
+    folder.write(name, case.draw(corrupt(data.read(name))))
+    taken_or_refused(lambda: use_data(folder))
+
+
+# Checkpoints
+
+SETTINGS = {name: tiny.settings(epochs=2, optimizer=name) for name in ("sgd", "adam")}
+PARTS = tiny.parts()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of two epochs, by optimizer."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, chosen in SETTINGS.items():
+        tiny.train(folder / name, chosen, data=PARTS)
+    return folder
+
+
+@cache
+def training(optimizer: str) -> Training:
+    """A training that goes on from one checkpoint after the other."""
+    worker, nowhere = Worker(torch.device("cpu")), Folder.of("/nowhere")
+    return Training(worker, SETTINGS[optimizer], PARTS, nowhere, Watch())
+
+
+def go_on(folder: Path) -> None:
+    """Everything that reads a checkpoint: the training that goes on, by a step, and those that take its network."""
+    going = training(folder.name)
+    going.folder = Folder.of(folder)
+    going._resume()
+    for parameter in going.net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    going.optimizer.step()
+    checkpoint.best(Folder.of(folder / "checkpoints"))
+    net, _ = artifact.read(Folder.of(folder / NEWEST))
+    net.embed(torch.zeros(1, 1, 28, 28))
+
+
+NEWEST = "checkpoints/epoch-0002"
+optimizers = st.sampled_from(sorted(SETTINGS))
+
+
+def forged(trained: Path, folder: Path, name: str, content: bytes) -> Path:
+    """A copy of a run whose newest checkpoint has another file of this name, and its digest."""
+    folder = Path(shutil.copytree(trained, folder / trained.name, dirs_exist_ok=True))
+    (folder / NEWEST / name).write_bytes(content)
+    if name != checkpoint.STATE:
+        state = json.loads((folder / NEWEST / checkpoint.STATE).read_text())
+        state["sha256"][name] = hashlib.sha256(content).hexdigest()
+        (folder / NEWEST / checkpoint.STATE).write_text(json.dumps(state))
+    return folder
+
+
+@given(case=st.data(), optimizer=optimizers)
+@examples(100)
+def test_any_state_of_a_checkpoint_is_gone_on_with_or_refused(
+    trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
+) -> None:
+    state = json.loads((trained / optimizer / NEWEST / checkpoint.STATE).read_text())
+    content = json.dumps(case.draw(damaged(state))).encode()
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.STATE, content)))
+
+
+@given(case=st.data(), optimizer=optimizers, name=st.sampled_from(["state.json", "training.pt", "model.safetensors"]))
+@examples(100)
+def test_any_bytes_of_a_checkpoint_are_gone_on_with_or_refused(
+    trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str, name: str
+) -> None:
+    content = case.draw(corrupt((trained / optimizer / NEWEST / name).read_bytes()))
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, name, content)))
+
+
+@given(case=st.data(), optimizer=optimizers)
+@examples(100)
+def test_any_safetensors_header_is_read_or_refused(
+    trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
+) -> None:
+    content = (trained / optimizer / NEWEST / checkpoint.WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(case.draw(damaged(json.loads(content[8:end])))).encode()
+    content = len(header).to_bytes(8, "little") + header + content[end:]
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.WEIGHTS, content)))
+
+
+tensors = st.sampled_from(
+    [
+        torch.zeros(()), torch.zeros(3), torch.full((64,), torch.nan), torch.zeros(64, dtype=torch.complex64),
+        torch.zeros(64, dtype=torch.int8), torch.zeros(64).to_sparse(), torch.zeros(1).expand(64), torch.zeros(0),
+    ]
+)  # fmt: skip
+
+
+@given(case=st.data(), optimizer=optimizers)
+@examples(100)
+def test_any_optimizer_state_is_gone_on_with_or_refused(
+    trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
+) -> None:
+    state = torch.load(trained / optimizer / NEWEST / checkpoint.TRAINING, weights_only=True)
+    for _ in range(case.draw(st.integers(1, 3))):
+        *way, last = case.draw(st.sampled_from([path for path in paths(state) if path]))
+        place = state
+        for key in way:
+            place = place[key]
+        place[last] = case.draw(tensors | values)
+    saved = io.BytesIO()
+    torch.save(state, saved)
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.TRAINING, saved.getvalue())))
+
+
+# The records of a run
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study as it lies in its folder when it is over."""
+    folder = Folder.of(tmp_path_factory.mktemp("run"))
+    chosen = read(QUICK, ["search.trials=2"])
+    folder.write("experiment.toml", chosen.to_toml().encode())
+    trials = [trial("000", "finished", 3, floor=0.21), trial("001", "stopped", 1, lr=1.23e-4)]
+    for each in trials:
+        rows = [row | {"best": True, "ended": ""} for row in each.pop("history")]
+        (folder / "trials" / each["id"]).write(
+            "history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        )
+    folder.write_json(STUDY, study(*trials, epochs_run=4))
+    environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
+    folder.write_json("result.json", result(environment=environment))
+    train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
+    return Path(folder.path)
+
+
+FILES = ["experiment.toml", STUDY, "result.json", "trials/000/history.jsonl", "best/model.json"]
+
+
+def use_run(folder: Folder, kept: Path) -> None:
+    """Everything that reads a run: the study that goes on, the judgement, the record."""
+    console = Console(file=io.StringIO(), width=100)
+    chosen = train.read_experiment(folder)
+    search.check(chosen)
+    with TrainView(console) as view, train.following(folder / "trials/000", view):
+        view.start(3, 10)
+    header = {
+        "job": "quick", "epochs": chosen.train.epochs, "started": 0.0, "dataset": "omniglot", "split": "lake",
+        "concurrent": 2, "workers": 1, "device": "cpu", "searcher": "random",
+    }  # fmt: skip
+    going = Study(folder, trials=chosen.search.trials, header=header)
+    going.resume()
+    for each in going.trials:
+        chosen.with_point(each["settings"])
+    with StudyView(console) as view:
+        view.update(going.record())
+    console.print(study_table(going.record()))
+    judged = formats.read(formats.Result, folder, "result.json")
+    console.print(result_panel(judged), alphabet_table(judged))
+    artifact.read(folder)
+    parse(artifact.recorded_settings(folder), "the network")
+    record.keep(folder, name="kept")
+    record.results_table(record.read_all())
+    assert (kept / "kept.json").is_file()
+
+
+@given(case=st.data(), name=st.sampled_from(FILES), whole=st.booleans())
+@examples(150)
+def test_any_record_of_a_run_is_used_or_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: st.DataObject, name: str, whole: bool
+) -> None:
+    folder, kept = tmp_path / "run", tmp_path / "records"
+    monkeypatch.setattr(record, "records_folder", lambda: kept)
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(run, folder, dirs_exist_ok=True)
+    content = (run / name).read_bytes()
+    if whole or name.endswith(".toml"):
+        changed = case.draw(corrupt(content))
+    elif name.endswith(".jsonl"):
+        rows = case.draw(damaged([json.loads(line) for line in content.splitlines()]))
+        changed = "".join(f"{json.dumps(row)}\n" for row in (rows if isinstance(rows, list) else [rows])).encode()
+    else:
+        changed = json.dumps(case.draw(damaged(json.loads(content)))).encode()
+    (folder / name).write_bytes(changed)
+    taken_or_refused(lambda: use_run(Folder.of(folder), kept))
+    assert not kept.exists() or len(list(kept.iterdir())) == 2
+
+
+# Archives
+
+names = st.one_of(
+    st.sampled_from([*MEMBERS, "images_x/", "../x.png", "/x.png", "a\\b.png", "C:x.png", "images_x/G/x.png"]),
+    st.text(max_size=12), st.text(max_size=6).map(lambda text: f"images_x/{text}/character01/0001_01.png"),
+)  # fmt: skip
+members = st.tuples(
+    names, st.sampled_from([0, 0o100644, 0o40755, 0o120777, 0o10644]), st.integers(0, 1200), st.booleans()
+)
+
+
+@given(st.lists(members, max_size=6))
+@examples(200)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_any_listing_of_an_archive_is_read_or_refused(
+    tmp_path: Path, listing: list[tuple[str, int, int, bool]]
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, mode, size, lies in listing:
+            info = zipfile.ZipInfo(name or "x")
+            info.external_attr = mode << 16
+            archive.writestr(info, bytes(size))
+            if lies:
+                info.file_size //= 2
+    taken_or_refused(lambda: omniglot.drawings(read_zip(path, limits=SMALL), "images_x"))
+    assert [found.name for found in tmp_path.iterdir()] == ["a.zip"]
+
+
+@given(case=st.data())
+@examples(60)
+def test_any_members_of_the_archives_are_trials_or_refused(case: st.DataObject) -> None:
+    archives = list(made_archives())
+    for _ in range(case.draw(st.integers(1, 3))):
+        members = archives[case.draw(st.integers(0, 1))]
+        name = case.draw(st.sampled_from(sorted(members)))
+        content = members.pop(name)
+        action = case.draw(st.sampled_from(["lost", "corrupt", "renamed", "swapped"]))
+        if action == "corrupt":
+            members[name] = case.draw(corrupt(content))
+        elif action == "renamed":
+            members[case.draw(names)] = content
+        elif action == "swapped":
+            members[name] = members[case.draw(st.sampled_from(sorted(members)))]
+    evaluation, runs = archives
+    taken_or_refused(lambda: omniglot.resolve_trials(runs, evaluation, first_row=0))
