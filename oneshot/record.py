@@ -53,7 +53,7 @@ def read_all() -> dict[str, dict[str, Any]]:
     """All studies' records by name. Raises UserError for one that is damaged."""
     folder = Folder.of(records_folder())
     names = [name for name in folder.names() if name.endswith(".json")]
-    studies = [name for name in names if "study" in folder.read_json(name)]  # there are other records
+    studies = [name for name in names if "result" in folder.read_json(name)]  # there are other records
     return {name.removesuffix(".json"): formats.read(formats.Kept, folder, name) for name in studies}
 
 
