@@ -40,7 +40,7 @@ CASES: dict[str, Settings] = {
 
 
 # Begun by one worker and broken off inside the second epoch, or by many and left to one after it.
-GOES_ON = override(CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1})
+GOES_ON = override(CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
 
 
 class Killed(Exception):
@@ -91,7 +91,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "talk": {"rows": UNEVEN},
             "train": {
                 "cases": {case: CASES[case] for size, case in MEETINGS if size == workers}
-                | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2})},
+                | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")},
                 "folder": folder,
             },
         }

@@ -146,7 +146,7 @@ def test_with_checkpoints_inside_epochs_it_goes_on_at_the_exact_pair(
 ) -> None:
     """It is killed at every third step, before that step's checkpoint: of three steps one is made again."""
     settings, folder = whole
-    settings = override(settings, {"scale.checkpoint_steps": 1})
+    settings = override(settings, {"scale.checkpoint_steps": 1}, source="the test")
     watch, lives = Mortal(), 0
     while True:
         try:
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_inside_an_epoch_costs_steps_only(
     whole: tuple[Settings, Path], data: Parts, tmp_path: Path
 ) -> None:
     settings, folder = whole
-    settings = override(settings, {"scale.checkpoint_steps": 1})
+    settings = override(settings, {"scale.checkpoint_steps": 1}, source="the test")
     with pytest.raises(Killed):
         tiny.train(tmp_path, settings, data=data, watch=Mortal())
     assert Folder.of(tmp_path / "checkpoints").names() == ["epoch-0000-step-00001", "epoch-0000-step-00002"]
