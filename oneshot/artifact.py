@@ -143,6 +143,10 @@ class OneShot:
         return torch.cat(fitted)[:, None].float().div_(255).to(self.device)
 
     def _fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
+        if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
+            raise UserError(
+                f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'"
+            )
         grey = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
         if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
             raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")

@@ -148,6 +148,7 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         (np.zeros((3, 28, 28, 3), dtype=np.uint8), r"grey, uint8 \(height, width\); got uint8 \(28, 28, 3\)"),
         (np.zeros((28, 28)), r"got float64 \(28, 28\)"),
         (np.zeros((0, 28), dtype=np.uint8), r"got uint8 \(0, 28\)"),
+        ([Image.new("I;16", (28, 28))], "an image of mode 'I;16' has more than 8 bits; scale it to 8"),
         ([], "no image was given"),
     ],
 )

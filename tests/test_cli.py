@@ -1,9 +1,14 @@
 """A wrong request: one sentence that says what is wrong and what to do, exit code 2, nothing begun."""
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 from command import refused, run
+
+from oneshot import cli
+from oneshot.data import sets
 
 WRONG = {
     "an unknown job": (["tune", "quik"], "no job 'quik' in tune_jobs/: did you mean 'quick'?"),
@@ -71,6 +76,39 @@ def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Pa
     )  # fmt: skip
     assert "is not empty and holds no run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (
+            OSError(28, "No space left on device", "/data/x"),
+            1,
+            "/data/x: No space left on device; make room on the disk",
+        ),
+        (PermissionError(13, "Permission denied", "/data/x"), 2, "/data/x: Permission denied; name a file or folder"),
+        (OSError("the store is gone"), 2, "the store is gone; name a file or folder that can be used"),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            1,
+            "there is not enough memory (Unable to allocate 9 TiB); make what",
+        ),
+        (ValueError("odd"), 1, "ValueError: odd; this is a fault of the program: --debug shows where"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_a_sentence_too(
+    error: Exception, code: int, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sets, "prepare", fail)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's own stays
+    monkeypatch.setattr(sys, "argv", ["oneshot"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["data"])
+    assert ended.value.code == code
+    assert capsys.readouterr().err.startswith(f"error: {sentence}")
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -1,8 +1,10 @@
-"""What fits on a cluster, and the arithmetic of what does not. No Ray is started."""
+"""What fits on a cluster, the arithmetic of what does not, and addresses that are none. No Ray is started."""
 
+import socket
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from oneshot import cluster
 from oneshot.cluster import Node, pack
@@ -107,3 +109,37 @@ def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: p
     assert cluster.address("other:6379") == "other:6379"
     monkeypatch.setenv("RAY_ADDRESS", "")
     assert cluster.address(None) is None
+
+
+# Addresses
+
+
+def refused(where: str) -> str:
+    with pytest.raises(UserError) as caught, cluster.connect(where, console=Console(), verbose=True):
+        pass
+    return str(caught.value)
+
+
+def test_an_address_at_which_something_else_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PATIENCE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert refused(where) == f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379"
+
+
+def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
+    assert refused("http://head:8265").startswith("'http://head:8265' is for `ray job submit`; the cluster itself has")
+
+
+def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Ray raises when it is attached to a cluster, with the cluster's answer made up."""
+    import ray
+    from ray._private.utils import check_version_info
+
+    theirs = {"ray_version": "2.9.0", "python_version": "3.10.1"}
+    monkeypatch.setattr(ray, "init", lambda **_: check_version_info(theirs, "node 10.0.0.1"))
+    said = refused("auto")
+    assert said.startswith(
+        f"the cluster at 'auto' runs Ray 2.9.0 on Python 3.10.1, and this program Ray {ray.__version__}"
+    )
+    assert said.endswith(": both need the same")

@@ -156,6 +156,19 @@ class TestConsole:
         print_error(screen, f"{path} is truncated;\n  see [data] in the job, or [bold]")
         assert screen.file.getvalue() == f"error: {path} is truncated; see [data] in the job, or [bold]\n"
 
+    def test_an_error_cannot_steer_the_terminal(self):
+        screen = log()
+        print_error(screen, "the member 'a\x1b[2J\x07\x9bm' is é")
+        assert screen.file.getvalue() == "error: the member 'a\\x1b[2J\\x07\\x9bm' is é\n"
+
+    def test_a_file_name_that_is_no_text_is_printed_all_the_same(self, monkeypatch):
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="utf-8"))
+        screen = console()
+        print_line(screen, "run a\udcff–")
+        screen.file.flush()
+        assert raw.getvalue() == b"run a\\udcff\xe2\x80\x93\n"
+
     def test_a_line_is_printed_as_it_is(self):
         screen = log()
         print_line(screen, "a [red] :smile: " + "x" * 200)

@@ -82,6 +82,14 @@ def test_auto_does_not_pass_over_a_damaged_omniglot(tmp_path: Path, small_glyphs
         prepare("auto", data_root=tmp_path, source=NOWHERE)
 
 
+@pytest.mark.usefixtures("small")
+def test_damaged_trials_are_told_before_anything_is_done_with_the_drawings(tmp_path: Path) -> None:
+    made = prepare("glyphs", data_root=tmp_path)
+    made.folder.write(store.TRIALS, made.folder.read(store.TRIALS)[:-9])
+    with pytest.raises(UserError, match=r"glyphs/trials\.parquet is damaged"):
+        prepare("glyphs", data_root=tmp_path)
+
+
 def test_omniglot_that_cannot_be_had_is_an_error_where_it_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot reach"):
         prepare("omniglot", data_root=tmp_path, source=NOWHERE)

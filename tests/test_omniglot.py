@@ -73,8 +73,12 @@ def test_a_drawing_that_was_changed_is_noticed(tmp_path: Path) -> None:
 def test_an_archive_of_something_else_is_refused_and_not_kept(tmp_path: Path) -> None:
     other = zip_of(tmp_path / "other.zip", {"setup.py": b"print()"}).read_bytes()
     for body in (other, b"<html>", b""):
-        with serve(Site({"/images_x.zip": body})) as site, pytest.raises(UserError, match=r"images_x\.zip is not"):
+        with (
+            serve(Site({"/images_x.zip": body})) as site,
+            pytest.raises(UserError, match=r"images_x\.zip is not") as it,
+        ):
             get(site.url, tmp_path / "archives")
+        assert str(it.value).startswith(f"{site.url} sent no images_x of Omniglot")
         assert not (tmp_path / "archives" / "images_x.zip").exists()
 
 

@@ -41,6 +41,10 @@ def test_a_grey_drawing_keeps_its_greys() -> None:
         (png_of("1", (105, 104)), "is 105 x 104 pixels"),
         (png_of("L"), "mode 'L'"),
         (png_of("RGBA"), "mode 'RGBA'"),
+        (png_of("I;16"), "mode 'I;16'"),
+        (png_of("P"), "mode 'P'"),
+        (encode(np.zeros((105, 105), bool)), "is blank"),
+        (encode(np.ones((105, 105), bool)), "is blank"),
         (png_of("RGB", kind="JPEG"), "is not a readable PNG"),
     ],
 )

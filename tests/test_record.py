@@ -35,6 +35,34 @@ def test_a_study_that_is_not_over_leaves_no_record(tmp_path: Path) -> None:
     assert not (record.records_folder() / "unfinished.json").exists()
 
 
+def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = record.read_all()["quick"]
+    run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
+    monkeypatch.setattr(record, "records_folder", lambda: folder)
+    run.write("experiment.toml", kept["experiment"].encode())
+    for change, sentence in (
+        ({"epochs_if_all_had_finished": 0}, "epochs_if_all_had_finished = 0: must be greater"),
+        ({"job": "../quick"}, r"job = '\.\./quick'"),
+        ({"trials": [kept["study"]["trials"][0] | {"id": "../.."}]}, r"trials\.0\.id = '\.\./\.\.'"),
+    ):
+        run.write_json("study.json", kept["study"] | change)
+        run.write_json("result.json", kept["result"])
+        with pytest.raises(UserError, match=rf"study\.json is damaged .*{sentence}"):
+            record.keep(run)
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"] | {"protocols": {"within": {}}})
+    with pytest.raises(UserError, match=r"result\.json is damaged .*'protocols\.within\.trials' is missing"):
+        record.keep(run)
+    assert not folder.exists()
+
+
+def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Folder.of(tmp_path).write_json("quick.json", {"study": {}, "result": {}})
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"quick\.json is damaged"):
+        record.read_all()
+
+
 def test_readme_without_its_blocks_is_named() -> None:
     with pytest.raises(UserError, match="has no block 'results'"):
         record.render("# oneshot\n", {}, record.read_chaos())

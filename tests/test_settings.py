@@ -10,7 +10,8 @@ import pytest
 from oneshot import search, settings, trials
 from oneshot.data import splits
 from oneshot.errors import UserError
-from oneshot.settings import Settings, job_file, jobs_folder, override, parse, read
+from oneshot.models import build
+from oneshot.settings import Model, Settings, job_file, jobs_folder, override, parse, read
 
 JOBS = sorted(jobs_folder().glob("*.toml"))
 
@@ -19,7 +20,7 @@ def refused(tree: dict[str, Any]) -> str:
     with pytest.raises(UserError) as caught:
         parse(tree, "job.toml")
     sentence = str(caught.value)
-    assert "\n" not in sentence
+    assert "\n" not in sentence and len(sentence) < 300
     assert sentence.startswith("job.toml: ")
     return sentence.removeprefix("job.toml: ")
 
@@ -86,6 +87,14 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"search": {"batch": []}}, "search.batch = []: list should have at least 1 item"),
         ({"search": {"batch": [64, 1]}}, "search.batch.1 = 1: must be greater than or equal to 2"),
         ({"search": {"choices": {"model.name": []}}}, "search.choices.model.name: an empty list leaves nothing"),
+        (
+            {"search": {"choices": {"train.lr": [[1]]}}},
+            "search.choices.train.lr.0 = [1]: must be a text, true, false or",
+        ),
+        ({"search": {"first": [{"lr": math.nan}]}}, "search.first.0.lr = nan: must be a text, true, false or a number"),
+        ({"train": {"epochs": 2**31}}, "train.epochs = 2147483648: must be less than or equal to 2147483647"),
+        ({"train": {"epochs": 1 << 99_999}}, "train.epochs = a number of thousands of digits: must be less than"),
+        ({"data": {"dataset": 3 * ["x" * 99]}}, "data.dataset = ['xxxx"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_would_be_right(tree: dict[str, Any], sentence: str) -> None:
@@ -100,6 +109,7 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(tree: dict[str, 
         ({"train": {"examples": 100, "batch": 128}}, "train.examples = 100: less than one batch of 128"),
         ({"scale": {"workers": 3}}, "train.batch = 128: not divisible by scale.workers = 3"),
         ({"train": {"batch": 5}}, "train.batch = 5: must be even"),
+        ({"data": {"size": 64}}, "data.size = 64: the koch network needs at least 65"),
         (
             {"data": {"sampling": "episodes"}, "train": {"batch": 24}},
             "train.batch = 24: an episode needs a multiple of data.drawers x data.alphabets = 16 drawings",
@@ -122,6 +132,8 @@ def test_settings_that_contradict_each_other_are_refused_with_both_values(tree: 
         (b"lr: 0.1", "is not TOML: "),
         (b"[train]\nlr = 1\nlr = 2", "is not TOML: "),
         (b"\0\0", "is not TOML: "),
+        (b"x = " + b"[" * 5_000, "is not TOML: "),
+        (b"x = " + b"9" * 5_000, "is not TOML: "),
     ],
 )
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
@@ -151,7 +163,10 @@ def test_an_empty_file_is_a_job_of_defaults(tmp_path: Path) -> None:
     assert read(tmp_path / "job.toml") == Settings()
 
 
-def test_names_listed_twice_agree() -> None:
+def test_what_is_said_twice_agrees() -> None:
+    build(Model(name="koch"), size=settings.KOCH_LEAST)
+    with pytest.raises(UserError, match="at least 65 pixels"):
+        build(Model(name="koch"), size=settings.KOCH_LEAST - 1)
     assert get_args(settings.SplitName) == splits.SPLITS
     assert get_args(settings.Protocol) == trials.NAMES
 
@@ -186,7 +201,12 @@ def test_set_changes_one_setting(change: str, key: str, value: Any) -> None:
         ("lr=3", "--set: 'lr' names no setting; write section.key"),
         ("trian.lr=3", "--set: 'trian.lr' names no setting; did you mean 'train'?"),
         ("train.lrr=3", "--set: 'train.lrr' names no setting; did you mean 'lr'?"),
-        ("train.lr.x=3", "--set: 'train.lr.x' names no setting"),
+        ("train.lr.x=3", "--set: 'train.lr.x' names no setting; give train.lr as a whole"),
+        ("search.first.0.lr=3", "--set: 'search.first.0.lr' names no setting; give search.first as a whole"),
+        ("search.choices.train.lr=[3]", "--set: 'search.choices.train.lr' names no setting; give search.choices as a"),
+        ("train.lr=3\ntrain.batch=4", "--set 'train.lr=3\\ntrain.batch=4': holds more than a line of text"),
+        ("train.lr=" + "[" * 5_000, "--set train.lr: "),
+        ("train.lr=" + "9" * 5_000, "--set train.lr: "),
         ("train.lr=fast", "--set: train.lr = 'fast': must be a valid number"),
         ("train.lr=", "--set: train.lr = '': must be a valid number"),
         ("train.lr=nan", "--set: train.lr = nan: must be a finite number"),

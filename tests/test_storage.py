@@ -2,7 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -88,7 +91,7 @@ def test_unfinished_writes_of_a_killed_process_are_not_shown(folder: Folder) -> 
 
 
 def test_json_that_is_damaged_is_a_sentence(folder: Folder) -> None:
-    for content in (b"{", b"", b"\xff\xfe"):
+    for content in (b"{", b"", b"\xff\xfe", b"[" * 100_000, b"9" * 5_000):
         folder.write("value.json", content)
         with pytest.raises(UserError, match=r"value\.json is not JSON .* restore it or remove it"):
             folder.read_json("value.json")
@@ -105,6 +108,39 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot make the folder .*file/run"):
         Folder.of(tmp_path / "file" / "run").write("data", b"x")
+
+
+def test_a_file_in_a_folders_place_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file is a file, and a folder is needed"):
+        Folder.of(tmp_path / "file").names()
+
+
+@contextmanager
+def plain_user() -> Iterator[None]:
+    """Without root's right to do anything; for the time of the block."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_without_permission_is_a_sentence() -> None:
+    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+        os.chmod(place, 0o555)
+        with plain_user(), pytest.raises(PermissionError, match=f"Permission denied: '{place}/data'"):
+            Folder.of(place).write("data", b"x")
+        with plain_user(), pytest.raises(UserError, match=r"cannot make the folder .*run: Permission denied; name"):
+            (Folder.of(place) / "run").make()
+        assert os.listdir(place) == []
+        os.chmod(place, 0o000)
+        with plain_user(), pytest.raises(UserError, match="data: permission denied; name a folder that can be read"):
+            Folder.of(place).has("data")
+        os.chmod(place, 0o700)
 
 
 # Where a folder lies
@@ -133,6 +169,12 @@ def test_a_file_uri_is_a_local_folder(tmp_path: Path) -> None:
     assert folder.is_local and folder.path == f"{tmp_path}/run"
     folder.write("data", b"x")
     assert (tmp_path / "run" / "data").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("name", ["runs/\udcff", "runs/\0"])
+def test_a_name_that_no_folder_has_is_a_sentence(name: str) -> None:
+    with pytest.raises(UserError, match=r"the folder 'runs/.*' has a name .*: name another"):
+        Folder.of(name)
 
 
 @pytest.mark.parametrize("uri", ["nowhere://bucket/a", "s3://bucket/a?bad=1", "://"])

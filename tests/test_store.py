@@ -132,6 +132,12 @@ def test_some_drawings_keep_what_they_are(small_glyphs: Folder) -> None:
 # --- no other alphabet's pixels
 
 
+def test_all_but_the_pixels_can_be_had(small_glyphs: Folder) -> None:
+    every, some = store.load(small_glyphs), store.load(small_glyphs, pixels=False)
+    assert some.packed.shape == (len(every), 0)
+    assert np.array_equal(some.character, every.character) and np.array_equal(some.drawer, every.drawer)
+
+
 def test_some_alphabets_are_those_rows_of_the_whole(small_glyphs: Folder) -> None:
     every = store.load(small_glyphs)
     chosen = (every.alphabets[5], every.alphabets[1])
@@ -222,9 +228,30 @@ def test_another_format_version_is_named(tmp_path: Path) -> None:
         store.describe(folder)
 
 
+@pytest.mark.parametrize(
+    ("facts", "flaw"),
+    [
+        ({"bits": 3}, "bits = 3: must be 1 or 8"),
+        ({"height": 10**12}, "height = 1000000000000: must be less than"),
+        ({"source": 5}, "source = 5: must be a valid string"),
+        ({"alphabets": 5}, "alphabets = 5: must be a valid list"),
+        ({"alphabets": [{}]}, r"'alphabets\.0\.name' is missing"),
+        (
+            {"alphabets": 2 * [{"name": "A", "origin": "background", "drawings": 1, "characters": [], "drawers": []}]},
+            "twice",
+        ),
+    ],
+)
+def test_a_footer_that_says_what_cannot_be_is_named(tmp_path: Path, facts: dict[str, object], flaw: str) -> None:
+    folder = written(tmp_path)
+    rewritten(folder, **facts)
+    with pytest.raises(UserError, match=rf"drawings\.parquet does not say rightly what it holds \(.*{flaw}"):
+        store.describe(folder)
+
+
 def test_pixels_of_another_length_than_the_drawings_are_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
-    rewritten(folder, height=10)
+    rewritten(folder, height=10)  # 9 bytes a drawing, where the file has 8
     with pytest.raises(UserError, match=r"'pixels' of type fixed_size_binary\[8\], not fixed_size_binary\[9\]"):
         store.load(folder)
 
@@ -313,6 +340,10 @@ def test_damaged_and_foreign_trials_are_named(tmp_path: Path) -> None:
     folder.write(TRIALS, whole)
     rewritten(folder, lambda table: table.slice(0, 0), TRIALS)
     with pytest.raises(UserError, match="holds no trials"):
+        store.load_trials(folder)
+    folder.write(TRIALS, whole)
+    rewritten(folder, lambda table: table.set_column(1, "query", pa.array([None, 4], pa.int32())), TRIALS)
+    with pytest.raises(UserError, match="has empty places"):
         store.load_trials(folder)
     folder.write(TRIALS, folder.read(DRAWINGS))
     with pytest.raises(UserError, match="not of fixed trials"):

@@ -199,6 +199,10 @@ def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawing
             protocols(drawings, None, names=["within", "between"], **request)
     with pytest.raises(UserError, match="between: the drawings have 83 characters, and 99-way needs 99; ask for less"):
         between(drawings, n_way=99)
+    with pytest.raises(
+        UserError, match=r"no alphabet can carry 99-way .*: 'Runes', the largest, has 33 characters, and"
+    ):
+        within(drawings, n_way=99)
     with pytest.raises(UserError, match=r"20 drawers, and 20-shot needs 21 \(one for the query\)"):
         within(drawings, k_shot=20)
     with pytest.raises(UserError, match=r"no protocol 'wihin'; did you mean 'within'\?"):
