@@ -13,6 +13,7 @@ from oneshot import checkpoint, models
 from oneshot.batches import batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
+from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.restore import load_optimizer, load_weights
@@ -215,6 +216,8 @@ class Training:
         free = ("patience",) if self.settings.train.schedule == "cosine" else ("patience", "epochs")
         check_same(found.settings, self.settings, f"{self.folder} holds a training", fixed=IDENTITY, free=free)
         place = self.folder / "checkpoints" / name
+        if found.progress.step >= self.steps:
+            raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")
         load_weights(self.net, found.weights, f"{place} is of another network")
         load_optimizer(self.optimizer, found.training["optimizer"], f"{place} is of another optimizer")
         self.progress = found.progress

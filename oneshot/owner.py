@@ -77,7 +77,7 @@ def _read(run: Folder) -> dict | None:
     try:
         note = json.loads(run.read(NOTE))
         return {"host": str(note["host"]), "pid": int(note["pid"]), "id": note["id"], "time": float(note["time"])}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

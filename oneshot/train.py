@@ -92,7 +92,7 @@ def train_on_ray(
 def read_failure(run: Folder) -> str | None:
     """Why a training under Ray ended without a result, as it was written down."""
     failure = run.read_json(FAILURE) if run.has(FAILURE) else None
-    return failure["error"] if failure else None
+    return str(failure.get("error")) if isinstance(failure, dict) else None
 
 
 def _trainer(
@@ -280,7 +280,7 @@ def read_notes(run: Folder) -> list[str]:
         return []
     try:
         return [str(json.loads(line)["note"]) for line in run.read(NOTES).splitlines()]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{run.file(NOTES)} is damaged ({error!r}); restore it or remove it") from None
 
 

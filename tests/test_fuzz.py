@@ -10,8 +10,10 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,14 @@ from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
 from oneshot.errors import UserError
-from oneshot.loop import Training, Watch
+from oneshot.loop import Diverged, Training, Watch
 from oneshot.pairs import PairDataset
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.settings import Settings, job_file, parse, parse_toml, read
+from oneshot.settings import Settings, job_file, override, parse, parse_toml, read
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
 from oneshot.trials import protocols
@@ -78,25 +80,27 @@ values = st.recursive(
 )
 
 
-def paths(tree: Any, here: tuple = ()) -> Iterator[tuple]:
-    """The ways from the root of a JSON value to every value in it."""
-    yield here
-    inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    for key, value in inside:
-        yield from paths(value, (*here, key))
+@st.composite
+def ways(draw: st.DrawFn, tree: Any) -> list:
+    """The way from the root of a tree of dicts and lists to some place in it: near the root as often as far from it."""
+    way: list = []
+    while isinstance(tree, dict | list) and tree and (draw(st.booleans()) or not way):
+        way.append(draw(st.sampled_from(list(tree) if isinstance(tree, dict) else range(len(tree)))))
+        tree = tree[way[-1]]
+    return way
 
 
 @st.composite
 def damaged(draw: st.DrawFn, tree: Any) -> Any:
     """A JSON value with one to three places replaced or removed."""
+    if draw(st.integers(0, 19)) == 0:
+        return draw(values)
     tree = copy.deepcopy(tree)
     for _ in range(draw(st.integers(1, 3))):
-        *way, last = (None, *draw(st.sampled_from(list(paths(tree)))))
+        *way, last = draw(ways(tree)) or [None]
+        place = reduce(getitem, way, tree)
         if last is None:
-            return draw(values)
-        place = tree
-        for key in way[1:]:
-            place = place[key]
+            return place
         if draw(st.booleans()):
             place[last] = draw(values)
         else:
@@ -233,17 +237,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def training(optimizer: str) -> Training:
     """A training that goes on from one checkpoint after the other."""
     worker, nowhere = Worker(torch.device("cpu")), Folder.of("/nowhere")
-    return Training(worker, SETTINGS[optimizer], PARTS, nowhere, Watch())
+    return Training(worker, override(SETTINGS[optimizer], {"train.epochs": 3}, source="more"), PARTS, nowhere, Watch())
 
 
 def go_on(folder: Path) -> None:
     """Everything that reads a checkpoint: the training that goes on, by a step, and those that take its network."""
     going = training(folder.name)
     going.folder = Folder.of(folder)
-    going._resume()
-    for parameter in going.net.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    going.optimizer.step()
+    if going._resume() and not going.progress.ended:
+        with suppress(Diverged):
+            going.run_epoch(going.progress.epoch + 1)
     checkpoint.best(Folder.of(folder / "checkpoints"))
     net, _ = artifact.read(Folder.of(folder / NEWEST))
     net.embed(torch.zeros(1, 1, 28, 28))
@@ -310,11 +313,8 @@ def test_any_optimizer_state_is_gone_on_with_or_refused(
 ) -> None:
     state = torch.load(trained / optimizer / NEWEST / checkpoint.TRAINING, weights_only=True)
     for _ in range(case.draw(st.integers(1, 3))):
-        *way, last = case.draw(st.sampled_from([path for path in paths(state) if path]))
-        place = state
-        for key in way:
-            place = place[key]
-        place[last] = case.draw(tensors | values)
+        *way, last = case.draw(ways(state))
+        reduce(getitem, way, state)[last] = case.draw(tensors | values)
     saved = io.BytesIO()
     torch.save(state, saved)
     taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.TRAINING, saved.getvalue())))
@@ -335,6 +335,8 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "trials" / each["id"]).write(
             "history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode()
         )
+    (folder / "trials/000").append_json("notes.jsonl", {"note": "a checkpoint was damaged"})
+    (folder / "trials/000").write_json("error.json", {"error": "a worker refused its input"})
     folder.write_json(STUDY, study(*trials, epochs_run=4))
     environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
     folder.write_json("result.json", result(environment=environment))
@@ -342,7 +344,10 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(folder.path)
 
 
-FILES = ["experiment.toml", STUDY, "result.json", "trials/000/history.jsonl", "best/model.json"]
+FILES = [
+    "experiment.toml", STUDY, "result.json", "best/model.json", "trials/000/history.jsonl", "trials/000/notes.jsonl",
+    "trials/000/error.json",
+]  # fmt: skip
 
 
 def use_run(folder: Folder, kept: Path) -> None:
@@ -352,6 +357,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     search.check(chosen)
     with TrainView(console) as view, train.following(folder / "trials/000", view):
         view.start(3, 10)
+    train.read_failure(folder / "trials/000")
     header = {
         "job": "quick", "epochs": chosen.train.epochs, "started": 0.0, "dataset": "omniglot", "split": "lake",
         "concurrent": 2, "workers": 1, "device": "cpu", "searcher": "random",
