@@ -142,13 +142,13 @@ def use(made: Settings) -> None:
 
 
 @given(trees | damaged(read(QUICK).model_dump()))
-@examples(400)
+@examples(300)
 def test_any_tree_is_settings_or_a_sentence(tree: Any) -> None:
     taken_or_refused(lambda: use(parse(tree, "job.toml")), "job.toml: ", "search", "scale.")
 
 
 @given(corrupt(QUICK.read_bytes()))
-@examples(200)
+@examples(150)
 def test_any_bytes_are_settings_or_a_sentence(content: bytes) -> None:
     taken_or_refused(lambda: use(parse_toml(content, "job.toml")), "job.toml", "search", "scale.")
 
@@ -199,7 +199,7 @@ def facts(content: bytes) -> Any:
 
 
 @given(case=st.data())
-@examples(150)
+@examples(100)
 def test_any_metadata_of_a_parquet_file_is_read_or_refused(data: Folder, tmp_path: Path, case: st.DataObject) -> None:
     folder, content = Folder.of(tmp_path), data.read(DRAWINGS)
     folder.write(TRIALS, data.read(TRIALS))
@@ -208,7 +208,7 @@ def test_any_metadata_of_a_parquet_file_is_read_or_refused(data: Folder, tmp_pat
 
 
 @given(case=st.data())
-@examples(150)
+@examples(100)
 def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path: Path, case: st.DataObject) -> None:
     folder = Folder.of(tmp_path)
     for name in (DRAWINGS, TRIALS):
@@ -220,7 +220,8 @@ def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path:
 
 # Checkpoints
 
-SETTINGS = {name: tiny.settings(epochs=2, optimizer=name) for name in ("sgd", "adam")}
+SMALL_STEPS: dict[str, Any] = {"size": 16, "batch": 4, "examples": 8, "val_pairs": 4, "val_trials": 2}
+SETTINGS = {name: tiny.settings(epochs=2, optimizer=name, **SMALL_STEPS) for name in ("sgd", "adam")}
 PARTS = tiny.parts()
 
 
@@ -249,7 +250,7 @@ def go_on(folder: Path) -> None:
             going.run_epoch(going.progress.epoch + 1)
     checkpoint.best(Folder.of(folder / "checkpoints"))
     net, _ = artifact.read(Folder.of(folder / NEWEST))
-    net.embed(torch.zeros(1, 1, 28, 28))
+    net.embed(torch.zeros(1, 1, 16, 16))
 
 
 NEWEST = "checkpoints/epoch-0002"
@@ -268,7 +269,7 @@ def forged(trained: Path, folder: Path, name: str, content: bytes) -> Path:
 
 
 @given(case=st.data(), optimizer=optimizers)
-@examples(100)
+@examples(80)
 def test_any_state_of_a_checkpoint_is_gone_on_with_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
 ) -> None:
@@ -278,7 +279,7 @@ def test_any_state_of_a_checkpoint_is_gone_on_with_or_refused(
 
 
 @given(case=st.data(), optimizer=optimizers, name=st.sampled_from(["state.json", "training.pt", "model.safetensors"]))
-@examples(100)
+@examples(60)
 def test_any_bytes_of_a_checkpoint_are_gone_on_with_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str, name: str
 ) -> None:
@@ -287,7 +288,7 @@ def test_any_bytes_of_a_checkpoint_are_gone_on_with_or_refused(
 
 
 @given(case=st.data(), optimizer=optimizers)
-@examples(100)
+@examples(50)
 def test_any_safetensors_header_is_read_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
 ) -> None:
@@ -307,7 +308,7 @@ tensors = st.sampled_from(
 
 
 @given(case=st.data(), optimizer=optimizers)
-@examples(100)
+@examples(60)
 def test_any_optimizer_state_is_gone_on_with_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str
 ) -> None:
@@ -379,7 +380,7 @@ def use_run(folder: Folder, kept: Path) -> None:
 
 
 @given(case=st.data(), name=st.sampled_from(FILES), whole=st.booleans())
-@examples(150)
+@examples(100)
 def test_any_record_of_a_run_is_used_or_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: st.DataObject, name: str, whole: bool
 ) -> None:
@@ -412,7 +413,7 @@ members = st.tuples(
 
 
 @given(st.lists(members, max_size=6))
-@examples(200)
+@examples(150)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_any_listing_of_an_archive_is_read_or_refused(
     tmp_path: Path, listing: list[tuple[str, int, int, bool]]
@@ -430,7 +431,7 @@ def test_any_listing_of_an_archive_is_read_or_refused(
 
 
 @given(case=st.data())
-@examples(60)
+@examples(40)
 def test_any_members_of_the_archives_are_trials_or_refused(case: st.DataObject) -> None:
     archives = list(made_archives())
     for _ in range(case.draw(st.integers(1, 3))):
