@@ -18,6 +18,7 @@ from oneshot.cluster import Node, Packing
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.errors import DiskFull, RayDied, UserError
+from oneshot.outcomes import OUTCOMES
 from oneshot.reach import reach
 from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.live import StudyView
@@ -163,7 +164,12 @@ def evaluate(
     if as_json:
         console.quiet = True
     prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
-    result = judgement.evaluate(folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device)
+    # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
+    own = folder.has(EXPERIMENT) and asked == settings
+    keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
+    result = judgement.evaluate(
+        folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep
+    )
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     for name, why in result["skipped"].items():
@@ -171,7 +177,7 @@ def evaluate(
     console.print(result_panel(result))
     if result["per_alphabet"]:
         console.print(alphabet_table(result))
-    if folder.has(EXPERIMENT) and not folder.has(judgement.RESULT) and asked == settings:
+    if own and not folder.has(judgement.RESULT):
         folder.write_json(judgement.RESULT, result)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
 
