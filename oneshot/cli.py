@@ -201,6 +201,20 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: python -m oneshot.report runs/quick")
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `ladder`: README's tables anew.")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
+    ] = None,
+    debug: Trace = False,
+) -> None:
+    """Write the report of a run, also of one that goes on: a page and its figures."""
+    from oneshot import commands
+
+    commands.report(make_console(), run=run, out=out)
+
+
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
@@ -216,7 +230,7 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
+    records.render_readme()
     print_line(console, f"rendered: {records.README}")
 
 

@@ -189,6 +189,7 @@ def _plane(z: np.ndarray) -> tuple[np.ndarray, float]:
     flat = np.zeros((len(z), 2))
     flat[:, :count] = u[:, :count] * s[:count]
     total = float((s**2).sum())
+    flat -= (flat.max(axis=0) + flat.min(axis=0)) / 2
     reach = max(float(np.abs(flat).max()), 1e-12)
     square = np.clip(np.rint((flat / reach + 1) / 2 * MAP_SIDE), 0, MAP_SIDE).astype(int)
     return square, round(float((s[:2] ** 2).sum()) / total, 4) if total else 0.0

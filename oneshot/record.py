@@ -12,7 +12,10 @@ from rich.text import Text
 from oneshot import formats
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
-from oneshot.screen.published import ladder
+from oneshot.report import ladder, pictures
+from oneshot.report.canvas import png
+from oneshot.screen.published import ladder as published
+from oneshot.report.reading import read_outcomes
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
@@ -41,11 +44,17 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     name = name or study["job"]
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
+    seen = read_outcomes(run, result)
+    errors = pictures.errors(seen) if seen else None
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
     drawn = picture(record, command=f"make tune  # {name}").encode()
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
     folder.write(f"{name}.svg", drawn)
+    if errors:
+        folder.write(f"{name}-errors.png", png(errors))
+    elif errors_picture(name):  # of the record that was there before
+        folder.remove(f"{name}-errors.png")
     return records_folder() / f"{name}.json"
 
 
@@ -91,6 +100,23 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def _best_record(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    name = ladder.best(records)
+    if name is None:
+        return ""
+    block = ladder.alphabets(name, records[name])
+    if picture := errors_picture(name):
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+    return block
+
+
+def errors_picture(name: str) -> str | None:
+    """The file beside a record that shows each error of its network, None where none was kept."""
+    file = f"{name}-errors.png"
+    return file if (records_folder() / file).exists() else None
+
+
 def chaos_table(record: dict[str, Any]) -> str:
     """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
     rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
@@ -115,15 +141,26 @@ def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for figure in ladder(protocol):
+        for figure in published(protocol):
             note = f" ({figure.note})" if figure.note else ""
             rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
     return "\n".join(rows)
 
 
+def render_readme() -> None:
+    """Make README's tables anew from all records. Raises UserError where a block is missing."""
+    README.write_text(render(README.read_text(), read_all(), read_chaos()))
+
+
 def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any]) -> str:
     """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
-    blocks = {"results": results_table(records), "published": published_table(), "chaos": chaos_table(chaos)}
+    blocks = {
+        "results": results_table(records),
+        "ladder": ladder.markdown(ladder.rungs(records)),
+        "alphabets": _best_record(records),
+        "published": published_table(),
+        "chaos": chaos_table(chaos),
+    }
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
