@@ -197,8 +197,8 @@ def report(console: Console, *, run: str, out: str | None) -> None:
         record.render_readme()
         best = ladder.best(kept)
         if best and not record.errors_picture(best):
-            why = "the record of {0} keeps no picture of its errors; to have one, run it again: python -m oneshot.tune {0}"
-            print_warning(console, why.format(best))
+            again = f"python -m oneshot.tune {best}, then python -m oneshot.record RUN"
+            print_warning(console, f"the record {best} keeps no picture of its errors; to have one: {again}")
         print_line(console, f"rendered: {record.README}")
         return
     print_line(console, f"report: {making.make(reach(run), reach(out) if out else None)}")

@@ -138,6 +138,12 @@ class KeptTrial(_Record):
     scores: list[float | None]
     right: Natural
 
+    @model_validator(mode="after")
+    def _check(self) -> "KeptTrial":
+        if len(self.scores) != len(self.ranking):
+            raise ValueError(f"scores: {len(self.scores)} for {len(self.ranking)} drawings")
+        return self
+
 
 class Confusion(_Record):
     characters: Annotated[list[str], Field(min_length=2, max_length=2)]
@@ -187,6 +193,8 @@ class Outcomes(_Record):
         used = [n for trial in (*self.gallery, *self.errors) for n in (trial.query, *trial.ranking)]
         used += [n for pair in self.confused.pairs for some in pair.drawings for n in some]
         used += [one.drawing for each in self.map for one in each.characters]
+        if any(len(trial.ranking) != 2 for trial in self.errors):
+            raise ValueError("errors: each ranks two drawings, the chosen one and the right one")
         if used and max(used) >= len(self.drawings):
             raise ValueError(f"drawings: {len(self.drawings)} are there, and number {max(used)} is shown")
         return self

@@ -14,8 +14,8 @@ from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.report import ladder, pictures
 from oneshot.report.canvas import png
-from oneshot.screen.published import ladder as published
 from oneshot.report.reading import read_outcomes
+from oneshot.screen.published import ladder as published
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder

@@ -46,12 +46,17 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     Folder.of(where).remove(NOTE)  # as if somebody had waited
     text = run(*arguments, **variables)
     assert "epoch 1/3" not in text and "epoch 3/3" in text
-    assert Folder.of(where).names() == ["best", "checkpoints", "experiment.toml", "history.jsonl"]
+    assert f"report: {where}/report.html" in text
+    assert Folder.of(where).names() == [
+        "best", "checkpoints", "experiment.toml", "figures", "history.jsonl", "report.html"
+    ]  # fmt: skip
 
     text = run("evaluate", where, **variables)
     assert f"written to {where}/result.json" in text
     result = Folder.of(where).read_json("result.json")
     assert result["sha256"] == oneshot.load(where).card["sha256"]
+    assert Folder.of(where).read_json("outcomes.json")["sha256"] == result["sha256"]
+    assert b"Most confused characters" in Folder.of(where).read("report.html")
     assert object_store.gets(store.DRAWINGS) == 1  # for all these processes
 
 

@@ -26,6 +26,7 @@ LAYERS = (
         "data.strokes",
         "screen.published",
         "screen.console",
+        "report.canvas",
     ),
     (
         "settings",
@@ -40,8 +41,10 @@ LAYERS = (
         "restore",
         "screen.progress",
         "screen.tables",
+        "report.axes",
+        "report.html",
     ),
-    ("formats",),
+    ("formats", "outcomes", "report.search"),
     (
         "data.parquet",
         "checkpoint",
@@ -54,16 +57,28 @@ LAYERS = (
         "trainer",
         "screen.live",
         "screen.results",
+        "report.parallel",
     ),
-    ("data.store", "losses"),
-    ("data.cache", "data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
+    ("data.store", "losses", "report.accuracy"),
+    (
+        "data.cache",
+        "data.omniglot",
+        "data.glyphs",
+        "data.splits",
+        "pairs",
+        "images",
+        "report.pictures",
+        "report.ladder",
+    ),
     ("data.sets", "batches", "embedding", "artifact", "sharing"),
     ("validation", "evaluate"),
     ("loop",),
     ("train", "debug"),
     ("study",),
-    ("tuning", "record"),
-    ("tune",),
+    ("tuning", "report.reading"),
+    ("tune", "record", "report.answers", "report.studies", "report.seen"),
+    ("report.page",),
+    ("report.making",),
     ("commands",),
     ("cli",),
 )
@@ -86,7 +101,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module in ("oneshot", "oneshot.data", "oneshot.screen"):
+            if node.module in ("oneshot", "oneshot.data", "oneshot.screen", "oneshot.report"):
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside
@@ -177,6 +192,8 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
         "data.sets",
         "settings",
         "screen.live",
+        "outcomes",
+        "report.pictures",
     ],
 )
 def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from oneshot.report import accuracy
-from oneshot.report.html import Column, Figures, esc, note, table
+from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, percent
 from oneshot.screen.results import PROTOCOLS, is_omniglot
@@ -49,7 +49,8 @@ def _cards(protocols: Mapping[str, Any], first: str) -> str:
         task = f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials"
         items.append(
             f'<li class="{"first" if name == first else ""}"><span class="name">{esc(name)}</span>'
-            f'<span class="value">{percent(one["accuracy"])}</span><span class="quiet">{interval(*one["interval"])}</span>'
+            f'<span class="value">{percent(one["accuracy"])}</span>'
+            f'<span class="quiet">{interval(*one["interval"])}</span>'
             f'<span class="quiet">{task}</span><span class="quiet">{esc(what)}</span></li>'
         )
     return f'<ul class="cards" aria-label="Accuracy by protocol">{"".join(items)}</ul>'
@@ -74,13 +75,16 @@ def state(run: Run) -> str:
     if not run.over:
         notes.append(note(_progress(run), "live"))
     said = [esc(sentence) for sentence in run.missing]
-    if run.result and not is_omniglot(run.result) or "generated" in run.dataset:
+    if (run.result and not is_omniglot(run.result)) or "generated" in run.dataset:
         why = (run.study or {}).get("why") or ""
-        said.append(esc(f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}. No published figure compares."))
+        invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
+        said.append(esc(f"{invented} No published figure compares."))
     if run.settings.data.split == "lake-all":
         said.append("Split lake-all: the validation alphabets were taught too, so validation figures flatter.")
     if run.touched > 1:
-        said.append(f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s.")
+        said.append(
+            f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s."
+        )
     same: dict[str, list[str]] = {}
     for name, why in ((run.result or {}).get("skipped") or {}).items():
         same.setdefault(why, []).append(name)
@@ -101,7 +105,9 @@ def _progress(run: Run) -> list[str]:
     if run.running:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
                 f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
-    on = f"<code>python -m oneshot.tune --resume {esc(run.where)}</code>" if run.study else "the same command with --run"
+    on = (
+        f"<code>python -m oneshot.tune --resume {esc(run.where)}</code>" if run.study else "the same command with --run"
+    )
     return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. To go on: {on}"]
 
 
@@ -109,11 +115,14 @@ def standing(run: Run, figures: Figures) -> str:
     """The section that puts the result among the published figures."""
     if run.result is None:
         return ""
-    said = "Figures compare within one protocol only, and only where training saw as many alphabets. Lines: 95 % intervals (Wilson)."
+    said = (
+        "Figures compare within one protocol only, and only where training saw as many alphabets. Lines: 95 % intervals"
+        " (Wilson)."
+    )
     chart = figures.chart("ladder", lambda width: accuracy.standing(run.result, width), said)
     if not chart:
         return ""
-    return f'<section aria-labelledby="published"><h2 id="published">Among the published figures</h2>{chart}</section>'
+    return section("published", "Among the published figures", chart)
 
 
 def by_alphabet(run: Run, figures: Figures) -> str:
@@ -121,7 +130,9 @@ def by_alphabet(run: Run, figures: Figures) -> str:
     if run.result is None or not run.result["per_alphabet"]:
         return ""
     chart = figures.chart(
-        "alphabets", lambda width: accuracy.alphabets(run.result, run.outcomes, width), "Accuracy on each test alphabet."
+        "alphabets",
+        lambda width: accuracy.alphabets(run.result, run.outcomes, width),
+        "Accuracy on each test alphabet.",
     )
     fixed = run.outcomes["per_alphabet"] if run.outcomes and run.outcomes["protocol"] == "lake400" else {}
     columns = [
@@ -140,5 +151,5 @@ def by_alphabet(run: Run, figures: Figures) -> str:
         )
     rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
     numbers = table("Accuracy by alphabet", columns, rows)
-    inside = f'{chart}<details><summary>The numbers as a table</summary>{numbers}</details>'
-    return f'<section aria-labelledby="by-alphabet"><h2 id="by-alphabet">By alphabet</h2>{inside}</section>'
+    inside = f"{chart}<details><summary>The numbers as a table</summary>{numbers}</details>"
+    return section("by-alphabet", "By alphabet", inside)

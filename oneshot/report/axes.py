@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from oneshot.report.canvas import Canvas
 from oneshot.screen.console import compact
 
 SMALL = 11  # size of the text at axes
+_MOST = 1e12  # greater numbers stand at the edge
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Scale:
             return _linear_ticks(self.low, self.high, most)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for digits in ((1, 2, 5), (1, 3), (1,)):
-            ticks = [d * 10.0**e for e in decades for d in digits if self.low <= d * 10.0**e * 1.0001 <= self.high * 1.001]
+            ticks = [
+                d * 10.0**e for e in decades for d in digits if self.low <= d * 10.0**e * 1.0001 <= self.high * 1.001
+            ]
             if 2 <= len(ticks) <= most:
                 return ticks
         return ticks[:: math.ceil(len(ticks) / most)] if len(ticks) > 1 else _linear_ticks(self.low, self.high, most)
@@ -51,12 +55,11 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def spanning(values: Iterable[float], start: float, end: float, *, log: bool | None = None, pad: float = 0.04) -> Scale:
-    """A scale for all values, with some room at both ends. `log` None: where they span more than a factor of 8."""
-    values = list(values)
+    """A scale for all values, with some room at both ends. `log` None: where they span more than a factor of 8. It is
+    never logarithmic where a value is not positive."""
+    values = [min(max(value, -_MOST), _MOST) for value in values]
     low, high = min(values), max(values)
-    if log is None:
-        log = low > 0 and high / low > 8
-    if log:
+    if low > 1 / _MOST and (log or (log is None and high / low > 8)):
         room = max((high / low) ** pad, 1.02)
         return Scale(low / room, high * room, start, end, True)
     room = (high - low) * pad or abs(high) * 0.1 or 1.0
@@ -72,7 +75,9 @@ def percent_mark(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def y_axis(canvas: Canvas, scale: Scale, left: float, right: float, *, label=number, title: str = "", most: int = 6) -> None:
+def y_axis(
+    canvas: Canvas, scale: Scale, left: float, right: float, *, label=number, title: str = "", most: int = 6
+) -> None:
     """Grid lines from left to right with their values before them, and what they mean above."""
     for tick in scale.ticks(most):
         canvas.line([(left, scale(tick)), (right, scale(tick))], "grid", 1)
@@ -82,7 +87,14 @@ def y_axis(canvas: Canvas, scale: Scale, left: float, right: float, *, label=num
 
 
 def x_axis(
-    canvas: Canvas, scale: Scale, bottom: float, *, label=number, title: str = "", most: int = 6, top: float | None = None
+    canvas: Canvas,
+    scale: Scale,
+    bottom: float,
+    *,
+    label=number,
+    title: str = "",
+    most: int = 6,
+    top: float | None = None,
 ) -> None:
     """A base line with values below it, and what they mean below these; with `top`, grid lines up to there."""
     canvas.line([(scale.start, bottom), (scale.end, bottom)], "line", 1)
@@ -99,8 +111,9 @@ def epochs_axis(canvas: Canvas, last: int, left: float, right: float, bottom: fl
     """Whole epochs 1..last; the scale."""
     scale = Scale(1 if last > 1 else 0, max(last, 2), left, right)
     canvas.line([(left, bottom), (right, bottom)], "line", 1)
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**6) if last / step <= 8)
-    for epoch in sorted({1, *range(step, last + 1, step)} - ({1} if step == 2 and last > 8 else set())):
+    steps = (digit * 10**zeros for zeros in range(10) for digit in (1, 2, 5))
+    step = next(step for step in steps if last / step <= 8)
+    for epoch in {1, *range(step, last + 1, step)} if step != 2 else range(2, last + 1, 2):
         canvas.line([(scale(epoch), bottom), (scale(epoch), bottom + 4)], "line", 1)
         canvas.text(scale(epoch), bottom + 17, str(epoch), "muted", SMALL, anchor="middle")
     canvas.text(right, bottom + 33, "epoch", "muted", SMALL, anchor="end")
@@ -111,7 +124,7 @@ def apart(places: list[float], least: float) -> list[float]:
     """Places in the same order, moved so that neighbours are `least` apart: labels that must not overlap."""
     order = sorted(range(len(places)), key=places.__getitem__)
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + least)
     over = (moved[order[-1]] - places[order[-1]]) / 2 if order else 0.0
     return [place - over for place in moved]

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont
@@ -28,6 +29,8 @@ SERIES = ("c1", "c2", "c3", "c4", "c5", "c6")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _SCALE, _FINER = 2, 2  # pixels of a PNG for one of the canvas; and how much finer it is drawn before it is made smaller
 
+_LARGE = 500_000  # square pixels of a canvas that is not drawn finer first: a sheet of drawings
+
 Anchor = Literal["start", "middle", "end"]
 Shape = Literal["circle", "square", "diamond", "cross"]
 Point = tuple[float, float]
@@ -35,7 +38,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """A line, dot, many equal dots, rectangle, text or image. `of`: the trial it belongs to, lit up with all others of that trial."""
+    """A line, dot, many equal dots, rectangle, text or image. `of`: the trial that it belongs to; all marks of one are
+    lit up together."""
 
     kind: Literal["line", "dot", "dots", "rect", "text", "image"]
     points: tuple[Point, ...]  # of a rectangle and an image: a corner and (width, height)
@@ -86,7 +90,9 @@ class Canvas:
 
 def svg(canvas: Canvas, *, name: str, theme: dict[str, str] | None = None) -> str:
     """The figure as SVG. Without a theme its colours are the page's variables, and it has neither size nor paper."""
-    label = f'<title id="{name}-t">{escape(canvas.title)}</title><desc id="{name}-d">{escape(canvas.description)}</desc>'
+    label = (
+        f'<title id="{name}-t">{escape(canvas.title)}</title><desc id="{name}-d">{escape(canvas.description)}</desc>'
+    )
     head = f'<svg viewBox="0 0 {canvas.width:g} {canvas.height:g}" role="img" aria-labelledby="{name}-t {name}-d"'
     body = "".join(_svg_mark(mark, theme) for mark in canvas.marks)
     if theme is None:
@@ -148,13 +154,14 @@ def _corners(shape: Shape, x: float, y: float, r: float) -> list[Point]:
 
 def png(canvas: Canvas) -> bytes:
     """The figure as PNG in light colours, two pixels for each of the canvas."""
-    scale = _SCALE * _FINER
+    finer = _FINER if canvas.width * canvas.height < _LARGE else 1
+    scale = _SCALE * finer
     size = round(canvas.width * scale), round(canvas.height * scale)
     picture = Image.new("RGB", size, LIGHT["paper"])
     draw = ImageDraw.Draw(picture)
     for mark in canvas.marks:
         _png_mark(picture, draw, mark, scale)
-    small = picture.resize((size[0] // _FINER, size[1] // _FINER), Image.Resampling.BOX)
+    small = picture.resize((size[0] // finer, size[1] // finer), Image.Resampling.BOX) if finer > 1 else picture
     stream = io.BytesIO()
     small.quantize(128, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True, dpi=(192, 192))
     return stream.getvalue()
@@ -177,7 +184,7 @@ def _png_mark(picture: Image.Image, draw: ImageDraw.ImageDraw, mark: Mark, scale
         box = (x, y, x + points[1][0], y + points[1][1])
         draw.rectangle(box, None if mark.hollow else color, color if mark.hollow else None, width=round(r))
     elif mark.kind == "line":
-        for one, other in zip(points, points[1:], strict=False):
+        for one, other in pairwise(points):
             for a, b in _dashes(one, other, scale) if mark.dashed else [(one, other)]:
                 draw.line((*a, *b), color, width=max(1, round(r)), joint="curve")
     elif mark.kind == "dots":

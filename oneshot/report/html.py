@@ -7,7 +7,8 @@ from typing import Any
 
 from oneshot.report.canvas import Canvas, svg
 
-WIDE, HALF, NARROW = 840, 482, 356  # pixels of a figure on a desk, as one of two beside each other, and on a phone: each drawn for its size
+# Pixels of a figure on a desk, of one of two beside each other there, and on a phone: each is drawn for its size.
+WIDE, HALF, NARROW = 840, 482, 356
 FIGURES = "figures"  # the folder of the files, beside the page
 
 
@@ -51,16 +52,19 @@ class Column:
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Any], *, row: Callable[[Any], str] = lambda _: ""
 ) -> str:  # fmt: skip
-    """A table sorted by the header that is pressed; `row` gives further attributes of a row. The first cell names it."""
+    """A table sorted by the header that is pressed. `row`: further attributes of a row, which its first cell names."""
     head = "".join(
-        f'<th scope="col" aria-sort="none" class="{_css(column)}"><button type="button">{esc(column.header)}</button></th>'
+        f'<th scope="col" aria-sort="none" class="{_css(column)}">'
+        f'<button type="button">{esc(column.header)}</button></th>'
         for column in columns
     )
     body = "".join(
         f"<tr{row(one)}>" + "".join(_cell(column, one, at == 0) for at, column in enumerate(columns)) + "</tr>"
         for one in rows
     )
-    inside = f"<table><caption><span>{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    inside = (
+        f"<table><caption><span>{caption}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{esc(caption)}">{inside}</div>'
 
 
@@ -71,7 +75,14 @@ def _css(column: Column) -> str:
 def _cell(column: Column, one: Any, first: bool) -> str:
     key = column.key(one)
     kind, scope = ("th", ' scope="row"') if first else ("td", "")
-    return f'<{kind}{scope} class="{_css(column)}" data-v="{"" if key is None else esc(key)}">{column.cell(one)}</{kind}>'
+    return (
+        f'<{kind}{scope} class="{_css(column)}" data-v="{"" if key is None else esc(key)}">{column.cell(one)}</{kind}>'
+    )
+
+
+def section(name: str, title: str, inside: str) -> str:
+    """A part of the page with its heading; `name` is where links to it lead."""
+    return f'<section aria-labelledby="{name}"><h2 id="{name}">{title}</h2>{inside}</section>'
 
 
 def picture(png: str, alt: str, css: str = "") -> str:

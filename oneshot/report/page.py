@@ -7,7 +7,7 @@ from typing import Any
 
 from oneshot.report import answers, seen, studies
 from oneshot.report.canvas import DARK, LIGHT, Canvas
-from oneshot.report.html import Figures, esc, pairs
+from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
 from oneshot.train import EXPERIMENT
 
@@ -63,8 +63,8 @@ def _asset(name: str) -> str:
 
 def _contents(sections: list[str]) -> str:
     links = []
-    for section in filter(None, sections):
-        _, _, rest = section.partition('<h2 id="')
+    for text in filter(None, sections):
+        _, _, rest = text.partition('<h2 id="')
         name, _, rest = rest.partition('">')
         links.append(f'<li><a href="#{name}">{rest.partition("<")[0]}</a></li>')
     return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
@@ -73,30 +73,36 @@ def _contents(sections: list[str]) -> str:
 def _reproduce(run: Run) -> str:
     """Settings and environment: all it takes to have the run again."""
     where: Mapping[str, Any] = run.environment or {}
-    hardware, seeds = where.get("hardware") or {}, where.get("seeds") or {}
-    commit = where.get("commit")
+    hardware, seeds = _plain(where.get("hardware")), _plain(where.get("seeds"))
+    commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
     verb = "tune" if run.study else "train"
     lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
     lines.append(f"python -m oneshot.{verb} {run.where}/{EXPERIMENT} --run runs/again")
     entries: list[tuple[str, object]] = [
         ("run", run.where),
         ("data set", f"{run.dataset}, split {run.settings.data.split}"),
-        ("commit", commit or "unknown"),
+        ("commit", commit or unknown),
         ("seeds", ", ".join(f"{name} {value}" for name, value in _seeds(run, seeds).items())),
-        ("hardware", _hardware(hardware)),
-        ("device", where.get("device") or (run.study or {}).get("device") or "unknown"),
-        ("versions", ", ".join(f"{name} {value}" for name, value in (where.get("versions") or {}).items()) or "unknown"),
+        ("hardware", _hardware(hardware) or unknown),
+        ("device", where.get("device") or (run.study or {}).get("device") or unknown),
+        ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
         ("test alphabets scored", f"{run.touched} time{'s' if run.touched != 1 else ''}"),
     ]
     if run.result and run.result.get("sha256"):
         entries.append(("network, sha256", run.result["sha256"]))
     changed = "" if not str(commit).endswith("+changes") else "<p>Files differed from that commit when it ran.</p>"
     inside = (
-        f"<pre>{esc(chr(10).join(lines))}</pre>{changed}<p>On CPU the same settings on the same machine give the same bits;"
-        f" early stopping depends on which trial reports first.</p>{pairs(entries)}"
-        f"<details><summary>All settings, as they were resolved</summary><pre>{esc(run.experiment.strip())}</pre></details>"
+        f"<pre>{esc(chr(10).join(lines))}</pre>{changed}<p>On CPU the same settings on the same machine give the same"
+        f" bits; early stopping depends on which trial reports first.</p>{pairs(entries)}"
+        "<details><summary>All settings, as they were resolved</summary>"
+        f"<pre>{esc(run.experiment.strip())}</pre></details>"
     )
-    return f'<section aria-labelledby="reproduce"><h2 id="reproduce">To reproduce it</h2>{inside}</section>'
+    return section("reproduce", "To reproduce it", inside)
+
+
+def _plain(value: object) -> Mapping[str, Any]:
+    """What should be a mapping and was written by others."""
+    return value if isinstance(value, dict) else {}
 
 
 def _seeds(run: Run, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +112,7 @@ def _seeds(run: Run, recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hardware(hardware: Mapping[str, Any]) -> str:
     if not hardware:
-        return "unknown"
+        return ""
     memory = f", {hardware['memory_gib']} GiB" if hardware.get("memory_gib") else ""
-    gpus = f", {', '.join(hardware['gpus'])}" if hardware.get("gpus") else ", no GPU"
+    gpus = f", {', '.join(map(str, hardware['gpus']))}" if hardware.get("gpus") else ", no GPU"
     return f"{hardware.get('cores')} cores, {hardware.get('cpu')}{memory}{gpus}"

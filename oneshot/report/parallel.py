@@ -5,7 +5,7 @@ from typing import Any
 
 from oneshot.report.axes import SMALL, number, percent_mark, spanning
 from oneshot.report.canvas import Canvas
-from oneshot.report.search import NARROW, Trial, oneshot, tip
+from oneshot.report.search import MOST, NARROW, Trial, oneshot, tip
 from oneshot.screen.tables import setting
 
 _AXES, _FEW_AXES = 9, 6  # on a wide and on a narrow canvas
@@ -13,7 +13,7 @@ _AXES, _FEW_AXES = 9, 6  # on a wide and on a narrow canvas
 
 def parallel(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
     """Parallel coordinates: each trial a line through its settings and what came of them."""
-    drawn = [trial for trial in trials if trial["val_loss"] is not None and trial["settings"]]
+    drawn = [trial for trial in trials if trial["val_loss"] is not None and trial["settings"]][:MOST]
     if len(drawn) < 2 or best is None:
         return None
     columns = _coordinates(drawn, _AXES if width > NARROW else _FEW_AXES)
@@ -32,7 +32,9 @@ def parallel(trials: Sequence[Trial], best: Trial | None, width: float) -> Canva
         canvas.line([(x, top), (x, bottom)], "line", 1)
         words = name.split(" ") if width < NARROW or len(name) > 12 else [name]
         for line, word in enumerate(words[-2:]):
-            canvas.text(x, 24 - 13 * (len(words[-2:]) - 1 - line), word, "ink", SMALL, anchor="middle", bold=True, halo=True)
+            canvas.text(
+                x, 24 - 13 * (len(words[-2:]) - 1 - line), word, "ink", SMALL, anchor="middle", bold=True, halo=True
+            )
         for value, place in axis.labels(4 if width < NARROW else 6):
             canvas.text(x + 6, place + 4, label(value), "muted", 10 if width < NARROW else SMALL, halo=True)
     return canvas
@@ -65,7 +67,9 @@ class _Axis:
     def __init__(self, values: list[Any], log: bool, bottom: float, top: float) -> None:
         kinds = {type(value) for value in values}
         numeric = kinds <= {int, float} and None not in values
-        distinct = sorted(set(values)) if numeric else sorted({repr(value): value for value in values}.values(), key=str)
+        distinct = (
+            sorted(set(values)) if numeric else sorted({repr(value): value for value in values}.values(), key=str)
+        )
         self.places: dict[str, float] | None = None
         self.values = distinct
         if not numeric or (len(distinct) <= 4 and kinds == {int}):

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from oneshot.outcomes import MAP_SIDE
 from oneshot.report.accuracy import plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas
-from oneshot.outcomes import MAP_SIDE
 
 Outcomes = Mapping[str, Any]
 _ERRORS_WIDE = 6  # errors beside each other in the picture of all
@@ -45,7 +45,9 @@ def gallery(outcomes: Outcomes) -> Canvas | None:
         return None
     shown = max(len(trial["ranking"]) for trial in trials)
     canvas = Canvas(96 + shown * 42 + 12, len(trials) * 62 + 34, "One-shot trials: query and ranking")
-    canvas.description = f"{len(trials)} trials of {outcomes['protocol']}, {sum(t['right'] == 0 for t in trials)} right."
+    canvas.description = (
+        f"{len(trials)} trials of {outcomes['protocol']}, {sum(t['right'] == 0 for t in trials)} right."
+    )
     canvas.text(12, 20, "query", "muted", SMALL)
     canvas.text(96, 20, "support, the most alike first; framed: the right one", "muted", SMALL)
     for at, trial in enumerate(trials):
@@ -108,14 +110,13 @@ def confused(outcomes: Outcomes) -> Canvas | None:
 def map_of(alphabet: Mapping[str, Any], drawings: Sequence[Mapping[str, Any]], side: float) -> Canvas:
     """One alphabet's drawings as dots in the plane, each character's in a colour, its middle drawing over them."""
     canvas = Canvas(side, side, f"Map of {plain(alphabet['alphabet'])}")
-    canvas.description = (
-        f"{len(alphabet['characters'])} characters; {100 * alphabet['explained']:.0f} % of the embeddings' variance is shown."
-    )
+    explained = f"{100 * alphabet['explained']:.0f} % of the embeddings' variance"
+    canvas.description = f"{len(alphabet['characters'])} characters; {explained} is shown."
     picture = side / 15
     margin = picture / 2 + 4
 
     def at(value: float) -> float:
-        return margin + value / MAP_SIDE * (side - 2 * margin)
+        return margin + min(value, MAP_SIDE) / MAP_SIDE * (side - 2 * margin)
 
     for number, one in enumerate(alphabet["characters"]):
         places = [(at(x), at(y)) for x, y in one["points"]]

@@ -3,11 +3,15 @@
 A study that runs writes each file whole or not at all, so it can be read at any time from another process.
 """
 
+import base64
+import io
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+
+from PIL import Image
 
 from oneshot import artifact, formats
 from oneshot.errors import UserError
@@ -21,6 +25,7 @@ from oneshot.study import STUDY
 from oneshot.train import EXPERIMENT, read_experiment, read_history
 
 SILENT = 600.0  # seconds without a word after which a run that is not over is not called running any more
+_SIDE = 256  # pixels a side of a drawing, at most
 _AT_ONCE = 16  # files read at a time: a store far away answers late
 
 
@@ -28,8 +33,9 @@ _AT_ONCE = 16  # files read at a time: a store far away answers late
 class Run:
     """A run as its folder holds it. `study` is None for a single training, `result` and `outcomes` until it is judged.
 
-    `trials` have their histories; a single training is one trial. `written` is when the run last wrote (seconds since
-    1970), `read` when this was read; `missing` says, a sentence each, what is not there and how to get it.
+    `trials` have their histories, the lowest loss first; a single training is one trial. `written` is when the run last
+    wrote (seconds since 1970), `read` when this was read; `missing` says, a sentence each, what is not there and how to
+    get it.
     """
 
     name: str
@@ -64,7 +70,7 @@ def read(run: Folder) -> Run:
         raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
     settings = read_experiment(run)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
-    trials = _trials_of(run, study) if study else [_training(run)]
+    trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run)]
     result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
     outcomes = read_outcomes(run, result)
     best = _best(trials, result)
@@ -95,6 +101,10 @@ def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows = pool.map(lambda trial: read_history(run / "trials" / trial["id"]), begun)
         histories = dict(zip((trial["id"] for trial in begun), rows, strict=True))
     return [_updated(trial, histories.get(trial["id"], [])) for trial in study["trials"]]
+
+
+def _by_loss(trial: Mapping[str, Any]) -> tuple[bool, float, str]:
+    return trial["val_loss"] is None, trial["val_loss"] or 0.0, trial["id"]
 
 
 def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,7 +151,24 @@ def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> Mapping[str,
         return None
     kept = formats.read(formats.Outcomes, run, OUTCOMES)
     same = kept["sha256"] == result.get("sha256") and kept["protocol"] in result["protocols"]
-    return kept if same else None
+    if not same:
+        return None
+    for drawing in kept["drawings"]:
+        _check_picture(drawing["png"], run.file(OUTCOMES))
+    return kept
+
+
+def _check_picture(png: str, where: str) -> None:
+    """Raises UserError unless this is a small PNG: a file may have been changed by anyone."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+            if max(image.size) > _SIDE:
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels")
+            image.load()
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        raise UserError(
+            f"{where} is damaged: it holds a drawing that is none ({error}); restore it or remove it"
+        ) from None
 
 
 def _environment(run: Folder) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ from oneshot.screen.tables import measured_epochs, settings_text
 
 Trial = Mapping[str, Any]
 SHAPES: tuple[Shape, ...] = ("circle", "square", "diamond")
+MOST = 400  # trials in a figure and in the table, the best
 NARROW = 400  # a canvas of fewer pixels is for a phone
 
 
@@ -29,7 +30,7 @@ def tip(trial: Trial) -> str:
 def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
     """Every trial's validation loss over epochs, the best one heavy, those stopped early faded."""
     drawn = [(trial, measured_epochs(trial)) for trial in trials]
-    drawn = [(trial, rows) for trial, rows in drawn if rows]
+    drawn = [(trial, rows) for trial, rows in drawn if rows][:MOST]
     if not drawn or best is None:
         return None
     canvas = Canvas(width, 320 if width > NARROW else 260, "Validation loss of every trial over epochs")
@@ -37,7 +38,7 @@ def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas 
     left, right, top, bottom = 46, width - 66, 28, canvas.height - 40
     values = [row["val_loss"] for _, rows in drawn for row in rows]
     ceiling = 20 * best["val_loss"]  # what diverges must not press the others flat: it stands at the upper edge
-    shown = [value for value in values if value <= ceiling]
+    shown = [value for value in values if value <= ceiling] or values
     scale = spanning(shown, bottom, top, log=max(shown) > 3 * min(shown) > 0)
     y_axis(canvas, scale, left, right, title="validation loss (nats" + (", logarithmic)" if scale.log else ")"))
     x = epochs_axis(canvas, max(rows[-1]["epoch"] for _, rows in drawn), left, right, bottom)
@@ -66,7 +67,7 @@ def _end_labels(canvas: Canvas, drawn: list, best: Trial, x: Scale, scale: Scale
 
 def lr_losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
     """Learning rate against the best validation loss; colour and shape: the optimizer, size: the batch."""
-    drawn = [trial for trial in trials if trial["val_loss"] is not None and trial["settings"].get("lr")]
+    drawn = [trial for trial in trials if trial["val_loss"] is not None and _amount(trial, "lr") > 0][:MOST]
     if len(drawn) < 2 or best is None:
         return None
     canvas = Canvas(width, 320 if width > NARROW else 290, "Learning rate against best validation loss")
@@ -77,13 +78,13 @@ def lr_losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canv
     x = spanning([trial["settings"]["lr"] for trial in drawn], left, right, log=True, pad=0.06)
     x_axis(canvas, x, bottom, title="learning rate (logarithmic)", label=compact, most=5 if width < NARROW else 8)
     optimizers = sorted({str(trial["settings"].get("optimizer", "")) for trial in drawn})
-    batches = sorted({trial["settings"].get("batch") or 0 for trial in drawn})
+    batches = sorted({_amount(trial, "batch") for trial in drawn})
     looks = {name: (SERIES[i % len(SERIES)], SHAPES[i % len(SHAPES)]) for i, name in enumerate(optimizers)}
     radius = {batch: 4 + 5 * (i / max(1, len(batches) - 1)) for i, batch in enumerate(batches)}
-    for trial in sorted(drawn, key=lambda trial: -radius[trial["settings"].get("batch") or 0]):
+    for trial in sorted(drawn, key=lambda trial: -radius[_amount(trial, "batch")]):
         color, shape = looks[str(trial["settings"].get("optimizer", ""))]
         place = x(trial["settings"]["lr"]), y(trial["val_loss"])
-        size = radius[trial["settings"].get("batch") or 0]
+        size = radius[_amount(trial, "batch")]
         if trial["id"] == best["id"]:
             canvas.dot(place[0], place[1], size + 5, "ours", hollow=True)
             near = place[0] > right - 70
@@ -92,6 +93,12 @@ def lr_losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canv
         canvas.dot(*place, size, color, shape=shape, tip=tip(trial), of=trial["id"], opacity=0.9)
     _legend(canvas, looks, {batch: radius[batch] for batch in batches if batch})
     return canvas
+
+
+def _amount(trial: Trial, key: str) -> float:
+    """A setting that is a number; 0 where it is none."""
+    value = trial["settings"].get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
 def _legend(canvas: Canvas, looks: Mapping[str, tuple[str, Shape]], radius: Mapping[int, float]) -> None:

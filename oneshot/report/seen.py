@@ -6,7 +6,7 @@ from typing import Any
 from oneshot.report import pictures
 from oneshot.report.accuracy import plain
 from oneshot.report.canvas import svg
-from oneshot.report.html import Figures, esc, picture
+from oneshot.report.html import Figures, esc, picture, section
 from oneshot.report.pictures import alphabet_of, name_of, place_of
 from oneshot.report.reading import Run
 from oneshot.screen.console import count
@@ -24,13 +24,14 @@ def trials(run: Run, figures: Figures) -> str:
     items = "".join(_trial(trial, outcomes["drawings"]) for trial in outcomes["gallery"])
     many = " Of each character the first drawing is shown." if outcomes["k_shot"] > 1 else ""
     said = (
-        f"{len(outcomes['gallery'])} of the {count(outcomes['trials'])} trials of <code>{esc(outcomes['protocol'])}</code>, taken at"
-        " equal distances, not chosen. On the left the query, then the support from the most to the least alike. The right"
-        f" one has a <b>green</b> frame; where another was chosen, that has an <b>orange</b> one.{many}"
+        f"{len(outcomes['gallery'])} of the {count(outcomes['trials'])} trials of"
+        f" <code>{esc(outcomes['protocol'])}</code>, taken at equal distances, not chosen. On the left the query, then"
+        " the support from the most to the least alike. The right one has a <b>green</b> frame; where another was"
+        f" chosen, that has an <b>orange</b> one.{many}"
     )
     links = figures.keep("trials", pictures.gallery(outcomes))
     inside = f'<p>{said} {links}</p><ol class="trials">{items}</ol>'
-    return f'<section aria-labelledby="trials-title"><h2 id="trials-title">Trials, as they came</h2>{inside}</section>'
+    return section("trials-title", "Trials, as they came", inside)
 
 
 def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
@@ -44,7 +45,11 @@ def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
             told += f", score {trial['scores'][place]:.2f}"
         ranking.append(f"<li>{picture(drawing['png'], told, mark)}</li>")
     alphabet = esc(alphabet_of(query["character"]))
-    verdict = f"<b>✓ right</b>, {alphabet}" if hit else f"<b>✗ wrong</b>, {alphabet}: the right one came {place_of(trial['right'])}"
+    verdict = (
+        f"<b>✓ right</b>, {alphabet}"
+        if hit
+        else f"<b>✗ wrong</b>, {alphabet}: the right one came {place_of(trial['right'])}"
+    )
     asked = picture(query["png"], f"query: {name_of(query['character'])}, drawer {query['drawer']}")
     return (
         f'<li class="trial {"hit" if hit else "miss"}">{asked}<ol class="ranking">{"".join(ranking)}</ol>'
@@ -57,11 +62,11 @@ def errors(run: Run, figures: Figures) -> str:
     outcomes = run.outcomes
     if outcomes is None:
         return ""
-    head = '<section aria-labelledby="errors-title"><h2 id="errors-title">Errors</h2>'
     missed, wrong = outcomes["trials"] - outcomes["correct"], outcomes["errors"]
     protocol = f"<code>{esc(outcomes['protocol'])}</code>"
     if not wrong:
-        return f"{head}<p>None: all {outcomes['trials']} trials of {protocol} are right.</p></section>"
+        none = f"<p>None: all {count(outcomes['trials'])} trials of {protocol} are right.</p>"
+        return section("errors-title", "Errors", none)
     links = figures.keep("errors", pictures.errors(outcomes))
     number = f"All {missed}" if missed <= _ERRORS else f"The {_ERRORS} worst of {count(missed)}"
     said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the one by the greatest margin first."
@@ -71,13 +76,16 @@ def errors(run: Run, figures: Figures) -> str:
                    for some in (wrong[:_ERRORS], wrong[_ERRORS:][:_MORE]))  # fmt: skip
     shown = f'<ul class="errors">{first}</ul>'
     if more:
-        shown += f'<details><summary>{min(_MORE, len(wrong) - _ERRORS)} more</summary><ul class="errors">{more}</ul></details>'
-    return f"{head}<p>{said} {links}</p>{shown}</section>"
+        summary = f"{min(_MORE, len(wrong) - _ERRORS)} more"
+        shown += f'<details><summary>{summary}</summary><ul class="errors">{more}</ul></details>'
+    return section("errors-title", "Errors", f"<p>{said} {links}</p>{shown}")
 
 
 def _error(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
     three = []
-    for number, word, css in zip((trial["query"], *trial["ranking"]), ("query", "chosen", "right"), ("", "wrong", "right"), strict=True):
+    for number, word, css in zip(
+        (trial["query"], *trial["ranking"]), ("query", "chosen", "right"), ("", "wrong", "right"), strict=True
+    ):
         drawing = drawings[number]
         shown = picture(drawing["png"], f"{word}: {name_of(drawing['character'])}, drawer {drawing['drawer']}", css)
         three.append(f"<figure>{shown}<figcaption>{word}</figcaption></figure>")
@@ -102,14 +110,16 @@ def confused(run: Run, figures: Figures) -> str:
         )
         both = esc(pictures.both_names(pair["characters"]))
         times = '<span class="times" aria-hidden="true">×</span>'
-        said = f'<p>{both}<br><span class="quiet">{sum(pair["counts"])} times in {pair["met"]} trials that held both</span></p>'
+        often = f"{sum(pair['counts'])} times in {pair['met']} trials that held both"
+        said = f'<p>{both}<br><span class="quiet">{often}</span></p>'
         items.append(f'<li class="confusion"><div class="sides">{times.join(sides)}</div>{said}</li>')
     said = (
-        f"The pairs most often taken for each other among the {count(found['errors'])} errors in {count(found['trials'])} trials of"
-        f" <code>{esc(found['protocol'])}</code>, by drawings that took part. {links}"
+        f"The pairs most often taken for each other among the {count(found['errors'])} errors in"
+        f" {count(found['trials'])} trials of <code>{esc(found['protocol'])}</code>, by drawings that took part."
+        f" {links}"
     )
     inside = f'<p>{said}</p><ul class="confused">{"".join(items)}</ul>'
-    return f'<section aria-labelledby="confused-title"><h2 id="confused-title">Most confused characters</h2>{inside}</section>'
+    return section("confused-title", "Most confused characters", inside)
 
 
 def maps(run: Run, figures: Figures) -> str:
@@ -123,16 +133,17 @@ def maps(run: Run, figures: Figures) -> str:
     links = figures.keep("maps", pictures.maps(run.outcomes))
     said = (
         "What the network makes of drawings it has never seen: each dot is a drawing, the colour its character (colours"
-        " repeat), the small drawing the middle one of its character. Where dots of one character keep together and away"
-        " from others, one example is enough. The plane holds the two directions of the greatest variance only, so what"
-        f" overlaps here may lie apart in the others. {links}"
+        " repeat), the small drawing the middle one of its character. Where dots of one character keep together and"
+        " away from others, one example is enough. The plane holds the two directions of the greatest variance only,"
+        f" so what overlaps here may lie apart in the others. {links}"
     )
     words = dict(zip(ends, ("the easiest", "the hardest"), strict=False))
     shown = "".join(_map(by_name[name], run.outcomes, scores, words.get(name, "")) for name in ends)
     rest = "".join(_map(by_name[name], run.outcomes, scores, "") for name in ranked if name not in ends)
-    more = f'<details><summary>The other {len(ranked) - len(ends)} alphabets</summary><div class="maps">{rest}</div></details>'
+    summary = f"The other {len(ranked) - len(ends)} alphabets"
+    more = f'<details><summary>{summary}</summary><div class="maps">{rest}</div></details>'
     inside = f'<p>{said}</p><div class="maps two">{shown}</div>{more if rest else ""}'
-    return f'<section aria-labelledby="maps-title"><h2 id="maps-title">Map of the embeddings</h2>{inside}</section>'
+    return section("maps-title", "Map of the embeddings", inside)
 
 
 def _map(alphabet: Mapping[str, Any], outcomes: Outcomes, scores: Mapping[str, Any], words: str) -> str:
@@ -140,5 +151,6 @@ def _map(alphabet: Mapping[str, Any], outcomes: Outcomes, scores: Mapping[str, A
     number = [each["alphabet"] for each in outcomes["map"]].index(name)
     drawn = svg(pictures.map_of(alphabet, outcomes["drawings"], _MAP), name=f"map-{number}")
     right = f", {100 * scores[name]['accuracy']:.1f} % right" if name in scores else ""
-    said = f"<strong>{esc(plain(name))}</strong>{f', {words}' if words else ''}{right}; {100 * alphabet['explained']:.0f} % of the variance"
+    explained = f"{100 * alphabet['explained']:.0f} % of the variance"
+    said = f"<strong>{esc(plain(name))}</strong>{f', {words}' if words else ''}{right}; {explained}"
     return f"<figure>{drawn}<figcaption>{said}</figcaption></figure>"

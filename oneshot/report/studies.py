@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from oneshot.report import parallel, search
-from oneshot.report.html import HALF, Column, Figures, esc, table
+from oneshot.report.html import HALF, Column, Figures, esc, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, loss, one_line, percent
 from oneshot.screen.tables import setting, settings_text
@@ -23,19 +23,21 @@ def searched(run: Run, figures: Figures) -> str:
     )  # fmt: skip
     by_lr = figures.chart(
         "learning-rates", lambda width: search.lr_losses(trials, best, width),
-        "Each mark is a trial: colour and shape say the optimizer, the size the batch. Up the side: best validation loss.", wide=HALF,
+        "Each mark is a trial: colour and shape say the optimizer, the size the batch. Up: best validation loss.",
+        wide=HALF,
     )  # fmt: skip
     side = figures.chart(
         "parallel", lambda width: parallel.parallel(trials, best, width),
         "Each line is a trial, from its settings on the left to what came of them on the right.",
     )  # fmt: skip
-    charts = f'<div class="pair">{_halves(over_epochs, "Validation loss over epochs")}{_halves(by_lr, "Learning rate against loss")}</div>'
+    halves = _half(over_epochs, "Validation loss over epochs") + _half(by_lr, "Learning rate against loss")
+    charts = f'<div class="pair">{halves}</div>'
     charts += f"<h3>Settings side by side</h3>{side}" if side else ""
     inside = _summary(run) + charts + _table(run) + _broken(trials)
-    return f'<section aria-labelledby="search"><h2 id="search">The search</h2>{inside}</section>'
+    return section("search", "The search", inside)
 
 
-def _halves(chart: str, title: str) -> str:
+def _half(chart: str, title: str) -> str:
     return f"<div><h3>{title}</h3>{chart}</div>" if chart else ""
 
 
@@ -71,13 +73,14 @@ def _table(run: Run) -> str:
         Column("one-shot, validation", lambda trial: percent(search.oneshot(trial)), search.oneshot),
         Column("time", lambda trial: duration(trial["seconds"]), lambda trial: trial["seconds"]),
     ]  # fmt: skip
-    rows = sorted(run.trials, key=lambda trial: (trial["val_loss"] is None, trial["val_loss"] or 0.0, trial["id"]))
 
     def row(trial: Trial) -> str:
         css = "best" if trial["id"] == leading else "faded" if trial["status"] in ("stopped", "pending") else ""
         return f' data-of="{esc(trial["id"])}" class="{css}"'
 
-    caption = "Every trial, the lowest validation loss first. Press a header to sort by it."
+    rows = run.trials[: search.MOST]
+    which = "Every trial" if rows == run.trials else f"The first {len(rows)} of {len(run.trials)} trials"
+    caption = f"{which}, the lowest validation loss first. Press a header to sort by it."
     return f"<h3>All trials</h3>{table(caption, columns, rows, row=row)}"
 
 
@@ -92,7 +95,8 @@ def _broken(trials: list[dict[str, Any]]) -> str:
     """Why trials broke off, and what befell others."""
     same: dict[str, list[str]] = {}
     for trial in trials:
-        for sentence in [trial["error"]] * bool(trial["error"]) + list(trial.get("notes") or ()):
+        notes = trial.get("notes") if isinstance(trial.get("notes"), list) else []
+        for sentence in [trial["error"]] * bool(trial["error"]) + notes:
             same.setdefault(one_line(sentence), []).append(trial["id"])
     if not same:
         return ""
@@ -106,16 +110,18 @@ def trained(run: Run, figures: Figures) -> str:
     if best is None:
         return ""
     objective = run.settings.train.objective
-    said = "Dashed: training, with distortions; solid: validation. The upright line: the epoch that was kept."
+    distorted = ", on distorted drawings" if run.settings.data.distort else ""
+    said = f"Dashed: training{distorted}; solid: validation. The upright line: the epoch that was kept."
     if objective != "bce":
-        said += f" The objective here is “{objective}”, so the training loss is another measure than the validation loss."
+        said += f" The objective is “{objective}”, so the training loss is another measure than the validation loss."
     chart = figures.chart("curves", lambda width: search.curves(best, width), said)
     if not chart:
         return ""
     named = f"trial {best['id']}, {settings_text(best['settings'])}" if run.study else settings_text(_own(run))
-    where = f"<p>{esc(named[:1].upper() + named[1:])}: validation loss {loss(best['val_loss'])} at epoch {best['best_epoch']} of {best['epochs']}.</p>"
-    title = "The winner’s training" if run.study else "The training"
-    return f'<section aria-labelledby="training"><h2 id="training">{title}</h2>{where}{chart}</section>'
+    came = f"validation loss {loss(best['val_loss'])} at epoch {best['best_epoch']} of {best['epochs']}"
+    where = f"<p>{esc(named[:1].upper() + named[1:])}: {came}.</p>"
+    title = "The training" if not run.study else "The winner’s training" if run.over else "The leading trial’s training"
+    return section("training", title, where + chart)
 
 
 def _own(run: Run) -> dict[str, Any]:
