@@ -121,7 +121,7 @@ def test_a_running_study_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
     assert "This study is running Trial 001 leads: validation loss 0.3000 at epoch 5" in seen
     assert "1 of 4 trials are over, 2 run, 1 wait." in seen
     assert f"python -m oneshot.report {tmp_path}" in seen
-    assert "Among the published" not in html and "class=&quot;cards&quot;" not in html and "Errors" not in html
+    assert "Among the published" not in html and 'class="cards"' not in html and "Errors" not in html
     assert "The leading trial’s training" in html
 
 

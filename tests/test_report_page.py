@@ -82,7 +82,7 @@ def test_tables_sort_by_the_header_that_is_pressed_also_from_the_keyboard(tab: P
         state = tab.ask(f"{header}.closest('th').getAttribute('aria-sort')")
         assert state == ("ascending" if sign == 1 else "descending")
     sorted_by = tab.ask(
-        "[...document.querySelectorAll('#search ~ .scroll th')].filter((one) => one.ariaSort !== 'none').length"
+        "[...document.querySelectorAll('#search ~ .scroll thead th')].filter((one) => one.ariaSort !== 'none').length"
     )
     assert sorted_by == 1
 
