@@ -210,9 +210,9 @@ def report(
     debug: Trace = False,
 ) -> None:
     """Write the report of a run, also of one that goes on: a page and its figures."""
-    from oneshot import commands
+    from oneshot import reporting
 
-    commands.report(make_console(), run=run, out=out)
+    reporting.report(make_console(), run=run, out=out)
 
 
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, record, search, sharing
+from oneshot import artifact, cluster, formats, reporting, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
@@ -20,7 +20,6 @@ from oneshot.data.cache import near
 from oneshot.errors import DiskFull, RayDied, UserError
 from oneshot.outcomes import OUTCOMES
 from oneshot.reach import reach
-from oneshot.report import ladder, making
 from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
@@ -63,7 +62,7 @@ def train(
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 training.train_on_ray(settings, prepared.folder, folder, packing)
         training.finish(settings, folder)
-    _report(console, folder)
+    reporting.at_the_end(console, folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
@@ -133,7 +132,7 @@ def tune(
         finally:
             console.print(study_table(study.record()), new_line_start=True)
     console.print(result_panel(result), new_line_start=True)
-    _report(console, folder)
+    reporting.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
 
 
@@ -184,32 +183,7 @@ def evaluate(
         folder.write_json(judgement.RESULT, result)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
     if keep:
-        _report(console, folder)
-
-
-def report(console: Console, *, run: str, out: str | None) -> None:
-    """Write a run's report; or, of the run `ladder`, show all records among the published figures, also in README."""
-    if run == "ladder":
-        if out:
-            raise UserError("--out goes with a run; the ladder is rendered into README: leave it out")
-        kept = record.read_all()
-        console.print(ladder.screen(ladder.rungs(kept)))
-        record.render_readme()
-        best = ladder.best(kept)
-        if best and not record.errors_picture(best):
-            again = f"python -m oneshot.tune {best}, then python -m oneshot.record RUN"
-            print_warning(console, f"the record {best} keeps no picture of its errors; to have one: {again}")
-        print_line(console, f"rendered: {record.README}")
-        return
-    print_line(console, f"report: {making.make(reach(run), reach(out) if out else None)}")
-
-
-def _report(console: Console, folder: Folder) -> None:
-    """The report at the end of a run, whose result is safe already: no fault of what only shows it may cost that."""
-    try:
-        print_line(console, f"report: {making.make(folder)}")
-    except Exception as error:
-        print_warning(console, f"no report ({type(error).__name__}: {error}); again: python -m oneshot.report {folder}")
+        reporting.at_the_end(console, folder)
 
 
 def _settings_of(run: Folder) -> Settings:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,23 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     name = name or study["job"]
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
-    seen = read_outcomes(run, result)
-    errors = pictures.errors(seen) if seen else None
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
-    drawn = picture(record, command=f"make tune  # {name}").encode()
+    drawn, seen = picture(record, command=f"make tune  # {name}").encode(), read_outcomes(run, result)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
     folder.write(f"{name}.svg", drawn)
-    if errors:
-        folder.write(f"{name}-errors.png", png(errors))
-    elif errors_picture(name):  # of the record that was there before
-        folder.remove(f"{name}-errors.png")
+    keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
+    """Keep a picture of each error in `outcomes.json` beside the record of this name; without one the old one goes."""
+    folder, file = Folder.of(records_folder()), f"{name}-errors.png"
+    drawn = pictures.errors(seen) if seen else None
+    if drawn:
+        folder.write(file, png(drawn))
+    else:
+        folder.remove(file)
 
 
 def read_all() -> dict[str, dict[str, Any]]:

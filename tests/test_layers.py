@@ -79,6 +79,7 @@ LAYERS = (
     ("tune", "record", "report.answers", "report.studies", "report.seen"),
     ("report.page",),
     ("report.making",),
+    ("reporting",),
     ("commands",),
     ("cli",),
 )

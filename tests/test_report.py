@@ -13,7 +13,7 @@ import samples
 from PIL import Image
 from rich.console import Console
 
-from oneshot import commands, outcomes
+from oneshot import outcomes, reporting
 from oneshot.errors import UserError
 from oneshot.report import axes, canvas, ladder, making, reading
 from oneshot.report.page import page
@@ -199,7 +199,7 @@ def test_a_report_that_fails_costs_no_run(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(making, "make", fail)
     console = Console(file=io.StringIO(), width=200)
-    commands._report(console, Folder.of(tmp_path))
+    reporting.at_the_end(console, Folder.of(tmp_path))
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert said.startswith("warning: no report (ZeroDivisionError: no axis)") and "python -m oneshot.report" in said
 
@@ -239,6 +239,17 @@ def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
         "**90.8** (87.5–93.2)", "", "**93.1** (92.6–93.6)", "**93.5** (90.4–95.6)", "",
     ]  # fmt: skip
     assert ladder.rungs({"invented": {"result": samples.glyphs_result()}}) == ladder.rungs({})
+
+
+def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None:
+    result = samples.result(environment=runs.ENVIRONMENT, verification={"accuracy": 0.9, "interval": [0.89, 0.91]})
+    summary = {"lake400": {"mean": 0.99, "interval": [0.985, 0.995]}, "verification": {"mean": 0.95, "interval": None}}
+    record = {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": result}], "summary": summary}
+    first = ladder.rungs({"five": record})[0]
+    assert first.name == "five" and "mean of 2 seeds" in first.source
+    assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
+    assert ladder.best({"five": record, "one": {"result": result}}) == "five"
+    assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("five", record)
 
 
 def test_the_trials_kept_by_a_judgement_are_json(whole: tuple[Folder, Path]) -> None:

@@ -32,7 +32,7 @@ def standing(result: Mapping[str, Any], width: float) -> Canvas | None:
     published = [figure.accuracy for name in by_protocol for figure in ladder(name)]
     least = min([*published, *(one["interval"][0] for one in by_protocol.values())])
     names = _NAMES if width > NARROW else 0
-    scale = Scale(min(0.5, int(10 * least) / 10), 1.0, names + 8, width - 66)
+    scale = Scale(min(0.5, int(10 * least) / 10), 1.0, names + 8 if names else 18, width - 66)
     top = 20.0
     for tick in scale.ticks(5):
         canvas.line([(scale(tick), 8), (scale(tick), canvas.height - 36)], "grid", 1)
@@ -87,7 +87,7 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
         f" ({plain(best[0])})."
     )
     least = min(one["interval"][0] for one in [*within.values(), *fixed.values()])
-    scale = Scale(min(0.9, int(10 * least) / 10), 1.0, 12 if two_lines else 224, width - 58)
+    scale = Scale(min(0.9, int(10 * least) / 10), 1.0, 18 if two_lines else 224, width - 58)
     for tick in scale.ticks(5):
         canvas.line([(scale(tick), 30), (scale(tick), canvas.height - 40)], "grid", 1)
     _key(canvas, bool(fixed))
@@ -101,8 +101,8 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
             of = fixed[name]
             told = f"{plain(name)}, lake400: {of['correct']} of {of['trials']}"
             canvas.dot(scale(of["accuracy"]), y, 4.5, "c2", shape="diamond", hollow=True, tip=told)
-        place = (scale.start, y - 12, "start") if two_lines else (212, y + 4, "end")
-        canvas.text(place[0], place[1], _cut(plain(name), 34), "ink", 12, anchor=place[2])
+        place = (0, y - 12, "start") if two_lines else (212, y + 4, "end")
+        canvas.text(place[0], place[1], cut(plain(name), 34), "ink", 12, anchor=place[2])
         canvas.text(width - 4, y + 4, percent(one["accuracy"]), "muted", SMALL, anchor="end")
     x_axis(canvas, scale, canvas.height - 36, label=percent_mark, most=5)
     return canvas
@@ -121,5 +121,5 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -35,18 +35,23 @@ def headline(run: Run) -> str:
         f" On alphabets that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
         f" {count(first['trials'])} trials.</p>"
     )
-    return title + lead + _cards(protocols, name)
+    return title + lead + _cards(run.result, name)
 
 
 def _examples(shots: int) -> str:
     return "one example of" if shots == 1 else f"{shots} examples of"
 
 
-def _cards(protocols: Mapping[str, Any], first: str) -> str:
+def _cards(result: Mapping[str, Any], first: str) -> str:
+    """Every protocol, then what else was measured, a card each."""
+    entries = [
+        (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", PROTOCOLS.get(name, ""))
+        for name, one in result["protocols"].items()
+    ]
+    if one := result.get("verification"):
+        entries.append(("verification", one, f"{count(one['pairs'])} pairs", "same or different: another task"))
     items = []
-    for name, one in protocols.items():
-        what = PROTOCOLS.get(name, "")
-        task = f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials"
+    for name, one, task, what in entries:
         items.append(
             f'<li class="{"first" if name == first else ""}"><span class="name">{esc(name)}</span>'
             f'<span class="value">{percent(one["accuracy"])}</span>'
@@ -85,6 +90,7 @@ def state(run: Run) -> str:
         said.append(
             f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s."
         )
+    said += [esc(f"{name} is {why}.") for name, why in ((run.result or {}).get("lowered") or {}).items()]
     same: dict[str, list[str]] = {}
     for name, why in ((run.result or {}).get("skipped") or {}).items():
         same.setdefault(why, []).append(name)

@@ -29,6 +29,7 @@ SERIES = ("c1", "c2", "c3", "c4", "c5", "c6")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _SCALE, _FINER = 2, 2  # pixels of a PNG for one of the canvas; and how much finer it is drawn before it is made smaller
 
+_EDGE = 14  # pixels of paper around a figure in a file
 _LARGE = 500_000  # square pixels of a canvas that is not drawn finer first: a sheet of drawings
 
 Anchor = Literal["start", "middle", "end"]
@@ -93,12 +94,14 @@ def svg(canvas: Canvas, *, name: str, theme: dict[str, str] | None = None) -> st
     label = (
         f'<title id="{name}-t">{escape(canvas.title)}</title><desc id="{name}-d">{escape(canvas.description)}</desc>'
     )
-    head = f'<svg viewBox="0 0 {canvas.width:g} {canvas.height:g}" role="img" aria-labelledby="{name}-t {name}-d"'
     body = "".join(_svg_mark(mark, theme) for mark in canvas.marks)
+    edge = _EDGE if theme else 0
+    size = canvas.width + 2 * edge, canvas.height + 2 * edge
+    head = f'<svg viewBox="{-edge} {-edge} {size[0]:g} {size[1]:g}" role="img" aria-labelledby="{name}-t {name}-d"'
     if theme is None:
         return f"{head}>{label}{body}</svg>"
-    head += f' xmlns="http://www.w3.org/2000/svg" width="{canvas.width:g}" height="{canvas.height:g}"'
-    paper = f'<rect width="100%" height="100%" fill="{theme["paper"]}"/>'
+    head += f' xmlns="http://www.w3.org/2000/svg" width="{size[0]:g}" height="{size[1]:g}"'
+    paper = f'<rect x="{-edge}" y="{-edge}" width="{size[0]:g}" height="{size[1]:g}" fill="{theme["paper"]}"/>'
     return f'{head} font-family="{FONT}">{label}{paper}{body}</svg>\n'
 
 
@@ -156,7 +159,7 @@ def png(canvas: Canvas) -> bytes:
     """The figure as PNG in light colours, two pixels for each of the canvas."""
     finer = _FINER if canvas.width * canvas.height < _LARGE else 1
     scale = _SCALE * finer
-    size = round(canvas.width * scale), round(canvas.height * scale)
+    size = round((canvas.width + 2 * _EDGE) * scale), round((canvas.height + 2 * _EDGE) * scale)
     picture = Image.new("RGB", size, LIGHT["paper"])
     draw = ImageDraw.Draw(picture)
     for mark in canvas.marks:
@@ -169,7 +172,8 @@ def png(canvas: Canvas) -> bytes:
 
 def _png_mark(picture: Image.Image, draw: ImageDraw.ImageDraw, mark: Mark, scale: int) -> None:
     color = _faded(mark.color, mark.opacity)
-    points = [(x * scale, y * scale) for x, y in mark.points]
+    points = [((x + _EDGE) * scale, (y + _EDGE) * scale) for x, y in mark.points]
+    across, down = (length * scale for length in mark.points[-1])  # of a rectangle and an image
     (x, y), r = points[0], mark.width * scale
     if mark.kind == "text":
         font = _font(round(r))
@@ -179,9 +183,9 @@ def _png_mark(picture: Image.Image, draw: ImageDraw.ImageDraw, mark: Mark, scale
             draw.text((x, y), said, LIGHT["paper"], font=font, anchor=place, stroke_width=round(1.5 * scale))
         draw.text((x, y), said, color, font=font, anchor=place, stroke_width=int(mark.bold))
     elif mark.kind == "image":
-        _paste(picture, mark.text, (round(x), round(y)), round(points[1][0]))
+        _paste(picture, mark.text, (round(x), round(y)), round(across))
     elif mark.kind == "rect":
-        box = (x, y, x + points[1][0], y + points[1][1])
+        box = (x, y, x + across, y + down)
         draw.rectangle(box, None if mark.hollow else color, color if mark.hollow else None, width=round(r))
     elif mark.kind == "line":
         for one, other in pairwise(points):

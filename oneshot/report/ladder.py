@@ -42,19 +42,34 @@ class Rung:
 
 
 def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
-    """All rows, the best on `lake400` first, then those without it. Records of other data sets have none."""
+    """All rows, the best on `lake400` first, then those without it. Records of other data sets have none.
+
+    A record is a study's, or one of several seeds: then its figures are their means.
+    """
     rows = [_published(name) for name in dict.fromkeys(figure.name for figure in FIGURES)]
     for name, record in records.items():
-        result = record["result"]
+        result = result_of(record)
         if is_omniglot(result):
-            cells = {
-                protocol: (one["accuracy"], (one["interval"][0], one["interval"][1]))
-                for protocol, one in result["protocols"].items()
-                if protocol in PROTOCOLS and compares(one)
-            }
-            commit = result["environment"]["commit"] or "unknown"
-            rows.append(Rung(name, True, cells, f"split {result['split']}, commit {commit}"))
+            seeds = f", mean of {len(record['seeds'])} seeds" if "seeds" in record else ""
+            source = f"split {result['split']}{seeds}, commit {result['environment']['commit'] or 'unknown'}"
+            rows.append(Rung(name, True, _cells(record), source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
+
+
+def result_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a study's record, or that of the first seed of several."""
+    return record["result"] if "result" in record else record["seeds"][0]["result"]
+
+
+def _cells(record: Mapping[str, Any]) -> dict[str, tuple[float, tuple[float, float] | None]]:
+    result = result_of(record)
+    measured = {name: one for name, one in result["protocols"].items() if name in PROTOCOLS and compares(one)}
+    if result.get("verification"):
+        measured["verification"] = result["verification"]
+    if "summary" in record:
+        means = {name: record["summary"][name] for name in measured if name in record["summary"]}
+        return {name: (one["mean"], tuple(one["interval"]) if one["interval"] else None) for name, one in means.items()}
+    return {name: (one["accuracy"], tuple(one["interval"])) for name, one in measured.items()}
 
 
 def _published(name: str) -> Rung:
@@ -67,11 +82,7 @@ def _published(name: str) -> Rung:
 
 def best(records: Mapping[str, Mapping[str, Any]]) -> str | None:
     """The record with the greatest accuracy on `lake400`, None where none has it."""
-    scores = {
-        name: record["result"]["protocols"]["lake400"]["accuracy"]
-        for name, record in records.items()
-        if "lake400" in record["result"]["protocols"]
-    }
+    scores = {name: cells["lake400"][0] for name, record in records.items() if "lake400" in (cells := _cells(record))}
     return max(scores, key=lambda name: scores[name], default=None)
 
 
@@ -84,7 +95,8 @@ def markdown(rows: Sequence[Rung]) -> str:
         for protocol in PROTOCOLS:
             accuracy, ends = rung.cells.get(protocol, (None, None))
             text = "" if accuracy is None else f"{100 * accuracy:.1f}"
-            cells.append(f"**{text}** ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else text)
+            bold = f"**{text}**" if rung.ours and text else text
+            cells.append(bold + (f" ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else ""))
         lines.append(f"| {name} | {' | '.join(cells)} | {rung.source} |")
     meaning = "; ".join(f"`{name}`: {what}" for name, what in _MEANING.items())
     return "\n".join([*lines, "", f"{meaning}. Bold: this project, with 95 % intervals."])
@@ -92,8 +104,9 @@ def markdown(rows: Sequence[Rung]) -> str:
 
 def alphabets(name: str, record: Mapping[str, Any]) -> str:
     """Markdown: a record's accuracy by alphabet, the best first."""
-    rows = sorted(record["result"]["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
-    lines = [f"| alphabet (`within`, `{name}`) | % | 95 % interval | trials |", "|---|---|---|---|"]
+    rows = sorted(result_of(record)["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
+    which = f"`{name}`, seed {record['seeds'][0]['seed']}" if "seeds" in record else f"`{name}`"
+    lines = [f"| alphabet (`within`, {which}) | % | 95 % interval | trials |", "|---|---|---|---|"]
     for alphabet, one in rows:
         low, high = one["interval"]
         ends = f"{100 * low:.1f}–{100 * high:.1f}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from oneshot.outcomes import MAP_SIDE
-from oneshot.report.accuracy import plain
+from oneshot.report.accuracy import cut, plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas
 
@@ -74,7 +74,8 @@ def errors(outcomes: Outcomes) -> Canvas | None:
     rows = -(-len(wrong) // columns)
     canvas = Canvas(max(columns * 172 + 12, 360), rows * 84 + 34, "Errors: query, chosen, right")
     missed = outcomes["trials"] - outcomes["correct"]
-    canvas.description = f"{len(wrong)} of {missed} errors in {outcomes['trials']} trials of {outcomes['protocol']}."
+    number = f"All {missed}" if len(wrong) == missed else f"{len(wrong)} of {missed}"
+    canvas.description = f"{number} errors in {outcomes['trials']} trials of {outcomes['protocol']}."
     canvas.text(12, 20, f"{canvas.description[:-1]}: query | chosen | right", "muted", SMALL)
     for at, trial in enumerate(wrong):
         x, y = 12 + at % columns * 172, 34 + at // columns * 84
@@ -138,7 +139,7 @@ def maps(outcomes: Outcomes, columns: int = 4, side: float = 260) -> Canvas | No
     canvas = Canvas(columns * (side + 12) + 12, -(-len(shown) // columns) * (side + 34) + 6, "Maps of the embeddings")
     for number, alphabet in enumerate(shown):
         left, top = 12 + number % columns * (side + 12), 28 + number // columns * (side + 34)
-        said = f"{plain(alphabet['alphabet'])} · {100 * alphabet['explained']:.0f} % of variance"
+        said = f"{cut(plain(alphabet['alphabet']), 22)} · {100 * alphabet['explained']:.0f} % of variance"
         canvas.text(left, top - 8, said, "ink", 12)
         canvas.rect(left, top, side, side, "grid", hollow=True, width=1)
         for mark in map_of(alphabet, outcomes["drawings"], side).marks:
