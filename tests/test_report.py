@@ -126,12 +126,18 @@ def test_a_running_study_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_study_that_has_been_silent_is_not_called_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runs.study(tmp_path, over=False)
+    run = runs.study(tmp_path, trials=[samples.trial("000", "running", 2)], over=False)
     later = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: later)
     seen = words(text_of(run))
     assert "This study is not over" in seen and "silent for 2:00:" in seen
     assert f"To go on: python -m oneshot.tune --resume {tmp_path}" in seen
+
+
+def test_an_interrupted_study_is_not_called_running(tmp_path: Path) -> None:
+    trials = [samples.trial("000", "stopped", 2), samples.trial("001", "pending", 1)]
+    seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))
+    assert "This study is not over" in seen and "1 of 2 trials are over, 0 run, 1 wait." in seen
 
 
 @pytest.mark.parametrize("trials", [[samples.trial("000", "pending", 0) | {"settings": {}}], [samples.trial("000")]])

@@ -106,6 +106,8 @@ def _progress(run: Run) -> list[str]:
         how = Counter(trial["status"] for trial in run.trials)
         ended = sum(how[name] for name in ("finished", "stopped", "diverged", "failed"))
         far = f"{ended} of {len(run.trials)} trials are over, {how['running']} run, {how['pending']} wait."
+        if ended == len(run.trials):
+            far = "All trials are over; the judgement on the test alphabets is missing."
     else:
         far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs are done."
     if run.running:

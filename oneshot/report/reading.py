@@ -24,7 +24,9 @@ from oneshot.storage import Folder
 from oneshot.study import STUDY
 from oneshot.train import EXPERIMENT, read_experiment, read_history
 
-SILENT = 600.0  # seconds without a word after which a run that is not over is not called running any more
+# Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
+# tells how long one takes, and how many times the longest epoch.
+QUIET, SILENT, EPOCHS = 60.0, 600.0, 3
 _SIDE = 256  # pixels a side of a drawing, at most
 _AT_ONCE = 16  # files read at a time: a store far away answers late
 
@@ -56,7 +58,16 @@ class Run:
 
     @property
     def running(self) -> bool:
-        return not self.over and self.read - self.written < SILENT
+        """Whether it goes on, as far as can be told from outside: it wrote lately, and what it began has not ended."""
+        begun = [trial for trial in self.trials if trial["status"] != "pending"]
+        if self.over or (begun and self.has("pending") and not self.has("running")):
+            return False  # interrupted, its trials wait
+        times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
+        patience = max(QUIET, EPOCHS * max(times)) if times else SILENT
+        return self.read - self.written < patience
+
+    def has(self, status: str) -> bool:
+        return any(trial["status"] == status for trial in self.trials)
 
     @property
     def dataset(self) -> str:
