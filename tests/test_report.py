@@ -186,10 +186,12 @@ def test_how_often_the_test_was_touched_is_said(tmp_path: Path) -> None:
     assert "The test alphabets have been scored 2 times for this run" in words(text_of(run))
 
 
-@pytest.mark.parametrize(("epochs", "state"), [(0, "is running"), (5, "is running"), (8, "is trained")])
+@pytest.mark.parametrize(
+    ("epochs", "state"), [(0, "training is running"), (5, "training is running"), (8, "network is trained")]
+)
 def test_a_single_training_has_a_report(tmp_path: Path, epochs: int, state: str) -> None:
     html = text_of(runs.training(tmp_path, epochs=epochs))
-    assert f"This training {state}" in words(html) and "The search</h2>" not in html
+    assert f"This {state}" in words(html) and "The search</h2>" not in html
     assert ("The training</h2>" in html) == (epochs > 1)
 
 

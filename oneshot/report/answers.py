@@ -63,7 +63,7 @@ def _cards(result: Mapping[str, Any], first: str) -> str:
 
 def _unjudged(run: Run) -> str:
     state = "is running" if run.running else "is not over" if not run.over else "is trained"
-    kind = "This study" if run.study else "This training"
+    kind = "This study" if run.study else "This network" if run.over else "This training"
     lead = "No epoch was finished yet."
     if run.best:
         who = f"Trial {run.best['id']} leads" if run.study else "The best epoch so far" if not run.over else "Best"
@@ -109,7 +109,7 @@ def _progress(run: Run) -> list[str]:
         if ended == len(run.trials):
             far = "All trials are over; the judgement on the test alphabets is missing."
     else:
-        far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs are done."
+        far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs done."
     if run.running:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
                 f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip

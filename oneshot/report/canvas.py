@@ -8,6 +8,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from itertools import pairwise
 from typing import Literal
@@ -176,12 +177,12 @@ def _png_mark(picture: Image.Image, draw: ImageDraw.ImageDraw, mark: Mark, scale
     across, down = (length * scale for length in mark.points[-1])  # of a rectangle and an image
     (x, y), r = points[0], mark.width * scale
     if mark.kind == "text":
-        font = _font(round(r))
+        font = _font(round(r), mark.bold)
         place = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
         said = _sayable(mark.text, font)
         if mark.halo:
             draw.text((x, y), said, LIGHT["paper"], font=font, anchor=place, stroke_width=round(1.5 * scale))
-        draw.text((x, y), said, color, font=font, anchor=place, stroke_width=int(mark.bold))
+        draw.text((x, y), said, color, font=font, anchor=place)
     elif mark.kind == "image":
         _paste(picture, mark.text, (round(x), round(y)), round(across))
     elif mark.kind == "rect":
@@ -233,9 +234,10 @@ def _paste(picture: Image.Image, png_base64: str, corner: tuple[int, int], side:
     picture.paste(ImageChops.multiply(picture.crop(box), grey.convert("RGB")), place)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     try:
-        return ImageFont.truetype("DejaVuSans.ttf", size)
+        return ImageFont.truetype("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf", size)
     except OSError:
         return ImageFont.load_default(size)  # Pillow's own, which knows Latin only
 

@@ -77,7 +77,11 @@ def _reproduce(run: Run) -> str:
     commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
     verb = "tune" if run.study else "train"
     lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
-    lines.append(f"python -m oneshot.{verb} {run.where}/{EXPERIMENT} --run runs/again")
+    # A job's file lies on a disk; of a run on an object store it is saved there first.
+    file = f"{run.where}/{EXPERIMENT}" if "://" not in run.where else "again.toml"
+    lines.append(
+        f"python -m oneshot.{verb} {file} --run runs/again" + "  # the settings below" * (file == "again.toml")
+    )
     entries: list[tuple[str, object]] = [
         ("run", run.where),
         ("data set", f"{run.dataset}, split {run.settings.data.split}"),
