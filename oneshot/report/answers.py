@@ -22,7 +22,7 @@ _FIRST = {  # of which protocol the headline speaks, and in which words
 
 def headline(run: Run) -> str:
     """The answer as a heading, then what it means; of a run that is not judged: how far it is."""
-    if run.result is None:
+    if run.result is None or not run.result["protocols"]:
         return _unjudged(run)
     protocols = run.result["protocols"]
     name = next((each for each in _FIRST if each in protocols), next(iter(protocols)))
@@ -71,7 +71,8 @@ def _unjudged(run: Run) -> str:
         lead = f"{who}: validation loss {loss(run.best['val_loss'])} at epoch {run.best['best_epoch']}" + (
             f", {esc(text)}." if text else "."
         )
-    return f'<h1>{kind} <b>{state}</b></h1><p class="lead">{lead} Accuracy on the test alphabets comes at the end.</p>'
+    later = "" if run.over else " Accuracy on the test alphabets comes at the end."
+    return f'<h1>{kind} <b>{state}</b></h1><p class="lead">{lead}{later}</p>'
 
 
 def state(run: Run) -> str:

@@ -72,7 +72,7 @@ class Run:
     @property
     def dataset(self) -> str:
         """As people are shown it."""
-        return (self.result or self.study or {}).get("dataset") or self.settings.data.dataset
+        return str((self.result or self.study or {}).get("dataset") or self.settings.data.dataset)
 
 
 def read(run: Folder) -> Run:

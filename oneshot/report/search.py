@@ -15,16 +15,13 @@ MOST = 400  # trials in a figure and in the table, the best
 NARROW = 400  # a canvas of fewer pixels is for a phone
 
 
-def trial_name(trial: Trial) -> str:
-    return f"trial {trial['id']}" if trial["id"] else "this training"
-
-
 def tip(trial: Trial) -> str:
     """What the pointer is told of a trial."""
-    most = f"{trial_name(trial)}, {trial['status']}: {settings_text(trial['settings'])}"
+    name = f"trial {trial['id']}, {trial['status']}" if trial["id"] else "this training"
+    known = f"{name}: {settings_text(trial['settings'])}" if trial["settings"] else name
     if trial["val_loss"] is None:
-        return f"{most}; no epoch was measured"
-    return f"{most}; best val loss {loss(trial['val_loss'])} at epoch {trial['best_epoch']} of {trial['epochs']}"
+        return f"{known}; no epoch was measured"
+    return f"{known}; best val loss {loss(trial['val_loss'])} at epoch {trial['best_epoch']} of {trial['epochs']}"
 
 
 def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
@@ -50,11 +47,11 @@ def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas 
         canvas.line(points, color, 3 if leads else 1.6, dashed=trial["status"] == "diverged", **more)
         end: Shape = "cross" if trial["status"] in ("diverged", "failed") else "circle"
         canvas.dot(*points[-1], 4.5 if leads else 3.2, color, shape=end, hollow=trial["status"] == "running", **more)
-    _end_labels(canvas, [(t, rows) for t, rows in drawn], best, x, scale, right)
+    _end_labels(canvas, drawn, best, scale, right)
     return canvas
 
 
-def _end_labels(canvas: Canvas, drawn: list, best: Trial, x: Scale, scale: Scale, right: float) -> None:
+def _end_labels(canvas: Canvas, drawn: list, best: Trial, scale: Scale, right: float) -> None:
     """The names of the trials that came farthest, beside their ends."""
     last = max(rows[-1]["epoch"] for _, rows in drawn)
     ends = [(trial, scale(rows[-1]["val_loss"])) for trial, rows in drawn if rows[-1]["epoch"] == last]
