@@ -77,7 +77,7 @@ def evidence(scores_QC: np.ndarray, lead: float) -> np.ndarray:
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * np.asarray(values, dtype=np.float64)))
+    return np.exp(-np.logaddexp(0, -np.asarray(values, dtype=np.float64)))
 
 
 def softmax(scores_QC: np.ndarray) -> np.ndarray:

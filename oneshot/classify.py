@@ -78,14 +78,14 @@ def _record(answer: Answer, top: int) -> dict[str, Any]:
 
 def _shown(console: Console, answer: Answer, support: Support, *, top: int, many: bool) -> RenderableType:
     assert answer.ranking is not None and answer.pixels is not None
-    name, ranking, among = str(answer.path), answer.ranking.to_dict(top), len(support.classes.names)
+    name, ranking = str(answer.path), answer.ranking.to_dict(top)
     if many:
-        return verdict(name, ranking, among=among)
+        return verdict(name, ranking)
     if not can_draw(console):
-        return answer_view(name, ranking, among=among)
+        return answer_view(name, ranking)
     shown = {each["class"]: support.shown[each["class"]].numpy() for each in ranking["ranked"]}
-    colour = console.color_system in ("256", "truecolor")
-    return answer_view(name, ranking, among=among, query=answer.pixels.numpy(), shown=shown, colour=colour)
+    colour = console.color_system in ("256", "truecolor") and not console.no_color
+    return answer_view(name, ranking, query=answer.pixels.numpy(), shown=shown, colour=colour)
 
 
 def _summary(tally: dict[str, int], support: Support, seconds: float | None) -> str:

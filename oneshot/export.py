@@ -164,8 +164,8 @@ embeddings are averaged. The greater the logit, the more alike.
 
 ## From an image to the input
 
-An image as it lies in a file is dark ink on light paper; the input is ink {preprocess.STEPS["ink"]}. Size:
-{preprocess.STEPS["fit"]}.
+Ink is {preprocess.STEPS["ink"]}; the image is
+{preprocess.STEPS["fit"]}. In full:
 
 ```python
 import numpy as np

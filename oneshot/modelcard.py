@@ -100,7 +100,8 @@ net.classify(query, {{"alpha": [image, image], "beta": [image]}})  # ranked clas
 net.verify(image_a, image_b)  # the probability that both show the same class
 ```
 
-Images are PIL images or uint8 arrays of any size. What becomes of them first: {STEPS["ink"]}; {STEPS["fit"]}."""
+Images are PIL images or uint8 arrays of any size. Before the network sees them: ink is
+{STEPS["ink"]}; they are {STEPS["fit"]}."""
 
 
 def _figures(result: dict[str, Any] | None) -> str:

@@ -13,7 +13,7 @@ from oneshot.data.sheet import dark, in_blocks
 from oneshot.screen.console import Column, Fitting, bar, fitted, one_line, percent
 
 SIDE = 14  # pixels of a small picture: 14 columns, 7 lines
-_BAR = 20  # columns of a probability's bar
+_BAR = 12  # columns of a probability's bar
 _TABLE = 44  # columns that the table of classes needs beside the pictures
 
 
@@ -37,21 +37,19 @@ def picture(ink: np.ndarray, *, colour: bool) -> Text:
     return Text("\n").join(lines)
 
 
-def verdict(name: str, ranking: Mapping[str, Any], *, among: int) -> Text:
+def verdict(name: str, ranking: Mapping[str, Any]) -> Text:
     """One line: the image and its class, or none of these. `ranking`: as `Ranking.to_dict` gives it."""
     best = ranking["ranked"][0]
     text = Text.assemble((one_line(name), "bold"), "  ")
     if ranking["known"] is False:
         return text.append("none of these", "bold yellow").append(f"  nearest: {one_line(best['class'])}", "dim")
-    text.append(one_line(best["class"]), "bold green").append(f"  {percent(best['probability'])}")
-    return text.append(f" of {among} classes" if among > 1 else "", "dim")
+    return text.append(one_line(best["class"]), "bold green").append(f"  {percent(best['probability'])}")
 
 
 def answer_view(
     name: str,
     ranking: Mapping[str, Any],
     *,
-    among: int,
     query: np.ndarray | None = None,
     shown: Mapping[str, np.ndarray] | None = None,
     colour: bool = True,
@@ -60,14 +58,15 @@ def answer_view(
 
     Without `query` and `shown`, uint8 (S, S) each, names only.
     """
-    head = verdict(name, ranking, among=among)
+    head = verdict(name, ranking)
     if query is None or shown is None:
-        return Group(head, Fitting(lambda width: _classes(ranking, width)))
+        return Group(head, Fitting(lambda width: _classes(ranking, width)), Text())
 
     def draw(width: int) -> Table:
         fit = max(1, (width - _TABLE) // (SIDE + 2)) - 1
         ranked = ranking["ranked"][:fit]
-        pictures = [("query", query), *((str(rank), shown[each["class"]]) for rank, each in enumerate(ranked, 1))]
+        captions = [f"{rank} {one_line(each['class'])}" for rank, each in enumerate(ranked, 1)]
+        pictures = [("query", query), *zip(captions, (shown[each["class"]] for each in ranked), strict=True)]
         row = Table.grid(padding=(0, 2, 0, 0))
         left = width
         for _ in pictures:
@@ -75,12 +74,15 @@ def answer_view(
             left -= SIDE + 2
         row.add_column()
         drawn = (
-            Group(picture(ink, colour=colour), Text(caption, "dim", justify="center")) for caption, ink in pictures
+            Group(
+                picture(ink, colour=colour), Text(caption, "dim", justify="center", no_wrap=True, overflow="ellipsis")
+            )
+            for caption, ink in pictures
         )
         row.add_row(*drawn, _classes(ranking, left))
         return row
 
-    return Group(head, Fitting(draw))
+    return Group(head, Fitting(draw), Text())
 
 
 def _classes(ranking: Mapping[str, Any], width: int) -> Table:
