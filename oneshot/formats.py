@@ -140,6 +140,7 @@ class Preprocessing(_Record):
 class Provenance(_Record):
     best_trial: BestTrial | None = None
     settings: dict[str, dict[str, Any]]
+    environment: Environment | None = None
 
 
 class Pair(_Record):
@@ -151,7 +152,7 @@ class Pair(_Record):
 
 
 class Classes(_Record):
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(ge=1e-4, le=1e4)]
     n_way: Positive
     accuracy: Share
     ece_before: Share

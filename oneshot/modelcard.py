@@ -38,7 +38,7 @@ def write(run: Folder) -> None:
 def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     """The card of a network from its `model.json` and, once it was judged, its `result.json`."""
     data = card["provenance"]["settings"].get("data", {})
-    dataset, split = data.get("dataset", "unknown"), data.get("split")
+    dataset, split = str(data.get("dataset", "unknown")), data.get("split")
     kind = dataset.partition("-")[0] if dataset.startswith("glyphs") else dataset
     name, size = card["architecture"], card["preprocessing"]["size"]
     parts = [
