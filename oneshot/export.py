@@ -23,6 +23,7 @@ from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 from oneshot.storage import Folder
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the extra `onnx`
 ENCODER, SCORER, README = "encoder.onnx", "scorer.onnx", "README.md"
 TOLERANCE = 1e-4  # greatest difference between torch and onnxruntime, of an embedding's numbers and of logits
 BATCHES = (1, 2, 17)  # sizes that are checked: the exported batch is dynamic
@@ -74,13 +75,14 @@ def run(where: str, *, out: str | None) -> None:
 
 
 def _needed() -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
+    missing = []
+    for package in PACKAGES:
         try:
             __import__(package)
         except ImportError:
-            raise UserError(
-                f"the package '{package}' is missing; install the extra: pip install 'oneshot[onnx]'"
-            ) from None
+            missing.append(package)
+    if missing:
+        raise UserError(f"--onnx needs what is not installed, the extra 'onnx': pip install {' '.join(missing)}")
 
 
 class _Function(nn.Module):

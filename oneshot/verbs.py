@@ -52,9 +52,7 @@ def verify(
 
 def export(
     where: Network,
-    onnx: Annotated[
-        bool, typer.Option("--onnx", help="As ONNX; needs the extra: pip install 'oneshot[onnx]'.")
-    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX; needs the extra `onnx`.")] = False,
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR", help="Where to. Default: onnx/ beside the network.")
     ] = None,
