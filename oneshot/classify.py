@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from oneshot import artifact, queries
 from oneshot.calibration import RATE
-from oneshot.errors import RunFailed
+from oneshot.errors import RunFailed, UserError
 from oneshot.queries import Answer, Support
 from oneshot.ranking import check_rate
 from oneshot.reach import reach
@@ -36,6 +36,8 @@ def run(
     net = artifact.load(reach(where), device=device)
     rate = RATE if false_accept is None else false_accept
     check_rate(net.calibration, rate)
+    if net.calibration is None and false_accept not in (None, 1):
+        raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
     classes = queries.read_support(net, support)
     if net.calibration is None:

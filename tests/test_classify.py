@@ -185,6 +185,8 @@ def test_a_network_of_an_older_version_ranks_and_says_that_nothing_is_calibrated
     ask(plain, folders[0], folders[1] / "q00.png")
     said = capsys.readouterr()
     assert "are not calibrated" in said.err and json.loads(said.out)["known"] is None
+    with pytest.raises(UserError, match="leave --false-accept out"):
+        ask(plain, folders[0], folders[1] / "q00.png", false_accept=0.2)
 
 
 # Folders of images

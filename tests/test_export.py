@@ -1,5 +1,6 @@
 """A network for programs without torch: the same answers on onnxruntime, and what one has to know stands beside it."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -91,6 +92,14 @@ def test_what_differs_is_not_written(trained_run: Path, tmp_path: Path, monkeypa
     with pytest.raises(RunFailed, match=r"differs from torch by .*nothing was written"):
         export.onnx(Folder.of(trained_run), Folder.of(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_is_no_number_is_a_difference(trained_run: Path, tmp_path: Path) -> None:
+    export.onnx(Folder.of(trained_run), Folder.of(tmp_path))
+    files = [(tmp_path / name).read_bytes() for name in (export.ENCODER, export.SCORER)]
+    net = artifact.load(trained_run, device="cpu").net
+    torch.nn.init.constant_(net.head.bias, torch.nan)
+    assert math.isnan(export._check(net, *files))
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
