@@ -1,4 +1,4 @@
-"""The calibration of a trained network, measured on the validation alphabets: seconds, and the same bits each time."""
+"""The calibration of a trained network, measured on the validation alphabets: no setting, no chance, some seconds."""
 
 from typing import Any
 
@@ -23,7 +23,10 @@ def measure(net: Siamese, drawings: Drawings) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers. Computed on
-    the CPU: after a training under Ray there may be no GPU, and the figures are the same everywhere.
+    the CPU, since after a training under Ray this process may have no GPU.
+
+    Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
+    mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
     """
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)

@@ -32,7 +32,7 @@ def write(run: Folder) -> None:
     result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
     if result and result.get("sha256") != card["sha256"]:
         result = None
-    best.write(README, render(card, result).encode())
+    best.write(README, render(card, result).encode(errors="backslashreplace"))
 
 
 def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
@@ -64,7 +64,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
 
 def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
     """YAML, whose values are JSON: what a dataset is called cannot break it."""
-    metadata: dict[str, Any] = {
+    lines = {
         "license": "mit" if kind in _DATA else "unknown",
         "library_name": "oneshot",
         "pipeline_tag": "image-classification",
@@ -72,22 +72,22 @@ def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
         "datasets": [kind],
         "metrics": ["accuracy"],
     }
+    parts = ["---", *(f"{key}: {_json(value)}" for key, value in lines.items())]
     if result:
-        metadata["model-index"] = [
-            {
-                "name": f"oneshot {name}",
-                "results": [
-                    {
-                        "task": {"type": "image-classification", "name": f"{each['n_way']}-way {each['k_shot']}-shot"},
-                        "dataset": {"type": kind, "name": f"{result['dataset']}, {protocol}", "split": "test"},
-                        "metrics": [{"type": "accuracy", "value": each["accuracy"]}],
-                    }
-                    for protocol, each in result["protocols"].items()
-                ],
-            }
-        ]
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items()]
-    return "\n".join(["---", *lines, "---"])
+        parts += ["model-index:", f"- name: {_json(f'oneshot {name}')}", "  results:"]
+        for protocol, each in result["protocols"].items():
+            task = {"type": "image-classification", "name": f"{each['n_way']}-way {each['k_shot']}-shot"}
+            dataset = {"type": kind, "name": f"{result['dataset']}, {protocol}", "split": "test"}
+            parts += [
+                f"  - task: {_json(task)}",
+                f"    dataset: {_json(dataset)}",
+                f"    metrics: {_json([{'type': 'accuracy', 'value': each['accuracy']}])}",
+            ]
+    return "\n".join([*parts, "---"])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _use() -> str:
