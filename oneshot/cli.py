@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from oneshot import verbs
 from oneshot.errors import RayDied, RunFailed, UserError
+from oneshot.options import Device, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -47,9 +49,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
-Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
@@ -201,20 +201,6 @@ def evaluate(
     )
 
 
-@app.command(epilog="Example: python -m oneshot.report runs/quick")
-def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `ladder`: README's tables anew.")],
-    out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
-    ] = None,
-    debug: Trace = False,
-) -> None:
-    """Write the report of a run, also of one that goes on: a page and its figures."""
-    from oneshot import reporting
-
-    reporting.report(make_console(), run=run, out=out)
-
-
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
@@ -232,6 +218,12 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.render_readme()
     print_line(console, f"rendered: {records.README}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -30,7 +30,7 @@ from test_archives import SMALL
 from test_omniglot import MEMBERS, made_archives
 from test_store import FIXED, ROWS, written
 
-from oneshot import artifact, checkpoint, cluster, formats, record, search, train
+from oneshot import artifact, calibration, checkpoint, cluster, formats, modelcard, record, search, train
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
@@ -38,9 +38,9 @@ from oneshot.errors import UserError
 from oneshot.loop import Diverged, Training, Watch
 from oneshot.outcomes import Seen, outcomes
 from oneshot.pairs import PairDataset
+from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
-from oneshot.report.page import page
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
@@ -348,6 +348,13 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.write_json("result.json", result(environment=environment))
     folder.write_json("outcomes.json", few_outcomes())
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
+    scores = np.random.default_rng(0).normal(size=(40, 3)) + np.eye(3)[0]
+    about = {"alphabets": 1, "characters": 3, "drawings": 12, "trials": 40, "n_way": 3}
+    pooling = {"k_shot": 2, "embeddings": 0.5, "scores": 0.5}
+    fitted = calibration.fit({1: scores, 2: scores}, np.zeros(40, dtype=int))
+    card = folder.read_json("best/model.json")
+    card["calibration"] = {"measured_on": about, **fitted, "pooling": pooling}
+    (folder / "best").write_json("model.json", card)
     return Path(folder.path)
 
 
@@ -386,9 +393,11 @@ def use_run(folder: Folder, kept: Path) -> None:
     console.print(study_table(going.record()))
     judged = formats.read(formats.Result, folder, "result.json")
     console.print(result_panel(judged), alphabet_table(judged))
-    artifact.read(folder)
+    page = np.eye(28, dtype=np.uint8) * 255
+    artifact.load(folder, device="cpu").classify(page, {"a": page, "b": 255 - page})
+    modelcard.write(folder)
     parse(artifact.recorded_settings(folder), "the network")
-    _, figures = page(reading.read(folder))
+    _, figures = report.page(reading.read(folder))
     for name, canvas in figures.items():
         svg(canvas, name=name, theme=LIGHT)
     record.keep(folder, name="kept")
