@@ -131,6 +131,10 @@ class Study:
                 trial["status"] = "pending"
         self.save()
 
+    def waiting(self) -> int:
+        """How many trials have not been run to their end."""
+        return sum(trial["status"] in ("pending", "running") for trial in self.trials)
+
     def best(self) -> dict[str, Any] | None:
         """The trial with the lowest validation loss, however it ended; the first of equals."""
         measured = [trial for trial in self.trials if trial["val_loss"] is not None]

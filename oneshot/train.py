@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, formats, owner
+from oneshot import artifact, checkpoint, formats, owner, trust
 from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
-from oneshot.cluster import Packing
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.environment import environment
 from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
+from oneshot.packing import Packing
 from oneshot.settings import Settings, check_same, parse, parse_toml
 from oneshot.storage import Folder, needing_room
 from oneshot.worker import ProcessGroupWorker, Worker
@@ -101,13 +101,16 @@ def _trainer(
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from oneshot.trainer import Config, Trainer
+    from oneshot.trainer import Config, Elastic, Trainer
 
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    numbers = scale.numbers(settings.train.batch)
+    workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
+    scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(
@@ -116,9 +119,8 @@ def _trainer(
             "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
         },
         torch_config=Config(timeout_s=int(scale.timeout)),
-        scaling_config=ScalingConfig(
-            num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
-        ),
+        scaling_config=scaling,
+        elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
         run_config=RunConfig(
             name=f"{run.name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
@@ -157,8 +159,10 @@ def last_line(text: str) -> str:
 def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
 
-    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use.
+    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use, or is
+    another user's.
     """
+    trust.check(run)
     if run.has(EXPERIMENT):
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
     elif set(run.names()) - {LOCK}:

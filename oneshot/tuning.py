@@ -12,10 +12,11 @@ from ray.tune import Callback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from oneshot import search
-from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed, UserError
+from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
@@ -123,11 +124,26 @@ class _Past:
         self.trial_id = f"past-{name}"
 
 
+class TimeLimit(Stopper):
+    """Ends the search after so many seconds; None: never. Trials that run then wait to go on, as after an interrupt."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+        self.over = False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self.over = time.monotonic() >= self.end
+        return self.over
+
+
 class Recorder(Callback):
     """Writes what happens to trials into the study's record and shows it."""
 
-    def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
-        self.study, self.view, self.seconds = study, view, seconds
+    def __init__(self, study: Study, view: StudyView, limit: TimeLimit, *, seconds: float = 0.5) -> None:
+        self.study, self.view, self.limit, self.seconds = study, view, limit, seconds
         self.shown = 0.0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -145,7 +161,10 @@ class Recorder(Callback):
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+        if self.limit.over:
+            self.study.interrupt()
+        else:
+            self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

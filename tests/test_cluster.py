@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from oneshot import cluster
-from oneshot.cluster import Node, pack
 from oneshot.errors import UserError
+from oneshot.packing import Node, pack, this_machine
 from oneshot.settings import Scale
 
 LAPTOP = Node("laptop", 8, 0)
@@ -97,8 +97,8 @@ def test_the_device_follows_from_the_gpus() -> None:
 
 
 def test_this_machine_has_a_core() -> None:
-    assert cluster.this_machine().cpus >= 1
-    assert pack(Scale(gpus=0), [cluster.this_machine()]).concurrent >= 1
+    assert this_machine().cpus >= 1
+    assert pack(Scale(gpus=0), [this_machine()]).concurrent >= 1
 
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ LAYERS = (
     (
         "errors",
         "counter",
+        "kinds",
         "environment",
         "distributed",
         "data.drawings",
@@ -41,11 +42,13 @@ LAYERS = (
         "screen.progress",
         "screen.tables",
     ),
-    ("formats",),
+    ("formats", "packing"),
     (
         "data.parquet",
         "checkpoint",
+        "events",
         "owner",
+        "trust",
         "reach",
         "trials",
         "models",
