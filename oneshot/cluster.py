@@ -32,6 +32,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
+WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PATIENCE = 10.0  # seconds for a cluster to answer
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
@@ -49,7 +50,8 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
     `console` goes on writing where it did. Raises UserError where the address does not answer or is of another Ray.
     """
-    for key, value in (FAST | QUIET).items():
+    handed_on = FAST | QUIET | (WATCHED if where else {})
+    for key, value in handed_on.items():
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
@@ -59,7 +61,7 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         from oneshot.reclaim import reclaiming
 
         options: dict[str, Any] = {
-            "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}},
+            "runtime_env": {"env_vars": {key: os.environ[key] for key in handed_on}},
             "log_to_driver": verbose,
             "logging_level": "INFO" if verbose else "ERROR",
         }

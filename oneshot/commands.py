@@ -62,7 +62,7 @@ def train(
             with TrainView(console, prints=False) as view, training.following(folder, view):
                 steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
-                training.train_on_ray(settings, prepared.folder, folder, packing)
+                training.train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         training.finish(settings, folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"

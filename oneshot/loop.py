@@ -62,8 +62,8 @@ def fit(
 
     Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
     after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
-    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises UserError
-    where the folder holds a training of other settings.
+    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
+    UserError where the folder holds a training of other settings.
     """
     training = Training(worker, settings, parts, folder, watch or Watch())
     progress = training.progress

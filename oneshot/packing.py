@@ -75,9 +75,9 @@ def room(node: Node, cpus: int, gpus: float) -> int:
 
 
 def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str = "trial") -> str:
-    """The packing in a line: the nodes, how many workers fit on them, and how trainings share these."""
-    coming = expected(scale)
-    places = [f"{_sizes(nodes)}"] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
+    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these."""
+    nodes, coming = [node for node in nodes if node.cpus], expected(scale)
+    places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
     rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
     worker = _size(Node("", packing.cpus, packing.gpus))
     each = f"{scale.workers} worker{'s' * (packing.workers > 1)}"

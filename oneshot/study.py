@@ -124,6 +124,12 @@ class Study:
         self.trial(trial_id).update(status="pending", error=None)
         self.save()
 
+    def catch_up(self) -> None:
+        """Take over what trials that were broken off had written and not reported yet."""
+        for trial in self.trials:
+            if trial["settings"] and trial["status"] == "pending":
+                self._replay(trial)
+
     def interrupt(self) -> None:
         """The driver stops: trials that were running wait to go on."""
         for trial in self.trials:

@@ -56,15 +56,16 @@ def train_on_ray(
     run: Folder,
     packing: Packing,
     *,
+    name: str,
     known: int = 0,
     callbacks: list[Any] | None = None,
 ) -> None:
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
-    `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
-    news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times;
-    so does the loss of Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a
-    worker refused its input.
+    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
+    first `known` epochs are no news. A lost, silent or homeless worker restarts the training from its last checkpoint,
+    `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
+    result, UserError where a worker refused its input.
     """
     from ray.exceptions import RayActorError
 
@@ -75,7 +76,9 @@ def train_on_ray(
         run.write_json(FAILURE, None)
     for left in reversed(range(1 + scale.max_failures)):
         try:
-            _trainer(settings, data, run, packing, known=known, callbacks=callbacks or []).fit()
+            _trainer(
+                settings, data, run, packing, known=known, name=name, callbacks=callbacks or []
+            ).fit()  # fmt: skip
             break
         except Exception as error:
             if isinstance(error, RayActorError) and left:
@@ -96,7 +99,7 @@ def read_failure(run: Folder) -> str | None:
 
 
 def _trainer(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, callbacks: list[Any]
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any]
 ) -> Any:  # fmt: skip
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -122,7 +125,7 @@ def _trainer(
         scaling_config=scaling,
         elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
         run_config=RunConfig(
-            name=f"{run.name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
+            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
             callbacks=callbacks,
         ),

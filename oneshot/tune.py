@@ -47,6 +47,7 @@ def tune(
                     behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
+    study.catch_up()
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
@@ -76,7 +77,7 @@ def _tuner(
 
     limit = tuning.TimeLimit(seconds)
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(tuning.run_trial, packing=packing), tuning.DRIVER),
+        tuning.trainable(packing),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),

@@ -13,6 +13,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
+from ray.tune.trainable.function_trainable import wrap_function
 
 from oneshot import search
 from oneshot.errors import DiskFull, RunFailed, UserError
@@ -39,7 +40,10 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
     try:
-        train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+        train_on_ray(
+            settings, data, run, packing, known=config["known"], name=f"trial-{config['trial']}",
+            callbacks=[TuneReportCallback()],
+        )  # fmt: skip
     except DiskFull:
         raise
     except (UserError, RunFailed) as error:
@@ -47,8 +51,18 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
 
 
+def trainable(packing: Packing) -> type:
+    """`run_trial` as the class of an actor, which Ray's dashboard shows by the trial's name."""
+
+    class Trial(wrap_function(tune.with_parameters(run_trial, packing=packing))):
+        def __repr__(self) -> str:
+            return f"trial-{self.config['trial']}"
+
+    return tune.with_resources(Trial, DRIVER)
+
+
 def name(trial: Any) -> str:
-    """A trial's name in Ray's dashboard and folders."""
+    """A trial's name in Ray's folders."""
     return f"trial-{trial.config['trial']}"
 
 
