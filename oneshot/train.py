@@ -76,9 +76,8 @@ def train_on_ray(
         run.write_json(FAILURE, None)
     for left in reversed(range(1 + scale.max_failures)):
         try:
-            _trainer(
-                settings, data, run, packing, known=known, name=name, callbacks=callbacks or []
-            ).fit()  # fmt: skip
+            trainer = _trainer(settings, data, run, packing, known=known, name=name, callbacks=callbacks or [])
+            trainer.fit()
             break
         except Exception as error:
             if isinstance(error, RayActorError) and left:
@@ -110,10 +109,10 @@ def _trainer(
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
-    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
     scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
+    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(

@@ -47,6 +47,7 @@ def tune(
                     behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
+    study.interrupt()  # those that the time limit broke off
     study.catch_up()
     study.save()
     if study.best() is None:
@@ -75,7 +76,6 @@ def _tuner(
 
     from oneshot import tuning
 
-    limit = tuning.TimeLimit(seconds)
     return tune.Tuner(
         tuning.trainable(packing),
         tune_config=tune.TuneConfig(
@@ -84,7 +84,8 @@ def _tuner(
             trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
         ),
         run_config=tune.RunConfig(
-            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view, limit)], stop=limit,
+            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            stop=tuning.TimeLimit(seconds),
             failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip

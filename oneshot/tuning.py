@@ -139,25 +139,23 @@ class _Past:
 
 
 class TimeLimit(Stopper):
-    """Ends the search after so many seconds; None: never. Trials that run then wait to go on, as after an interrupt."""
+    """Ends the search after so many seconds; None: never. Of the trials that run then Tune tells nobody."""
 
     def __init__(self, seconds: float | None) -> None:
         self.end = math.inf if seconds is None else time.monotonic() + seconds
-        self.over = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        self.over = time.monotonic() >= self.end
-        return self.over
+        return time.monotonic() >= self.end
 
 
 class Recorder(Callback):
     """Writes what happens to trials into the study's record and shows it."""
 
-    def __init__(self, study: Study, view: StudyView, limit: TimeLimit, *, seconds: float = 0.5) -> None:
-        self.study, self.view, self.limit, self.seconds = study, view, limit, seconds
+    def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
+        self.study, self.view, self.seconds = study, view, seconds
         self.shown = 0.0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -175,10 +173,7 @@ class Recorder(Callback):
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if self.limit.over:
-            self.study.interrupt()
-        else:
-            self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+        self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,8 @@ NONE: dict[str, list] = {
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A head without a core, whose autoscaler may bring two nodes of one; the environment that leads there."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as gcs, socket.create_server(("127.0.0.1", 0)) as client:
+        address, other = (f"127.0.0.1:{each.getsockname()[1]}" for each in (gcs, client))
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     worker = {"resources": {"CPU": 1, "object_store_memory": 10**8}, "min_workers": 0, "max_workers": 2}
     head = {"resources": {"CPU": 0}, "max_workers": 0}
@@ -48,7 +49,9 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     command = [
         RAY, "start", "--head", "--block", f"--port={address.rpartition(':')[2]}", "--num-cpus=0",
         "--node-ip-address=127.0.0.1", f"--autoscaling-config={tmp_path / 'autoscaler.json'}", "--disable-usage-stats",
-        "--include-dashboard=false", "--object-store-memory=100000000", "--ray-client-server-port=0",
+        "--include-dashboard=false", "--object-store-memory=100000000",
+        f"--ray-client-server-port={other.rpartition(':')[2]}", "--dashboard-agent-listen-port=0",
+        "--min-worker-port=0", "--max-worker-port=0",
     ]  # fmt: skip
     variables = environment(RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1", **token)
     with open(tmp_path / "head.log", "w") as log:
@@ -59,13 +62,14 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
                 socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1).close()
                 break
             except OSError:
-                pass
+                time.sleep(0.2)
+        assert process.poll() is None, (tmp_path / "head.log").read_text()
         yield token | {"RAY_ADDRESS": address}
     finally:
-        everyone = [*psutil.Process(process.pid).children(recursive=True), process]
-        for each in everyone:
-            each.kill()
-        process.wait()
+        if process.poll() is None:
+            for each in (*psutil.Process(process.pid).children(recursive=True), process):
+                each.kill()
+            process.wait()
 
 
 def test_nodes_that_an_autoscaler_brings_are_waited_for(

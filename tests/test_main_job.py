@@ -83,8 +83,7 @@ import pathlib, sys
 from oneshot import cli, tuning
 
 def stop_all(limit):
-    limit.over = pathlib.Path(sys.argv[sys.argv.index("--run") + 1], "trials/000/history.jsonl").exists()
-    return limit.over
+    return pathlib.Path(sys.argv[sys.argv.index("--run") + 1], "trials/000/history.jsonl").exists()
 
 tuning.TimeLimit.stop_all = stop_all
 cli.main()

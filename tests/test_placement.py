@@ -35,14 +35,15 @@ def note(config):
 
 def drive(config, packing, note):
     import oneshot.train as t, oneshot.trainer as r
-    from oneshot.settings import Settings
+    from oneshot.settings import parse
     from oneshot.storage import Folder
     from ray.tune.integration.ray_train import TuneReportCallback
     everyone = packing.workers * packing.concurrent
     t._train_worker = lambda config: note(config | {"all": everyone})
     r.Config = functools.partial(r.Config, backend="gloo")  # nccl wants GPUs that are there
     run, data = Folder.of(f"{config['folder']}/{config['trial']}"), Folder.of("/nowhere")
-    t._trainer(Settings(), data, run, packing, known=0, name="x", callbacks=[TuneReportCallback()]).fit()
+    given = parse({"scale": config["scale"]}, "the test")
+    t._trainer(given, data, run, packing, known=0, name=config["trial"], callbacks=[TuneReportCallback()]).fit()
 
 address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 from rich.console import Console
@@ -57,7 +58,7 @@ for _ in range(120):
             continue
         packing = pack(Scale(**scale), there)
         print(describe(packing, Scale(**scale), there), flush=True)
-        space = {"trial": tune.grid_search(list("ab")), "folder": folder}
+        space = {"trial": tune.grid_search(list("ab")), "folder": folder, "scale": scale}
         driver = tune.with_parameters(drive, packing=packing, note=note)
         grid = tune.Tuner(
             tune.with_resources(driver, tuning.DRIVER), param_space=space,
