@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from oneshot import verbs
 from oneshot.errors import RayDied, RunFailed, UserError
+from oneshot.options import Device, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -47,9 +49,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
-Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
@@ -228,6 +228,11 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
     print_line(console, f"rendered: {records.README}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -1,7 +1,6 @@
 """One training: alone in this process, or under Ray Train. Both build a Worker and call the same loop."""
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, formats, owner, trust
+from oneshot import artifact, checkpoint, formats, modelcard, owner, trust
 from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
 from oneshot.data import splits, store
@@ -21,10 +20,10 @@ from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
 from oneshot.packing import Packing
 from oneshot.settings import Settings, check_same, parse, parse_toml
-from oneshot.storage import Folder, needing_room
+from oneshot.storage import Folder
 from oneshot.worker import ProcessGroupWorker, Worker
 
-EXPERIMENT, FAILURE, LOCK = "experiment.toml", "error.json", ".lock"
+EXPERIMENT, FAILURE = "experiment.toml", "error.json"
 
 
 def load_parts(data: Folder, split: str) -> Parts:
@@ -167,37 +166,11 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iter
     trust.check(run)
     if run.has(EXPERIMENT):
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
-    elif set(run.names()) - {LOCK}:
+    elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()
-    with _sole_owner(run):
+    with owner.sole(run):
         run.write(EXPERIMENT, settings.to_toml().encode())
-        yield
-
-
-@contextlib.contextmanager
-def _sole_owner(run: Folder) -> Iterator[None]:
-    """Hold a run folder for the time of the block. Raises UserError where another process does.
-
-    A lock of the operating system: it goes with the process, however that ends. Object stores have none, see `owner`.
-    """
-    if not run.is_local:
-        with owner.signed(run):
-            yield
-        return
-    path = run.file(LOCK)
-    with needing_room(path):
-        lock = open(path, "ab+", buffering=0)  # closed below
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().decode().strip() or "?"
-            raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
-        with needing_room(path):
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n".encode())
         yield
 
 
@@ -207,9 +180,15 @@ def read_experiment(run: Folder) -> Settings:
 
 
 def finish(
-    settings: Settings, run: Folder, *, trial: Folder | None = None, best_trial: dict[str, Any] | None = None
+    settings: Settings,
+    run: Folder,
+    *,
+    data: Folder | None = None,
+    trial: Folder | None = None,
+    best_trial: dict[str, Any] | None = None,
 ) -> None:
-    """Write `best/`: the best epoch's network and where it is from. Raises RunFailed where no epoch was finished."""
+    """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
+    its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
     found = checkpoint.best((trial or run) / "checkpoints")
     if found is None:
         raise RunFailed(f"no epoch of {trial or run} was finished: there is no network to keep")
@@ -219,7 +198,9 @@ def finish(
         "settings": found.settings,
         "environment": environment(),
     }
-    artifact.save(run / "best", data=found, provenance=provenance)
+    validation = load_parts(data, settings.data.split).validation if data else None
+    artifact.save(run / "best", data=found, provenance=provenance, validation=validation)
+    modelcard.write(run)
 
 
 @contextlib.contextmanager

@@ -177,6 +177,8 @@ def test_every_dependency_is_pinned_to_one_version_that_is_meant_to_work() -> No
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [line for group in project["optional-dependencies"].values() for line in group]
     for asked in map(Requirement, project["dependencies"] + extras):
+        if asked.name == project["name"]:  # one extra names another
+            continue
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), asked
 
 
