@@ -18,6 +18,7 @@ LAYERS = (
     (
         "errors",
         "counter",
+        "kinds",
         "environment",
         "distributed",
         "data.drawings",
@@ -43,11 +44,13 @@ LAYERS = (
         "screen.progress",
         "screen.tables",
     ),
-    ("formats", "screen.ranking"),
+    ("formats", "packing", "screen.ranking"),
     (
         "data.parquet",
         "checkpoint",
+        "events",
         "owner",
+        "trust",
         "reach",
         "trials",
         "models",
