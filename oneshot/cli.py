@@ -94,7 +94,8 @@ def train(
         bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Ray Train's workers; instead of scale.workers.")
+        str | None,
+        typer.Option("--workers", metavar="N", help="Ray Train's workers, as 4 or 1..4; instead of scale.workers."),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
     device: Device = "auto",
@@ -111,7 +112,7 @@ def train(
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
     from oneshot import commands
 
-    if local and (workers or 1) > 1:
+    if local and workers not in (None, "1"):
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
@@ -140,6 +141,13 @@ def tune(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
     ] = None,
     set_: Set = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option("--max-time", metavar="TIME", help="End the search after this long, as 2h, 90m or 1h30m; judge."),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
+    ] = None,
     root: DataRoot = None,
     source: Source = None,
     address: Address = None,
@@ -161,6 +169,8 @@ def tune(
         source=source,
         address=address,
         verbose=verbose,
+        max_time=max_time,
+        max_concurrent=max_concurrent,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
-from oneshot.settings import Natural, Plain, Positive
+from oneshot.kinds import Natural, Plain, Positive
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]

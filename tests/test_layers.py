@@ -18,6 +18,7 @@ LAYERS = (
     (
         "errors",
         "counter",
+        "kinds",
         "environment",
         "distributed",
         "data.drawings",
@@ -46,11 +47,13 @@ LAYERS = (
         "report.axes",
         "report.html",
     ),
-    ("formats", "outcomes", "screen.ranking", "report.search"),
+    ("formats", "outcomes", "packing", "screen.ranking", "report.search"),
     (
         "data.parquet",
         "checkpoint",
+        "events",
         "owner",
+        "trust",
         "reach",
         "trials",
         "models",

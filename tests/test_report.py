@@ -134,6 +134,13 @@ def test_a_study_that_has_been_silent_is_not_called_running(tmp_path: Path, monk
     assert f"To go on: python -m oneshot.tune --resume {tmp_path}" in seen
 
 
+def test_a_study_that_was_judged_at_its_time_limit_is_said_to_go_on(tmp_path: Path) -> None:
+    trials = [samples.trial("000", "finished", 8, floor=0.21), samples.trial("001", "pending", 1)]
+    seen = words(text_of(runs.study(tmp_path, trials=trials)))
+    assert "of Lake’s 400 one‑shot trials are right" in seen
+    assert "1 of 2 trials are over, 0 run, 1 wait. Last written" in seen and f"--resume {tmp_path}" in seen
+
+
 def test_an_interrupted_study_is_not_called_running(tmp_path: Path) -> None:
     trials = [samples.trial("000", "stopped", 2), samples.trial("001", "pending", 1)]
     seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))

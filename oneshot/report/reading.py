@@ -149,9 +149,9 @@ def _best(trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> dic
 def _over(
     settings: Settings, study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None
 ) -> bool:  # fmt: skip
-    """A study is over when it is judged; a training when its last epoch is done."""
+    """A study is over when it is judged and no trial waits, as at its time limit; a training after its last epoch."""
     if study is not None:
-        return result is not None
+        return result is not None and all(trial["status"] not in ("pending", "running") for trial in trials)
     trial = trials[0]
     return trial["status"] != "running" or trial["epochs"] >= settings.train.epochs or result is not None
 
