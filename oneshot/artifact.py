@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from oneshot import checkpoint, formats, models, settings
+from oneshot.data import clean
 from oneshot.errors import UserError
 from oneshot.images import resize
 from oneshot.models import Siamese
@@ -34,8 +35,9 @@ def save(folder: Folder, *, data: checkpoint.Checkpoint, provenance: dict[str, A
         "architecture": data.settings["model"]["name"],
         "preprocessing": {
             "size": data.settings["data"]["size"],
-            "ink": "1 on paper 0: dark ink on light paper is inverted",
+            "ink": f"1 on paper 0: {clean.MEANING[data.cleaning['polarity'] if data.cleaning else 'dark']}",
             "fit": "letterboxed to a square of paper, averaged over areas",
+            "cleaning": data.cleaning,
         },
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
@@ -56,7 +58,8 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
         found = checkpoint.read(where)
         trained = settings.parse(found.settings, where.file(checkpoint.STATE))
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        return _build(trained.model.name, trained.data.size, found.weights, where), {"provenance": provenance}
+        card = {"provenance": provenance, "preprocessing": {"cleaning": found.cleaning}}
+        return _build(trained.model.name, trained.data.size, found.weights, where), card
     raise _no_network(where)
 
 
@@ -121,7 +124,8 @@ class OneShot:
 
     @torch.no_grad()
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of dark ink on light paper: PIL images or uint8 arrays (H, W), one or a sequence."""
+        """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
+        network that was trained on one's own images, such images, which are cleaned as those were."""
         return self.net.embed(self._prepare(images))
 
     @torch.no_grad()
@@ -143,6 +147,9 @@ class OneShot:
         return torch.cat(fitted)[:, None].float().div_(255).to(self.device)
 
     def _fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
+        cleaning = self.card["preprocessing"].get("cleaning")
+        if cleaning:
+            return resize(torch.from_numpy(_cleaned(image, **cleaning))[None], self.net.size)
         if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
             raise UserError(
                 f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'"
@@ -152,6 +159,16 @@ class OneShot:
             raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
         ink = 255 - grey
         return resize(torch.from_numpy(ink)[None], self.net.size)
+
+
+def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:
+    """A drawing (side, side) of an image as it lies in a file, made as those that the network was trained on."""
+    try:
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        return clean.prepare(image, side=side, polarity=polarity)
+    except (clean.Unusable, TypeError, ValueError) as error:
+        raise UserError(f"an image {error}; an image or uint8 (height, width) is needed") from None
 
 
 def load(path: str | Path, *, device: str = "auto") -> OneShot:

@@ -43,6 +43,7 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     protocols, omniglot = result["protocols"], is_omniglot(result)
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
     parts.append(Fitting(partial(_by_protocol, protocols)))
+    parts += _lowered(result.get("lowered") or {})
     parts += _skipped(result.get("skipped") or {})
     rungs = _rungs({name: outcome for name, outcome in protocols.items() if _compares(outcome)}) if omniglot else []
     if rungs:
@@ -85,6 +86,12 @@ def _network(best: Mapping[str, Any]) -> Text:
     return Text.assemble(
         (f"{which} at epoch {best['epoch']}, val loss {loss(best['val_loss'])}", "bold"), (settings, "dim")
     )
+
+
+def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
+    """What was made easier than asked for."""
+    lines = [Text(f"{name} is {why}", "yellow") for name, why in lowered.items()]
+    return [Text(), *lines] if lines else []
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
