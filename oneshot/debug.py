@@ -76,9 +76,9 @@ def overfit(objective: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer
 
 
 def picture(batch: Batch, *, pairs: bool, polarity: str = "dark") -> bytes:
-    """A batch as PNG, as bright as the images were. Pairs: left above right, framed green where they are one character, red where not.
+    """A batch as PNG. Pairs: left above right, framed green where they are one character, red where not.
 
-    Episodes: a tile for each character, its drawings side by side.
+    Episodes: a tile for each character, its drawings side by side. `polarity`: of the images, see `clean`.
     """
     images, labels = batch
     seen = shown((images[:, 0].clamp(0, 1) * 255).byte().cpu().numpy(), polarity)

@@ -49,18 +49,19 @@ def _trials(
     """The test drawings, the trials on them, and what was left out."""
     about = store.describe(data)
     test = splits.load_part(data, splits.split(split, about).test, pixels=pixels)
+    fixed = None if about.own else store.load_trials(data)
     made, skipped = protocols(
-        test, None if about.own else store.load_trials(data), names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials,
-        seed=how.seed,
-    )  # fmt: skip
+        test, fixed, names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials, seed=how.seed
+    )
     return test, made, skipped
 
 
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
     """Accuracy of a network on the test part of a split, by the protocols asked for.
 
-    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}) and `per_alphabet` (of `within`), as they stand
-    in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the trials.
+    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}) and `per_alphabet` (of `within`),
+    as they stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry
+    the trials.
     """
     data = near(data)
     test, made, skipped = _trials(data, split, how)

@@ -16,7 +16,7 @@ POLARITIES = ("dark", "light", "photo")
 MEANING = {
     "dark": "dark ink on light paper",
     "light": "light ink on dark paper",
-    "photo": "photos, neither ink nor paper: brightness is kept, black is 0",
+    "photo": "neither ink nor paper, as in photos; brightness is kept, and black is 0",
 }
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
@@ -147,22 +147,23 @@ def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
     """The drawing: uint8 (side, side), 0 = paper .. 255 = ink. Raises Unusable where it is blank."""
     if polarity not in POLARITIES:
         raise ValueError(f"polarity is {polarity!r}, not one of {', '.join(POLARITIES)}")
-    if polarity == "photo":
-        grey = fitted.on(0)
-        low, high = np.percentile(grey, (1, 99))
-        grain = 0.0
-    else:
-        grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(0)
-        # Most of the border is paper; where ink reaches it all around, most of the picture may still be.
-        low, high = min(np.median(grey[_frame(grey.shape)]), np.median(grey)), grey.max()
-        grain = _GRAIN
-    if high - low < _FAINT:
+    grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(0)
+    if grey.max() - grey.min() < _FAINT:
         raise Unusable("is blank, all of one brightness")
-    drawn = (((grey - low) / (high - low) - grain) / (1 - grain)).clip(0, 1)
+    low, high, grain = (*np.percentile(grey, (1, 99)), 0.0) if polarity == "photo" else _levels(grey)
+    drawn = (((grey - low) / max(high - low, 1) - grain) / (1 - grain)).clip(0, 1)
     square = np.zeros((side, side), np.uint8)
     top, left = ((side - length) // 2 for length in drawn.shape)
     square[top : top + drawn.shape[0], left : left + drawn.shape[1]] = (drawn * 255).round()
     return square
+
+
+def _levels(grey: np.ndarray) -> tuple[float, float, float]:
+    """Where paper and the strongest ink are in a picture whose ink is high, and the share that is paper's grain."""
+    least, most = grey.min(), grey.max()
+    # Most of the border is paper; where ink reaches it all around, most of the picture may still be.
+    paper = min(np.median(grey[_frame(grey.shape)]), np.median(grey))
+    return (paper if paper < (least + most) / 2 else least), most, _GRAIN
 
 
 def shown(ink: np.ndarray, polarity: str) -> np.ndarray:

@@ -39,7 +39,9 @@ def names(root: Folder) -> list[str]:
 
 def is_named(root: Folder, dataset: str) -> bool:
     """Whether `dataset` asks for a set of one's own images: NAME, NAME@DIGEST of one that is there, or "folder"."""
-    return dataset == GENERIC or dataset.partition("@")[0] in names(root)
+    if dataset == GENERIC or RESERVED.fullmatch(dataset):  # nothing is asked of a store that is far away
+        return dataset == GENERIC
+    return dataset.partition("@")[0] in names(root)
 
 
 def prepare(

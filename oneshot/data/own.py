@@ -145,7 +145,8 @@ def _settle(
     fitted: Mapping[tuple[str, str], Sequence[tuple[str, Fitted]]], asked: str, making: Making
 ) -> str:  # fmt: skip
     """What is ink: as asked, else as two thirds of the images have it, else none is; and it is told."""
-    votes = Counter(clean.vote(image) for images in fitted.values() for _, image in images)
+    looks = {path: clean.vote(image) for images in fitted.values() for path, image in images}
+    votes = Counter(looks.values())
     most, count = votes.most_common(1)[0]
     settled = asked
     if asked == "auto":
@@ -157,7 +158,10 @@ def _settle(
         why = f"the images do not agree on what is ink; {seen}; --polarity settles it"
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
-    making.notes.append(f"polarity {settled}, {clean.MEANING[settled]}: {why}")
+    odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
+    if odd:
+        making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
+    making.notes.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
     return settled
 
 
@@ -224,11 +228,18 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
     of_own(own)
     parts = ", ".join(f"{part} {len(split[part])}" for part in allot.PARTS)
     kept = ", as before" if before and how.split_file is None else ""
-    making.notes.append(f"split by {by}{kept}: classes for {parts}")
+    making.notes.append(f"split by {by}{kept}: classes for {parts}{_ways(split)}")
     unused = len(classes) - len({name for names in split.values() for name in names})
     if unused:
         making.warnings.append(f"{unused} class(es) are in no part of the split and are not used")
     return own
+
+
+def _ways(split: allot.Split) -> str:
+    """The ways of one-shot trials inside a group, where they are fewer than the usual 20."""
+    most = {part: max(Counter(name.partition("/")[0] for name in split[part]).values()) for part in allot.PARTS[1:]}
+    few = [f"{ways}-way in {part}" for part, ways in most.items() if ways < 20]
+    return f"; one-shot trials inside a group are at most {' and '.join(few)}" if few else ""
 
 
 def _names(own: Own) -> dict[str, list[str]]:
