@@ -159,7 +159,7 @@ def _settle(
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
     odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
-    if odd:
+    if odd and asked == "auto":
         making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
     making.notes.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
     return settled

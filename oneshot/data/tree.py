@@ -49,6 +49,7 @@ def scan(source: str) -> Tree:
             f"{root} holds {held}; put the images of each class into a folder that is named after it"
             f" ({', '.join(sorted(ENDINGS))})"
         )
+    images.sort(key=lambda found: found[0])
     notes = []
     if links:
         notes.append(f"{links} link(s) are not followed: put the images themselves there")
@@ -96,7 +97,7 @@ def _depth(paths: Sequence[Path]) -> int:
 def _classes(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[str, ...]]:
     found: dict[tuple[str, str], list[str]] = {}
     folders: dict[tuple[str, str], Path] = {}
-    for path in sorted(paths):
+    for path in paths:
         folder = path.parent
         key = ("" if len(folder.parts) == 1 else name(folder.parts[0]), name(folder.parts[-1]))
         if folders.setdefault(key, folder) != folder:
