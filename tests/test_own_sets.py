@@ -187,6 +187,7 @@ def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_pa
     assert "there are none yet: --source DIR makes one" in refusal(tmp_path / "other", None)
     assert "there is no data set 'logo': did you mean 'logos'?" in refusal(root, None, "logo")
     assert "goes with --source" in refusal(root, None, "logos", side=64)
+    assert "the set is called 'logos' and not 'coins'" in refusal(root, None, "logos", name="coins")
     assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
 
 
@@ -239,7 +240,7 @@ def test_another_making_is_another_set_to_a_run(root: Path, tmp_path: Path) -> N
     assert store.describe(other.folder).height == 64
 
 
-def test_a_set_whose_making_is_forgotten_or_damaged_is_made_again(root: Path, tmp_path: Path) -> None:
+def test_a_set_whose_making_is_forgotten_is_made_again(root: Path, tmp_path: Path, small_glyphs: Folder) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2)
     first, _ = made(root, source)
     for content in (None, {}, [1], {"source": str(source), "how": {"side": "big"}, "files": {}}):
@@ -248,7 +249,10 @@ def test_a_set_whose_making_is_forgotten_or_damaged_is_made_again(root: Path, tm
             first.folder.write_json("source.json", content)
         assert made(root, None, "coins")[0] == first
         assert made(root, source)[0] == first
-    first.folder.write(store.DRAWINGS, first.folder.read(store.DRAWINGS)[:-9])
+    whole = first.folder.read(store.DRAWINGS)
+    first.folder.write(store.DRAWINGS, small_glyphs.read(store.DRAWINGS))
+    assert "drawings.parquet holds no images of one's own" in refusal(root, None, "coins")
+    first.folder.write(store.DRAWINGS, whole[:-9])
     assert "drawings.parquet is damaged" in refusal(root, None, "coins")
 
 

@@ -113,7 +113,7 @@ def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 def _shallow(image: Image.Image) -> Image.Image:
     """An image of more than 8 bits a pixel with 8: by the least depth that holds its values."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image).astype(np.float32)
     most = values.max()
     if not np.isfinite(values).all() or values.min() < 0 or most > _DEPTHS[-1]:
         raise Unusable(f"has values from {values.min():g} to {most:g}, of no depth of 8, 12 or 16 bits")

@@ -56,6 +56,8 @@ def prepare(
     folder = root / PLACE / name
     made = _made(folder, name, source, given, progress) if source else _as_it_is(folder, name, given)
     about = store.describe(near(folder))
+    if about.own is None or "images" not in about.digests:
+        raise parquet.flaw(folder.file(store.DRAWINGS), "holds no images of one's own")
     now = about.digests["images"][:_MARK]
     if mark and mark != now:
         raise UserError(
@@ -68,6 +70,8 @@ def prepare(
 def _called(root: Folder, dataset: str, source: str | None, name: str | None) -> str:
     """The name of the set that is meant, with the making that is asked for, if one is."""
     if dataset != GENERIC:
+        if name not in (None, dataset):
+            raise UserError(f"the set is called '{dataset}' and not '{name}'; --name goes with --dataset {GENERIC}")
         return dataset
     if name is None and source is None:
         known = names(root)

@@ -97,7 +97,7 @@ def _read(
     every = [(key, path) for key, paths in tree.classes.items() for path in paths]
     found: dict[tuple[str, str], list[tuple[str, Fitted]]] = {}
     broken, animated = [], 0
-    # Pillow unpacks outside Python's lock. A few at once: an image takes half a GB at most while it is unpacked.
+    # Pillow unpacks outside Python's lock. A few at once: the largest that are taken need up to a GB each meanwhile.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # of odd metadata, of images that are large and allowed
         for done, ((key, path), outcome) in enumerate(zip(every, pool.map(_reader(tree, side), every), strict=True), 1):
@@ -125,8 +125,8 @@ def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], tu
             return clean.fit(image, side), getattr(image, "n_frames", 1)
         except Unusable as error:
             return str(error)
-        except OSError as error:
-            return f"cannot be read ({error.strerror})"
+        except Exception as error:  # Pillow answers damage with some ten kinds of exception
+            return f"cannot be read ({' '.join(str(getattr(error, 'strerror', None) or error).split())[:100]})"
 
     return read
 
