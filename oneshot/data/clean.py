@@ -16,7 +16,7 @@ POLARITIES = ("dark", "light", "photo")
 MEANING = {
     "dark": "dark ink on light paper",
     "light": "light ink on dark paper",
-    "photo": "neither ink nor paper, as in photos; brightness is kept, and black is 0",
+    "photo": "neither ink nor paper; brightness is kept, black is 0",
 }
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"}

@@ -70,10 +70,14 @@ def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = Fa
 
 
 def _shaded(bright: np.ndarray) -> Text:
-    """A grey picture (2 h, w) as h lines of half blocks, the upper pixel in front, the lower one behind."""
+    """Grey drawings (CELL, n CELL) as lines of half blocks: the upper pixel in front, the lower one behind, and between
+    two drawings a gap."""
     picture = Text(no_wrap=True)
     for upper, lower in zip(bright[0::2], bright[1::2], strict=True):
-        for one, other in zip(upper.tolist(), lower.tolist(), strict=True):
+        for column, (one, other) in enumerate(zip(upper.tolist(), lower.tolist(), strict=True), 1):
+            if column % CELL == 0:
+                picture.append(" ")
+                continue
             picture.append("▀", f"rgb({one},{one},{one}) on rgb({other},{other},{other})")
         picture.append("\n")
     picture.rstrip()
