@@ -12,8 +12,10 @@ from command import ROOT
 from pictures import figure, tree
 from PIL import Image
 from rich.console import Console
+from test_store import rewritten
 
 from oneshot.data import splits, store
+from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
 from oneshot.data.parquet import DIGESTS
@@ -374,3 +376,34 @@ def test_a_terminal_with_colours_has_greys(root: Path, tmp_path: Path) -> None:
         show(Console(file=stream, width=80, force_terminal=bool(colours), color_system=colours), prepared)
         assert ("38;2;" in stream.getvalue()) == bool(colours)
         assert max(len(line) for line in stream.getvalue().splitlines()[4:] if "\x1b" not in line) <= 80
+
+
+# --- a footer that nobody should believe
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        ({"polarity": "grey"}, r"own\.polarity = 'grey': must be 'dark', 'light' or 'photo'"),
+        ({"split": {"train": [], "test": []}}, "lacks a part"),
+        ({"split": {"train": ["x/y"], "validation": [], "test": []}}, "names a class that it does not hold"),
+        ({"flat": 1}, r"own\.flat = 1: must be a valid boolean"),
+        (None, "has a column 'drawer' of type int32, not int8"),
+    ],
+)
+def test_what_a_footer_says_of_own_images_is_checked(
+    change: dict[str, object] | None, flaw: str, root: Path, tmp_path: Path
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
+    own = {"polarity": "dark", "flat": False, "by": "group", "split": {part: [] for part in PARTS}}
+    rewritten(prepared.folder, own=change and {**own, **change})
+    with pytest.raises(UserError, match=flaw):
+        store.describe(prepared.folder)
+
+
+def test_a_footer_whose_parts_share_a_class_gives_no_split(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
+    same = {part: ["group0/class00", "group1/class01"] for part in PARTS}
+    rewritten(prepared.folder, own={"polarity": "dark", "flat": False, "by": "group", "split": same})
+    with pytest.raises(UserError, match="not sound: train and test share group0/class00, group1/class01"):
+        splits.split("own", store.describe(prepared.folder))
