@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from oneshot.datacli import DataRoot, Dataset, Source, Split, Trace, data_app
+from oneshot import verbs
+from oneshot.datacli import DataRoot, Dataset, Source, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError
+from oneshot.options import Device, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -32,7 +34,6 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
 
 
@@ -167,6 +168,11 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
     print_line(console, f"rendered: {records.README}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from oneshot.options import Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
@@ -33,7 +34,6 @@ Split = Annotated[
     str | None, typer.Option("--split", help="lake, lake-all, koch, minimal1 or minimal2; of your own images: own.")
 ]
 _OWN: Any = {"rich_help_panel": "Your own images (--dataset folder)"}
-Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @data_app.callback(epilog="Example: python -m oneshot.data --dataset folder --source ~/coins")

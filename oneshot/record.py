@@ -10,6 +10,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot import formats
+from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.screen.published import ladder
@@ -86,7 +87,7 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        cells = [f"`{name}`", study["split"], *cells, search, _hardware(where), f"`{where['commit']}`"]
+        cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -106,7 +107,7 @@ def chaos_table(record: dict[str, Any]) -> str:
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
         f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
         f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
-        f" one takes {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, commit `{where['commit']}`.",
     ]
     return "\n".join(rows)
 
@@ -132,10 +133,6 @@ def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any])
             )
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
-
-
-def _hardware(where: dict[str, Any]) -> str:
-    return ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
 
 
 def _accuracy(outcome: dict[str, Any] | None) -> str:

@@ -1,0 +1,9 @@
+"""Options that several verbs of the command line share."""
+
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Network = Annotated[str, typer.Argument(metavar="RUN", help="A run, its best/, or a checkpoint's folder; or a URI.")]
