@@ -151,7 +151,7 @@ class OneShot:
 
     @torch.no_grad()
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) of what `preprocess.fit` made: uint8 (B, S, S)."""
+        """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
         parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(CHUNK)]
         return torch.cat([self.net.embed(part) for part in parts])
 
@@ -186,13 +186,21 @@ class OneShot:
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)
 
     def classes(self, support: Mapping[str, torch.Tensor]) -> Classes:
-        """Classes to choose from, each of what `preprocess.fit` made of its images: uint8 (k, S, S)."""
+        """Classes to choose from, each of what `fit` or `read` made of its images: uint8 (k, S, S)."""
         if not support:
             raise UserError("the support holds no class; give one image of each class at least")
         different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
         counts = [len(each) for each in different.values()]
         z_SD = self.embed_pixels(torch.cat(list(different.values())))
         return Classes(tuple(different), torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]), min(counts))
+
+    def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
+        """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
+        return preprocess.fit(image, self.net.size)
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
+        return preprocess.read(path, self.net.size)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -203,7 +211,7 @@ class OneShot:
     def _prepare(self, images: Images) -> torch.Tensor:
         """uint8 (B, S, S), ink 255."""
         single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        fitted = [preprocess.fit(image, self.net.size) for image in ([images] if single else images)]
+        fitted = [self.fit(image) for image in ([images] if single else images)]
         if not fitted:
             raise UserError("no image was given")
         return torch.cat(fitted)

@@ -148,6 +148,7 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
+    seen = preprocess.STEPS | card.get("preprocessing", {})
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 
@@ -165,8 +166,8 @@ embeddings are averaged. The greater the logit, the more alike.
 
 ## From an image to the input
 
-Ink is {preprocess.STEPS["ink"]}; the image is
-{preprocess.STEPS["fit"]}. In full:
+Ink is {seen["ink"]}; the image is
+{seen["fit"]}. In full:
 
 ```python
 import numpy as np
