@@ -141,6 +141,7 @@ class OneShot:
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
+        self.cleaning = card.get("preprocessing", {}).get("cleaning")
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
@@ -196,11 +197,11 @@ class OneShot:
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
-        return preprocess.fit(image, self.net.size)
+        return preprocess.fit(image, self.net.size, self.cleaning)
 
     def read(self, path: Path) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
-        return preprocess.read(path, self.net.size)
+        return preprocess.read(path, self.net.size, self.cleaning)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)

@@ -78,10 +78,13 @@ def test_the_network_takes_images_as_they_lie_in_files(trained: Path, place: Pat
             known = net.net.embed(images.gather(rows))
         assert torch.equal(net.embed([Image.open(path) for path in paths]), known)
         assert torch.equal(net.embed([np.asarray(Image.open(path)) for path in paths]), known), "RGB arrays too"
-    with pytest.raises(oneshot.artifact.UserError, match="an image is blank"):
+        assert torch.equal(net.embed_pixels(torch.cat([net.read(path) for path in paths])), known), "and files"
+    with pytest.raises(oneshot.artifact.UserError, match="the image is blank"):
         oneshot.load(trained).similarity(Image.new("L", (9, 9)), Image.new("L", (9, 9)))
     card = json.loads((trained / "best" / "model.json").read_text())["preprocessing"]
     assert card["cleaning"] == {"side": 105, "polarity": "light"} and "light ink on dark paper" in card["ink"]
+    told = (trained / "best" / "README.md").read_text()
+    assert "light ink on dark paper" in told and "dark lines" not in told and "whoever trained this network" in told
 
 
 @pytest.mark.parametrize("polarity", ["dark", "light", "photo"])
