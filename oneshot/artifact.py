@@ -45,7 +45,7 @@ def save(
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
-        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.STEPS},
+        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
         "calibration": measure(_from_checkpoint(data, folder), validation) if validation is not None else None,
@@ -65,7 +65,8 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        return _from_checkpoint(found, where), {"provenance": provenance}
+        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning)}
+        return _from_checkpoint(found, where), card
     raise _no_network(where)
 
 
@@ -140,11 +141,13 @@ class OneShot:
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
+        self.cleaning = card.get("preprocessing", {}).get("cleaning")
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of dark ink on light paper: PIL images or uint8 arrays (H, W), one or a sequence."""
+        """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
+        network that was trained on one's own images, such images, which are cleaned as those were."""
         return self.embed_pixels(self._prepare(images))
 
     @torch.no_grad()
@@ -194,11 +197,11 @@ class OneShot:
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
-        return preprocess.fit(image, self.net.size)
+        return preprocess.fit(image, self.net.size, self.cleaning)
 
     def read(self, path: Path) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
-        return preprocess.read(path, self.net.size)
+        return preprocess.read(path, self.net.size, self.cleaning)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)

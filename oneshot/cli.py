@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from oneshot import verbs
+from oneshot.datacli import DataRoot, Dataset, Source, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError
 from oneshot.options import Device, Trace
 from oneshot.screen.console import console as make_console
@@ -23,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 
 Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
@@ -31,60 +30,11 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
 ]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source", metavar="DIR_OR_URL", help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home."
-    ),
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option("--dataset", help="omniglot, glyphs, glyphs-N (alphabets), or auto: Omniglot or else glyphs."),
-]
-Split = Annotated[str | None, typer.Option("--split", help="lake, lake-all, koch, minimal1 or minimal2.")]
 Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
-
-
-@data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
-def data(
-    context: typer.Context,
-    dataset: Dataset = "auto",
-    source: Source = None,
-    root: DataRoot = None,
-    debug: Trace = False,
-) -> None:
-    """Get Omniglot (or generate glyphs) and write it as Parquet. Done already: says so."""
-    from oneshot.data import sets
-
-    context.obj = dict(dataset=dataset, source=source, root=root)
-    if context.invoked_subcommand is None:
-        console = make_console()
-        prepared = sets.prepare(dataset, data_root=sets.data_root(root), source=source, console=console)
-        print_line(console, f"{prepared.name} is ready in {prepared.folder}")
-
-
-@data_app.command(epilog="Example: python -m oneshot.data show --alphabet Korean --png korean.png")
-def show(
-    context: typer.Context,
-    alphabet: Annotated[str | None, typer.Option("--alphabet", help="Show drawings of this alphabet.")] = None,
-    split: Split = "lake",
-    png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,
-    debug: Trace = False,
-) -> None:
-    """Show the alphabets of a data set, their part in a split, and drawings."""
-    from oneshot.data import sets
-
-    console, given = make_console(), context.obj
-    root = sets.data_root(given["root"])
-    prepared = sets.prepare(given["dataset"], data_root=root, source=given["source"], console=console)
-    sets.show(console, prepared, split=split, alphabet=alphabet, png=png)
 
 
 @app.command(epilog="Example: python -m oneshot.train quick --local --set train.lr=0.003")

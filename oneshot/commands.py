@@ -116,7 +116,8 @@ def tune(
         packing = pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         # The last job's request is refused now, and not when the search is over.
-        judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
+        for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
+            print_warning(console, f"{protocol} will be {why}")
         _check_sharing(where, nodes, folder, prepared.folder)
         if folder.has(judgement.RESULT):
             formats.read(formats.Result, folder, judgement.RESULT)
@@ -191,7 +192,7 @@ def evaluate(
     asked = override(asked, given, source="the options")
     if as_json:
         console.quiet = True
-    prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
+    asked, prepared = _data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
@@ -244,8 +245,10 @@ def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib
 def _data(console: Console, settings: Settings, root: str | None, source: str | None) -> tuple[Settings, sets.Prepared]:
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
-    splits.split(settings.data.split, store.describe(near(prepared.folder)))  # refused now, not by a worker in a minute
-    return override(settings, {"data.dataset": prepared.dataset}, source="the data"), prepared
+    about = store.describe(near(prepared.folder))
+    split = splits.fitting(settings.data.split, about)
+    splits.split(split, about)  # refused now, not by a worker in a minute
+    return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
 
 
 def _check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:

@@ -167,18 +167,18 @@ embeddings are averaged. The greater the logit, the more alike.
 ## From an image to the input
 
 Ink is {seen["ink"]}; the image is
-{seen["fit"]}. In full:
-
-```python
-import numpy as np
-
-
-{preprocess.RECIPE}```
+{seen["fit"]}. {_recipe(seen)}
 
 ## From logits to probabilities
 
 {_probabilities(card.get("calibration"))}
 """
+
+
+def _recipe(seen: dict[str, Any]) -> str:
+    if seen.get("cleaning"):
+        return f"The side and the polarity are {seen['cleaning']['side']} and `{seen['cleaning']['polarity']}`."
+    return f"In full:\n\n```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
 
 
 def _probabilities(found: dict[str, Any] | None) -> str:

@@ -87,6 +87,7 @@ class Training:
         train, size = settings.train, settings.data.size
         torch.manual_seed(train.seed)
         self.net = models.build(settings.model, size=size).to(worker.device)
+        self.cleaning = parts.train.cleaning
         images = Images(parts.train, size=size, device=worker.device)
         self.batches = batches(parts.train, images, data=settings.data, train=train)
         self.validation = Validation(parts.validation, train, size=size, device=worker.device)
@@ -185,7 +186,7 @@ class Training:
         if self.worker.rank == 0:
             checkpoint.save(
                 self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.net,
-                optimizer=self.optimizer,
+                optimizer=self.optimizer, cleaning=self.cleaning,
             )  # fmt: skip
 
     def _set_lr(self, epoch: int, step: int) -> float:

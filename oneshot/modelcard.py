@@ -163,10 +163,12 @@ def _training(provenance: dict[str, Any]) -> str:
 
 
 def _limits(kind: str, calibration: dict[str, Any] | None) -> str:
-    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind, f"`{kind}`")
+    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind)
+    what = (
+        f"{seen}: dark lines on light paper, one figure that fills the picture" if seen else f"the images of `{kind}`"
+    )
     lines = [
-        f"- It has seen {seen}: dark lines on light paper, one figure that fills the picture. Of anything else its"
-        " accuracy is unknown until it is measured.",
+        f"- It has seen {what}. Of anything else its accuracy is unknown until it is measured.",
         "- A turned or mirrored figure may be another class to it.",
         "- Some classes differ by less than two people's hands do; no image tells them apart.",
         "- Its figures are averages over alphabets. Which of yours are harder, only a test on your images says.",

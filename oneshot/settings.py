@@ -16,8 +16,8 @@ from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
-# Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not when the last job runs.
-SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2"]
+# Named here too (`splits.SPLITS` and OWN, `trials.NAMES`): a slip is found when the file is read, not by the last job.
+SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2", "own"]
 Protocol = Literal["lake400", "within", "between", "seed352"]
 
 
@@ -28,8 +28,8 @@ class Section(BaseModel):
 class Data(Section):
     """Where drawings come from and how they become batches."""
 
-    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot if it can be had, else glyphs
-    split: SplitName = "lake"
+    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot or else glyphs | a name, or folder: one's own images
+    split: SplitName = "lake"  # own: of one's own images, which have no other
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character

@@ -181,6 +181,14 @@ def test_figures_of_invented_drawings_stand_beside_no_published_ones(tmp_path: P
     assert "The drawings are glyphs (generated), not Omniglot. No published figure compares." in words(html)
 
 
+def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, dataset="coins (own images)", split="own")
+    html = text_of(run)
+    seen = words(html)
+    assert "By group</h2>" in html and "alphabet, query" not in seen
+    assert "trials on your own images are right" in seen and "On classes that neither training nor search" in seen
+
+
 def test_a_network_without_an_error_is_said_to_have_none(tmp_path: Path) -> None:
     html = text_of(runs.study(tmp_path, boost=50.0))
     assert "None: all 400 trials of lake400 are right." in words(html) and "Most confused" not in html

@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from oneshot.data.splits import OWN as OWN_SPLIT
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, percent
-from oneshot.screen.results import PROTOCOLS, is_omniglot
+from oneshot.screen.results import OWN, PROTOCOLS, is_omniglot
 from oneshot.screen.tables import settings_text
 
 _FIRST = {  # of which protocol the headline speaks, and in which words
@@ -27,12 +28,14 @@ def headline(run: Run) -> str:
     protocols = run.result["protocols"]
     name = next((each for each in _FIRST if each in protocols), next(iter(protocols)))
     first = protocols[name]
-    words = _FIRST.get(name, f"of the trials of {name} are right")
+    words, parts = _FIRST.get(name, f"of the trials of {name} are right"), "alphabets"
+    if run.result["split"] == OWN_SPLIT:
+        words, parts = "of the one‑shot trials on your own images are right", "classes"
     title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(words)}</h1>"
     task = f"{first['n_way']}-way {first['k_shot']}-shot"
     lead = (
         f'<p class="lead">{task}: which of {first["n_way"]} characters is this, from {_examples(first["k_shot"])} each?'
-        f" On alphabets that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
+        f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
         f" {count(first['trials'])} trials.</p>"
     )
     return title + lead + _cards(run.result, name)
@@ -44,8 +47,9 @@ def _examples(shots: int) -> str:
 
 def _cards(result: Mapping[str, Any], first: str) -> str:
     """Every protocol, then what else was measured, a card each."""
+    meaning = OWN if result["split"] == OWN_SPLIT else PROTOCOLS
     entries = [
-        (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", PROTOCOLS.get(name, ""))
+        (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", meaning.get(name, ""))
         for name, one in result["protocols"].items()
     ]
     if one := result.get("verification"):
@@ -138,14 +142,12 @@ def by_alphabet(run: Run, figures: Figures) -> str:
     """Accuracy by alphabet: a figure, and the numbers as a table."""
     if run.result is None or not run.result["per_alphabet"]:
         return ""
-    chart = figures.chart(
-        "alphabets",
-        lambda width: accuracy.alphabets(run.result, run.outcomes, width),
-        "Accuracy on each test alphabet.",
-    )
+    kind = "group" if run.result["split"] == OWN_SPLIT else "alphabet"
+    said = f"Accuracy on each test {kind}."
+    chart = figures.chart("alphabets", lambda width: accuracy.alphabets(run.result, run.outcomes, width), said)
     fixed = run.outcomes["per_alphabet"] if run.outcomes and run.outcomes["protocol"] == "lake400" else {}
     columns = [
-        Column("alphabet", lambda item: esc(accuracy.plain(item[0])), lambda item: item[0], text=True),
+        Column(kind, lambda item: esc(accuracy.plain(item[0])), lambda item: item[0], text=True),
         Column("within", lambda item: percent(item[1]["accuracy"]), lambda item: item[1]["accuracy"]),
         Column("95 % interval", lambda item: interval(*item[1]["interval"]), lambda item: item[1]["interval"][0]),
         Column("trials", lambda item: count(item[1]["trials"]), lambda item: item[1]["trials"]),
@@ -159,6 +161,6 @@ def by_alphabet(run: Run, figures: Figures) -> str:
             )
         )
     rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
-    numbers = table("Accuracy by alphabet", columns, rows)
+    numbers = table(f"Accuracy by {kind}", columns, rows)
     inside = f"{chart}<details><summary>The numbers as a table</summary>{numbers}</details>"
-    return section("by-alphabet", "By alphabet", inside)
+    return section("by-alphabet", f"By {kind}", inside)
