@@ -69,17 +69,20 @@ def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
 
 def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer, trained: torch.nn.Module | None = None,
 ) -> None:  # fmt: skip
     """Write the checkpoint of this progress and remove those that nothing can need again.
 
-    Kept: the last two and the best epoch of each, so that falling back by one loses neither the state nor the best.
+    `net` is the network that is validated and handed on. Where that is an average of weights, `trained` is the one that
+    the optimizer trains: it is part of the training's state. Kept: the last two checkpoints and the best epoch of each,
+    so that falling back by one loses neither the state nor the best.
     """
     here = (progress.epoch, progress.step)
     place = folder / _name(*here)
     place.remove()  # one that did not count is in the way
     buffer = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict()}, buffer)
+    state_of_training = {"optimizer": optimizer.state_dict()} | ({"weights": trained.state_dict()} if trained else {})
+    torch.save(state_of_training, buffer)
     files = {WEIGHTS: pack_tensors(net.state_dict()), TRAINING: buffer.getvalue()}
     for name, data in files.items():
         place.write(name, data)
@@ -148,6 +151,8 @@ def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
         training = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         if not isinstance(training["optimizer"], dict):
             raise TypeError("no state of an optimizer")
+        if not all(isinstance(value, torch.Tensor) for value in training.get("weights", {}).values()):
+            raise TypeError("weights that are no tensors")
     except Exception as error:  # what the unpickler raises on foreign bytes is any kind of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from oneshot.errors import UserError, flaw
-from oneshot.settings import Natural, Plain, Positive
+from oneshot.settings import Natural, Plain, Positive, Width
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -146,6 +146,7 @@ class Card(_Record):
 
     format: Literal[1]
     architecture: str
+    width: Width | None = None
     preprocessing: Preprocessing
     sha256: str
     provenance: Provenance

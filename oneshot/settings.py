@@ -19,6 +19,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
+Width = Annotated[int, Field(ge=4, le=512)]
 Optimizer = Literal["sgd", "adam", "adamw"]
 # Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not when the last job runs.
 SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2"]
@@ -50,11 +51,14 @@ class Data(Section):
     drawers: Several = 4  # drawings of each character in an episode
     alphabets: Natural = 4  # alphabets an episode's characters come from; 0: any number
     distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
+    elastic: Annotated[float, Field(ge=0, le=20)] = 0.0  # spread of the elastic distortion, pixels of 105; 0: none
     rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
+    flips: bool = False  # mirrored alphabets count as further alphabets
 
 
 class Model(Section):
-    name: Literal["koch", "conv4"] = "koch"
+    name: Literal["koch", "conv4", "resnet"] = "koch"
+    width: Width = 32  # channels of the first stage; resnet only
     init: Literal["torch", "koch"] = "torch"
     head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
 
@@ -70,6 +74,8 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     head_lr: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate as a multiple of lr
     schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
+    warmup: Natural = 0  # steps over which the learning rate rises to its height
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share an average of the weights keeps at each step; 0: no average
     clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
     patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never

@@ -18,6 +18,8 @@ LAYERS = (
     (
         "errors",
         "counter",
+        "average",
+        "pairwise",
         "environment",
         "distributed",
         "data.drawings",

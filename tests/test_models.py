@@ -9,7 +9,7 @@ from oneshot.errors import UserError
 from oneshot.models import ENCODERS, Siamese, WeightedL1, build
 
 NAMES = sorted(ENCODERS)
-SIZES = {"koch": 65, "conv4": 28}  # small sizes for tests that are not about the size
+SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size
 
 
 @pytest.fixture(autouse=True)
