@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all chaos cluster-demo lint format install clean
+.PHONY: tune test test-all records-cpu records-gpu chaos cluster-demo lint format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -15,6 +15,17 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+
+SEEDS ?= 1..5
+
+# A row of README's ladder: a training a seed, each judged once. The same again goes on.
+records-cpu: install
+	$(BIN)/python -m oneshot.repeat $(or $(JOB),cpu5) --seeds $(SEEDS) --device cpu $(ARGS)
+	$(BIN)/python -m oneshot.record
+
+# The rows that need a GPU, in 25 minutes of its time; the same again goes on.
+records-gpu: install
+	$(BIN)/python cluster/records_gpu.py $(ARGS)
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
 cluster-demo: install

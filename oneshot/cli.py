@@ -152,16 +152,9 @@ def tune(
     if resume and (job or run or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     commands.tune(
-        make_console(),
-        job=job,
-        run=run,
-        resume=resume,
-        changes=set_ or [],
-        root=root,
-        source=source,
-        address=address,
+        make_console(), job=job, run=run, resume=resume, changes=set_ or [], root=root, source=source, address=address,
         verbose=verbose,
-    )
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
@@ -201,6 +194,29 @@ def evaluate(
     )
 
 
+@app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")
+def repeat(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="As in 1..5 or 1,2,7.")] = "1..5",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
+    ] = None,
+    device: Device = "auto",
+    run: Run = None,
+    set_: Set = None,
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Train jobs with several seeds, judge each network once, and keep the means in tune_jobs/records/."""
+    from oneshot import commands
+
+    commands.repeat(
+        make_console(), jobs=jobs, seeds=seeds, minutes=minutes, device=device, run=run, changes=set_ or [], root=root,
+        source=source,
+    )  # fmt: skip
+
+
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
@@ -216,7 +232,7 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
+    records.README.write_text(records.render(records.README.read_text(), records.read()))
     print_line(console, f"rendered: {records.README}")
 
 

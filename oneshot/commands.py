@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +11,20 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, search, sharing
+from oneshot import artifact, cluster, formats, record, search, sharing
 from oneshot import evaluate as judgement
+from oneshot import repeat as repeated
 from oneshot import train as training
 from oneshot import tune as tuning
 from oneshot.cluster import Node, Packing
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
-from oneshot.errors import DiskFull, RayDied, UserError
+from oneshot.errors import DiskFull, RayDied, RunFailed, UserError
 from oneshot.reach import reach
 from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
-from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.results import alphabet_table, result_panel, seeds_table
 from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
 from oneshot.storage import Folder
@@ -73,6 +75,8 @@ def _told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print_line(console, f"interrupted; to go on: {how}")
         raise
+    except repeated.OutOfTime:
+        raise RunFailed(f"the time is over; to go on: {how}") from None
     except (DiskFull, RayDied):
         print_line(console, f"to go on: {how}")
         raise
@@ -174,6 +178,39 @@ def evaluate(
     if folder.has(EXPERIMENT) and not folder.has(judgement.RESULT) and asked == settings:
         folder.write_json(judgement.RESULT, result)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
+
+
+def repeat(
+    console: Console, *, jobs: list[str], seeds: str, minutes: float | None, device: str, run: str | None,
+    changes: list[str], root: str | None, source: str | None,
+) -> None:  # fmt: skip
+    """Train each job once a seed in this process, then judge all its networks and keep the record."""
+    if run and len(jobs) > 1:
+        raise UserError(f"--run {run} is one job's; name one job, or leave --run out")
+    numbers, here = repeated.parse_seeds(seeds), pick_device(device)
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    chosen = {Path(job).stem: read(job_file(job), changes) for job in jobs}
+    for job, settings in chosen.items():
+        folder = reach(run or f"runs/records/{job}")
+        settings, prepared = _data(console, settings, root, source)
+        training.check(settings, prepared.folder)
+        judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
+        print_line(console, f"run {folder}: {_what(settings, prepared)}, seeds {seeds}")
+        with _told_how_to_go_on(console, "the same command again"):
+            for seed in numbers:
+                with TrainView(console) as view:
+                    repeated.train_seed(
+                        repeated.seeded(settings, seed), prepared.folder, repeated.place(folder, seed), device=here,
+                        watch=repeated.Until(view, until),
+                    )  # fmt: skip
+        print_line(console, f"all seeds are trained; the test alphabets judge each network of {job}, once")
+        for seed in numbers:
+            where = repeated.place(folder, seed)
+            repeated.judge(repeated.seeded(settings, seed), prepared.folder, where, device=device)
+        made = repeated.gather(settings, folder, numbers, job=job)
+        Folder.of(record.records_folder()).write_json(f"{job}.json", made)
+        console.print(seeds_table(made))
+        print_line(console, f"kept: {record.records_folder() / f'{job}.json'}; README: python -m oneshot.record")
 
 
 def _settings_of(run: Folder) -> Settings:

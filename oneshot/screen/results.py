@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from oneshot.screen.console import Column, Fitting, bar, count, fitted, interval, loss, percent
+from oneshot.screen.console import MISSING, Column, Fitting, bar, count, fitted, interval, loss, percent
 from oneshot.screen.published import ladder
 from oneshot.screen.tables import settings_text
 
@@ -19,6 +19,9 @@ PROTOCOLS = {
     "within": "one alphabet, query and support by two drawers",
     "between": "characters of all test alphabets, another drawer",
     "seed352": "as the source document: all test alphabets, lax",
+    "within_fixed": "as within, on the alphabets of Lake's runs alone",
+    "verification": "pairs, half of them same; a probability of 1/2 decides",
+    "verification_at_threshold": "the same with a threshold chosen on validation",
 }
 _PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
 
@@ -77,6 +80,22 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
         Column("95 % interval", lambda row: interval(*row[1]["interval"]), 1),
     )
     return Fitting(lambda width: fitted(columns, rows, width))
+
+
+def seeds_table(record: Mapping[str, Any]) -> RenderableType:
+    """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
+    seeds = [row["seed"] for row in record["seeds"]]
+    columns = (
+        Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
+        Column("query and support", lambda row: PROTOCOLS.get(row[0], ""), 2, "left"),
+        Column("mean", lambda row: Text(percent(row[1]["mean"]), "bold green")),
+        Column("95 % interval", lambda row: interval(*row[1]["interval"]) if row[1]["interval"] else MISSING, 1),
+        Column("seeds", lambda row: count(row[1]["seeds"])),
+    )
+    title = f"{record['job']} · {record['dataset']} · split {record['split']} · {record['seconds']:.0f} s a training"
+    body = Fitting(lambda width: fitted(columns, record["summary"].items(), width))
+    title = Text(f"{title} · seeds {', '.join(map(str, seeds))}", "bold not dim")
+    return Panel(body, title=title, expand=False, padding=(1, 2), border_style="dim")
 
 
 def _network(best: Mapping[str, Any]) -> Text:
