@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, record, search, sharing
+from oneshot import artifact, cluster, formats, parts, record, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import repeat as repeated
 from oneshot import train as training
@@ -47,7 +47,7 @@ def train(
         settings = read(job_file(job), changes + scale)
         packing = None if local else cluster.pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
-        training.check(settings, prepared.folder)
+        parts.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
@@ -88,7 +88,7 @@ def _train_here(
     if debug:
         from oneshot import debug as inspection
 
-        inspection.inspect(console, settings, training.load_parts(data, settings.data.split), folder, device=device)
+        inspection.inspect(console, settings, parts.load_parts(data, settings.data), folder, device=device)
     with TrainView(console) as view:
         training.train_here(settings, data, folder, device=device, watch=view)
 
@@ -193,7 +193,7 @@ def repeat(
     for job, settings in chosen.items():
         folder = reach(run or f"runs/records/{job}")
         settings, prepared = _data(console, settings, root, source)
-        training.check(settings, prepared.folder)
+        parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         print_line(console, f"run {folder}: {_what(settings, prepared)}, seeds {seeds}")
         with _told_how_to_go_on(console, "the same command again"):

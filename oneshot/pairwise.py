@@ -17,8 +17,9 @@ class _Distances(torch.autograd.Function):
         for first, last in _blocks(z):
             apart = (z[first:last, None] - z[None, first:]).abs_()
             # Not a matrix product: BLAS libraries may choose the order of its sum anew in every process.
-            table[first:last, first:] = apart.mul_(weight).sum(dim=-1)
-            table[first:, first:last] = table[first:last, first:].T
+            part = apart.mul_(weight).sum(dim=-1)
+            table[first:last, first:] = part
+            table[first:, first:last] = part.T
         ctx.save_for_backward(z, weight)
         return table
 

@@ -45,6 +45,7 @@ class Data(Section):
     dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot if it can be had, else glyphs
     split: SplitName = "lake"
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
+    extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # generated ones that are taught too
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
     hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of different pairs drawn inside one alphabet

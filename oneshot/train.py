@@ -12,14 +12,12 @@ from typing import Any
 import torch
 
 from oneshot import artifact, checkpoint, formats, owner
-from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
-from oneshot.data import splits, store
-from oneshot.data.cache import near
 from oneshot.environment import environment
 from oneshot.errors import DiskFull, RunFailed, UserError
-from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
+from oneshot.loop import DIVERGED, HISTORY, NOTES, Watch, fit, write_history
+from oneshot.parts import load_parts
 from oneshot.settings import Settings, check_same, parse, parse_toml
 from oneshot.storage import Folder, needing_room
 from oneshot.worker import ProcessGroupWorker, Worker
@@ -27,27 +25,12 @@ from oneshot.worker import ProcessGroupWorker, Worker
 EXPERIMENT, FAILURE, LOCK = "experiment.toml", "error.json", ".lock"
 
 
-def load_parts(data: Folder, split: str) -> Parts:
-    """The training and validation drawings of a split; the test alphabets' pixels are not read. Raises UserError."""
-    data = near(data)
-    parts = splits.split(split, store.describe(data))
-    return Parts(splits.load_part(data, parts.train), splits.load_part(data, parts.validation))
-
-
-def check(settings: Settings, data: Folder) -> None:
-    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
-    read."""
-    data = near(data)
-    part = splits.split(settings.data.split, store.describe(data)).train
-    dataset(splits.load_part(data, part, pixels=False), data=settings.data, train=settings.train)
-
-
 def train_here(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
 ) -> Progress:
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
     worker = Worker(device, precision=settings.train.precision)
-    return fit(worker, settings, load_parts(data, settings.data.split), run, watch=watch)
+    return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
 
 
 def train_on_ray(
@@ -140,8 +123,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
         worker = RayWorker(get_device(), precision=settings.train.precision)
-        parts = load_parts(Folder.of(config["data"]), settings.data.split)
-        fit(worker, settings, parts, run, known=config["known"])
+        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
         if train.get_context().get_world_rank() == 0:

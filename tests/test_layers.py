@@ -15,8 +15,8 @@ PACKAGE = Path(oneshot.__file__).parent
 
 # A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
 LAYERS = (
+    ("errors",),
     (
-        "errors",
         "counter",
         "average",
         "pairwise",
@@ -62,6 +62,7 @@ LAYERS = (
     ("data.sets", "batches", "embedding", "artifact", "sharing", "verification"),
     ("validation", "evaluate"),
     ("loop",),
+    ("parts",),
     ("train", "debug"),
     ("study",),
     ("tuning", "record"),
