@@ -184,7 +184,8 @@ def check_same(
     """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
     for section in fixed:
         for key, value in getattr(settings, section).model_dump().items():
-            old = recorded.get(section, {}).get(key)
+            default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
+            old = recorded.get(section, {}).get(key, default)
             if old != value and key not in free:
                 raise UserError(
                     f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
