@@ -23,9 +23,16 @@ records-cpu: install
 	$(BIN)/python -m oneshot.repeat $(or $(JOB),cpu5) --seeds $(SEEDS) --device cpu $(ARGS)
 	$(BIN)/python -m oneshot.record
 
-# The rows that need a GPU, in 25 minutes of its time; the same again goes on.
+MINUTES ?= 25
+DEVICE ?= cuda
+
+# The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
 records-gpu: install
-	$(BIN)/python cluster/records_gpu.py $(ARGS)
+	end=$$(( $$(date +%s) + 60 * $(MINUTES) )) && \
+	$(BIN)/python -m oneshot.repeat best koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
+	timeout --foreground --signal=INT $$(( end - $$(date +%s) )) \
+	    $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
+	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
 cluster-demo: install

@@ -107,7 +107,10 @@ def conv4(size: int, width: int) -> nn.Module:
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions with batch norm around which a 1 x 1 convolution leads (He et al. 2016)."""
+    """Two 3 x 3 convolutions with batch norm around which a 1 x 1 convolution leads (He et al. 2016).
+
+    Around the first of a network the drawing itself leads, added to each channel: a convolution of one channel is slow.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -115,11 +118,12 @@ class Residual(nn.Module):
         self.first_norm = GlobalBatchNorm2d(width)
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.second_norm = GlobalBatchNorm2d(width)
-        self.shortcut = nn.Conv2d(channels, width, 1, bias=False)
+        self.shortcut = nn.Conv2d(channels, width, 1, bias=False) if channels > 1 else nn.Identity()
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         y_BCHW = F.relu(self.first_norm(self.first(x_BCHW)), inplace=True)
-        return F.relu(self.second_norm(self.second(y_BCHW)) + self.shortcut(x_BCHW), inplace=True)
+        y_BCHW = self.second_norm(self.second(y_BCHW))
+        return F.relu(y_BCHW + self.shortcut(x_BCHW).to(y_BCHW.dtype), inplace=True)
 
 
 def resnet(size: int, width: int) -> nn.Module:
