@@ -208,7 +208,7 @@ def repeat(
     source: Source = None,
     debug: Trace = False,
 ) -> None:
-    """Train jobs with several seeds, judge each network once, and keep the means in tune_jobs/records/."""
+    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
     from oneshot import commands
 
     commands.repeat(

@@ -184,7 +184,7 @@ def repeat(
     console: Console, *, jobs: list[str], seeds: str, minutes: float | None, device: str, run: str | None,
     changes: list[str], root: str | None, source: str | None,
 ) -> None:  # fmt: skip
-    """Train each job once a seed in this process, then judge all its networks and keep the record."""
+    """Train each job once a seed in this process, then judge all its networks; the record of a job as it is is kept."""
     if run and len(jobs) > 1:
         raise UserError(f"--run {run} is one job's; name one job, or leave --run out")
     numbers, here = repeated.parse_seeds(seeds), pick_device(device)
@@ -208,9 +208,12 @@ def repeat(
             where = repeated.place(folder, seed)
             repeated.judge(repeated.seeded(settings, seed), prepared.folder, where, device=device)
         made = repeated.gather(settings, folder, numbers, job=job)
-        Folder.of(record.records_folder()).write_json(f"{job}.json", made)
+        folder.write_json(repeated.RECORD, made)
         console.print(seeds_table(made))
-        print_line(console, f"kept: {record.records_folder() / f'{job}.json'}; README: python -m oneshot.record")
+        print_line(console, f"record: {folder.file(repeated.RECORD)}")
+        if not changes:  # else it is no record of this job
+            Folder.of(record.records_folder()).write_json(f"{job}.json", made)
+            print_line(console, f"kept: {record.records_folder() / f'{job}.json'}; README: python -m oneshot.record")
 
 
 def _settings_of(run: Folder) -> Settings:

@@ -17,7 +17,7 @@ from oneshot.settings import Settings, override
 from oneshot.storage import Folder
 from oneshot.train import finish, open_run, read_history, train_here
 
-TIME = "time.json"
+TIME, RECORD = "time.json", "record.json"
 MOST = 100  # seeds
 # Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond them the last, which is a little too wide.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

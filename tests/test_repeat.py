@@ -11,10 +11,12 @@ from command import TINY, refused
 from oneshot import commands, record, repeat
 from oneshot.errors import RunFailed, UserError
 from oneshot.screen.console import console
-from oneshot.settings import parse
+from oneshot.settings import job_file, override, parse, read
 from oneshot.storage import Folder
 
 SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
+
+TINY_TREE = {key: value if key == "data.dataset" else int(value) for key, value in TINY.items()}
 
 
 @pytest.fixture
@@ -38,11 +40,12 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     with pytest.raises(RunFailed, match="the time is over; to go on: the same command again"):
         call(run, data_root, minutes=0)
     assert [row["epoch"] for row in history(run / "seed-1")] == [1]  # what was begun is kept
-    assert not records.exists() and not (run / "seed-1" / "result.json").exists()
+    assert not (run / "record.json").exists() and not (run / "seed-1" / "result.json").exists()
     call(run, data_root)
-    made = json.loads((records / "quick.json").read_text())
+    made = json.loads((run / "record.json").read_text())
     call(run, data_root)
-    assert json.loads((records / "quick.json").read_text()) == made
+    assert json.loads((run / "record.json").read_text()) == made
+    assert not records.exists()  # with --set it is no record of the job
     assert [row["seed"] for row in made["seeds"]] == [1, 2] and made["test_evaluations"] == 2
     assert [row["interrupted"] for row in made["seeds"]] == [True, False]
     assert all(row["seconds"] > sum(each["seconds"] for each in history(run / f"seed-{row['seed']}"))
@@ -52,6 +55,17 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     assert {"within_fixed", "verification", "verification_at_threshold"} < set(made["summary"])
     assert made["seeds"][0]["result"]["sha256"] != made["seeds"][1]["result"]["sha256"]
     assert parse_experiment(made).train.seed == 1
+
+
+def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, records: Path) -> None:
+    job = tmp_path / "small.toml"
+    tree = override(read(job_file("quick")), TINY_TREE, source="the test")
+    job.write_text(tree.to_toml())
+    commands.repeat(
+        console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", run=str(tmp_path / "run"), changes=[],
+        root=str(data_root), source=None,
+    )  # fmt: skip
+    assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
 
 
 def history(run: Path) -> list[dict[str, Any]]:
