@@ -202,7 +202,7 @@ def repeat(
         float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
     ] = None,
     device: Device = "auto",
-    run: Run = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
     set_: Set = None,
     root: DataRoot = None,
     source: Source = None,
