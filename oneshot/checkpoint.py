@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from oneshot import formats
-from oneshot.errors import UserError
+from oneshot.errors import Unusable
 from oneshot.storage import Folder
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.pt", "state.json"
@@ -56,14 +56,14 @@ def pack_tensors(tensors: dict[str, torch.Tensor]) -> bytes:
 
 
 def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, all finite. Raises UserError naming `where`."""
+    """The tensors of a safetensors file, all finite. Raises Unusable naming `where`."""
     try:
         weights = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{where} is not a whole safetensors file ({error}); use another checkpoint") from None
+        raise Unusable(f"{where} is not a whole safetensors file ({error})") from None
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{where}: '{name}' holds values that are not finite; use another checkpoint")
+            raise Unusable(f"{where}: '{name}' holds values that are not finite")
     return weights
 
 
@@ -110,9 +110,9 @@ def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
             if best_epoch and name != _name(best_epoch, 0):
                 read(folder / _name(best_epoch, 0))
             return found, passed
-        except UserError as error:
-            if str(error) not in passed:
-                passed.append(str(error))
+        except Unusable as error:
+            if error.why not in passed:
+                passed.append(error.why)
     return None, passed
 
 
@@ -126,16 +126,16 @@ def best(folder: Folder) -> Checkpoint | None:
 
 
 def read(place: Folder) -> Checkpoint:
-    """Read and verify one checkpoint. Raises UserError naming the file that is missing or damaged."""
+    """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged."""
     state = _state(place)
     files = {}
     for name in (WEIGHTS, TRAINING):
         try:
             files[name] = place.read(name)
         except OSError:
-            raise UserError(f"checkpoint {place} is damaged: {name} is missing or unreadable; use another") from None
+            raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
-            raise UserError(f"checkpoint {place} is damaged: {name} does not match its digest; use another")
+            raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
     return Checkpoint(
         name=place.name,
         progress=_progress(state),
@@ -157,7 +157,7 @@ def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
             reason = "not whole, or it holds code, which is not run"
-        raise UserError(f"{where} is not the training state of a checkpoint ({reason}); use another") from None
+        raise Unusable(f"{where} is not the training state of a checkpoint ({reason})") from None
     return training
 
 
@@ -166,9 +166,9 @@ def _state(place: Folder) -> dict[str, Any]:
         state = json.loads(place.read(STATE))
         formats.check(formats.State, state)
     except OSError:
-        raise UserError(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable; use another") from None
+        raise Unusable(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"checkpoint {place} is damaged: {STATE} cannot be read ({error}); use another") from None
+        raise Unusable(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
     return state
 
 

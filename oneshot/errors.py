@@ -10,6 +10,14 @@ class UserError(ValueError):
     """The request was wrong: a file, a key, a value, a resource. The command ends with this line and exit code 2."""
 
 
+class Unusable(UserError):
+    """A file of a run that cannot be used. `why` is the sentence without the advice, for where another one is taken."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; use another")
+        self.why = why
+
+
 class RunFailed(RuntimeError):
     """The request was right and the run failed all the same. The command ends with this line and exit code 1."""
 
