@@ -29,7 +29,7 @@ DEVICE ?= cuda
 # The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
 records-gpu: install
 	end=$$(( $$(date +%s) + 60 * $(MINUTES) )) && \
-	$(BIN)/python -m oneshot.repeat best koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
+	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
 	timeout --foreground --signal=INT $$(( end - $$(date +%s) )) \
 	    $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
 	$(BIN)/python -m oneshot.record runs/records/gpu
