@@ -114,8 +114,8 @@ def tune(
         settings, prepared = _data(console, settings, root, source)
         if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
             raise UserError(
-                f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would choose"
-                " by them; search with --set data.split=lake, then train on all"
+                f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
+                " choose by them; search with --set data.split=lake, then train on all"
             )
         # The last job's request is refused now, and not when the search is over.
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
