@@ -92,6 +92,10 @@ class Outcome(Score):
     k_shot: Positive
 
 
+class Within(Outcome):
+    alphabets: Positive
+
+
 class Verification(_Record):
     pairs: Positive
     accuracy: Share
@@ -126,7 +130,7 @@ class Result(_Record):
     protocols: dict[str, Outcome]
     skipped: dict[str, str] = {}
     per_alphabet: dict[str, Score]
-    within_fixed: Outcome | None = None
+    within_fixed: Within | None = None
     verification: Verification | None = None
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None

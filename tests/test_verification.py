@@ -1,9 +1,14 @@
 """Same or different: the accuracy on pairs, and the threshold that validation chooses."""
 
+import io
+
 import numpy as np
 import pytest
+import samples
 import tiny
+from rich.console import Console
 
+from oneshot.screen.results import result_panel
 from oneshot.verification import PAIRS, threshold, verification
 
 TEST = tiny.drawings({"Tifinagh": 6, "Ogham": 5}, seed=1)
@@ -63,3 +68,13 @@ def test_drawings_that_make_no_pairs_are_not_verified() -> None:
     assert (
         verification(knowing(lonely), lonely, validation=VALIDATION, validation_logits_of=knowing(VALIDATION)) is None
     )
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_it_stands_beside_the_protocols_on_one_line(width: int) -> None:
+    fixed = samples.outcome(8_611, 10_000, 0.854, 0.868, alphabets=10)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(result_panel(samples.result(within_fixed=fixed, verification=measured(shift=3.0))))
+    text = console.export_text()
+    assert "verification: 50.0 % of 10,000 pairs (100.0 % at validation's threshold)" in text
+    assert "within, on the 10 alphabets of Lake's runs alone: 86.1 % (85.4–86.8 %)" in text

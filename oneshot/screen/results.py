@@ -46,6 +46,7 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     protocols, omniglot = result["protocols"], is_omniglot(result)
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
     parts.append(Fitting(partial(_by_protocol, protocols)))
+    parts += _beside(result)
     parts += _skipped(result.get("skipped") or {})
     rungs = _rungs({name: outcome for name, outcome in protocols.items() if _compares(outcome)}) if omniglot else []
     if rungs:
@@ -104,6 +105,23 @@ def _network(best: Mapping[str, Any]) -> Text:
     return Text.assemble(
         (f"{which} at epoch {best['epoch']}, val loss {loss(best['val_loss'])}", "bold"), (settings, "dim")
     )
+
+
+def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
+    """What is measured beside the protocols: the alphabets of the fixed trials alone, and pairs."""
+    lines = []
+    if fixed := result.get("within_fixed"):
+        low, high = fixed["interval"]
+        lines.append(
+            f"within, on the {fixed['alphabets']} alphabets of Lake's runs alone: {percent(fixed['accuracy'])}"
+            f" ({interval(low, high)})"
+        )
+    if pairs := result.get("verification"):
+        lines.append(
+            f"verification: {percent(pairs['accuracy'])} of {count(pairs['pairs'])} pairs"
+            f" ({percent(pairs['at_threshold'])} at validation's threshold)"
+        )
+    return [Text(), *map(Text, lines)] if lines else []
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
