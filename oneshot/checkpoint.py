@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from oneshot import formats
-from oneshot.errors import Unusable
+from oneshot.errors import Unusable, UserError
+from oneshot.settings import Settings
 from oneshot.storage import Folder
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.pt", "state.json"
@@ -194,3 +196,18 @@ def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
     our business."""
     found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
     return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]
+
+
+def check_same(
+    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
+) -> None:
+    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
+    for section in fixed:
+        for key, value in getattr(settings, section).model_dump().items():
+            default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
+            old = recorded.get(section, {}).get(key, default)
+            if old != value and key not in free:
+                raise UserError(
+                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
+                    " go on"
+                )

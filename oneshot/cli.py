@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from oneshot import verbs
 from oneshot.errors import RayDied, RunFailed, UserError
+from oneshot.options import DataRoot, Device, Set, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -25,19 +27,7 @@ data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 
 Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
-]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source", metavar="DIR_OR_URL", help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home."
-    ),
-]
 Dataset = Annotated[
     str | None,
     typer.Option("--dataset", help="omniglot, glyphs, glyphs-N (alphabets), or auto: Omniglot or else glyphs."),
@@ -47,9 +37,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
-Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
@@ -94,7 +82,8 @@ def train(
         bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Ray Train's workers; instead of scale.workers.")
+        str | None,
+        typer.Option("--workers", metavar="N", help="Ray Train's workers, as 4 or 1..4; instead of scale.workers."),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
     device: Device = "auto",
@@ -111,7 +100,7 @@ def train(
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
     from oneshot import commands
 
-    if local and (workers or 1) > 1:
+    if local and workers not in (None, "1"):
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
@@ -140,6 +129,13 @@ def tune(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
     ] = None,
     set_: Set = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option("--max-time", metavar="TIME", help="End the search after this long, as 2h, 90m or 1h30m; judge."),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
+    ] = None,
     root: DataRoot = None,
     source: Source = None,
     address: Address = None,
@@ -153,7 +149,7 @@ def tune(
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     commands.tune(
         make_console(), job=job, run=run, resume=resume, changes=set_ or [], root=root, source=source, address=address,
-        verbose=verbose,
+        verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
     )  # fmt: skip
 
 
@@ -194,29 +190,6 @@ def evaluate(
     )
 
 
-@app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")
-def repeat(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
-    seeds: Annotated[str, typer.Option("--seeds", help="As in 1..5 or 1,2,7.")] = "1..5",
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
-    ] = None,
-    device: Device = "auto",
-    run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
-    set_: Set = None,
-    root: DataRoot = None,
-    source: Source = None,
-    debug: Trace = False,
-) -> None:
-    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
-    from oneshot import commands
-
-    commands.repeat(
-        make_console(), jobs=jobs, seeds=seeds, minutes=minutes, device=device, run=run, changes=set_ or [], root=root,
-        source=source,
-    )  # fmt: skip
-
-
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
@@ -234,6 +207,12 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.README.write_text(records.render(records.README.read_text(), records.read()))
     print_line(console, f"rendered: {records.README}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 
 
 def main(verb: list[str] | None = None) -> None:

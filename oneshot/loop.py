@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from oneshot import checkpoint, models
+from oneshot import checkpoint, events, models
 from oneshot.average import Average
 from oneshot.batches import batches
-from oneshot.checkpoint import Checkpoint, Progress
+from oneshot.checkpoint import Checkpoint, Progress, check_same
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.restore import load_optimizer, load_weights
-from oneshot.settings import Settings, Train, check_same
+from oneshot.settings import Settings, Train
 from oneshot.storage import Folder
 from oneshot.validation import Validation
 from oneshot.worker import Worker
@@ -61,10 +61,10 @@ def fit(
 ) -> Progress:
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
 
-    Writes `history.jsonl` and `checkpoints/` in `folder`, and `notes.jsonl` where a checkpoint was damaged; after each
-    epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones: who is
-    reported to may have died with a report on its way. Returns how far it came and why it ended. Raises UserError where
-    the folder holds a training of other settings.
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
+    after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
+    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
+    UserError where the folder holds a training of other settings.
     """
     training = Training(worker, settings, parts, folder, watch or Watch())
     progress = training.progress
@@ -166,6 +166,7 @@ class Training:
         self._save()
         if self.worker.rank == 0:
             write_history(self.folder, progress.history)
+            events.write(self.folder, row)
         self.watch.epoch(row, row["best"])
         if row["val_spread"] < DEAD:
             self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")

@@ -11,6 +11,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot import formats
+from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.screen.published import ladder
@@ -123,7 +124,7 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        cells = [f"`{name}`", study["split"], *cells, search, _hardware(where), f"`{where['commit']}`"]
+        cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -142,12 +143,12 @@ def seeds_table(records: Records) -> str:
             commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
             cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
             cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
-            cells += [_hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
+            cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
         elif study := records.studies.get(job):
             result = study["result"]
             found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
             cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
-            cells += [f"{study['study']['seconds']:.0f} s", "1", _hardware(result["environment"])]
+            cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
             cells += [f"`{result['environment']['commit']}`"]
         else:
             cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
@@ -170,7 +171,7 @@ def chaos_table(record: dict[str, Any]) -> str:
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
         f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
         f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
-        f" one takes {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, commit `{where['commit']}`.",
     ]
     return "\n".join(rows)
 
@@ -201,10 +202,6 @@ def render(text: str, records: Records) -> str:
             )
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
-
-
-def _hardware(where: dict[str, Any]) -> str:
-    return ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
 
 
 def _mean(summary: dict[str, Any] | None) -> str:

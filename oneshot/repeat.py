@@ -78,7 +78,7 @@ def train_seed(settings: Settings, data: Folder, run: Folder, *, device: torch.d
         started = time.perf_counter()
         train_here(settings, data, run, device=device, watch=watch)
         seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
-        finish(settings, run)
+        finish(settings, run, data=data)
         run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
 
 

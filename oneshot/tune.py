@@ -8,11 +8,11 @@ what the others reported.
 import tempfile
 from typing import Any
 
-from oneshot import checkpoint, formats
+from oneshot import checkpoint, formats, modelcard
 from oneshot.artifact import read_digest
-from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed
 from oneshot.evaluate import RESULT, evaluate
+from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
@@ -20,11 +20,14 @@ from oneshot.study import OVER, Study
 from oneshot.train import finish, last_line
 
 
-def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView) -> None:
-    """Run the trials of a study that are not over yet, on a connected cluster.
+def tune(
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None
+) -> bool:  # fmt: skip
+    """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
 
-    A trial that fails does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises
-    RunFailed where no trial has anything to show.
+    After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
+    does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
+    trial has anything to show.
     """
     view.update(study.record())
     _reopen_damaged(study)
@@ -32,7 +35,7 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
     if waiting:
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            tuner = _tuner(settings, study, data, packing, view, samples=waiting, folder=folder)
+            tuner = _tuner(settings, study, data, packing, view, samples=waiting, folder=folder, seconds=seconds)
             try:
                 tuner.fit()
             except Exception as error:
@@ -44,10 +47,15 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
                     behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
+    study.interrupt()  # those that the time limit broke off
+    study.catch_up()
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
+        if study.waiting():
+            reasons = f"the time limit came first; to go on: --resume {study.run}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
+    return not study.waiting()
 
 
 def _reopen_damaged(study: Study) -> None:
@@ -61,14 +69,15 @@ def _reopen_damaged(study: Study) -> None:
 
 
 def _tuner(
-    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
+    seconds: float | None,
 ) -> Any:  # fmt: skip
     from ray import tune
 
     from oneshot import tuning
 
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(tuning.run_trial, packing=packing), tuning.DRIVER),
+        tuning.trainable(packing),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
@@ -76,6 +85,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            stop=tuning.TimeLimit(seconds),
             failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip
@@ -90,7 +100,7 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     best = study.best()
     assert best is not None
     known = {"id": best["id"], "settings": best["settings"]}
-    finish(settings, study.run, trial=study.folder(best["id"]), best_trial=known)
+    finish(settings, study.run, data=data, trial=study.folder(best["id"]), best_trial=known)
     if study.run.has(RESULT):
         result = formats.read(formats.Result, study.run, RESULT)
         if result.get("sha256") == read_digest(study.run):
@@ -101,6 +111,7 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
     study.run.write_json(RESULT, result)
+    modelcard.write(study.run)
     return result
 
 

@@ -35,6 +35,15 @@ WRONG = {
         ["train", "quick", "--workers", "128", "--set", "train.batch=2048", "--set", "train.examples=4096"],
         "scale.workers = 128: each needs 1 core(s), and the cluster holds",
     ),
+    "a range of workers of which one cannot share the batch": (
+        ["train", "quick", "--workers", "1..3"],
+        "train.batch = 128: not divisible by scale.workers = 3, an end of 1..3",
+    ),
+    "a range that runs backwards": (
+        ["train", "quick", "--workers", "4..1"],
+        "--set: scale.workers = '4..1': must be a number of at least 1, or a range of them as '1..4'",
+    ),
+    "no time": (["tune", "quick", "--max-time", "soon"], "--max-time soon: write hours, minutes and seconds, as 2h"),
     "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
@@ -43,6 +52,10 @@ WRONG = {
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
     "no network": (["evaluate", "no/such/run"], "no such folder"),
+    "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
+    "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
+    "no image": (["classify", "runs/x", "--support", "y"], "Missing argument 'IMAGE...'"),
+    "no format": (["export", "runs/x"], "name what to export to: --onnx"),
     "an unknown split": (
         ["train", "quick", "--local", "--set", "data.split=luke", "--set", "data.dataset=glyphs-10"],
         "data.split = 'luke': must be 'lake'",
@@ -67,7 +80,7 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 
 def test_the_help_of_every_verb_has_an_example() -> None:
-    for verb in ("data", "train", "tune", "evaluate"):
+    for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export"):
         text = run(verb, "--help")
         assert "Example: " in text and "--debug" in text
 

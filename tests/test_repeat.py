@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from command import TINY, refused
 
-from oneshot import commands, record, repeat
+from oneshot import record, repeat
+from oneshot import seeds as seeds_verb
 from oneshot.errors import RunFailed, UserError
 from oneshot.screen.console import console
 from oneshot.settings import job_file, override, parse, read
@@ -27,8 +28,8 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def call(run: Path, root: Path, *, seeds: str = "1..2", minutes: float | None = None, **changes: str) -> None:
     extra = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
-    commands.repeat(
-        console(), jobs=["quick"], seeds=seeds, minutes=minutes, device="cpu", run=str(run), changes=SHORT + extra,
+    seeds_verb.run(
+        console(), jobs=["quick"], seeds=seeds, minutes=minutes, device="cpu", folder=str(run), changes=SHORT + extra,
         root=str(root), source=None,
     )  # fmt: skip
 
@@ -61,8 +62,8 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     job = tmp_path / "small.toml"
     tree = override(read(job_file("quick")), TINY_TREE, source="the test")
     job.write_text(tree.to_toml())
-    commands.repeat(
-        console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", run=str(tmp_path / "run"), changes=[],
+    seeds_verb.run(
+        console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", folder=str(tmp_path / "run"), changes=[],
         root=str(data_root), source=None,
     )  # fmt: skip
     assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
