@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from oneshot.bench.command import bench
 from oneshot.errors import RayDied, RunFailed, UserError
+from oneshot.options import Address, DataRoot, Dataset, Device, Job, Run, Set, Source, Split, Trace, Verbose
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -23,33 +25,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
-
-Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
-]
-Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source", metavar="DIR_OR_URL", help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home."
-    ),
-]
-Dataset = Annotated[
-    str | None,
-    typer.Option("--dataset", help="omniglot, glyphs, glyphs-N (alphabets), or auto: Omniglot or else glyphs."),
-]
-Split = Annotated[str | None, typer.Option("--split", help="lake, lake-all, koch, minimal1 or minimal2.")]
-Address = Annotated[
-    str | None,
-    typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
-Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+app.command(epilog="Example: python -m oneshot.bench --rows pairs,load")(bench)
 
 
 @data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
@@ -209,15 +185,15 @@ def record(
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,
 ) -> None:
-    """Keep a study's record in tune_jobs/records/, and make README's tables anew from all records."""
+    """Keep a study's record in tune_jobs/records/, and make the tables of README and of cluster/README anew."""
     from oneshot import record as records
     from oneshot.reach import reach
 
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
-    print_line(console, f"rendered: {records.README}")
+    for page in records.render_all():
+        print_line(console, f"rendered: {page}")
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ what the others reported.
 """
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from oneshot import checkpoint, formats
@@ -20,8 +21,20 @@ from oneshot.study import OVER, Study
 from oneshot.train import finish, last_line
 
 
-def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView) -> None:
+def tune(
+    settings: Settings,
+    study: Study,
+    data: Folder,
+    packing: Packing,
+    view: StudyView,
+    *,
+    trial: Callable[..., None] | None = None,
+    reuse_actors: bool = False,
+) -> None:
     """Run the trials of a study that are not over yet, on a connected cluster.
+
+    `trial` is what Tune runs for each, `tuning.run_trial` unless the bench looks at the driver alone; `reuse_actors`
+    spares such trials a process each (one that is stopped while it waits for Ray Train cannot be used again).
 
     A trial that fails does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises
     RunFailed where no trial has anything to show.
@@ -32,7 +45,9 @@ def tune(settings: Settings, study: Study, data: Folder, packing: Packing, view:
     if waiting:
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            tuner = _tuner(settings, study, data, packing, view, samples=waiting, folder=folder)
+            tuner = _tuner(
+                settings, study, data, packing, view, samples=waiting, folder=folder, trial=trial, reuse=reuse_actors
+            )
             try:
                 tuner.fit()
             except Exception as error:
@@ -61,18 +76,19 @@ def _reopen_damaged(study: Study) -> None:
 
 
 def _tuner(
-    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
+    trial: Callable[..., None] | None, reuse: bool,
 ) -> Any:  # fmt: skip
     from ray import tune
 
     from oneshot import tuning
 
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(tuning.run_trial, packing=packing), tuning.DRIVER),
+        tune.with_resources(tune.with_parameters(trial or tuning.run_trial, packing=packing), tuning.DRIVER),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
+            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name, reuse_actors=reuse,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
