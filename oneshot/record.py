@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot import formats
+from oneshot.bench import scaling
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
+from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
@@ -22,6 +25,7 @@ from oneshot.train import EXPERIMENT, read_experiment, read_history
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
+CLUSTER = README.parent / "cluster" / "README.md"
 WIDTH = 112  # columns of the picture
 
 
@@ -60,6 +64,13 @@ def read_all() -> dict[str, dict[str, Any]]:
 def read_chaos() -> dict[str, Any]:
     """The record of the last `make chaos`."""
     return Folder.of(records_folder()).read_json("chaos.json")
+
+
+def read_benches() -> dict[str, dict[str, Any]]:
+    """The bench's records by name."""
+    folder = Folder.of(records_folder())
+    names = [name for name in folder.names() if name.startswith("bench-") and name.endswith(".json")]
+    return {name.removesuffix(".json"): folder.read_json(name) for name in names}
 
 
 def picture(record: dict[str, Any], *, command: str) -> str:
@@ -111,25 +122,61 @@ def chaos_table(record: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: the rows of each of the bench's records, and on which machine they were measured."""
+    if not records:
+        return "Not measured yet: `python -m oneshot.bench` makes the record."
+    blocks = []
+    for record in records.values():
+        rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
+        for row in record["rows"]:
+            cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
+            cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
+            met = {True: "yes", False: "no", None: "not run"}[row["met"]]
+            rows.append("| " + " | ".join([*cells, times(row["ratio"]), row["goal"], met]) + " |")
+        where = record["environment"]
+        commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
+        rows += ["", f"{_hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+        blocks.append("\n".join(rows))
+    return "\n\n".join(blocks)
+
+
 def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for figure in ladder(protocol):
-            note = f" ({figure.note})" if figure.note else ""
-            rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
+        for each in ladder(protocol):
+            note = f" ({each.note})" if each.note else ""
+            rows.append(f"| `{protocol}` | {each.name} | {100 * each.accuracy:.1f} | {each.source}{note} |")
     return "\n".join(rows)
 
 
-def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any]) -> str:
-    """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
-    blocks = {"results": results_table(records), "published": published_table(), "chaos": chaos_table(chaos)}
+def blocks() -> dict[Path, dict[str, str]]:
+    """What stands between `<!-- NAME -->` and `<!-- /NAME -->` of each page, made from the records."""
+    return {
+        README: {
+            "results": results_table(read_all()),
+            "published": published_table(),
+            "chaos": chaos_table(read_chaos()),
+            "bench": bench_tables(read_benches()),
+        },
+        CLUSTER: {"scaling": scaling.table()},
+    }
+
+
+def render_all() -> list[Path]:
+    """Write every page with its blocks made anew; their paths."""
+    for page, made in blocks().items():
+        page.write_text(render(page.read_text(), made, page=page))
+    return list(blocks())
+
+
+def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
+    """A page with its blocks made anew. Raises UserError where it has no place for one."""
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise UserError(
-                f"{README} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs"
-            )
+            raise UserError(f"{page} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs")
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
 

@@ -1,5 +1,6 @@
 """The record of a study, `study.json`: which trials there are, how far each came and how it ended."""
 
+import json
 import math
 import time
 from typing import Any
@@ -147,10 +148,14 @@ class Study:
         }
 
     def save(self) -> None:
-        """Write study.json."""
+        """Write study.json, a trial a line: of a thousand trials it is written twice for each, in milliseconds."""
         record = self.record()
-        record["trials"] = [{k: v for k, v in trial.items() if k != "history"} for trial in self.trials]
-        self.run.write_json(STUDY, record)
+        del record["trials"]
+        lines = [
+            json.dumps({k: v for k, v in trial.items() if k != "history"}, ensure_ascii=False) for trial in self.trials
+        ]
+        head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
+        self.run.write(STUDY, (head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n").encode())
         self._written = time.monotonic()
 
 

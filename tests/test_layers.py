@@ -26,9 +26,15 @@ LAYERS = (
         "data.strokes",
         "screen.published",
         "screen.console",
+        "options",
+        "bench.timing",
+        "bench.flops",
+        "bench.scaling",
     ),
     (
         "settings",
+        "bench.rows",
+        "screen.bench",
         "storage",
         "data.png",
         "data.archives",
@@ -64,14 +70,18 @@ LAYERS = (
     ("study",),
     ("tuning", "record"),
     ("tune",),
-    ("commands",),
+    ("commands", "bench.source"),
+    ("bench.data", "bench.run", "bench.one"),
+    ("bench.steps",),
+    ("bench.gpu", "bench.learning", "bench.launch"),
+    ("bench.studies", "bench.command"),
     ("cli",),
 )
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {"tuning", "reclaim", "trainer"}
-RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing"}
+RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
 
 
 @cache
@@ -86,7 +96,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module in ("oneshot", "oneshot.data", "oneshot.screen"):
+            if node.module in ("oneshot", "oneshot.bench", "oneshot.data", "oneshot.screen"):
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside

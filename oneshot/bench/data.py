@@ -106,7 +106,7 @@ def load(request: Request) -> Measured:
 
 
 def distortion(request: Request) -> Measured:
-    """Images a second through random affine maps, maps drawn included, against one image at a time."""
+    """Images a second on the CPU through random affine maps, maps drawn included, against one image at a time."""
     drawings, seconds = part(request), 0.05 if request.quick else 1.5
     some = np.arange(0, len(drawings), max(1, len(drawings) // 2000))
     pictures = [Image.fromarray(ink) for ink in drawings.pixels(some)]
@@ -134,10 +134,4 @@ def distortion(request: Request) -> Measured:
         )
     large = [float(np.median(side)) for side in figures[drawings.height]]
     note = f"at {drawings.height} px {large[0]:,.0f} against {large[1]:,.0f} images/s: {large[0] / large[1]:.1f} x"
-    shares = {}
-    if torch.cuda.is_available():
-        from oneshot.bench.gpu import share_of_distortion
-
-        shares["of a GPU step"] = share_of_distortion(request, drawings)
-        note += f"; {100 * shares['of a GPU step']:.1f} % of a GPU step of the Koch net"
-    return Measured(*figures[28], note, shares, details={str(size): pair for size, pair in figures.items()})
+    return Measured(*figures[28], note, details={str(size): pair for size, pair in figures.items()})

@@ -1,11 +1,12 @@
 """Rows that need a GPU. Correctness against the CPU comes first: a fast wrong step is no figure."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from oneshot.bench import flops
+from oneshot.bench import data, flops
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import KOCH_SIZE, document_step, koch_settings, matmul_rate, quick_settings, training
@@ -55,7 +56,17 @@ def koch_gpu(request: Request) -> Measured:
     return Measured(value, reference, note, shares, {"pairs_per_second": by_batch, "profile": profile})
 
 
-def share_of_distortion(request: Request, drawings: Drawings) -> float:
+def distortion(request: Request) -> Measured:
+    """The row of the CPU, and where there is a GPU the share of its step that distorting takes."""
+    found = data.distortion(request)
+    if not torch.cuda.is_available():
+        return found
+    share = _share_of_distortion(request, part(request))
+    note = f"{found.note}; {100 * share:.1f} % of a GPU step of the Koch net"
+    return replace(found, note=note, shares={"of a GPU step": share})
+
+
+def _share_of_distortion(request: Request, drawings: Drawings) -> float:
     """The share of a GPU training step of the Koch net that goes into distorting its batch."""
     device, pairs = torch.device("cuda", 0), 128
     step = fed(training(drawings, koch_settings(pairs=pairs), device), pairs)

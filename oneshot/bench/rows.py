@@ -71,7 +71,7 @@ ROWS = (
     Row(
         "distort", "affine distortion, 28 px", "per-image transforms on PIL", "images/s",
         "≥ 20 x; on GPU < 3 % of the step",
-        lambda value, ratio, shares: ratio >= 20 and shares.get("of a GPU step", 0) < 0.03, "data:distortion", 120,
+        lambda value, ratio, shares: ratio >= 20 and shares.get("of a GPU step", 0) < 0.03, "gpu:distortion", 120,
     ),
     Row(
         "pipeline", "training step with its input pipeline", "the same on a constant batch", "images/s", "≥ 98 %",
