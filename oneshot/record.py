@@ -133,7 +133,7 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
             cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
             cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
             met = {True: "yes", False: "no", None: "not run"}[row["met"]]
-            rows.append("| " + " | ".join([*cells, times(row["ratio"]), row["goal"], met]) + " |")
+            rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
         where = record["environment"]
         commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
         rows += ["", f"{_hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]

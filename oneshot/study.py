@@ -27,6 +27,7 @@ class Study:
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
+        self._lines: dict[str, tuple[list[Any], str]] = {}  # what was last written of each trial, and its text
 
     @staticmethod
     def _new(index: int) -> dict[str, Any]:
@@ -151,12 +152,19 @@ class Study:
         """Write study.json, a trial a line: of a thousand trials it is written twice for each, in milliseconds."""
         record = self.record()
         del record["trials"]
-        lines = [
-            json.dumps({k: v for k, v in trial.items() if k != "history"}, ensure_ascii=False) for trial in self.trials
-        ]
+        lines = [self._line(trial) for trial in self.trials]
         head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
         self.run.write(STUDY, (head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n").encode())
         self._written = time.monotonic()
+
+    def _line(self, trial: dict[str, Any]) -> str:
+        """A trial's text in the file; most have not changed since it was last written."""
+        told = [value for key, value in trial.items() if key != "history"]
+        known = self._lines.get(trial["id"])
+        if known is None or known[0] != told:
+            fields = {key: value for key, value in trial.items() if key != "history"}
+            known = self._lines[trial["id"]] = (told, json.dumps(fields, ensure_ascii=False))
+        return known[1]
 
 
 def _measured(rows: list[dict[str, Any]]) -> int:

@@ -101,6 +101,11 @@ def test_changes_since_a_record_are_shown_by_row() -> None:
     assert "400 x" in lines["pairs"] and "900 x" in lines["pairs"] and "+125 %" in lines["pairs"]
     assert "+100 %" in lines["startup"] and "not met" in lines["startup"]
     assert "%" not in lines["load"]
+    dearer = drawn(
+        changes_table(record(made("memory", found([300.0], [100.0]))), record(made("memory", found([150.0], [100.0])))),
+        120,
+    )
+    assert "-50 %" in dearer and "met" in dearer
 
 
 def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None:
@@ -129,9 +134,17 @@ def test_readme_shows_every_row_of_a_record() -> None:
     assert "Not measured yet" in bench_tables({})
 
 
-@pytest.mark.parametrize(("ratio", "text"), [(None, "–"), (0.987, "98.7 %"), (2.41, "2.41 x"), (812.3, "812 x")])
-def test_ratios_near_one_are_shares(ratio: float | None, text: str) -> None:
-    assert times(ratio) == text
+@pytest.mark.parametrize(
+    ("ratio", "goal", "text"),
+    [
+        (None, "≤ 12 s", "–"),
+        (0.987, "≥ 98 %", "98.7 %"),
+        (2.41, "≥ 2.4 x and ≥ 80 % of", "2.41 x"),
+        (1.2, "≤ 2 x", "1.20 x"),
+    ],
+)
+def test_ratios_are_shares_where_the_goal_is_one(ratio: float | None, goal: str, text: str) -> None:
+    assert times({"ratio": ratio, "goal": goal}) == text
 
 
 def test_a_row_that_hangs_or_dies_ends_in_time(monkeypatch: pytest.MonkeyPatch, small_glyphs: Folder) -> None:

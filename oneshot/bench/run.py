@@ -76,7 +76,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _row(row: Row, found: dict[str, Any]) -> dict[str, Any]:
     """A row of the record: the columns of KEYS, then the samples, their spread and what else was noted."""
     made: dict[str, Any] = dict.fromkeys(KEYS) | {"name": row.name, "unit": row.unit, "goal": row.goal}
-    made |= {"what": row.what, "against": row.against}
+    made |= {"what": row.what, "against": row.against, "better": "less" if row.cost else "more"}
     if "not_run" in found:
         return made | {"note": f"not run: {found['not_run']}"}
     if "failed" in found:

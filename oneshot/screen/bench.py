@@ -21,11 +21,12 @@ def figure(value: float | None) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def times(ratio: float | None) -> str:
-    """A ratio as `12.3 x`; below 2 it matters as a share: `98.7 %`."""
-    if ratio is None:
+def times(row: Mapping[str, Any] | None) -> str:
+    """A row's ratio as `12.3 x`, or as `98.7 %` where its goal is a share."""
+    if row is None or row["ratio"] is None:
         return MISSING
-    return f"{figure(ratio)} x" if ratio >= 2 else f"{100 * ratio:.1f} %"
+    share = "%" in row["goal"] and " x" not in row["goal"]
+    return f"{100 * row['ratio']:.1f} %" if share else f"{figure(row['ratio'])} x"
 
 
 def bench_table(record: Mapping[str, Any]) -> RenderableType:
@@ -35,7 +36,7 @@ def bench_table(record: Mapping[str, Any]) -> RenderableType:
         Column("what", lambda row: row["what"], 4, "left"),
         Column("ours", lambda row: _measure(row, "value"), 1),
         Column("reference", lambda row: _measure(row, "reference"), 2),
-        Column("ratio", lambda row: Text(times(row["ratio"]), "bold")),
+        Column("ratio", lambda row: Text(times(row), "bold")),
         Column("goal", lambda row: row["goal"], 3, "left"),
         Column("", lambda row: Text(*_status(row)), justify="left"),
     )
@@ -51,8 +52,8 @@ def changes_table(record: Mapping[str, Any], before: Mapping[str, Any]) -> Rende
         Column("row", lambda pair: Text(pair[0]["name"], "bold"), justify="left"),
         Column("value then", lambda pair: _measure(pair[1], "value"), 2),
         Column("now", lambda pair: _measure(pair[0], "value"), 1),
-        Column("ratio then", lambda pair: times(pair[1]["ratio"]) if pair[1] else MISSING),
-        Column("now", lambda pair: times(pair[0]["ratio"])),
+        Column("ratio then", lambda pair: times(pair[1])),
+        Column("now", lambda pair: times(pair[0])),
         Column("change", _change),
         Column("then", lambda pair: Text(*_status(pair[1])) if pair[1] else MISSING, 3, "left"),
         Column("now", lambda pair: Text(*_status(pair[0])), justify="left"),
@@ -61,11 +62,13 @@ def changes_table(record: Mapping[str, Any], before: Mapping[str, Any]) -> Rende
 
 
 def _change(pair: tuple[Mapping[str, Any], Mapping[str, Any] | None]) -> Text | str:
-    """By how much the ratio grew; of a row without one, by how much its value shrank: such rows are of seconds."""
+    """By how much the ratio became better; of a row without one, by how much its value shrank: they are of seconds."""
     now, then = pair
     if not then or now["value"] is None or then["value"] is None:
         return MISSING
     factor = now["ratio"] / then["ratio"] if now["ratio"] and then["ratio"] else then["value"] / now["value"]
+    if now["ratio"] and now.get("better") == "less":
+        factor = 1 / factor
     style = "dim" if abs(factor - 1) < _SAME else "green" if factor > 1 else "red"
     return Text(f"{100 * (factor - 1):+.0f} %", style)
 
