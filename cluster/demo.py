@@ -49,6 +49,8 @@ def head() -> Iterator[Head]:
     # Not $TMPDIR, which may be long: the paths of Ray's sockets have at most 107 characters.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {
+        # A job says `python`: it has to be this one, wherever the shell's own would be found.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
     }  # fmt: skip

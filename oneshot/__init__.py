@@ -2,7 +2,8 @@
 
 import oneshot
 net = oneshot.load("runs/quick")
-net.similarity(left_images, right_images)  # probabilities that each two show the same character
+net.classify(query, {"alpha": [image], "beta": [image]})  # ranked classes, or none of these
+net.verify(left_images, right_images)  # probabilities that each two show the same character
 """
 
 from typing import Any

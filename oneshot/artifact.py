@@ -4,7 +4,7 @@
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot import checkpoint, formats, models, settings
+from oneshot import checkpoint, formats, models, preprocess, settings
+from oneshot.calibrate import measure
+from oneshot.calibration import RATE, Calibration
+from oneshot.data.drawings import Drawings
+from oneshot.embedding import CHUNK
 from oneshot.errors import UserError
-from oneshot.images import resize
 from oneshot.models import Siamese
+from oneshot.ranking import Classes, Ranking, rank
 from oneshot.restore import load_weights
 from oneshot.storage import Folder
 from oneshot.worker import pick_device
@@ -26,19 +30,25 @@ FORMAT = 1
 Images = Image.Image | np.ndarray | Sequence[Image.Image | np.ndarray]
 
 
-def save(folder: Folder, *, data: checkpoint.Checkpoint, provenance: dict[str, Any]) -> None:
-    """Write a checkpoint's network as a self-contained folder: weights first, then the card that describes them."""
+def save(
+    folder: Folder,
+    *,
+    data: checkpoint.Checkpoint,
+    provenance: dict[str, Any],
+    validation: Drawings | None = None,
+) -> None:
+    """Write a checkpoint's network as a self-contained folder: weights first, then the card that describes them.
+
+    On `validation`, the drawings of the validation alphabets, its probabilities are calibrated; without, they are not.
+    """
     weights = checkpoint.pack_tensors(data.weights)
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
-        "preprocessing": {
-            "size": data.settings["data"]["size"],
-            "ink": "1 on paper 0: dark ink on light paper is inverted",
-            "fit": "letterboxed to a square of paper, averaged over areas",
-        },
+        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.STEPS},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
+        "calibration": measure(_from_checkpoint(data, folder), validation) if validation is not None else None,
     }
     folder.write(WEIGHTS, weights)
     folder.write_json(CARD, card)
@@ -54,15 +64,19 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
             return _read_card(folder)
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
-        trained = settings.parse(found.settings, where.file(checkpoint.STATE))
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        return _build(trained.model.name, trained.data.size, found.weights, where), {"provenance": provenance}
+        return _from_checkpoint(found, where), {"provenance": provenance}
     raise _no_network(where)
 
 
 def read_digest(run: Folder) -> str:
     """The sha256 of the weights in a run's `best/`: which network it is."""
     return _card(run / "best")["sha256"]
+
+
+def place(where: Folder) -> Folder:
+    """The folder itself that holds the network: a run's `best/`, or a network's or a checkpoint's folder."""
+    return where / "best" if not where.has(CARD) and (where / "best").has(CARD) else where
 
 
 def recorded_settings(where: Folder) -> dict[str, Any]:
@@ -100,6 +114,11 @@ def _card(folder: Folder) -> dict[str, Any]:
     return formats.read(formats.Card, folder, CARD, advice="restore it or use another network")
 
 
+def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
+    trained = settings.parse(data.settings, where.file(checkpoint.STATE))
+    return _build(trained.model.name, trained.data.size, data.weights, where)
+
+
 def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
     if name not in models.ENCODERS:
         raise UserError(f"{where} holds a network '{name}', which this program does not know")
@@ -114,47 +133,81 @@ def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder
 
 
 class OneShot:
-    """A trained network with the preprocessing it was trained with."""
+    """A trained network with the preprocessing it was trained with, and what its scores are worth.
+
+    `calibration` is None where that was not measured: of a checkpoint, and of a `best/` that an older version wrote.
+    """
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
+        found = card.get("calibration")
+        self.calibration = Calibration(found) if found else None
 
-    @torch.no_grad()
     def embed(self, images: Images) -> torch.Tensor:
         """Embeddings (B, D) of dark ink on light paper: PIL images or uint8 arrays (H, W), one or a sequence."""
-        return self.net.embed(self._prepare(images))
+        return self.embed_pixels(self._prepare(images))
+
+    @torch.no_grad()
+    def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) of what `preprocess.fit` made: uint8 (B, S, S)."""
+        parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(CHUNK)]
+        return torch.cat([self.net.embed(part) for part in parts])
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
-        """Probabilities (B,) that left and right image show the same character.
+        """Probabilities (B,) that left and right image show the same character, as the network was taught them.
 
-        Raises UserError where the counts differ or an image is none."""
+        They rise with `verify`'s, which are calibrated. Raises UserError where the counts differ or an image is none.
+        """
+        return self.net.score(*self._pairs(left, right)).sigmoid().cpu()
+
+    def verify(self, left: Images, right: Images) -> torch.Tensor:
+        """Calibrated probabilities (B,) that left and right image show the same class, where half of all pairs do.
+
+        Where the calibration was not measured: those of `similarity`. Raises UserError as that."""
+        return self.same(*self._pairs(left, right))
+
+    @torch.no_grad()
+    def same(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+        """As `verify`, of embeddings."""
+        logits = self.net.score(a_BD, b_BD).double().cpu()
+        return torch.from_numpy(self.calibration.pair(logits.numpy())) if self.calibration else logits.sigmoid()
+
+    def classify(self, query: Images, support: Mapping[str, Images], *, false_accept: float = RATE) -> list[Ranking]:
+        """For each query the classes by probability, the best first; `support` has one or more images of each class.
+
+        The embeddings of a class's images are averaged; copies of an image count once. `false_accept`: of images of no
+        class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best). Raises
+        UserError where there is no class, a class without an image, an image that is none, or another `false_accept`.
+        """
+        classes = self.classes({name: self._prepare(images) for name, images in support.items()})
+        return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)
+
+    def classes(self, support: Mapping[str, torch.Tensor]) -> Classes:
+        """Classes to choose from, each of what `preprocess.fit` made of its images: uint8 (k, S, S)."""
+        if not support:
+            raise UserError("the support holds no class; give one image of each class at least")
+        different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
+        counts = [len(each) for each in different.values()]
+        z_SD = self.embed_pixels(torch.cat(list(different.values())))
+        return Classes(tuple(different), torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]), min(counts))
+
+    def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
         if len(a_BD) != len(b_BD):
             raise UserError(f"similarity: {len(a_BD)} left and {len(b_BD)} right images; they must be pairs")
-        return self.net.score(a_BD, b_BD).sigmoid().cpu()
+        return a_BD, b_BD
 
     def _prepare(self, images: Images) -> torch.Tensor:
-        """float32 (B, 1, S, S), ink 1."""
+        """uint8 (B, S, S), ink 255."""
         single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        fitted = [self._fit(image) for image in ([images] if single else images)]
+        fitted = [preprocess.fit(image, self.net.size) for image in ([images] if single else images)]
         if not fitted:
             raise UserError("no image was given")
-        return torch.cat(fitted)[:, None].float().div_(255).to(self.device)
-
-    def _fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
-        if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
-            raise UserError(
-                f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'"
-            )
-        grey = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
-        if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
-            raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
-        ink = 255 - grey
-        return resize(torch.from_numpy(ink)[None], self.net.size)
+        return torch.cat(fitted)
 
 
-def load(path: str | Path, *, device: str = "auto") -> OneShot:
+def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:
     """The network of a run's folder, of its `best/`, or of a checkpoint: a path or a URI. Raises UserError."""
     net, card = read(Folder.of(path))
     return OneShot(net, card, pick_device(device))

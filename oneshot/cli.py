@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from oneshot import verbs
 from oneshot.bench.command import bench
 from oneshot.errors import RayDied, RunFailed, UserError
 from oneshot.options import Address, DataRoot, Dataset, Device, Job, Run, Set, Source, Split, Trace, Verbose
@@ -194,6 +195,11 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     for page in records.render_all():
         print_line(console, f"rendered: {page}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, search, sharing
+from oneshot import artifact, cluster, formats, modelcard, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
@@ -60,7 +60,7 @@ def train(
                 steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 training.train_on_ray(settings, prepared.folder, folder, packing)
-        training.finish(settings, folder)
+        training.finish(settings, folder, data=prepared.folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
@@ -173,6 +173,7 @@ def evaluate(
         console.print(alphabet_table(result))
     if folder.has(EXPERIMENT) and not folder.has(judgement.RESULT) and asked == settings:
         folder.write_json(judgement.RESULT, result)
+        modelcard.write(folder)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
 
 

@@ -17,8 +17,8 @@ def environment() -> dict[str, Any]:
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
-        "versions": {"oneshot": _version("oneshot"), "python": platform.python_version()}
-        | {name: _version(name) for name in PACKAGES},
+        "versions": {"oneshot": version("oneshot"), "python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES},
         "hardware": {
             "cpu": _cpu(),
             "cores": cores(),
@@ -48,11 +48,17 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def hardware(found: dict[str, Any]) -> str:
+    """The hardware of an environment in words: its GPUs, else its cores."""
+    return ", ".join(found["hardware"]["gpus"]) or f"{found['hardware']['cores']} cores, {found['hardware']['cpu']}"
 
 
 def _cpu() -> str:

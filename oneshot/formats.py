@@ -3,9 +3,10 @@
 Keys beyond these are let through.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
 from oneshot.settings import Natural, Plain, Positive
@@ -139,6 +140,69 @@ class Preprocessing(_Record):
 class Provenance(_Record):
     best_trial: BestTrial | None = None
     settings: dict[str, dict[str, Any]]
+    environment: Environment | None = None
+
+
+class Pair(_Record):
+    slope: Annotated[float, Field(gt=0)]  # else a probability would fall with similarity
+    offset: float
+    pairs: Positive
+    ece_before: Share
+    ece_after: Share
+
+
+class Classes(_Record):
+    temperature: Annotated[float, Field(ge=1e-4, le=1e4)]
+    n_way: Positive
+    accuracy: Share
+    ece_before: Share
+    ece_after: Share
+
+
+class NoneOfThese(_Record):
+    n_way: Positive
+    limits: list[float]
+    false_accept: Share
+    refused: Share
+
+
+class Shots(_Record):
+    k_shot: Positive
+    pair: Pair
+    classes: Classes
+    none: Annotated[list[NoneOfThese], Field(min_length=1)]
+
+
+class MeasuredOn(_Record):
+    alphabets: Positive
+    characters: Positive
+    drawings: Positive
+    trials: Positive
+    n_way: Positive
+
+
+class Calibration(_Record):
+    """What `calibration` reads, and what it was measured on."""
+
+    measured_on: MeasuredOn
+    lead: Annotated[float, Field(ge=0)]
+    rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
+    shots: Annotated[list[Shots], Field(min_length=1)]
+    pooling: dict[str, Measured]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Calibration":
+        _rising([shot.k_shot for shot in self.shots], "k_shot")
+        for shot in self.shots:
+            _rising([cell.n_way for cell in shot.none], "n_way")
+            if any(len(cell.limits) != len(self.rates) for cell in shot.none):
+                raise ValueError("calibration: each of none.limits needs one number for each of the rates")
+        return self
+
+
+def _rising(values: list[int], key: str) -> None:
+    if any(a >= b for a, b in pairwise(values)):
+        raise ValueError(f"calibration: {key} = {values}: must rise")
 
 
 class Card(_Record):
@@ -149,6 +213,7 @@ class Card(_Record):
     preprocessing: Preprocessing
     sha256: str
     provenance: Provenance
+    calibration: Calibration | None = None  # older ones have none
 
 
 def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:

@@ -1,4 +1,4 @@
-"""Options that several verbs of the command line have, as Typer reads them."""
+"""Options that several verbs of the command line share."""
 
 from typing import Annotated
 
@@ -30,3 +30,4 @@ Address = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Network = Annotated[str, typer.Argument(metavar="RUN", help="A run, its best/, or a checkpoint's folder; or a URI.")]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from oneshot import formats
 from oneshot.bench import scaling
+from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.screen.bench import figure, times
@@ -97,7 +98,7 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        cells = [f"`{name}`", study["split"], *cells, search, _hardware(where), f"`{where['commit']}`"]
+        cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -117,7 +118,7 @@ def chaos_table(record: dict[str, Any]) -> str:
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
         f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
         f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
-        f" one takes {record['undisturbed_seconds']:.0f} s. {_hardware(where)}, commit `{where['commit']}`.",
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, commit `{where['commit']}`.",
     ]
     return "\n".join(rows)
 
@@ -136,7 +137,7 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
             rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
         where = record["environment"]
         commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
-        rows += ["", f"{_hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+        rows += ["", f"{hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
 
@@ -179,10 +180,6 @@ def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
             raise UserError(f"{page} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs")
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
-
-
-def _hardware(where: dict[str, Any]) -> str:
-    return ", ".join(where["hardware"]["gpus"]) or f"{where['hardware']['cores']} cores, {where['hardware']['cpu']}"
 
 
 def _accuracy(outcome: dict[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, formats, owner
+from oneshot import artifact, checkpoint, formats, modelcard, owner
 from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
 from oneshot.cluster import Packing
@@ -201,9 +201,15 @@ def read_experiment(run: Folder) -> Settings:
 
 
 def finish(
-    settings: Settings, run: Folder, *, trial: Folder | None = None, best_trial: dict[str, Any] | None = None
+    settings: Settings,
+    run: Folder,
+    *,
+    data: Folder | None = None,
+    trial: Folder | None = None,
+    best_trial: dict[str, Any] | None = None,
 ) -> None:
-    """Write `best/`: the best epoch's network and where it is from. Raises RunFailed where no epoch was finished."""
+    """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
+    its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
     found = checkpoint.best((trial or run) / "checkpoints")
     if found is None:
         raise RunFailed(f"no epoch of {trial or run} was finished: there is no network to keep")
@@ -213,7 +219,9 @@ def finish(
         "settings": found.settings,
         "environment": environment(),
     }
-    artifact.save(run / "best", data=found, provenance=provenance)
+    validation = load_parts(data, settings.data.split).validation if data else None
+    artifact.save(run / "best", data=found, provenance=provenance, validation=validation)
+    modelcard.write(run)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from oneshot import checkpoint, formats
+from oneshot import checkpoint, formats, modelcard
 from oneshot.artifact import read_digest
 from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed
@@ -106,7 +106,7 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     best = study.best()
     assert best is not None
     known = {"id": best["id"], "settings": best["settings"]}
-    finish(settings, study.run, trial=study.folder(best["id"]), best_trial=known)
+    finish(settings, study.run, data=data, trial=study.folder(best["id"]), best_trial=known)
     if study.run.has(RESULT):
         result = formats.read(formats.Result, study.run, RESULT)
         if result.get("sha256") == read_digest(study.run):
@@ -117,6 +117,7 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
     study.run.write_json(RESULT, result)
+    modelcard.write(study.run)
     return result
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import objects
 import pytest
+import tiny
 
+from oneshot import train
 from oneshot.data import glyphs, sets
 from oneshot.storage import Folder
 
@@ -20,6 +22,19 @@ def small_glyphs(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     folder = Folder.of(tmp_path_factory.mktemp("data") / "glyphs")
     glyphs.build(folder, alphabets=8, drawers=8, characters=(20, 24))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose network learned the small glyphs for some seconds, calibrated. Do not write in it."""
+    settings = tiny.settings(
+        sampling="episodes", objective="both", optimizer="adam", lr=3e-3, batch=64, examples=2_560, epochs=1,
+        drawers=4, alphabets=4, head_lr=10.0, val_pairs=400, val_trials=100,
+    )  # fmt: skip
+    run = Folder.of(tmp_path_factory.mktemp("trained") / "run")
+    tiny.train(run, settings, data=train.load_parts(small_glyphs, "lake"))
+    train.finish(settings, run, data=small_glyphs)
+    return Path(run.path)
 
 
 @pytest.fixture(scope="session")

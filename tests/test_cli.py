@@ -43,6 +43,10 @@ WRONG = {
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
     "no network": (["evaluate", "no/such/run"], "no such folder"),
+    "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
+    "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
+    "no image": (["classify", "runs/x", "--support", "y"], "Missing argument 'IMAGE...'"),
+    "no format": (["export", "runs/x"], "name what to export to: --onnx"),
     "an unknown split": (
         ["train", "quick", "--local", "--set", "data.split=luke", "--set", "data.dataset=glyphs-10"],
         "data.split = 'luke': must be 'lake'",
@@ -63,7 +67,7 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 
 def test_the_help_of_every_verb_has_an_example() -> None:
-    for verb in ("data", "train", "tune", "evaluate"):
+    for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export"):
         text = run(verb, "--help")
         assert "Example: " in text and "--debug" in text
 

@@ -44,9 +44,15 @@ def test_interrupted_the_demo_saves_the_study_and_leaves_no_process(tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[demo.Head]:
-    with demo.head() as up:
-        yield up
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Head]:
+    """A head, started from a shell whose own `python` is another one, without this program's packages."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "python").write_text("#!/bin/sh\necho the wrong python >&2\nexit 1\n")
+    (folder / "python").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+        with demo.head() as up:
+            yield up
 
 
 def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:

@@ -17,6 +17,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tiny
@@ -29,7 +30,7 @@ from test_archives import SMALL
 from test_omniglot import MEMBERS, made_archives
 from test_store import FIXED, ROWS, written
 
-from oneshot import artifact, checkpoint, cluster, formats, record, search, train
+from oneshot import artifact, calibration, checkpoint, cluster, formats, modelcard, record, search, train
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
@@ -342,6 +343,13 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
     folder.write_json("result.json", result(environment=environment))
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
+    scores = np.random.default_rng(0).normal(size=(40, 3)) + np.eye(3)[0]
+    about = {"alphabets": 1, "characters": 3, "drawings": 12, "trials": 40, "n_way": 3}
+    pooling = {"k_shot": 2, "embeddings": 0.5, "scores": 0.5}
+    fitted = calibration.fit({1: scores, 2: scores}, np.zeros(40, dtype=int))
+    card = folder.read_json("best/model.json")
+    card["calibration"] = {"measured_on": about, **fitted, "pooling": pooling}
+    (folder / "best").write_json("model.json", card)
     return Path(folder.path)
 
 
@@ -372,7 +380,9 @@ def use_run(folder: Folder, kept: Path) -> None:
     console.print(study_table(going.record()))
     judged = formats.read(formats.Result, folder, "result.json")
     console.print(result_panel(judged), alphabet_table(judged))
-    artifact.read(folder)
+    page = np.eye(28, dtype=np.uint8) * 255
+    artifact.load(folder, device="cpu").classify(page, {"a": page, "b": 255 - page})
+    modelcard.write(folder)
     parse(artifact.recorded_settings(folder), "the network")
     record.keep(folder, name="kept")
     record.results_table(record.read_all())

@@ -36,7 +36,10 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert result["best_trial"]["id"] == best["id"]
     assert result["best_trial"]["val_loss"] == best["val_loss"]
     assert result["test_evaluations"] == 1
-    assert oneshot.load(tmp_path / "run").card["sha256"] == result["sha256"]
+    net = oneshot.load(tmp_path / "run")
+    assert net.card["sha256"] == result["sha256"] and net.calibration is not None
+    within = result["protocols"]["within"]["accuracy"]
+    assert f"| {100 * within:.1f} % |" in (tmp_path / "run/best/README.md").read_text()
 
     text = run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
     again = [line for line in text.splitlines() if " started" in line or " goes on" in line]

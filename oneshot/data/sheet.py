@@ -52,7 +52,16 @@ def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = Fa
         np.asarray(Image.fromarray(ink).resize((CELL, CELL), Image.Resampling.BOX))
         for ink in drawings.pixels(np.array(row, dtype=np.int64))
     ]
-    dark = (np.concatenate(small, axis=1) > 255 * _THIN).astype(int)
+    return in_blocks(dark(np.concatenate(small, axis=1)), ascii_only=ascii_only)
+
+
+def dark(small: np.ndarray) -> np.ndarray:
+    """Which pixels of a drawing that was made small are shown dark."""
+    return small > 255 * _THIN
+
+
+def in_blocks(dark: np.ndarray, *, ascii_only: bool = False) -> Text:
+    """Dark pixels (height, width), an even height, as lines of text: two pixels above each other in one character."""
     blocks = _ASCII_BLOCKS if ascii_only else _BLOCKS
     lines = ("".join(blocks[code] for code in line).rstrip() for line in dark[0::2] + 2 * dark[1::2])
     return Text("\n".join(lines), no_wrap=True)

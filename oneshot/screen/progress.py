@@ -100,6 +100,54 @@ class TrainView:
         )
 
 
+class Counting:
+    """So many images on their way: a bar with rate and time left on a terminal, elsewhere a line now and then.
+
+    `with Counting(console, total) as counting:`, then `advance` after each batch. The bar goes when the block ends.
+    """
+
+    def __init__(
+        self, console: Console, total: int, *, clock: Callable[[], float] = time.monotonic, seconds: float = 10.0
+    ) -> None:
+        self.console, self.total, self.done = console, total, 0
+        self._clock, self._seconds, self._began = clock, seconds, clock()
+        self._said = self._began
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_interactive:
+            self._progress = Progress(
+                BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
+                TextColumn("{task.fields[state]}"),
+                console=self.console, transient=True, expand=True, refresh_per_second=4,
+            )  # fmt: skip
+            self._progress.add_task("", total=self.total, state=self._state())
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._began
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=self.done, state=self._state())
+        elif self._clock() - self._said >= self._seconds:
+            self._said = self._clock()
+            print_line(self.console, self._state())
+
+    def _state(self) -> str:
+        rate = self.done / self.seconds if self.done and self.seconds else None
+        left = (self.total - self.done) / rate if rate else None
+        return f"{count(self.done)}/{count(self.total)}  {count(rate)} images/s  {duration(left)} left"
+
+
 def _aligned(epoch: Mapping[str, Any], most: int, is_best: bool) -> Text:
     line = (
         f"{epoch['epoch']:>{6 - len(str(most))}}/{most}{loss(epoch.get('train_loss')):>13}"

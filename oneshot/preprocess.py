@@ -1,0 +1,74 @@
+"""What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from oneshot.errors import UserError
+from oneshot.images import resize
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # what a decoder is started for; no others
+MOST_PIXELS = 1 << 26  # of an image in a file: 8,192 x 8,192; a larger one is refused before it is unpacked
+
+# How model.json and a model card tell it to those who run the network elsewhere.
+STEPS = {
+    "ink": "1 on paper 0: dark ink on light paper is inverted",
+    "fit": "letterboxed to a square of paper, averaged over areas",
+}
+RECIPE = '''\
+def preprocess(grey, size):
+    """uint8 (height, width), dark ink on light paper, as in the file -> float32 (1, size, size), ink 1 on paper 0."""
+    ink = 255 - grey.astype(np.int64)
+    height, width = ink.shape
+    side = max(height, width)
+    square = np.zeros((side, side), np.int64)  # letterboxed: paper all around
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = ink
+    ends = [(i * side // size, -(-(i + 1) * side // size)) for i in range(size)]  # each new pixel: the mean of an area
+    small = [[square[a:b, c:d].mean() for c, d in ends] for a, b in ends]
+    return (np.round(small) / 255).astype(np.float32)[None]
+'''
+
+
+def fit(image: Image.Image | np.ndarray, size: int) -> torch.Tensor:
+    """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
+
+    Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
+    if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
+        raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
+    grey: Any = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
+    if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
+        raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
+    return resize(torch.from_numpy(255 - grey)[None], size)
+
+
+def read(path: Path, size: int) -> torch.Tensor:
+    """The image in a file, upright and on white where it is transparent, as `fit` makes it: uint8 (1, size, size).
+
+    Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damage that it gets over and of sizes that are checked here
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
+                return fit(_on_white(ImageOps.exif_transpose(image)), size)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name an image") from None
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).replace(f" '{path}'", "")
+        raise UserError(f"{path} is not a readable image ({reason}); use {', '.join(FORMATS)}") from None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,0 +1,66 @@
+"""The verbs that use a trained network: options and messages; `cli` puts them on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneshot.errors import UserError
+from oneshot.options import Device, Network, Trace
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
+
+
+def classify(
+    where: Network,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
+    support: Annotated[
+        Path, typer.Option("--support", metavar="DIR", help="The classes: DIR/class.png, or DIR/class/ with images.")
+    ],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
+    false_accept: Annotated[
+        float | None,
+        typer.Option(
+            "--false-accept",
+            help="Of images of no class, the share that may be taken for one: 0.01, 0.05, 0.1, 0.2 or 0.5; 1: never"
+            " say none of these. Default: 0.1.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    device: Device = "auto",
+    debug: Trace = False,
+) -> None:
+    """Tell which class an image is of, from one or more examples of each, or that it is none of these."""
+    from oneshot import classify
+
+    classify.run(where, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device)
+
+
+def verify(
+    where: Network,
+    left: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
+    right: Annotated[Path, typer.Argument(metavar="B", help="Another image.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+    debug: Trace = False,
+) -> None:
+    """Tell whether two images show the same class, with the probability."""
+    from oneshot import verify
+
+    verify.run(where, left, right, as_json=as_json, device=device)
+
+
+def export(
+    where: Network,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX; needs the extra `onnx`.")] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Where to. Default: onnx/ beside the network.")
+    ] = None,
+    debug: Trace = False,
+) -> None:
+    """Write a network for programs without torch, checked against torch."""
+    if not onnx:
+        raise UserError("name what to export to: --onnx")
+    from oneshot import export
+
+    export.run(where, out=out)

@@ -1,0 +1,340 @@
+"""Which class an image is of, from a few examples: a trained network asked as people ask it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import oneshot
+from oneshot import calibrate, classify, preprocess, queries, verify
+from oneshot.artifact import OneShot
+from oneshot.calibration import Calibration
+from oneshot.data import splits, store
+from oneshot.data.drawings import Drawings
+from oneshot.data.png import encode
+from oneshot.errors import RunFailed, UserError
+from oneshot.ranking import Classes, rank
+from oneshot.storage import Folder
+from oneshot.trials import Trials, within
+
+
+@pytest.fixture(scope="module")
+def net(trained_run: Path) -> OneShot:
+    return oneshot.load(trained_run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def held(small_glyphs: Folder) -> Drawings:
+    """Alphabets that the network has not seen, nor its calibration."""
+    return splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).test)
+
+
+@pytest.fixture(scope="module")
+def pages(held: Drawings) -> np.ndarray:
+    """Scans of 12 characters by 6 drawers, (12, 6, H, W) uint8: dark ink on light paper."""
+    rows = [np.flatnonzero(held.character == character)[:6] for character in range(12)]
+    return np.stack([255 - held.pixels(row) for row in rows])
+
+
+@pytest.fixture
+def folders(pages: np.ndarray, tmp_path: Path) -> tuple[Path, Path]:
+    """Support: 5 classes, of which `c4` has three images. Queries: each of 12 characters once."""
+    support, asked = tmp_path / "support", tmp_path / "asked"
+    (support / "c4").mkdir(parents=True)
+    asked.mkdir()
+    for name in range(4):
+        (support / f"c{name}.png").write_bytes(encode(255 - pages[name, 0]))
+    for shot in range(3):
+        (support / "c4" / f"{shot}.png").write_bytes(encode(255 - pages[4, shot]))
+    for name in range(12):
+        (asked / f"q{name:02}.png").write_bytes(encode(255 - pages[name, 5]))
+    return support, asked
+
+
+def one_shot(pages: np.ndarray, classes: int = 5) -> dict[str, Any]:
+    return {f"c{number}": pages[number, 0] for number in range(classes)}
+
+
+def ask(where: Path, support: Path, *images: Path, **options: Any) -> None:
+    given = {"top": 5, "false_accept": None, "as_json": True, "device": "cpu"} | options
+    classify.run(str(where), [str(image) for image in images], support=support, **given)
+
+
+@pytest.fixture
+def plain(trained_run: Path, tmp_path: Path) -> Path:
+    """The network as an older version wrote it: without a calibration."""
+    best = Path(shutil.copytree(trained_run / "best", tmp_path / "older"))
+    card = json.loads((best / "model.json").read_text())
+    del card["calibration"]
+    (best / "model.json").write_text(json.dumps(card))
+    return best
+
+
+# What a network answers
+
+
+def test_the_probability_of_verify_is_monotone_in_similarity(net: OneShot, pages: np.ndarray) -> None:
+    left, right = list(pages[:, 0]) * 6, [page for shot in range(6) for page in np.roll(pages, shot, axis=0)[:, 1]]
+    similarity, verified = net.similarity(left, right), net.verify(left, right)
+    order = similarity.argsort()
+    assert (verified[order].diff() >= 0).all()
+    assert ((verified > 0) & (verified < 1)).all()
+    assert not torch.allclose(verified, similarity.double(), atol=0.01)  # else nothing was calibrated
+    assert torch.equal(verified, net.verify(right, left))
+
+
+def test_most_queries_find_their_class(net: OneShot, pages: np.ndarray) -> None:
+    found = net.classify(list(pages[:5, 5]), one_shot(pages), false_accept=1)
+    assert sum(ranking.best == f"c{number}" for number, ranking in enumerate(found)) >= 3  # chance: 1
+
+
+def test_a_support_class_that_holds_the_query_wins(net: OneShot, pages: np.ndarray) -> None:
+    support = one_shot(pages, 12)
+    for number, ranking in enumerate(net.classify(list(pages[:, 0]), support)):
+        assert ranking.classes[0] == f"c{number}"
+
+
+def test_a_ranking_holds_each_class_once_by_probability(net: OneShot, pages: np.ndarray) -> None:
+    (ranking,) = net.classify(pages[3, 1], one_shot(pages))
+    assert sorted(ranking.classes) == [f"c{number}" for number in range(5)]
+    assert list(ranking.probabilities) == sorted(ranking.probabilities, reverse=True)
+    assert sum(ranking.probabilities) == pytest.approx(1)
+    assert list(ranking.scores) == sorted(ranking.scores, reverse=True)
+
+
+def test_k_copies_of_an_image_are_one_image(net: OneShot, pages: np.ndarray) -> None:
+    one = net.classify(list(pages[:5, 5]), one_shot(pages))
+    many = net.classify(list(pages[:5, 5]), {name: [page] * 4 for name, page in one_shot(pages).items()})
+    assert one == many
+
+
+def test_the_order_of_the_support_changes_nothing(net: OneShot, pages: np.ndarray) -> None:
+    support = {f"c{number}": list(pages[number, :3]) for number in range(5)}
+    turned = {name: images[::-1] for name, images in reversed(support.items())}
+    for one, other in zip(*(net.classify(list(pages[:5, 5]), each) for each in (support, turned)), strict=True):
+        assert one.classes == other.classes and one.known == other.known
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+def rankings(net: OneShot, drawings: Drawings, trials: Trials, *, calibration: Calibration, **options: Any) -> Any:
+    """The answer to each trial, its classes named 0, 1, ...; each drawing is embedded once."""
+    z_ND = net.embed_pixels(torch.cat([preprocess.fit(page, net.net.size) for page in 255 - drawings.pixels()]))
+    names = tuple(map(str, range(trials.n_way)))
+    for query, support in zip(trials.query, trials.support, strict=True):
+        classes = Classes(names, z_ND[support].mean(dim=1), trials.k_shot)
+        yield rank(net.net, calibration, classes, z_ND[[query]], **options)[0]
+
+
+def test_more_examples_are_averaged_and_help(net: OneShot, held: Drawings) -> None:
+    trials = within(held, trials=400, n_way=10, k_shot=5, seed=4)
+    hits = []
+    for k_shot in (1, 5):
+        fewer = replace(trials, support=trials.support[..., :k_shot])
+        found = rankings(net, held, fewer, calibration=net.calibration)
+        hits.append(sum(one.classes[0] == str(target) for one, target in zip(found, trials.target, strict=True)))
+    assert hits[1] > 1.1 * hits[0]
+
+
+def test_with_one_class_the_probability_is_that_of_verify(net: OneShot, pages: np.ndarray) -> None:
+    (ranking,) = net.classify(pages[0, 1], {"only": pages[0, 0]})
+    assert ranking.probabilities == pytest.approx(net.verify(pages[0, 1], pages[0, 0]).tolist())
+    assert ranking.known is not None
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_images_of_no_class_are_refused_at_about_the_stated_rate(net: OneShot, held: Drawings, rate: float) -> None:
+    """Calibrated on half of the characters, measured on the others."""
+    halves = [held.where(held.character % 2 == half) for half in (0, 1)]
+    record = calibrate.measure(net.net, halves[0])
+    assert record is not None
+    trials = within(halves[1], trials=1_000, n_way=record["measured_on"]["n_way"], k_shot=1, seed=9)
+    true = np.arange(trials.n_way) == trials.target[:, None]
+    absent = replace(trials, support=trials.support[~true].reshape(len(trials), -1, 1))
+    found = rankings(net, halves[1], absent, calibration=Calibration(record), false_accept=rate)
+    assert 0.4 * rate < np.mean([ranking.known for ranking in found]) < 1.8 * rate
+
+
+def test_the_calibration_makes_probabilities_truer(trained_run: Path) -> None:
+    record = json.loads((trained_run / "best" / "model.json").read_text())["calibration"]
+    assert record["shots"][0]["pair"]["ece_after"] < record["shots"][0]["pair"]["ece_before"]
+    assert record["measured_on"]["part"] == "validation"
+    assert record["pooling"]["embeddings"] >= record["pooling"]["scores"] - 0.02
+
+
+def test_the_calibration_is_the_same_each_time(net: OneShot, small_glyphs: Folder) -> None:
+    part = splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).validation)
+    assert calibrate.measure(net.net, part) == net.card["calibration"]
+
+
+def test_a_network_of_an_older_version_ranks_and_says_that_nothing_is_calibrated(
+    net: OneShot, plain: Path, folders: tuple[Path, Path], pages: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = oneshot.load(plain, device="cpu")
+    assert older.calibration is None
+    (ranking,) = older.classify(pages[0, 5], one_shot(pages))
+    assert ranking.known is None and ranking.best == ranking.classes[0]
+    assert ranking.classes == net.classify(pages[0, 5], one_shot(pages))[0].classes
+    assert torch.equal(older.similarity(pages[0, 5], pages[0, 0]), net.similarity(pages[0, 5], pages[0, 0]))
+    assert torch.allclose(older.verify(pages[0, 5], pages[0, 0]).float(), older.similarity(pages[0, 5], pages[0, 0]))
+    ask(plain, folders[0], folders[1] / "q00.png")
+    said = capsys.readouterr()
+    assert "are not calibrated" in said.err and json.loads(said.out)["known"] is None
+    with pytest.raises(UserError, match="leave --false-accept out"):
+        ask(plain, folders[0], folders[1] / "q00.png", false_accept=0.2)
+
+
+# Folders of images
+
+
+def test_a_folder_of_queries_is_answered_in_order(
+    trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support, asked = folders
+    ask(trained_run, support, asked, top=2)
+    whole = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(each["image"]).name for each in whole] == [f"q{name:02}.png" for name in range(12)]
+    assert all(len(each["ranked"]) == 2 for each in whole)
+    monkeypatch.setattr(queries, "BATCH", 5)
+    ask(trained_run, support, asked, top=2)
+    parts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for one, other in zip(whole, parts, strict=True):
+        assert one["class"] == other["class"]
+        assert one["ranked"][0]["probability"] == pytest.approx(other["ranked"][0]["probability"], abs=1e-5)
+
+
+def test_a_class_is_an_image_or_a_folder_of_images(net: OneShot, folders: tuple[Path, Path]) -> None:
+    found = queries.read_support(net, folders[0])
+    assert found.classes.names == ("c0", "c1", "c2", "c3", "c4")
+    assert (found.images, found.classes.k_shot) == (7, 1)
+
+
+def test_only_one_batch_is_held_at_a_time(
+    net: OneShot, folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support, asked = queries.read_support(net, folders[0]), sorted(folders[1].iterdir())
+    monkeypatch.setattr(queries, "BATCH", 4)
+    opened: list[Path] = []
+    monkeypatch.setattr(queries, "_read", lambda path, size: opened.append(path) or preprocess.read(path, size))
+    batches = queries.answer(net, support, asked * 100, false_accept=0.1)
+    for number, batch in zip(range(1, 4), batches, strict=False):
+        assert len(batch) == 4 and len(opened) == 4 * number
+
+
+@pytest.mark.long
+def test_ten_thousand_queries_need_no_more_memory_than_a_batch(net: OneShot, folders: tuple[Path, Path]) -> None:
+    import psutil
+
+    support, asked = queries.read_support(net, folders[0]), sorted(folders[1].iterdir())
+    many = (asked * 834)[:10_000]
+    memory, answered = [], 0
+    for batch in queries.answer(net, support, many, false_accept=0.1):
+        answered += len(batch)
+        memory.append(psutil.Process().memory_info().rss)
+    assert answered == 10_000
+    assert max(memory) - memory[2] < 50e6
+
+
+def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.ndarray) -> None:
+    page = Image.fromarray(pages[0, 0])
+    page.save(tmp_path / "plain.png")
+    expected = preprocess.read(tmp_path / "plain.png", 28)
+    clear = Image.new("RGBA", page.size, (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), mask=Image.fromarray(255 - pages[0, 0]))  # black ink on nothing, as logos lie in files
+    clear.save(tmp_path / "clear.png")
+    page.convert("RGB").save(tmp_path / "colour.webp", lossless=True)
+    page.convert("P").save(tmp_path / "palette.gif")
+    turned = page.transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned clockwise
+    turned.save(tmp_path / "turned.tif", exif=exif)
+    for name in ("clear.png", "colour.webp", "palette.gif", "turned.tif"):
+        assert (preprocess.read(tmp_path / name, 28).int() - expected.int()).abs().max() <= 1, name
+
+
+def test_verify_says_same_or_different(
+    trained_run: Path, net: OneShot, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    support, asked = folders
+    for other in (support / "c0.png", asked / "q07.png"):
+        verify.run(str(trained_run), support / "c0.png", other, as_json=True, device="cpu")
+        found = json.loads(capsys.readouterr().out)
+        assert found["calibrated"] and found["same"] == (found["probability"] >= 0.5)
+        verify.run(str(trained_run), support / "c0.png", other, as_json=False, device="cpu")
+        assert capsys.readouterr().out.startswith("same" if found["same"] else "different")
+
+
+# What is refused
+
+
+def test_a_support_that_is_none_is_a_sentence(trained_run: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    support, asked = folders
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hollow" / "c1").mkdir(parents=True)
+    shutil.copytree(support, tmp_path / "twice")
+    shutil.copytree(support / "c4", tmp_path / "twice" / "c1")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "c1.png").write_bytes(b"\x89PNG no more")
+    for name, sentence in {
+        "none": "no such file or directory; name a folder of classes",
+        "empty": "holds no class: neither an image nor a folder of images",
+        "hollow": "hollow/c1 is a class without an image",
+        "twice": "holds two classes named 'c1'",
+        "broken": r"broken/c1\.png is not a readable image",
+    }.items():
+        with pytest.raises(UserError, match=f"(?i){sentence}"):
+            ask(trained_run, tmp_path / name, asked)
+
+
+def test_images_that_are_none_are_a_sentence(trained_run: Path, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    support, asked = folders
+    (tmp_path / "empty").mkdir()
+    for images, sentence in (
+        ((), "no image is named"),
+        ((tmp_path / "empty",), r"empty holds no image \(\.png"),
+        ((asked / "q00.pmg",), r"q00\.pmg: no such file; did you mean 'q00\.png'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            ask(trained_run, support, *images)
+
+
+def test_an_unreadable_query_stops_no_other(
+    trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    support, asked = folders
+    (asked / "q05.png").write_bytes(b"")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(asked / "q06.png")
+    with pytest.raises(RunFailed, match="2 of 12 images could not be read"):
+        ask(trained_run, support, asked)
+    said = capsys.readouterr()
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [Path(line["image"]).name for line in lines if "error" in line] == ["q05.png", "q06.png"]
+    assert "q05.png is not a readable image" in said.err and "more than 8 bits" in said.err
+
+
+def test_an_image_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (300, 300)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(preprocess, "MOST_PIXELS", 300 * 299)
+    with pytest.raises(UserError, match=r"bomb\.png cannot be used: it has 300 x 300 pixels"):
+        preprocess.read(tmp_path / "bomb.png", 28)
+
+
+def test_a_rate_that_was_not_measured_is_refused(net: OneShot, pages: np.ndarray) -> None:
+    with pytest.raises(
+        UserError, match=r"a false-accept rate of 0\.3 was not measured; use 0\.01, 0\.05, 0\.1, 0\.2, 0\.5"
+    ):
+        net.classify(pages[0, 0], one_shot(pages), false_accept=0.3)
+
+
+def test_no_class_and_no_image_are_refused(net: OneShot, pages: np.ndarray) -> None:
+    with pytest.raises(UserError, match="the support holds no class"):
+        net.classify(pages[0, 0], {})
+    with pytest.raises(UserError, match="no image was given"):
+        net.classify(pages[0, 0], {"empty": []})
+    with pytest.raises(UserError, match="no such folder; name a run"):
+        ask(Path("no/such/run"), Path("x"), Path("y"))

@@ -1,0 +1,109 @@
+"""A network for programs without torch: the same answers on onnxruntime, and what one has to know stands beside it."""
+
+import math
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from oneshot import artifact, checkpoint, export, models, preprocess
+from oneshot.checkpoint import Progress
+from oneshot.errors import RunFailed, UserError
+from oneshot.settings import KOCH_LEAST
+from oneshot.storage import Folder
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+def network(folder: Folder, name: str) -> Path:
+    """A network with batch statistics of its own, in a checkpoint and as a folder to hand on."""
+    size = KOCH_LEAST if name == "koch" else 28
+    settings = tiny.settings(name=name, size=size)
+    torch.manual_seed(1)
+    net = models.build(settings.model, size=size)
+    net(torch.rand(8, 1, size, size), torch.rand(8, 1, size, size))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
+    recorded = {section: getattr(settings, section).model_dump() for section in ("data", "model", "train")}
+    checkpoint.save(folder / "checkpoints", progress, settings=recorded, net=net, optimizer=optimizer)
+    found = checkpoint.best(folder / "checkpoints")
+    assert found is not None
+    artifact.save(folder / "best", data=found, provenance={"settings": recorded})
+    return Path(folder.path)
+
+
+@pytest.mark.parametrize("name", models.ENCODERS)
+def test_every_network_answers_the_same_on_onnxruntime(name: str, tmp_path: Path) -> None:
+    run = network(Folder.of(tmp_path), name)
+    made = export.onnx(Folder.of(run))
+    assert made.folder.path == str(run / "best" / "onnx") and made.difference <= export.TOLERANCE
+    assert sorted(made.files) == sorted(path.name for path in (run / "best" / "onnx").iterdir())
+    net = artifact.load(run, device="cpu").net
+    encoder, scorer = (
+        onnxruntime.InferenceSession(run / "best" / "onnx" / name) for name in (export.ENCODER, export.SCORER)
+    )
+    images = torch.rand(5, 1, net.size, net.size)
+    with torch.no_grad():
+        z_BD = net.embed(images)
+        logits = net.score(z_BD[:4], z_BD[1:])
+    (found_BD,) = encoder.run(None, {"image": images.numpy()})
+    (found,) = scorer.run(None, {"query": found_BD[:4], "support": found_BD[1:]})
+    assert np.abs(found_BD - z_BD.numpy()).max() < 1e-4 and np.abs(found - logits.numpy()).max() < 1e-4
+
+
+def test_the_command_prints_how_near_it_is(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export.run(str(trained_run), out=str(tmp_path / "onnx"))
+    said = capsys.readouterr().out
+    assert re.search(r"checked on onnxruntime: at most \d\.\de-\d\d from torch", said)
+    assert "encoder.onnx, scorer.onnx, README.md" in said
+    card = artifact.load(trained_run, device="cpu").card
+    readme = (tmp_path / "onnx" / "README.md").read_text()
+    assert card["sha256"] in readme and f"{card['calibration']['shots'][0]['pair']['slope']:.6f}" in readme
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (105, 105), (40, 200), (7, 3), (301, 17), (29, 31)])
+def test_the_recipe_beside_it_makes_the_image_that_the_network_learned_from(shape: tuple[int, int]) -> None:
+    page = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    space = {"np": np}
+    exec(preprocess.RECIPE, space)
+    expected = preprocess.fit(page, 28).numpy()
+    found = space["preprocess"](page, 28)
+    assert found.shape == (1, 28, 28) and found.dtype == np.float32
+    assert np.abs(found * 255 - expected).max() <= 1.001  # halves may be rounded either way
+    assert (np.abs(found * 255 - expected) > 0.5).mean() < 0.01
+
+
+def test_a_checkpoint_can_be_exported_too(tmp_path: Path) -> None:
+    run = network(Folder.of(tmp_path), "conv4")
+    made = export.onnx(Folder.of(run / "checkpoints" / "epoch-0001"), Folder.of(tmp_path / "out"))
+    assert "not calibrated" in (tmp_path / "out" / "README.md").read_text() and made.difference <= export.TOLERANCE
+
+
+def test_what_differs_is_not_written(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(RunFailed, match=r"differs from torch by .*nothing was written"):
+        export.onnx(Folder.of(trained_run), Folder.of(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_is_no_number_is_a_difference(trained_run: Path, tmp_path: Path) -> None:
+    export.onnx(Folder.of(trained_run), Folder.of(tmp_path))
+    files = [(tmp_path / name).read_bytes() for name in (export.ENCODER, export.SCORER)]
+    net = artifact.load(trained_run, device="cpu").net
+    torch.nn.init.constant_(net.head.bias, torch.nan)
+    assert math.isnan(export._check(net, *files))
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_extra_is_named(package: str, trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"not installed, the extra 'onnx': pip install {package}$"):
+        export.onnx(Folder.of(trained_run))

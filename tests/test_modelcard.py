@@ -1,0 +1,107 @@
+"""The model card beside a network: its front matter can be read, its figures are those of the records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+import yaml
+
+from oneshot import modelcard
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+
+def made(run: Path) -> dict[str, Any]:
+    return json.loads((run / "best" / "model.json").read_text())
+
+
+def front(text: str) -> dict[str, Any]:
+    return yaml.safe_load(text.split("---")[1])
+
+
+def test_a_training_writes_the_card(trained_run: Path) -> None:
+    text = (trained_run / "best" / "README.md").read_text()
+    assert text == modelcard.render(made(trained_run), None)
+    assert front(text)["library_name"] == "oneshot" and front(text)["metrics"] == ["accuracy"]
+    assert "Not judged yet" in text and "Limits" in text
+
+
+def test_the_figures_are_those_of_the_result(trained_run: Path) -> None:
+    text = modelcard.render(made(trained_run), samples.result())
+    assert "| `within` | 20-way 1-shot | 10,000 | 84.2 % | 83.5–84.9 % |" in text
+    (index,) = front(text)["model-index"]
+    values = {each["dataset"]["name"]: each["metrics"][0]["value"] for each in index["results"]}
+    assert values["omniglot, lake400"] == 363 / 400 and len(values) == 4
+
+
+def test_the_calibration_is_that_of_the_network(trained_run: Path) -> None:
+    card = made(trained_run)
+    pair = card["calibration"]["shots"][0]["pair"]
+    row = f"| 1 | {100 * pair['ece_before']:.1f} %, {100 * pair['ece_after']:.1f} % |"
+    assert row in modelcard.render(card, None)
+    assert "They are not calibrated" in modelcard.render(card | {"calibration": None}, None)
+
+
+def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> None:
+    card = made(trained_run)
+    card["provenance"]["settings"]["data"]["split"] = "lake-all"
+    assert "taught the validation alphabets too" in modelcard.render(card, None)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "licence", "sentence"),
+    [
+        ("omniglot", "mit", "Brenden Lake, MIT licence"),
+        ("glyphs-80-seed7", "mit", "the program drew itself"),
+        ("signatures: 'mine' # no\n", "unknown", "images of whoever trained this network"),
+    ],
+)
+def test_the_licence_is_that_of_the_data(trained_run: Path, dataset: str, licence: str, sentence: str) -> None:
+    card = made(trained_run)
+    card["provenance"]["settings"]["data"]["dataset"] = dataset
+    text = modelcard.render(card, samples.result())
+    assert front(text)["license"] == licence and sentence in text
+    assert front(text)["datasets"] == [dataset.partition("-")[0]]
+
+
+def test_a_result_of_another_network_is_not_shown(trained_run: Path, tmp_path: Path) -> None:
+    best = tmp_path / "best"
+    best.mkdir()
+    (best / "model.json").write_text((trained_run / "best" / "model.json").read_text())
+    environment = {"hardware": {"cpu": "x", "cores": 2, "gpus": []}, "commit": None}
+    for sha256, judged in (("0" * 64, False), (made(trained_run)["sha256"], True)):
+        result = samples.result(environment=environment, sha256=sha256)
+        (tmp_path / "result.json").write_text(json.dumps(result))
+        modelcard.write(Folder.of(tmp_path))
+        assert ("84.2 %" in (best / "README.md").read_text()) == judged
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("shots", [], "shots"),
+        ("rates", [0.1], "each of none.limits needs one number for each of the rates"),
+        ("lead", -1, "lead = -1: must be greater than or equal to 0"),
+        ("lead", None, "lead = None"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(
+    trained_run: Path, tmp_path: Path, key: str, value: Any, sentence: str
+) -> None:
+    card = made(trained_run)
+    card["calibration"][key] = value
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=sentence):
+        modelcard.write(Folder.of(tmp_path))
+
+
+def test_a_probability_that_would_fall_with_similarity_is_refused(trained_run: Path, tmp_path: Path) -> None:
+    card = made(trained_run)
+    card["calibration"]["shots"][0]["pair"]["slope"] = -0.5
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"slope = -0\.5: must be greater than 0"):
+        modelcard.write(Folder.of(tmp_path))

@@ -1,0 +1,100 @@
+"""What an image was taken for, as it is shown: pictures where a terminal can draw them, else names."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from oneshot.screen.progress import Counting
+from oneshot.screen.ranking import SIDE, answer_view, can_draw, picture
+
+INK = np.kron(np.eye(7, dtype=np.uint8) * 255, np.ones((4, 4), np.uint8))  # a diagonal
+
+
+def ranking(known: bool | None = True, **probabilities: float) -> dict[str, Any]:
+    given = probabilities or {"alpha": 0.913, "beta": 0.05, "gamma": 0.02, "delta": 0.01, "epsilon": 0.007}
+    ranked = [{"class": name, "probability": value, "score": 0.0} for name, value in given.items()]
+    return {"class": ranked[0]["class"] if known is not False else None, "known": known, "ranked": ranked}
+
+
+def drawn(width: int, view: Any, *, colour: str | None = "truecolor") -> str:
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system=colour, no_color=colour is None
+    )
+    console.print(view)
+    return console.file.getvalue()
+
+
+def view(found: dict[str, Any], *, colour: bool = True, name: str = "scan.png") -> Any:
+    shown = {each["class"]: INK for each in found["ranked"]}
+    return answer_view(name, found, query=INK, shown=shown, colour=colour)
+
+
+def test_a_picture_is_half_as_many_lines_as_columns() -> None:
+    for colour in (True, False):
+        lines = picture(INK, colour=colour).plain.split("\n")
+        assert len(lines) == SIDE // 2 and max(map(len, lines)) == SIDE
+
+
+def test_without_colour_ink_is_where_it_is() -> None:
+    assert picture(INK, colour=False).plain.split("\n")[0].rstrip() == "██"
+    assert picture(np.zeros((28, 28), np.uint8), colour=False).plain.strip() == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("name", ["alpha", "Old_Church_Slavonic_(Cyrillic)/character_with_a_long_name"])
+def test_it_fits_the_width(width: int, name: str) -> None:
+    for found in (ranking(**{name: 0.9, "beta": 0.1}), ranking(False)):
+        for colour in (True, False):
+            text = drawn(width, view(found, colour=colour), colour=None)
+            assert max(map(len, text.splitlines()[1:])) <= width
+
+
+def test_a_wide_terminal_shows_more_of_the_classes() -> None:
+    captions = [f"{rank} {name}" for rank, name in enumerate(("alpha", "beta", "gamma", "delta", "epsilon"), 1)]
+    screens = {width: drawn(width, view(ranking()), colour=None) for width in (80, 140)}
+    shown = {width: sum(caption in screen for caption in captions) for width, screen in screens.items()}
+    assert shown[80] < shown[140] == 5
+
+
+def test_none_of_these_is_said_with_the_nearest() -> None:
+    text = drawn(120, answer_view("scan.png", ranking(False)), colour=None)
+    assert text.splitlines()[0].split() == ["scan.png", "none", "of", "these", "nearest:", "alpha"]
+    assert "if it is one" in text and "91.3 %" in text
+    assert "alpha  91.3 %" in drawn(120, answer_view("scan.png", ranking()), colour=None).splitlines()[0]
+
+
+def test_without_pictures_there_are_names_only() -> None:
+    text = drawn(80, answer_view("scan.png", ranking()), colour=None)
+    assert "█" not in text and "▀" not in text and text.count("\n") == 9
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    text = drawn(80, view(ranking(**{"\x1b[2Jevil": 1.0}), name="a\x1b[31m.png"), colour=None)
+    assert "\x1b" not in text.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")
+
+
+@pytest.mark.parametrize(("encoding", "able"), [("utf-8", True), ("latin-1", False)])
+def test_pictures_need_a_terminal_with_half_blocks(encoding: str, able: bool) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    assert can_draw(Console(file=stream, force_terminal=True)) == able
+    assert not can_draw(Console(file=stream, force_terminal=False))
+
+
+def test_long_work_says_how_fast_and_how_long_still() -> None:
+    times = [0.0]
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    with Counting(console, 1_000, clock=lambda: times[-1]) as counting:
+        for seconds in (4.0, 8.0, 12.0, 20.0, 24.0):
+            times.append(seconds)
+            counting.advance(100)
+    assert console.file.getvalue().splitlines() == [
+        "300/1,000  25 images/s  0:28 left",
+        "500/1,000  21 images/s  0:24 left",
+    ]
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
+    with Counting(console, 10, clock=lambda: times[-1]) as counting:
+        counting.advance(5)
+    assert "images/s" in console.file.getvalue()
