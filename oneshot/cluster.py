@@ -125,18 +125,18 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         from oneshot.reclaim import reclaiming
 
         options: dict[str, Any] = {
-            "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}},
             "log_to_driver": verbose,
             "logging_level": "INFO" if verbose else "ERROR",
         }
         if where is None:
+            # Its processes inherit the variables; with none of their own they may be those that Ray has started ahead.
             options |= {
                 "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE,
                 "include_dashboard": False,
             }  # fmt: skip
         else:
             _check_speaks(where)
-            options["address"] = where
+            options |= {"address": where, "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}}}
         on_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)

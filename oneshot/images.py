@@ -100,8 +100,8 @@ def distort(images_B1SS: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
 
 
 def _parts(images_B1SS: torch.Tensor) -> list[slice]:
-    """A batch in parts that fit a CPU's cache, 1.6 times faster at 105 pixels; whole on a GPU."""
+    """A batch in parts that fit a CPU's cache; whole on a GPU, which has none to spare."""
     count = len(images_B1SS)
     on_cpu = images_B1SS.device.type == "cpu"
-    step = max(1, CACHED // (images_B1SS.shape[-1] * images_B1SS.shape[-2])) if on_cpu else count
+    step = max(1, CACHED // (images_B1SS.shape[-1] * images_B1SS.shape[-2])) if on_cpu else max(1, count)
     return [slice(at, at + step) for at in range(0, count, step)]

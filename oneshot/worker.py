@@ -10,6 +10,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from oneshot.distributed import average_in_bf16
 from oneshot.errors import UserError
 
 T = TypeVar("T")
@@ -68,9 +69,7 @@ class ProcessGroupWorker(Worker):
                 module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )  # fmt: skip
         if self.compress == "bf16":
-            from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
-
-            wrapped.register_comm_hook(None, default_hooks.bf16_compress_hook)
+            wrapped.register_comm_hook(None, average_in_bf16)
         return wrapped
 
     def agree(self, value: T) -> T:

@@ -61,7 +61,7 @@ def _settings(seed: int) -> Settings:
     return quick_settings(**FAST, **{"train.seed": seed, "train.val_pairs": 200, "train.val_trials": 2000})
 
 
-def _ours(parts: Parts, *, goal: float, seed: int, every: int = 20) -> tuple[float | None, int]:
+def _ours(parts: Parts, *, goal: float, seed: int, every: int = 30) -> tuple[float | None, int]:
     """Seconds and images until the goal; None for the seconds where it was not reached."""
     settings = _settings(seed)
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:

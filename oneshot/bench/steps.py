@@ -79,7 +79,7 @@ def _with_and_without(
         run.step(*constant)
         return images
 
-    seconds = 0.01 if request.quick else 4.0
+    seconds = 0.01 if request.quick else 3.0
     return in_turns(
         lambda: rate(fed, seconds=seconds), lambda: rate(still, seconds=seconds),
         repeats=request.repeats if request.quick else 2 * request.repeats,  # a difference of 2 % is looked for

@@ -14,9 +14,9 @@ def rate(work: Callable[[], int], *, seconds: float) -> float:
             return done / passed
 
 
-def in_turns(*sides: Callable[[], float], repeats: int) -> list[list[float]]:
-    """The figures of each side, measured A B A B ...; a first call of each is not counted."""
-    for side in sides:
+def in_turns(*sides: Callable[[], float], repeats: int, warm: bool = True) -> list[list[float]]:
+    """The figures of each side, measured A B A B ...; with `warm`, a first call of each is not counted."""
+    for side in sides if warm else ():
         side()
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(repeats):
