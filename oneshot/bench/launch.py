@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -11,12 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
 
 from oneshot import cluster
-from oneshot.bench.rows import Measured, Request
+from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import quick_settings
 from oneshot.bench.timing import in_turns
 from oneshot.cluster import Packing
@@ -60,7 +58,9 @@ def ray_one(request: Request) -> Measured:
 
 def ray_two(request: Request) -> Measured:
     """The same for two workers of half the cores each, against one with all of them."""
-    half = max(1, cores() // 2)
+    half = cores() // 2
+    if not half:
+        raise NotRun("two workers need two cores")
     settings = _settings(request, cpus=half)
     with _ray() as scratch:
         value, reference = in_turns(
@@ -114,7 +114,7 @@ def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) 
 
 @contextlib.contextmanager
 def study(request: Request, run: Path, *changes: str) -> Iterator[subprocess.Popen[str]]:
-    """`python -m oneshot.tune quick` in a session of its own, stopped when the block ends."""
+    """`python -m oneshot.tune quick`, stopped when the block ends."""
     data = Folder.of(request.data)
     root, dataset = data.path.rpartition("/")[::2]
     options = [f"data.dataset={dataset}", "train.val_pairs=200", "evaluate.trials=100", *changes]
@@ -122,17 +122,17 @@ def study(request: Request, run: Path, *changes: str) -> Iterator[subprocess.Pop
     process = subprocess.Popen(
         [sys.executable, "-m", "oneshot.tune", "quick", "--run", str(run), "--data", root]
         + [part for option in options for part in ("--set", option)],
-        env=plain, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env=plain, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         try:
             process.communicate(timeout=30)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.communicate()
 
 
@@ -160,9 +160,9 @@ def startup(request: Request) -> Measured:
 
 def turnaround(request: Request) -> Measured:
     """Seconds from the last report of a trial that is then stopped to the next one's first step."""
-    poor = '{optimizer="sgd", lr=1e-6, batch=64}'
     trials = 3 if request.quick else 6
-    first = ", ".join(['{optimizer="adam", lr=4e-3, batch=64}'] + [poor] * (trials - 1))
+    poor = [f'{{optimizer="sgd", lr={1e-4 / 4**index:.3g}, batch=64}}' for index in range(1, trials)]  # ever worse
+    first = ", ".join(['{optimizer="adam", lr=4e-3, batch=64}', *poor])
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True) as folder:
         run = Path(folder) / "run"
         changes = [
@@ -213,7 +213,9 @@ def memory(request: Request) -> Measured:
         finally:
             over.set()
             thread.join()
-    peak = max(peaks.values(), default=np.nan)
+    if not peaks:
+        raise RunFailed("no worker of Ray Train was seen among the processes")
+    peak = max(peaks.values())
     note = f"job quick on {about.name}: peak {peak:.0f} MB, of which torch and Ray {bare:.0f} MB"
     return Measured([peak - bare], [unpacked], note)
 

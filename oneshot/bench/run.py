@@ -61,9 +61,9 @@ def _apart(row: Row, request: Request) -> dict[str, Any]:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the session that a row made, Ray's processes included."""
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=40)
         except subprocess.TimeoutExpired:
             pass
     try:
