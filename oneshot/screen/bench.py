@@ -25,7 +25,7 @@ def times(row: Mapping[str, Any] | None) -> str:
     """A row's ratio as `12.3 x`, or as `98.7 %` where its goal is a share."""
     if row is None or row["ratio"] is None:
         return MISSING
-    share = "%" in row["goal"] and " x" not in row["goal"]
+    share = "%" in row["goal"] and " x" not in row["goal"]  # what the goal is in
     return f"{100 * row['ratio']:.1f} %" if share else f"{figure(row['ratio'])} x"
 
 
@@ -35,9 +35,9 @@ def bench_table(record: Mapping[str, Any]) -> RenderableType:
         Column("row", lambda row: Text(row["name"], "bold"), justify="left"),
         Column("what", lambda row: row["what"], 4, "left"),
         Column("ours", lambda row: _measure(row, "value"), 1),
-        Column("reference", lambda row: _measure(row, "reference"), 2),
+        Column("reference", lambda row: _measure(row, "reference"), 3),
         Column("ratio", lambda row: Text(times(row), "bold")),
-        Column("goal", lambda row: row["goal"], 3, "left"),
+        Column("goal", lambda row: row["goal"], justify="left"),
         Column("", lambda row: Text(*_status(row)), justify="left"),
     )
     table = Fitting(lambda width: fitted(columns, record["rows"], width))
