@@ -12,6 +12,7 @@ from rich.text import Text
 
 from oneshot import formats
 from oneshot.bench import scaling
+from oneshot.bench.run import read as read_bench
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
@@ -68,10 +69,8 @@ def read_chaos() -> dict[str, Any]:
 
 
 def read_benches() -> dict[str, dict[str, Any]]:
-    """The bench's records by name."""
-    folder = Folder.of(records_folder())
-    names = [name for name in folder.names() if name.startswith("bench-") and name.endswith(".json")]
-    return {name.removesuffix(".json"): folder.read_json(name) for name in names}
+    """The bench's records by name. Raises UserError for one that is damaged."""
+    return {path.stem: read_bench(path) for path in sorted(Path(records_folder()).glob("bench-*.json"))}
 
 
 def picture(record: dict[str, Any], *, command: str) -> str:

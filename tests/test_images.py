@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch.nn import functional as F
 
 from oneshot import counter
 from oneshot.batches import batches
@@ -228,5 +229,8 @@ def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(size: int) ->
     batch = images.gather(np.arange(count))
     assert torch.equal(batch, torch.cat([images.gather([one]) for one in range(count)]))
     assert torch.equal(batch, images.pixels[:count, None].float() / 255)
+    theta = torch.from_numpy(maps)
+    sampled = F.grid_sample(batch, F.affine_grid(theta, list(batch.shape), align_corners=False), align_corners=False)
+    assert (distort(batch, maps) - sampled).abs().max() < ROUNDING
     alone = [distort(batch[one : one + 1], maps[one : one + 1]) for one in range(count)]
     assert torch.equal(distort(batch, maps), torch.cat(alone))

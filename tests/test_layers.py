@@ -75,7 +75,7 @@ LAYERS = (
     ("tuning", "record"),
     ("tune",),
     ("commands", "verbs", "bench.source"),
-    ("bench.data", "bench.run", "bench.one"),
+    ("bench.data",),
     ("bench.steps",),
     ("bench.gpu", "bench.learning", "bench.launch"),
     ("bench.studies", "bench.command"),

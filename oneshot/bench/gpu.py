@@ -107,8 +107,8 @@ def _synchronised(work: Any, seconds: float) -> float:
 
 def _agreement(drawings: Drawings, device: torch.device) -> float:
     """The greatest relative difference between the first fp32 losses of both nets on the CPU and on the GPU."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    worst = 0.0
+    worst, usual = 0.0, torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False  # ten bits of a number; what is measured afterwards has them as usual
     exact = {"train.precision": "fp32"}
     for settings in (koch_settings(pairs=4, **exact), quick_settings(**exact)):
         losses = []
@@ -116,6 +116,7 @@ def _agreement(drawings: Drawings, device: torch.device) -> float:
             run = training(drawings, settings, where)
             losses.append([run.step(*run.batches.get(epoch=1, step=step))[0] for step in range(3)])
         worst = max(worst, *(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)))
+    torch.backends.cudnn.allow_tf32 = usual
     if not worst < CLOSE:
         raise RunFailed(f"the GPU's fp32 losses differ from the CPU's by {worst:.1e}, above {CLOSE:g}: not measured")
     return worst
