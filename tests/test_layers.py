@@ -48,7 +48,7 @@ LAYERS = (
         "screen.progress",
         "screen.tables",
     ),
-    ("formats", "screen.ranking"),
+    ("formats", "screen.ranking", "bench.run", "bench.one"),
     (
         "data.parquet",
         "checkpoint",
