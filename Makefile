@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all chaos cluster-demo lint format install clean
+.PHONY: tune test test-all chaos cluster-demo lint audit format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -33,6 +33,12 @@ lint: install
 	$(BIN)/shellcheck .ci/run cluster/slurm.sbatch
 	$(BIN)/hadolint cluster/Dockerfile
 
+# Known vulnerabilities of what constraints.txt names, in an environment of its own. It asks pypi.org; --strict: a package
+# that could not be looked up is a failure, too.
+audit:
+	test -x $(VENV)-audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit==2.10.1)
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -48,4 +54,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .ruff_cache

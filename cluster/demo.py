@@ -27,10 +27,11 @@ START = 120  # seconds a head may take on a busy machine
 
 @dataclass(frozen=True)
 class Head:
-    """A Ray head on this machine: its Jobs API, and the environment in which commands reach it."""
+    """A Ray head on this machine: its Jobs API, the environment in which commands reach it, its files."""
 
     url: str
     environment: dict[str, str]
+    folder: Path
 
     def api(self, method: str, path: str) -> requests.Response:
         """Ask the Jobs API, as whoever knows the token."""
@@ -64,7 +65,7 @@ def head() -> Iterator[Head]:
         started = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
         process = subprocess.Popen(command, env=started, stdout=log, stderr=log, start_new_session=True)
         try:
-            up = Head(environment["RAY_ADDRESS"], environment)
+            up = Head(environment["RAY_ADDRESS"], environment, Path(folder))
             if not _answers(up, process):
                 log.seek(0)
                 raise RuntimeError(f"Ray's head does not come up:\n{log.read()}")

@@ -45,7 +45,7 @@ def save(
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
-        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.STEPS},
+        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
         "calibration": measure(_from_checkpoint(data, folder), validation) if validation is not None else None,
@@ -65,7 +65,8 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        return _from_checkpoint(found, where), {"provenance": provenance}
+        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning)}
+        return _from_checkpoint(found, where), card
     raise _no_network(where)
 
 
@@ -140,16 +141,18 @@ class OneShot:
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
+        self.cleaning = card.get("preprocessing", {}).get("cleaning")
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of dark ink on light paper: PIL images or uint8 arrays (H, W), one or a sequence."""
+        """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
+        network that was trained on one's own images, such images, which are cleaned as those were."""
         return self.embed_pixels(self._prepare(images))
 
     @torch.no_grad()
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) of what `preprocess.fit` made: uint8 (B, S, S)."""
+        """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
         parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(CHUNK)]
         return torch.cat([self.net.embed(part) for part in parts])
 
@@ -184,13 +187,21 @@ class OneShot:
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)
 
     def classes(self, support: Mapping[str, torch.Tensor]) -> Classes:
-        """Classes to choose from, each of what `preprocess.fit` made of its images: uint8 (k, S, S)."""
+        """Classes to choose from, each of what `fit` or `read` made of its images: uint8 (k, S, S)."""
         if not support:
             raise UserError("the support holds no class; give one image of each class at least")
         different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
         counts = [len(each) for each in different.values()]
         z_SD = self.embed_pixels(torch.cat(list(different.values())))
         return Classes(tuple(different), torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]), min(counts))
+
+    def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
+        """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
+        return preprocess.fit(image, self.net.size, self.cleaning)
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
+        return preprocess.read(path, self.net.size, self.cleaning)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -201,7 +212,7 @@ class OneShot:
     def _prepare(self, images: Images) -> torch.Tensor:
         """uint8 (B, S, S), ink 255."""
         single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        fitted = [preprocess.fit(image, self.net.size) for image in ([images] if single else images)]
+        fitted = [self.fit(image) for image in ([images] if single else images)]
         if not fitted:
             raise UserError("no image was given")
         return torch.cat(fitted)

@@ -48,6 +48,7 @@ class Checkpoint:
     settings: dict[str, Any]
     weights: dict[str, torch.Tensor]
     training: dict[str, Any]
+    cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
 
 
 def pack_tensors(tensors: dict[str, torch.Tensor]) -> bytes:
@@ -69,10 +70,11 @@ def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
 
 def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer, cleaning: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the checkpoint of this progress and remove those that nothing can need again.
 
+    `cleaning`: how the images that it is trained on became drawings, where they are one's own.
     Kept: the last two and the best epoch of each, so that falling back by one loses neither the state nor the best.
     """
     here = (progress.epoch, progress.step)
@@ -85,6 +87,8 @@ def save(
         place.write(name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     state = asdict(progress) | {"settings": settings, "sha256": digests}
+    if cleaning:
+        state["cleaning"] = cleaning
     state["best_loss"] = progress.best_loss if math.isfinite(progress.best_loss) else None
     place.write_json(STATE, state)
     best_before = max((row["epoch"] for row in progress.history[:-1] if row["best"]), default=0)
@@ -139,6 +143,7 @@ def read(place: Folder) -> Checkpoint:
         settings=state["settings"],
         weights=unpack_weights(files[WEIGHTS], place.file(WEIGHTS)),
         training=_unpack_training(files[TRAINING], place.file(TRAINING)),
+        cleaning=state.get("cleaning"),
     )
 
 

@@ -6,15 +6,15 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from oneshot import verbs
 from oneshot.bench.command import bench
+from oneshot.datacli import DataRoot, Dataset, Source, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError
-from oneshot.options import Address, DataRoot, Dataset, Device, Job, Run, Set, Source, Split, Trace, Verbose
+from oneshot.options import Device, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -24,44 +24,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 app.command(epilog="Example: python -m oneshot.bench --rows pairs,load")(bench)
 
-
-@data_app.callback(epilog="Example: python -m oneshot.data --source ~/downloads/omniglot")
-def data(
-    context: typer.Context,
-    dataset: Dataset = "auto",
-    source: Source = None,
-    root: DataRoot = None,
-    debug: Trace = False,
-) -> None:
-    """Get Omniglot (or generate glyphs) and write it as Parquet. Done already: says so."""
-    from oneshot.data import sets
-
-    context.obj = dict(dataset=dataset, source=source, root=root)
-    if context.invoked_subcommand is None:
-        console = make_console()
-        prepared = sets.prepare(dataset, data_root=sets.data_root(root), source=source, console=console)
-        print_line(console, f"{prepared.name} is ready in {prepared.folder}")
-
-
-@data_app.command(epilog="Example: python -m oneshot.data show --alphabet Korean --png korean.png")
-def show(
-    context: typer.Context,
-    alphabet: Annotated[str | None, typer.Option("--alphabet", help="Show drawings of this alphabet.")] = None,
-    split: Split = "lake",
-    png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,
-    debug: Trace = False,
-) -> None:
-    """Show the alphabets of a data set, their part in a split, and drawings."""
-    from oneshot.data import sets
-
-    console, given = make_console(), context.obj
-    root = sets.data_root(given["root"])
-    prepared = sets.prepare(given["dataset"], data_root=root, source=given["source"], console=console)
-    sets.show(console, prepared, split=split, alphabet=alphabet, png=png)
+Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
+]
+Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
 
 
 @app.command(epilog="Example: python -m oneshot.train quick --local --set train.lr=0.003")
@@ -71,7 +46,8 @@ def train(
         bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Ray Train's workers; instead of scale.workers.")
+        str | None,
+        typer.Option("--workers", metavar="N", help="Ray Train's workers, as 4 or 1..4; instead of scale.workers."),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
     device: Device = "auto",
@@ -88,7 +64,7 @@ def train(
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
     from oneshot import commands
 
-    if local and (workers or 1) > 1:
+    if local and workers not in (None, "1"):
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
@@ -117,6 +93,13 @@ def tune(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
     ] = None,
     set_: Set = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option("--max-time", metavar="TIME", help="End the search after this long, as 2h, 90m or 1h30m; judge."),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
+    ] = None,
     root: DataRoot = None,
     source: Source = None,
     address: Address = None,
@@ -138,6 +121,8 @@ def tune(
         source=source,
         address=address,
         verbose=verbose,
+        max_time=max_time,
+        max_concurrent=max_concurrent,
     )
 
 
@@ -181,7 +166,7 @@ def evaluate(
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only README.")
+        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only the tables.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,

@@ -1,4 +1,4 @@
-"""Where Ray runs: a cluster that is there, or one embedded in this process; and what fits on it."""
+"""Where Ray runs: a cluster that is there, or one embedded in this process."""
 
 import _thread
 import contextlib
@@ -10,15 +10,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from oneshot.environment import cores
 from oneshot.errors import RayDied, UserError
+from oneshot.packing import Node
 from oneshot.screen.console import print_error, print_line
-from oneshot.settings import Scale
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
 # block (2 s at Ray's default); the other two cost start-up time for what this program does not use.
@@ -33,74 +32,10 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
+WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PATIENCE = 10.0  # seconds for a cluster to answer
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
-
-
-@dataclass(frozen=True)
-class Node:
-    """What a node offers: whole cores and GPUs."""
-
-    name: str
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How a run lies on the nodes."""
-
-    workers: int  # a training's
-    cpus: int  # a worker's
-    gpus: float  # a worker's
-    concurrent: int  # trainings at once
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.gpus else "cpu"
-
-
-def pack(scale: Scale, nodes: list[Node]) -> Packing:
-    """How many trainings of `scale.workers` workers fit on the nodes at once.
-
-    Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
-    """
-    gpus = scale.gpus
-    if gpus == "auto":
-        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"scale.gpus = {gpus}: a share of one GPU (below 1) or a whole number of them")
-    rooms = [_room(node, scale.cpus, gpus) for node in nodes]
-    fits = sum(rooms) // scale.workers
-    if not fits:
-        need = f"{scale.cpus} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
-        have = "; ".join(
-            f"{node.name} ({node.cpus:g} cores, {node.gpus:g} GPUs) holds {room}"
-            for node, room in zip(nodes, rooms, strict=True)
-        )
-        raise UserError(
-            f"scale.workers = {scale.workers}: each needs {need}, and the cluster holds {sum(rooms)} such worker(s):"
-            f" {have}; ask for fewer or smaller workers"
-        )
-    concurrent = min(fits, scale.max_concurrent) if scale.max_concurrent else fits
-    return Packing(scale.workers, scale.cpus, gpus, concurrent)
-
-
-def _room(node: Node, cpus: int, gpus: float) -> int:
-    room = int(node.cpus // cpus)
-    if gpus >= 1:
-        room = min(room, int(node.gpus // gpus))
-    elif gpus:
-        room = min(room, int(1 / gpus + 1e-9) * int(node.gpus))  # a worker's share lies on one GPU
-    return room
-
-
-def this_machine() -> Node:
-    """What an embedded Ray will find, known before it starts. Imports torch."""
-    import torch
-
-    return Node("this machine", cores(), torch.cuda.device_count())
 
 
 def address(option: str | None) -> str | None:
@@ -115,7 +50,8 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
     `console` goes on writing where it did. Raises UserError where the address does not answer or is of another Ray.
     """
-    for key, value in (FAST | QUIET).items():
+    handed_on = FAST | QUIET | (WATCHED if where else {})
+    for key, value in handed_on.items():
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
@@ -125,18 +61,18 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         from oneshot.reclaim import reclaiming
 
         options: dict[str, Any] = {
+            "runtime_env": {"env_vars": {key: os.environ[key] for key in handed_on}},
             "log_to_driver": verbose,
             "logging_level": "INFO" if verbose else "ERROR",
         }
         if where is None:
-            # Its processes inherit the variables; with none of their own they may be those that Ray has started ahead.
             options |= {
                 "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE,
                 "include_dashboard": False,
             }  # fmt: skip
         else:
             _check_speaks(where)
-            options |= {"address": where, "runtime_env": {"env_vars": {key: os.environ[key] for key in FAST | QUIET}}}
+            options["address"] = where
         on_term = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**options)

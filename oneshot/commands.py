@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,12 @@ from oneshot import artifact, cluster, formats, modelcard, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
-from oneshot.cluster import Node, Packing
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.errors import DiskFull, RayDied, UserError
+from oneshot.packing import Node, Packing, describe, pack, this_machine
 from oneshot.reach import reach
-from oneshot.screen.console import print_line, print_warning
+from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
 from oneshot.screen.results import alphabet_table, result_panel
@@ -32,7 +33,7 @@ from oneshot.worker import pick_device
 
 
 def train(
-    console: Console, *, job: str | None, local: bool, workers: int | None, gpu: bool, device: str, run: str | None,
+    console: Console, *, job: str | None, local: bool, workers: str | None, gpu: bool, device: str, run: str | None,
     changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
 ) -> None:  # fmt: skip
     """Train once: in this process, or with Ray Train."""
@@ -43,13 +44,15 @@ def train(
         nodes = _nodes(console, where, verbose, stack)
         job = job or _default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
-        packing = None if local else cluster.pack(settings.scale, nodes)
+        packing = None if local else pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         training.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        if packing:
+            print_line(console, describe(packing, settings.scale, nodes, training="training"))
         stack.enter_context(_told_how_to_go_on(console, f"the same command with --run {folder}"))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
@@ -59,7 +62,7 @@ def train(
             with TrainView(console, prints=False) as view, training.following(folder, view):
                 steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
-                training.train_on_ray(settings, prepared.folder, folder, packing)
+                training.train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         training.finish(settings, folder, data=prepared.folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
@@ -91,10 +94,10 @@ def _train_here(
 
 def tune(
     console: Console, *, job: str | None, run: str | None, resume: str | None, changes: list[str], root: str | None,
-    source: str | None, address: str | None, verbose: bool,
+    source: str | None, address: str | None, verbose: bool, max_time: str | None, max_concurrent: int | None,
 ) -> None:  # fmt: skip
     """Search, then judge the best trial's network once."""
-    where = cluster.address(address)
+    where, limit = cluster.address(address), _seconds(max_time) if max_time else None
     with contextlib.ExitStack() as stack:
         nodes = _nodes(console, where, verbose, stack)
         if resume:
@@ -105,24 +108,28 @@ def tune(
             job = job or _default_job(console, nodes)
             settings = read(job_file(job), changes)
             folder = _run_folder(run, Path(job).stem, root, attached=where is not None)
+        if max_concurrent:
+            settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         search.check(settings)
-        packing = cluster.pack(settings.scale, nodes)
+        packing = pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
         # The last job's request is refused now, and not when the search is over.
-        judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
+        for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
+            print_warning(console, f"{protocol} will be {why}")
         _check_sharing(where, nodes, folder, prepared.folder)
         if folder.has(judgement.RESULT):
             formats.read(formats.Result, folder, judgement.RESULT)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        print_line(console, describe(packing, settings.scale, nodes))
         stack.enter_context(_told_how_to_go_on(console, f"python -m oneshot.tune --resume {folder}"))
         try:
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
             with StudyView(console) as view:
-                tuning.tune(settings, study, prepared.folder, packing, view)
-            print_line(console, "the search is over; the test alphabets judge the best trial's network, once")
+                over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
+            print_line(console, _how_it_ended(study, limit if not over else None))
             result = tuning.judge_best(settings, study, prepared.folder, packing)
         except KeyboardInterrupt:
             study.interrupt()
@@ -131,6 +138,26 @@ def tune(
             console.print(study_table(study.record()), new_line_start=True)
     console.print(result_panel(result), new_line_start=True)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
+    if not over:
+        print_line(console, f"to go on with the search: python -m oneshot.tune --resume {folder}")
+
+
+def _seconds(text: str) -> int:
+    """`1h30m` in seconds. Raises UserError."""
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    if not hours + minutes + seconds:
+        raise UserError(f"--max-time {text}: write hours, minutes and seconds, as 2h, 90m or 1h30m")
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _how_it_ended(study: Study, limit: float | None) -> str:
+    if limit is None:
+        return "the search is over; the test alphabets judge the best trial's network, once"
+    return (
+        f"the time limit of {duration(limit)} is reached: {study.waiting()} of {len(study.trials)} trials are saved and"
+        " wait; the test alphabets judge the best network so far"
+    )
 
 
 def _study(
@@ -139,7 +166,7 @@ def _study(
     header = {
         "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
         "epochs": settings.train.epochs, "searcher": settings.search.searcher, "started": time.time(),
-        "workers": packing.workers, "device": packing.device, "concurrent": packing.concurrent,
+        "workers": settings.scale.workers, "device": packing.device, "concurrent": packing.concurrent,
     }  # fmt: skip
     study = Study(folder, trials=settings.search.trials, header=header)
     for sentence in study.resume():
@@ -162,7 +189,7 @@ def evaluate(
     asked = override(asked, given, source="the options")
     if as_json:
         console.quiet = True
-    prepared = sets.prepare(asked.data.dataset, data_root=sets.data_root(root), source=source, console=console)
+    asked, prepared = _data(console, asked, root, source)
     result = judgement.evaluate(folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device)
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
@@ -201,15 +228,17 @@ def _default_job(console: Console, nodes: list[Node]) -> str:
 def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack) -> list[Node]:
     """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
     if where is None:
-        return [cluster.this_machine()]
+        return [this_machine()]
     return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
 
 
 def _data(console: Console, settings: Settings, root: str | None, source: str | None) -> tuple[Settings, sets.Prepared]:
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
-    splits.split(settings.data.split, store.describe(near(prepared.folder)))  # refused now, not by a worker in a minute
-    return override(settings, {"data.dataset": prepared.dataset}, source="the data"), prepared
+    about = store.describe(near(prepared.folder))
+    split = splits.fitting(settings.data.split, about)
+    splits.split(split, about)  # refused now, not by a worker in a minute
+    return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
 
 
 def _check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:

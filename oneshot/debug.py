@@ -11,6 +11,7 @@ from torch import nn
 
 from oneshot import models
 from oneshot.batches import Batch, batches
+from oneshot.data.clean import shown
 from oneshot.errors import RunFailed
 from oneshot.images import Images
 from oneshot.loop import Parts, optimizer
@@ -38,7 +39,7 @@ def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, 
     images = Images(parts.train, size=settings.data.size, device=device)
     source = batches(parts.train, images, data=settings.data, train=train)
     batch = source.get(epoch=1, step=0)
-    run.write(PICTURE, picture(batch, pairs=settings.data.sampling == "pairs"))
+    run.write(PICTURE, picture(batch, pairs=settings.data.sampling == "pairs", polarity=parts.train.polarity))
     print_line(console, f"the first batch as the network sees it: {run.file(PICTURE)}")
     first, last = overfit(source.objective(net), batch, optimizer(net, train))
     print_line(console, f"one batch, {STEPS} steps at lr {train.lr:g}: loss {first:.4f} -> {last:.4f}")
@@ -74,32 +75,33 @@ def overfit(objective: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer
     return losses[0], losses[-1]
 
 
-def picture(batch: Batch, *, pairs: bool) -> bytes:
+def picture(batch: Batch, *, pairs: bool, polarity: str = "dark") -> bytes:
     """A batch as PNG. Pairs: left above right, framed green where they are one character, red where not.
 
-    Episodes: a tile for each character, its drawings side by side.
+    Episodes: a tile for each character, its drawings side by side. `polarity`: of the images, see `clean`.
     """
     images, labels = batch
-    ink = (images[:, 0].clamp(0, 1) * 255).byte().cpu().numpy()
+    seen = shown((images[:, 0].clamp(0, 1) * 255).byte().cpu().numpy(), polarity)
     if pairs:
-        left, right = np.split(ink, 2)
+        left, right = np.split(seen, 2)
         stacks = np.concatenate([left, right], axis=1)[:SHOWN]
         colours = [(0, 160, 0) if same else (220, 0, 0) for same in labels.tolist()]
         return _sheet(stacks, colours, columns=16)
     each = int((labels == labels[0]).sum())
-    rows = ink.reshape(-1, each, *ink.shape[1:]).transpose(0, 2, 1, 3).reshape(-1, ink.shape[1], each * ink.shape[2])
+    side = seen.shape[-1]
+    rows = seen.reshape(-1, each, side, side).transpose(0, 2, 1, 3).reshape(-1, side, each * side)
     return _sheet(rows[:SHOWN], [(90, 90, 90)] * SHOWN, columns=4)
 
 
 def _sheet(tiles: np.ndarray, colours: list[tuple[int, int, int]], *, columns: int, frame: int = 2) -> bytes:
-    """Tiles (n, H, W), ink 255, dark on light, each in its coloured frame."""
+    """Tiles (n, H, W), grey, each in its coloured frame."""
     height, width = tiles.shape[1] + 2 * frame, tiles.shape[2] + 2 * frame
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * height, min(columns, len(tiles)) * width, 3), 255, dtype=np.uint8)
     for index, (tile, colour) in enumerate(zip(tiles, colours, strict=False)):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + height, left : left + width] = colour
-        sheet[top + frame : top + height - frame, left + frame : left + width - frame] = 255 - tile[..., None]
+        sheet[top + frame : top + height - frame, left + frame : left + width - frame] = tile[..., None]
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")
     return buffer.getvalue()

@@ -24,28 +24,44 @@ from oneshot.worker import Worker, pick_device
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
 
 
-def check(data: Folder, *, split: str, how: Evaluate) -> None:
-    """Raises UserError where the test part of a split cannot carry the trials asked for. No pixel of it is read."""
-    _trials(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
+def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
+    """What of the trials asked for will be made easier, {protocol: why}, as the test part of a split allows no more.
+
+    Raises UserError where it carries none. No pixel of it is read."""
+    _, made, _ = _trials(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
+    return _lowered(made, how)
+
+
+def _lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:
+    """The protocols that are of fewer ways than asked for: one's own images may have no more classes."""
+    room = {"within": "no group of the test part has more classes", "between": "the test part has no more classes"}
+    return {
+        each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} of"
+        f" {each.k_shot + 1} images"
+        for each in made
+        if each.name in room and each.n_way < how.n_way
+    }
 
 
 def _trials(
     data: Folder, split: str, how: Evaluate, *, pixels: bool = True
 ) -> tuple[Drawings, list[Trials], dict[str, str]]:
     """The test drawings, the trials on them, and what was left out."""
-    test = splits.load_part(data, splits.split(split, store.describe(data)).test, pixels=pixels)
+    about = store.describe(data)
+    test = splits.load_part(data, splits.split(split, about).test, pixels=pixels)
+    fixed = None if about.own else store.load_trials(data)
     made, skipped = protocols(
-        test, store.load_trials(data), names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials,
-        seed=how.seed,
-    )  # fmt: skip
+        test, fixed, names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials, seed=how.seed
+    )
     return test, made, skipped
 
 
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
     """Accuracy of a network on the test part of a split, by the protocols asked for.
 
-    Returns `dataset`, `split`, `protocols`, `skipped` ({protocol: why}) and `per_alphabet` (of `within`), as they stand
-    in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the trials.
+    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}) and `per_alphabet` (of `within`),
+    as they stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry
+    the trials.
     """
     data = near(data)
     test, made, skipped = _trials(data, split, how)
@@ -62,6 +78,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
         "split": split,
         "protocols": outcomes,
         "skipped": skipped,
+        "lowered": _lowered(made, how),
         "per_alphabet": alphabets,
     }
 

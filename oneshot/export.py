@@ -148,6 +148,7 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
+    seen = preprocess.STEPS | card.get("preprocessing", {})
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 
@@ -165,19 +166,19 @@ embeddings are averaged. The greater the logit, the more alike.
 
 ## From an image to the input
 
-Ink is {preprocess.STEPS["ink"]}; the image is
-{preprocess.STEPS["fit"]}. In full:
-
-```python
-import numpy as np
-
-
-{preprocess.RECIPE}```
+Ink is {seen["ink"]}; the image is
+{seen["fit"]}. {_recipe(seen)}
 
 ## From logits to probabilities
 
 {_probabilities(card.get("calibration"))}
 """
+
+
+def _recipe(seen: dict[str, Any]) -> str:
+    if seen.get("cleaning"):
+        return f"The side and the polarity are {seen['cleaning']['side']} and `{seen['cleaning']['polarity']}`."
+    return f"In full:\n\n```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
 
 
 def _probabilities(found: dict[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
-from oneshot.settings import Natural, Plain, Positive
+from oneshot.kinds import Natural, Plain, Positive
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -38,6 +38,13 @@ class Row(_Record):
     seconds: Measured = None
 
 
+class Cleaning(_Record):
+    """How one's own images became the drawings that a network was trained on: what `data.clean.prepare` is given."""
+
+    side: Annotated[int, Field(ge=1, le=4096)]
+    polarity: Literal["dark", "light", "photo"]
+
+
 class State(_Record):
     """`state.json` of a checkpoint."""
 
@@ -50,6 +57,7 @@ class State(_Record):
     history: list[Row]
     settings: dict[str, dict[str, Any]]
     sha256: dict[str, str]
+    cleaning: Cleaning | None = None
 
 
 class Trial(_Record):
@@ -118,6 +126,7 @@ class Result(_Record):
     split: str
     protocols: dict[str, Outcome]
     skipped: dict[str, str] = {}
+    lowered: dict[str, str] = {}
     per_alphabet: dict[str, Score]
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
@@ -135,6 +144,7 @@ class Kept(_Record):
 
 class Preprocessing(_Record):
     size: Annotated[int, Field(ge=1, le=4096)]
+    cleaning: Cleaning | None = None
 
 
 class Provenance(_Record):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from oneshot import checkpoint, models
+from oneshot import checkpoint, events, models
 from oneshot.batches import batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
@@ -60,10 +60,10 @@ def fit(
 ) -> Progress:
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
 
-    Writes `history.jsonl` and `checkpoints/` in `folder`, and `notes.jsonl` where a checkpoint was damaged; after each
-    epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones: who is
-    reported to may have died with a report on its way. Returns how far it came and why it ended. Raises UserError where
-    the folder holds a training of other settings.
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
+    after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
+    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
+    UserError where the folder holds a training of other settings.
     """
     training = Training(worker, settings, parts, folder, watch or Watch())
     progress = training.progress
@@ -87,6 +87,7 @@ class Training:
         train, size = settings.train, settings.data.size
         torch.manual_seed(train.seed)
         self.net = models.build(settings.model, size=size).to(worker.device)
+        self.cleaning = parts.train.cleaning
         images = Images(parts.train, size=size, device=worker.device)
         self.batches = batches(parts.train, images, data=settings.data, train=train)
         self.validation = Validation(parts.validation, train, size=size, device=worker.device)
@@ -159,6 +160,7 @@ class Training:
         self._save()
         if self.worker.rank == 0:
             write_history(self.folder, progress.history)
+            events.write(self.folder, row)
         self.watch.epoch(row, row["best"])
         if row["val_spread"] < DEAD:
             self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
@@ -184,7 +186,7 @@ class Training:
         if self.worker.rank == 0:
             checkpoint.save(
                 self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.net,
-                optimizer=self.optimizer,
+                optimizer=self.optimizer, cleaning=self.cleaning,
             )  # fmt: skip
 
     def set_lr(self, epoch: int, step: int) -> float:

@@ -47,7 +47,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
         "## Use",
-        _use(),
+        _use(STEPS | card["preprocessing"]),
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
@@ -90,7 +90,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _use() -> str:
+def _use(preprocessing: dict[str, Any]) -> str:
     return f"""\
 ```python
 import oneshot
@@ -101,7 +101,7 @@ net.verify(image_a, image_b)  # the probability that both show the same class
 ```
 
 Images are PIL images or uint8 arrays of any size. Before the network sees them: ink is
-{STEPS["ink"]}; they are {STEPS["fit"]}."""
+{preprocessing["ink"]}; they are {preprocessing["fit"]}."""
 
 
 def _figures(result: dict[str, Any] | None) -> str:
@@ -163,10 +163,12 @@ def _training(provenance: dict[str, Any]) -> str:
 
 
 def _limits(kind: str, calibration: dict[str, Any] | None) -> str:
-    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind, f"`{kind}`")
+    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind)
+    what = (
+        f"{seen}: dark lines on light paper, one figure that fills the picture" if seen else f"the images of `{kind}`"
+    )
     lines = [
-        f"- It has seen {seen}: dark lines on light paper, one figure that fills the picture. Of anything else its"
-        " accuracy is unknown until it is measured.",
+        f"- It has seen {what}. Of anything else its accuracy is unknown until it is measured.",
         "- A turned or mirrored figure may be another class to it.",
         "- Some classes differ by less than two people's hands do; no image tells them apart.",
         "- Its figures are averages over alphabets. Which of yours are harder, only a test on your images says.",

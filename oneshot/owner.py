@@ -1,10 +1,11 @@
-"""Who trains in a run folder on an object store, which has no locks: a note that its owner renews.
+"""Who trains in a run folder: a lock, or on an object store, which has none, a note that its owner renews.
 
-It keeps two people from the same run by accident. It is no proof: two processes that start within the same second may
-both believe to own it until the first renewal.
+The note keeps two people from the same run by accident. It is no proof: two processes that start within the same second
+may both believe to own it until the first renewal.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -15,10 +16,37 @@ import uuid
 from collections.abc import Iterator
 
 from oneshot.errors import RunFailed, UserError
-from oneshot.storage import Folder
+from oneshot.storage import Folder, needing_room
 
 NOTE = ".lock"
 EVERY, FRESH = 10.0, 45.0  # seconds between renewals; seconds after which a note that was not renewed does not count
+
+
+@contextlib.contextmanager
+def sole(run: Folder) -> Iterator[None]:
+    """Hold a run folder for the time of the block. Raises UserError where another process does.
+
+    A lock of the operating system: it goes with the process, however that ends. Object stores have none, see
+    `signed`.
+    """
+    if not run.is_local:
+        with signed(run):
+            yield
+        return
+    path = run.file(NOTE)
+    with needing_room(path):
+        lock = open(path, "ab+", buffering=0)  # closed below
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().decode().strip() or "?"
+            raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
+        with needing_room(path):
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode())
+        yield
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from oneshot.data import clean
 from oneshot.errors import UserError
 from oneshot.images import resize
 
@@ -20,6 +21,16 @@ STEPS = {
     "ink": "1 on paper 0: dark ink on light paper is inverted",
     "fit": "letterboxed to a square of paper, averaged over areas",
 }
+
+
+def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
+    """What model.json says of a network; `cleaning`: `Drawings.cleaning` of what it was trained on."""
+    if not cleaning:
+        return STEPS
+    how = "cleaned as `oneshot.data.clean.prepare` does with this side and polarity, then averaged over areas"
+    return {"ink": f"1 on paper 0: {clean.MEANING[cleaning['polarity']]}", "fit": how, "cleaning": cleaning}
+
+
 RECIPE = '''\
 def preprocess(grey, size):
     """uint8 (height, width), dark ink on light paper, as in the file -> float32 (1, size, size), ink 1 on paper 0."""
@@ -35,10 +46,13 @@ def preprocess(grey, size):
 '''
 
 
-def fit(image: Image.Image | np.ndarray, size: int) -> torch.Tensor:
+def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
     """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
 
+    For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
     Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
+    if cleaning:
+        return resize(torch.from_numpy(_cleaned(image, **cleaning))[None], size)
     if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
         raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
     grey: Any = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
@@ -47,7 +61,17 @@ def fit(image: Image.Image | np.ndarray, size: int) -> torch.Tensor:
     return resize(torch.from_numpy(255 - grey)[None], size)
 
 
-def read(path: Path, size: int) -> torch.Tensor:
+def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:
+    try:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        return clean.prepare(picture, side=side, polarity=polarity)
+    except clean.Unusable as error:
+        raise UserError(f"the image {error}; use another") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"this is no image ({error}); give PIL images or uint8 arrays") from None
+
+
+def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
     """The image in a file, upright and on white where it is transparent, as `fit` makes it: uint8 (1, size, size).
 
     Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
@@ -57,6 +81,8 @@ def read(path: Path, size: int) -> torch.Tensor:
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
+                if cleaning:  # which does what follows itself
+                    return fit(image, size, cleaning)
                 return fit(_on_white(ImageOps.exif_transpose(image)), size)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from None

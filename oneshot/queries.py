@@ -43,9 +43,7 @@ def read_support(net: OneShot, folder: Path) -> Support:
     an image cannot be read."""
     paths = _classes_in(folder)
     with ThreadPoolExecutor(cores()) as pool:
-        read = iter(
-            pool.map(lambda path: preprocess.read(path, net.net.size), (p for each in paths.values() for p in each))
-        )
+        read = iter(pool.map(net.read, (path for each in paths.values() for path in each)))
         pixels = {name: torch.cat([next(read) for _ in each]) for name, each in paths.items()}
     shown = {name: each[0] for name, each in pixels.items()}
     return Support(net.classes(pixels), shown, sum(map(len, paths.values())))
@@ -119,7 +117,7 @@ def answer(net: OneShot, support: Support, paths: Sequence[Path], *, false_accep
     with ThreadPoolExecutor(cores()) as pool:
         for at in range(0, len(paths), BATCH):
             part = paths[at : at + BATCH]
-            read = list(pool.map(lambda path: _read(path, net.net.size), part))
+            read = list(pool.map(lambda path: _read(net, path), part))
             pixels = [each for each in read if isinstance(each, torch.Tensor)]
             ranked = iter(_rank(net, support, pixels, false_accept))
             yield [
@@ -128,9 +126,9 @@ def answer(net: OneShot, support: Support, paths: Sequence[Path], *, false_accep
             ]
 
 
-def _read(path: Path, size: int) -> torch.Tensor | str:
+def _read(net: OneShot, path: Path) -> torch.Tensor | str:
     try:
-        return preprocess.read(path, size)
+        return net.read(path)
     except UserError as error:
         return str(error)
 

@@ -9,29 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw, nearest
+from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several
 
-MOST = 2**31 - 1  # of any number that counts something
-Positive = Annotated[int, Field(ge=1, le=MOST)]
-Natural = Annotated[int, Field(ge=0, le=MOST)]
-Several = Annotated[int, Field(ge=2, le=MOST)]
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
-# Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not when the last job runs.
-SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2"]
+# Named here too (`splits.SPLITS` and OWN, `trials.NAMES`): a slip is found when the file is read, not by the last job.
+SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2", "own"]
 Protocol = Literal["lake400", "within", "between", "seed352"]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= MOST):
-        return value
-    raise PydanticCustomError("plain", "Input should be a text, true, false or a number")
-
-
-Plain = Annotated[Any, AfterValidator(_plain)]  # what any single setting is
 
 
 class Section(BaseModel):
@@ -41,8 +28,8 @@ class Section(BaseModel):
 class Data(Section):
     """Where drawings come from and how they become batches."""
 
-    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot if it can be had, else glyphs
-    split: SplitName = "lake"
+    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot or else glyphs | a name, or folder: one's own images
+    split: SplitName = "lake"  # own: of one's own images, which have no other
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
@@ -108,8 +95,18 @@ class Search(Section):
         return self
 
 
+class Group(Section):
+    """Nodes of one size."""
+
+    nodes: Positive
+    cpus: Positive
+    gpus: Natural = 0
+
+
 class Scale(Section):
-    workers: Positive = 1  # processes a training, each with its share of every batch
+    # Processes a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that are
+    # there hold, fewer when one is lost, more when one is added.
+    workers: NumberOrRange = 1
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: workers share a GPU
     cpus: Positive = 1  # a worker's cores, and its torch threads
     max_concurrent: Natural = 0  # trials at once; 0: as many as fit
@@ -117,6 +114,19 @@ class Scale(Section):
     timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
     compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
     checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
+    autoscaler: list[Group] = []  # nodes that the cluster's autoscaler may still bring, beyond those that are there
+
+    @property
+    def least(self) -> int:
+        return int(str(self.workers).split("..")[0])
+
+    @property
+    def most(self) -> int:
+        return int(str(self.workers).split("..")[-1])
+
+    def numbers(self, batch: int) -> list[int]:
+        """The numbers of workers that a training of this batch may have: those that share it evenly."""
+        return [number for number in range(self.least, self.most + 1) if batch % number == 0]
 
 
 class Evaluate(Section):
@@ -150,9 +160,11 @@ class Settings(Section):
         return self
 
     def _check_batch(self) -> None:
-        batch, workers = self.train.batch, self.scale.workers
-        if batch % workers:
-            raise ValueError(f"train.batch = {batch}: not divisible by scale.workers = {workers}")
+        batch, scale = self.train.batch, self.scale
+        for end in (scale.most, scale.least):
+            if batch % end:
+                of = f", an end of {scale.workers}" if scale.most > scale.least else ""
+                raise ValueError(f"train.batch = {batch}: not divisible by scale.workers = {end}{of}")
         if self.data.sampling == "pairs":
             if batch % 2:
                 raise ValueError(f"train.batch = {batch}: must be even, half of the pairs are same, half different")

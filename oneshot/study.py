@@ -126,12 +126,22 @@ class Study:
         self.trial(trial_id).update(status="pending", error=None)
         self.save()
 
+    def catch_up(self) -> None:
+        """Take over what trials that were broken off had written and not reported yet."""
+        for trial in self.trials:
+            if trial["settings"] and trial["status"] == "pending":
+                self._replay(trial)
+
     def interrupt(self) -> None:
         """The driver stops: trials that were running wait to go on."""
         for trial in self.trials:
             if trial["status"] == "running":
                 trial["status"] = "pending"
         self.save()
+
+    def waiting(self) -> int:
+        """How many trials have not been run to their end."""
+        return sum(trial["status"] in ("pending", "running") for trial in self.trials)
 
     def best(self) -> dict[str, Any] | None:
         """The trial with the lowest validation loss, however it ended; the first of equals."""

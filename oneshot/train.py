@@ -1,7 +1,6 @@
 """One training: alone in this process, or under Ray Train. Both build a Worker and call the same loop."""
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
@@ -11,20 +10,20 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, formats, modelcard, owner
+from oneshot import artifact, checkpoint, formats, modelcard, owner, trust
 from oneshot.batches import dataset
 from oneshot.checkpoint import Progress
-from oneshot.cluster import Packing
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.environment import environment
 from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
+from oneshot.packing import Packing
 from oneshot.settings import Settings, check_same, parse, parse_toml
-from oneshot.storage import Folder, needing_room
+from oneshot.storage import Folder
 from oneshot.worker import ProcessGroupWorker, Worker
 
-EXPERIMENT, FAILURE, LOCK = "experiment.toml", "error.json", ".lock"
+EXPERIMENT, FAILURE = "experiment.toml", "error.json"
 
 
 def load_parts(data: Folder, split: str) -> Parts:
@@ -56,15 +55,16 @@ def train_on_ray(
     run: Folder,
     packing: Packing,
     *,
+    name: str,
     known: int = 0,
     callbacks: list[Any] | None = None,
 ) -> None:
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
-    `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the first `known` epochs are no
-    news. A lost, silent or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times;
-    so does the loss of Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a
-    worker refused its input.
+    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
+    first `known` epochs are no news. A lost, silent or homeless worker restarts the training from its last checkpoint,
+    `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
+    result, UserError where a worker refused its input.
     """
     from ray.exceptions import RayActorError
 
@@ -75,7 +75,8 @@ def train_on_ray(
         run.write_json(FAILURE, None)
     for left in reversed(range(1 + scale.max_failures)):
         try:
-            _trainer(settings, data, run, packing, known=known, callbacks=callbacks or []).fit()
+            trainer = _trainer(settings, data, run, packing, known=known, name=name, callbacks=callbacks or [])
+            trainer.fit()
             break
         except Exception as error:
             if isinstance(error, RayActorError) and left:
@@ -96,17 +97,20 @@ def read_failure(run: Folder) -> str | None:
 
 
 def _trainer(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, callbacks: list[Any]
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any]
 ) -> Any:  # fmt: skip
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from oneshot.trainer import Config, Trainer
+    from oneshot.trainer import Config, Elastic, Trainer
 
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
+    numbers = scale.numbers(settings.train.batch)
+    workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
+    scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
     # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
@@ -116,11 +120,10 @@ def _trainer(
             "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
         },
         torch_config=Config(timeout_s=int(scale.timeout)),
-        scaling_config=ScalingConfig(
-            num_workers=packing.workers, use_gpu=bool(packing.gpus), resources_per_worker=resources
-        ),
+        scaling_config=scaling,
+        elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
         run_config=RunConfig(
-            name=f"{run.name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
+            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
             callbacks=callbacks,
         ),
@@ -157,41 +160,17 @@ def last_line(text: str) -> str:
 def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
 
-    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use.
+    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use, or is
+    another user's.
     """
+    trust.check(run)
     if run.has(EXPERIMENT):
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
-    elif set(run.names()) - {LOCK}:
+    elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()
-    with _sole_owner(run):
+    with owner.sole(run):
         run.write(EXPERIMENT, settings.to_toml().encode())
-        yield
-
-
-@contextlib.contextmanager
-def _sole_owner(run: Folder) -> Iterator[None]:
-    """Hold a run folder for the time of the block. Raises UserError where another process does.
-
-    A lock of the operating system: it goes with the process, however that ends. Object stores have none, see `owner`.
-    """
-    if not run.is_local:
-        with owner.signed(run):
-            yield
-        return
-    path = run.file(LOCK)
-    with needing_room(path):
-        lock = open(path, "ab+", buffering=0)  # closed below
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().decode().strip() or "?"
-            raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
-        with needing_room(path):
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n".encode())
         yield
 
 

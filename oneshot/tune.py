@@ -11,9 +11,9 @@ from typing import Any
 
 from oneshot import checkpoint, formats, modelcard
 from oneshot.artifact import read_digest
-from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed
 from oneshot.evaluate import RESULT, evaluate
+from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
@@ -22,22 +22,17 @@ from oneshot.train import finish, last_line
 
 
 def tune(
-    settings: Settings,
-    study: Study,
-    data: Folder,
-    packing: Packing,
-    view: StudyView,
-    *,
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None,
     trial: Callable[..., None] | None = None,
-    reuse_actors: bool = False,
-) -> None:
-    """Run the trials of a study that are not over yet, on a connected cluster.
+) -> bool:  # fmt: skip
+    """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
 
-    `trial` is what Tune runs for each, `tuning.run_trial` unless the bench looks at the driver alone; `reuse_actors`
-    spares such trials a process each (one that is stopped while it waits for Ray Train cannot be used again).
+    After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
+    does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
+    trial has anything to show.
 
-    A trial that fails does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises
-    RunFailed where no trial has anything to show.
+    `trial` is what Tune runs for each in place of `tuning.run_trial`, where it is the driver that is looked at: one
+    that ends by itself, so that its process can be used for the next.
     """
     view.update(study.record())
     _reopen_damaged(study)
@@ -46,7 +41,7 @@ def tune(
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
             tuner = _tuner(
-                settings, study, data, packing, view, samples=waiting, folder=folder, trial=trial, reuse=reuse_actors
+                settings, study, data, packing, view, samples=waiting, folder=folder, seconds=seconds, trial=trial
             )
             try:
                 tuner.fit()
@@ -59,10 +54,15 @@ def tune(
                     behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
                 raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
+    study.interrupt()  # those that the time limit broke off
+    study.catch_up()
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
+        if study.waiting():
+            reasons = f"the time limit came first; to go on: --resume {study.run}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
+    return not study.waiting()
 
 
 def _reopen_damaged(study: Study) -> None:
@@ -77,21 +77,22 @@ def _reopen_damaged(study: Study) -> None:
 
 def _tuner(
     settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
-    trial: Callable[..., None] | None, reuse: bool,
+    seconds: float | None, trial: Callable[..., None] | None,
 ) -> Any:  # fmt: skip
     from ray import tune
 
     from oneshot import tuning
 
     return tune.Tuner(
-        tune.with_resources(tune.with_parameters(trial or tuning.run_trial, packing=packing), tuning.DRIVER),
+        tuning.trainable(packing, trial or tuning.run_trial),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name, reuse_actors=reuse,
+            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name, reuse_actors=trial is not None,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            stop=tuning.TimeLimit(seconds),
             failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from ray.tune import Callback
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+from ray.tune.trainable.function_trainable import wrap_function
 
 from oneshot import search
-from oneshot.cluster import Packing
 from oneshot.errors import DiskFull, RunFailed, UserError
+from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
@@ -38,7 +41,10 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     settings = parse(config["settings"], f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
     try:
-        train_on_ray(settings, data, run, packing, known=config["known"], callbacks=[TuneReportCallback()])
+        train_on_ray(
+            settings, data, run, packing, known=config["known"], name=f"trial-{config['trial']}",
+            callbacks=[TuneReportCallback()],
+        )  # fmt: skip
     except DiskFull:
         raise
     except (UserError, RunFailed) as error:
@@ -46,8 +52,18 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
 
 
+def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
+    """What runs a trial as the class of an actor, which Ray's dashboard shows by the trial's name."""
+
+    class Trial(wrap_function(tune.with_parameters(run, packing=packing))):
+        def __repr__(self) -> str:
+            return f"trial-{self.config['trial']}"
+
+    return tune.with_resources(Trial, DRIVER)
+
+
 def name(trial: Any) -> str:
-    """A trial's name in Ray's dashboard and folders."""
+    """A trial's name in Ray's folders."""
     return f"trial-{trial.config['trial']}"
 
 
@@ -121,6 +137,19 @@ class _Past:
 
     def __init__(self, name: str) -> None:
         self.trial_id = f"past-{name}"
+
+
+class TimeLimit(Stopper):
+    """Ends the search after so many seconds; None: never. Of the trials that run then Tune tells nobody."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return time.monotonic() >= self.end
 
 
 class Recorder(Callback):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from oneshot import artifact, preprocess
+from oneshot import artifact
 from oneshot.classify import NOT_CALIBRATED
 from oneshot.reach import reach
 from oneshot.screen.console import console as make_console
@@ -16,7 +16,7 @@ def run(where: str, left: Path, right: Path, *, as_json: bool, device: str) -> N
     """Print same or different and the probability that they are the same. Raises UserError."""
     console = make_console()
     net = artifact.load(reach(where), device=device)
-    pixels = [preprocess.read(path, net.net.size) for path in (left, right)]
+    pixels = [net.read(path) for path in (left, right)]
     probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
     calibrated, same = net.calibration is not None, probability >= 0.5
     if not calibrated:

@@ -2,6 +2,7 @@
 each. A link can be cut and a host lost, and nothing outside learns of it."""
 
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -81,11 +82,13 @@ class Host:
 
 
 class Cluster:
-    """Ray on several hosts: the first is the head."""
+    """Ray on several hosts: the first is the head. Its files lie in `folder`, whose path is short: sockets are among
+    them. `new` makes a host."""
 
-    def __init__(self, hosts: list[Host]) -> None:
-        self.hosts = hosts
-        self.address = f"{hosts[0].address}:{PORT}"
+    def __init__(self, new: Callable[[], Host], number: int, folder: Path) -> None:
+        self.new, self.folder = new, folder
+        self.hosts = [new() for _ in range(number)]
+        self.address = f"{self.hosts[0].address}:{PORT}"
         self.variables = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16),
             # A node that does not answer is dead after seconds, not after half a minute.
@@ -93,17 +96,26 @@ class Cluster:
             "RAY_health_check_failure_threshold": "3",
         }  # fmt: skip
 
-    def begin(self, folder: Path, cores: list[int]) -> None:
-        """Start Ray with so many cores on each, its files in `folder`, whose path is short: sockets lie in it."""
+    def begin(self, cores: list[int]) -> None:
+        """Start Ray with so many cores on each."""
         for host, count in zip(self.hosts, cores, strict=True):
-            where = ["--head", f"--port={PORT}", "--include-dashboard=false"]
-            where = where if host is self.hosts[0] else [f"--address={self.address}"]
-            host.node = host.inside(
-                RAY, "start", *where, f"--node-ip-address={host.address}", f"--num-cpus={count}", "--block",
-                "--disable-usage-stats", "--object-store-memory=100000000", f"--temp-dir={folder / host.name}",
-                **self.variables,
-            )  # fmt: skip
+            self._begin(host, count)
         self._wait()
+
+    def _begin(self, host: Host, cores: int) -> None:
+        where = ["--head", f"--port={PORT}", "--include-dashboard=false"]
+        where = where if host is self.hosts[0] else [f"--address={self.address}"]
+        host.node = host.inside(
+            RAY, "start", *where, f"--node-ip-address={host.address}", f"--num-cpus={cores}", "--block",
+            "--disable-usage-stats", "--object-store-memory=100000000", f"--temp-dir={self.folder / host.name}",
+            **self.variables,
+        )  # fmt: skip
+
+    def add(self, cores: int) -> Host:
+        """One more host; it joins when its Ray is up."""
+        self.hosts.append(self.new())
+        self._begin(self.hosts[-1], cores)
+        return self.hosts[-1]
 
     def _wait(self) -> None:
         """Until all hosts have joined. A node that finds no head tries again by itself."""
@@ -147,10 +159,14 @@ def cluster(cores: list[int]) -> Iterator[Cluster]:
         ip("link", "add", bridge, "type", "bridge")
         stack.callback(ip, "link", "delete", bridge)
         ip("link", "set", bridge, "up")
-        hosts = []
-        for n in range(len(cores)):
-            hosts.append(Host(f"{bridge}{n}", f"10.77.{subnet}.{n + 1}", bridge))
-            stack.callback(hosts[-1].end)
-        made = Cluster(hosts)
-        made.begin(folder, cores)
+        count = itertools.count(1)
+
+        def new() -> Host:
+            n = next(count)
+            host = Host(f"{bridge}{n}", f"10.77.{subnet}.{n}", bridge)
+            stack.callback(host.end)
+            return host
+
+        made = Cluster(new, len(cores), folder)
+        made.begin(cores)
         yield made

@@ -124,7 +124,7 @@ def test_the_order_of_the_support_changes_nothing(net: OneShot, pages: np.ndarra
 
 def rankings(net: OneShot, drawings: Drawings, trials: Trials, *, calibration: Calibration, **options: Any) -> Any:
     """The answer to each trial, its classes named 0, 1, ...; each drawing is embedded once."""
-    z_ND = net.embed_pixels(torch.cat([preprocess.fit(page, net.net.size) for page in 255 - drawings.pixels()]))
+    z_ND = net.embed_pixels(torch.cat([net.fit(page) for page in 255 - drawings.pixels()]))
     names = tuple(map(str, range(trials.n_way)))
     for query, support in zip(trials.query, trials.support, strict=True):
         classes = Classes(names, z_ND[support].mean(dim=1), trials.k_shot)
@@ -220,7 +220,7 @@ def test_only_one_batch_is_held_at_a_time(
     support, asked = queries.read_support(net, folders[0]), sorted(folders[1].iterdir())
     monkeypatch.setattr(queries, "BATCH", 4)
     opened: list[Path] = []
-    monkeypatch.setattr(queries, "_read", lambda path, size: opened.append(path) or preprocess.read(path, size))
+    monkeypatch.setattr(queries, "_read", lambda net, path: opened.append(path) or net.read(path))
     batches = queries.answer(net, support, asked * 100, false_accept=0.1)
     for number, batch in zip(range(1, 4), batches, strict=False):
         assert len(batch) == 4 and len(opened) == 4 * number

@@ -35,6 +35,15 @@ WRONG = {
         ["train", "quick", "--workers", "128", "--set", "train.batch=2048", "--set", "train.examples=4096"],
         "scale.workers = 128: each needs 1 core(s), and the cluster holds",
     ),
+    "a range of workers of which one cannot share the batch": (
+        ["train", "quick", "--workers", "1..3"],
+        "train.batch = 128: not divisible by scale.workers = 3, an end of 1..3",
+    ),
+    "a range that runs backwards": (
+        ["train", "quick", "--workers", "4..1"],
+        "--set: scale.workers = '4..1': must be a number of at least 1, or a range of them as '1..4'",
+    ),
+    "no time": (["tune", "quick", "--max-time", "soon"], "--max-time soon: write hours, minutes and seconds, as 2h"),
     "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),

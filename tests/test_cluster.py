@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from oneshot import cluster
-from oneshot.cluster import Node, pack
 from oneshot.errors import UserError
+from oneshot.packing import Node, describe, pack, this_machine
 from oneshot.settings import Scale
 
 LAPTOP = Node("laptop", 8, 0)
@@ -46,6 +46,12 @@ def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
         ([Node("a", 3, 0), Node("b", 3, 0)], {"cpus": 2}, (1, 0, 2)),
         ([GPU_NODE, LAPTOP], {}, (1, 1, 4)),  # the GPUs decide: the laptop has none
         ([Node("a", 8, 1), Node("b", 8, 1)], {"workers": 2}, (2, 1, 1)),
+        # a range of workers: each training has the most it may, where the nodes hold so many
+        ([LAPTOP], {"workers": "1..4"}, (4, 0, 2)),
+        ([LAPTOP], {"workers": "4..16"}, (16, 0, 1)),
+        # what an autoscaler may still bring counts
+        ([], {"autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]}, (1, 1, 2)),
+        ([LAPTOP], {"workers": 16, "autoscaler": [{"nodes": 1, "cpus": 8}]}, (16, 0, 1)),
         # as many at once as is asked for, at the most
         ([LAPTOP], {"max_concurrent": 3}, (1, 0, 3)),
         ([LAPTOP], {"max_concurrent": 30}, (1, 0, 8)),
@@ -86,6 +92,37 @@ def test_what_can_never_run_is_refused_with_the_arithmetic(
         assert number in str(caught.value)
 
 
+def test_nodes_that_are_expected_stand_in_the_arithmetic() -> None:
+    with pytest.raises(UserError) as caught:
+        pack(Scale(workers=4, gpus=1, autoscaler=[{"nodes": 1, "cpus": 8, "gpus": 2}]), [LAPTOP])
+    assert "holds 2 such worker(s)" in str(caught.value)
+    assert "laptop (8 cores, 0 GPUs) holds 0; one from the autoscaler (8 cores, 2 GPUs) holds 2" in str(caught.value)
+    assert "scale.autoscaler" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scale", "line"),
+    [
+        ([LAPTOP], {}, "1 node of 8 cores: room for 8 workers of 1 core; 8 trials at once, with 1 worker each"),
+        (
+            [GPU_NODE, GPU_NODE, LAPTOP],
+            {"workers": "2..8", "cpus": 2},
+            "2 nodes of 16 cores and 4 GPUs, 1 node of 8 cores: room for 8 workers of 2 cores and 1 GPU; 1 trial at"
+            " once, with 2..8 workers",
+        ),
+        (
+            [Node("head", 0, 0)],
+            {"workers": 2, "gpus": 0.5, "autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]},
+            "2 nodes of 8 cores and 1 GPU from the autoscaler: room for 4 workers of 1 core and 0.5 GPU; 2 trials at"
+            " once, with 2 workers each",
+        ),
+    ],
+)
+def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any], line: str) -> None:
+    given = Scale(**scale)
+    assert describe(pack(given, nodes), given, nodes) == line
+
+
 def test_one_and_a_half_gpus_are_refused() -> None:
     with pytest.raises(UserError, match=r"scale\.gpus = 1\.5: a share of one GPU \(below 1\) or a whole number"):
         pack(Scale(gpus=1.5), [GPU_NODE])
@@ -97,8 +134,8 @@ def test_the_device_follows_from_the_gpus() -> None:
 
 
 def test_this_machine_has_a_core() -> None:
-    assert cluster.this_machine().cpus >= 1
-    assert pack(Scale(gpus=0), [cluster.this_machine()]).concurrent >= 1
+    assert this_machine().cpus >= 1
+    assert pack(Scale(gpus=0), [this_machine()]).concurrent >= 1
 
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:

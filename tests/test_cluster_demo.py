@@ -99,6 +99,53 @@ def test_a_submitted_study_shows_its_table_in_plain_text(
     assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
 
 
+def test_the_dashboard_knew_the_trial_by_its_name(head: demo.Head) -> None:
+    """The study before it, as the dashboard's own pages ask for it."""
+    actors = head.api("GET", "v0/actors?detail=true&limit=1000").json()["data"]["result"]["result"]
+    assert "trial-000" in {actor["repr_name"] for actor in actors}
+    runs = head.api("GET", "train/v2/runs/v1").json()["train_runs"]
+    assert [run["name"].rpartition("-")[0] for run in runs] == ["trial-000"]
+
+
+def test_the_upload_is_the_program_and_its_jobs_and_nothing_large(head: demo.Head) -> None:
+    """What the study before it was submitted with, as it was unpacked on the node."""
+    (package,) = head.folder.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
+    files = [path for path in package.rglob("*") if path.is_file()]
+    assert (package / "oneshot/tune.py") in files and (package / "tune_jobs/quick.toml") in files
+    assert not {".git", ".venv", "runs"} & {path.name for path in package.iterdir()}
+    assert sum(path.stat().st_size for path in files) < 5e6
+
+
+def test_a_stopped_job_leaves_a_study_that_goes_on(
+    head: demo.Head, tmp_path: Path, data_root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--run", str(tmp_path / "run"), "--data", str(data_root)]
+    changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="6")
+    study = ["python", "-m", "oneshot.tune", "quick", *where, *changes]
+    process = subprocess.Popen(
+        [demo.RAY, "job", "submit", "--submission-id=stopped", "--working-dir=.", "--", *study],
+        cwd=ROOT, env=head.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    text = ""
+    for line in process.stdout or []:
+        text += line
+        if "trial 000 epoch 1/6" in line:
+            stop = [demo.RAY, "job", "stop", "stopped"]
+            subprocess.run(stop, env=head.environment, check=True, capture_output=True)
+    assert process.wait(timeout=60) == 0  # to Ray's client a stopped job is no failed one
+    assert head.api("GET", "jobs/stopped").json()["status"] == "STOPPED"
+    assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in text and "Traceback" not in text
+    (trial,) = json.loads((tmp_path / "run/study.json").read_text())["trials"]
+    assert trial["status"] == "pending" and 1 <= trial["epochs"] < 6
+
+    capfd.readouterr()
+    assert demo.submit(head, ["--resume", str(tmp_path / "run"), "--data", str(data_root)]) == 0
+    text = capfd.readouterr().out
+    assert "trial 000 goes on after epoch" in text and "trial 000 epoch 1/6" not in text
+    (trial,) = json.loads((tmp_path / "run/study.json").read_text())["trials"]
+    assert (trial["status"], trial["epochs"]) == ("finished", 6)
+
+
 def test_a_refused_study_gives_its_own_exit_code(head: demo.Head, capfd: pytest.CaptureFixture[str]) -> None:
     assert demo.submit(head, ["quick", "--set", "train.momentun=1"]) == 2
     assert "error: --set: 'train.momentun' names no setting" in capfd.readouterr().out

@@ -14,7 +14,8 @@ from web import Site, serve
 
 from oneshot.data import glyphs, omniglot, sets, store
 from oneshot.data.parquet import DIGESTS
-from oneshot.data.sets import Prepared, prepare, show
+from oneshot.data.sets import Prepared, prepare
+from oneshot.data.view import show
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 

@@ -46,7 +46,7 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     Folder.of(where).remove(NOTE)  # as if somebody had waited
     text = run(*arguments, **variables)
     assert "epoch 1/3" not in text and "epoch 3/3" in text
-    assert Folder.of(where).names() == ["best", "checkpoints", "experiment.toml", "history.jsonl"]
+    assert Folder.of(where).names() == ["best", "checkpoints", "events", "experiment.toml", "history.jsonl"]
 
     text = run("evaluate", where, **variables)
     assert f"written to {where}/result.json" in text

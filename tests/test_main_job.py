@@ -2,13 +2,16 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command import run, settings, start
+from command import ROOT, environment, run, settings, start
 from test_local import history, weights
 
 import oneshot
+from oneshot.cluster import FAST, QUIET
 from oneshot.storage import Folder
 
 pytestmark = pytest.mark.ray
@@ -75,6 +78,43 @@ def test_an_interrupted_study_goes_on_and_ends_as_an_undisturbed_one(tmp_path: P
         assert weights(cut) == weights(whole)
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("cut", "whole")]
     assert results[0]["protocols"] == results[1]["protocols"]
+
+
+# The limit comes when the first trial has an epoch to show, however fast this machine is.
+LIMITED = """
+import pathlib, sys
+from oneshot import cli, tuning
+
+def stop_all(limit):
+    return pathlib.Path(sys.argv[sys.argv.index("--run") + 1], "trials/000/history.jsonl").exists()
+
+tuning.TimeLimit.stop_all = stop_all
+cli.main()
+"""
+
+
+def test_at_its_time_limit_a_study_judges_what_is_there_and_can_go_on(tmp_path: Path, data_root: Path) -> None:
+    changes = settings(search__trials="2", search__grace="0", train__epochs="8", train__examples="512")
+    limits = ["--max-time", "1h30m", "--max-concurrent", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "tune", "quick", "--run", str(tmp_path / "run"), *changes, *limits],
+        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root), **FAST, **QUIET), text=True, capture_output=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 trial at once" in done.stdout
+    assert "the time limit of 1:30:00 is reached: 2 of 2 trials are saved and wait" in done.stdout
+    assert f"to go on with the search: python -m oneshot.tune --resume {tmp_path / 'run'}" in done.stdout
+    first, second = json.loads((tmp_path / "run/study.json").read_text())["trials"]
+    assert (first["status"], second["status"]) == ("pending", "pending")
+    assert 1 <= first["epochs"] < 8 and second["epochs"] == 0
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (result["best_trial"]["id"], result["test_evaluations"]) == ("000", 1)
+
+    text = run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+    assert "trial 000 epoch 1/8" not in text and "the search is over" in text
+    trials = json.loads((tmp_path / "run/study.json").read_text())["trials"]
+    assert [(trial["status"], trial["epochs"]) for trial in trials] == [("finished", 8), ("finished", 8)]
 
 
 @pytest.mark.parametrize(("sampling", "batch"), [("episodes", "64"), ("pairs", "32")])

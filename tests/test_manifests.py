@@ -14,6 +14,8 @@ import typer
 import yaml
 from command import ROOT
 from jsonschema import Draft7Validator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
@@ -163,6 +165,21 @@ def test_the_image_is_of_tracked_folders_only_and_its_user_is_not_root() -> None
     assert users == ["1000"]
     assert any("--constraint constraints.txt" in line for line in lines)
     assert f"oneshot:{VERSION}-ray{RAY}" in lines[1]
+
+
+# What is installed
+
+
+def test_every_dependency_is_pinned_to_one_version_that_is_meant_to_work() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pins = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
+    assert len(pins) == len(lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for group in project["optional-dependencies"].values() for line in group]
+    for asked in map(Requirement, project["dependencies"] + extras):
+        if asked.name == project["name"]:  # one extra names another
+            continue
+        assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), asked
 
 
 # What is to be typed

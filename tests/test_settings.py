@@ -11,7 +11,7 @@ from oneshot import search, settings, trials
 from oneshot.data import splits
 from oneshot.errors import UserError
 from oneshot.models import build
-from oneshot.settings import Model, Settings, job_file, jobs_folder, override, parse, read
+from oneshot.settings import Model, Scale, Settings, job_file, jobs_folder, override, parse, read
 
 JOBS = sorted(jobs_folder().glob("*.toml"))
 
@@ -77,6 +77,11 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"model": {"name": "resnet"}}, "model.name = 'resnet': must be 'koch' or 'conv4'"),
         ({"scale": {"gpus": -1}}, "scale.gpus = -1: must be greater than or equal to 0"),
         ({"scale": {"gpus": "some"}}, "scale.gpus = 'some': must be "),
+        ({"scale": {"workers": 0}}, "scale.workers = 0: must be a number of at least 1, or a range of them as '1..4'"),
+        ({"scale": {"workers": "2..1"}}, "scale.workers = '2..1': must be a number of at least 1, or a range"),
+        ({"scale": {"workers": "1-4"}}, "scale.workers = '1-4': must be a number of at least 1, or a range"),
+        ({"scale": {"workers": True}}, "scale.workers = True: must be a number of at least 1, or a range"),
+        ({"scale": {"autoscaler": [{"nodes": 4}]}}, "'scale.autoscaler.0.cpus' is missing"),
         ({"evaluate": {"protocols": []}}, "evaluate.protocols = []: list should have at least 1 item"),
         ({"evaluate": {"protocols": ["lake40"]}}, "evaluate.protocols.0 = 'lake40': must be 'lake400', "),
         ({"search": {"lr": {}}}, "search.lr: names no optimizer"),
@@ -107,6 +112,8 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(tree: dict[str, 
         ({"train": {"epochs": 5, "patience": 6}}, "train.patience = 6: more than train.epochs = 5"),
         ({"train": {"objective": "softmax"}}, "train.objective = 'softmax': needs data.sampling = 'episodes'"),
         ({"train": {"examples": 100, "batch": 128}}, "train.examples = 100: less than one batch of 128"),
+        ({"scale": {"workers": "1..3"}}, "train.batch = 128: not divisible by scale.workers = 3, an end of 1..3"),
+        ({"scale": {"workers": "3..4"}}, "train.batch = 128: not divisible by scale.workers = 3, an end of 3..4"),
         ({"scale": {"workers": 3}}, "train.batch = 128: not divisible by scale.workers = 3"),
         ({"train": {"batch": 5}}, "train.batch = 5: must be even"),
         ({"data": {"size": 64}}, "data.size = 64: the koch network needs at least 65"),
@@ -167,7 +174,7 @@ def test_what_is_said_twice_agrees() -> None:
     build(Model(name="koch"), size=settings.KOCH_LEAST)
     with pytest.raises(UserError, match="at least 65 pixels"):
         build(Model(name="koch"), size=settings.KOCH_LEAST - 1)
-    assert get_args(settings.SplitName) == splits.SPLITS
+    assert get_args(settings.SplitName) == (*splits.SPLITS, splits.OWN)
     assert get_args(settings.Protocol) == trials.NAMES
 
 
@@ -245,3 +252,8 @@ def test_odd_strings_survive_the_round_trip() -> None:
         source="the test",
     )  # fmt: skip
     assert parse(tomllib.loads(before.to_toml()), "again") == before
+
+
+def test_of_a_range_of_workers_those_are_possible_that_share_the_batch() -> None:
+    for workers, batch, numbers in ((4, 128, [4]), ("1..4", 128, [1, 2, 4]), ("2..8", 24, [2, 3, 4, 6, 8])):
+        assert Scale(workers=workers).numbers(batch) == numbers

@@ -223,8 +223,8 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 
 def test_another_format_version_is_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
-    rewritten(folder, format=2)
-    with pytest.raises(UserError, match="has format version 2, and this program reads version 1"):
+    rewritten(folder, format=3)
+    with pytest.raises(UserError, match="has format version 3, and this program reads versions 1 and 2"):
         store.describe(folder)
 
 

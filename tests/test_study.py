@@ -69,6 +69,24 @@ def test_how_a_training_ended_decides_the_status(tmp_path: Path, ended: str, sta
     assert written(tmp_path)["trials"][0]["status"] == status
 
 
+def test_of_trials_that_a_time_limit_broke_off_their_own_history_is_taken_over(tmp_path: Path) -> None:
+    """What they reported last may have been on its way."""
+    study = study_in(tmp_path)
+    for trial_id in ("000", "001"):
+        study.start(trial_id, POINT)
+    study.row("000", row(1, 0.9))
+    leave_history(study, "000", [row(1, 0.9), row(2, 0.4)])
+    leave_history(study, "001", [row(1, 0.5), row(2, 0.6, "epochs")])
+    assert study.waiting() == 4
+    study.interrupt()
+    study.catch_up()
+    first, second, *rest = study.trials
+    assert (first["status"], first["epochs"], first["val_loss"]) == ("pending", 2, 0.4)
+    assert (second["status"], second["epochs"]) == ("finished", 2)
+    assert {trial["status"] for trial in rest} == {"pending"} and study.waiting() == 3
+    assert study.best() is first
+
+
 def test_a_diverged_epoch_is_no_epoch_and_no_loss(tmp_path: Path) -> None:
     study = study_in(tmp_path)
     study.start("000", POINT)

@@ -119,7 +119,7 @@ def test_missing_drawings_break_no_rule() -> None:
 
 
 def test_many_trials_are_made_in_blocks_that_do_not_repeat(drawings: Drawings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oneshot.trials._BLOCK", 10_000)
+    monkeypatch.setattr("oneshot.lots._BLOCK", 10_000)
     for make in MADE.values():
         trials = make(drawings, trials=1001)
         assert len(trials) == 1001 and trials.support.shape == (1001, 20, 1)

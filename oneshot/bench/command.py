@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from oneshot.bench.rows import NAMES, ROWS, Request, chosen
+from oneshot.datacli import DataRoot, Dataset, Source
 from oneshot.errors import UserError
-from oneshot.options import DataRoot, Dataset, Source, Trace
+from oneshot.options import Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 

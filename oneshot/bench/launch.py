@@ -17,11 +17,11 @@ from oneshot import cluster
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import quick_settings
 from oneshot.bench.timing import in_turns
-from oneshot.cluster import Packing
 from oneshot.data import store
 from oneshot.environment import cores
 from oneshot.errors import RunFailed
 from oneshot.loop import HISTORY
+from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.settings import Settings
 from oneshot.storage import Folder
@@ -81,7 +81,12 @@ def _ray() -> Iterator[Path]:
 
 
 def _under_ray(request: Request, settings: Settings, run: Folder, workers: int, cpus: int) -> None:
-    train_on_ray(settings, Folder.of(request.data), run, Packing(workers, cpus, 0.0, 1))
+    train_on_ray(
+        settings,
+        Folder.of(request.data),
+        run,
+        Packing(workers=workers, least=workers, cpus=cpus, gpus=0.0, concurrent=1),
+    )
 
 
 def _here(request: Request, settings: Settings, run: Folder) -> None:

@@ -14,8 +14,8 @@ from oneshot import tune as tuning
 from oneshot.bench.launch import study
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.steps import quick_settings
-from oneshot.cluster import Packing
 from oneshot.errors import RunFailed
+from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
 from oneshot.storage import Folder
@@ -119,7 +119,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, 
     settings = quick_settings(
         **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
     )
-    packing = Packing(1, 1, 0.0, at_once)
+    packing = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=at_once)
     meter = Meter(every=max(1, trials * 2 // 12))
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
     with folder as name, cluster.connect(None, console=console(quiet=True)):
@@ -129,7 +129,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, 
         }  # fmt: skip
         made = Study(Folder.of(Path(name) / "run"), trials=trials, header=header)
         with meter:
-            tuning.tune(settings, made, Folder.of(name), packing, meter, trial=synthetic, reuse_actors=True)
+            tuning.tune(settings, made, Folder.of(name), packing, meter, trial=synthetic)
         over = sum(trial["status"] in ("finished", "stopped") for trial in made.trials)
     if over != trials:
         raise RunFailed(f"{trials - over} of {trials} trials did not end")

@@ -11,7 +11,7 @@ import os
 import platformdirs
 
 from oneshot.data.parquet import DIGESTS
-from oneshot.data.store import DRAWINGS, TRIALS
+from oneshot.data.store import DRAWINGS, SPLIT, TRIALS
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -59,7 +59,7 @@ def _fetch(folder: Folder, name: str, digest: str, copy: Folder) -> None:
 def _digests(folder: Folder) -> dict[str, str]:
     try:
         found = folder.read_json(DIGESTS)
-        return {name: str(found[name]) for name in (DRAWINGS, TRIALS)}
+        return {name: str(found[name]) for name in (DRAWINGS, SPLIT if SPLIT in found else TRIALS)}
     except (FileNotFoundError, KeyError, TypeError):
         raise UserError(
             f"{folder.file(DIGESTS)} is missing or incomplete; make the data set with `python -m oneshot.data`"

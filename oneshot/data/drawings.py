@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,18 @@ class Row:
     ink: np.ndarray  # (height, width) uint8, 0 = paper, 255 = ink
     alphabet: str
     character: str
-    drawer: int  # 1..127
-    origin: str  # background | evaluation
+    drawer: int  # 1..127; of own images any number: which of its class
+    origin: str  # background | evaluation | own
+
+
+@dataclass(frozen=True)
+class Own:
+    """What is known besides of a set of images of one's own: how they became drawings, and their one split."""
+
+    polarity: str  # one of `clean.POLARITIES`
+    flat: bool  # classes without groups: they are one alphabet
+    by: str  # the split: by group | class | file
+    split: dict[str, tuple[str, ...]]  # train, validation, test: characters as `Drawings.characters` names them
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Description:
     drawings: dict[str, int]
     drawers: dict[str, tuple[int, ...]]
     origin: dict[str, str]
+    own: Own | None = None
 
     @property
     def alphabets(self) -> tuple[str, ...]:
@@ -59,6 +71,8 @@ class Drawings:
     characters: tuple[str, ...]  # "Alphabet/character01", sorted within an alphabet
     alphabet_of: np.ndarray  # (C,) int64: index into `alphabets`
     alphabets: tuple[str, ...]
+    own: bool = False  # of one's own images: then `drawer` is no person, it only numbers a character's images
+    polarity: str = "dark"  # how the images were that these come from, as in `clean.POLARITIES`
 
     def __len__(self) -> int:
         return len(self.row)
@@ -76,6 +90,11 @@ class Drawings:
         ink = np.unpackbits(packed, axis=1, count=self.height * self.width)
         return np.negative(ink, out=ink).reshape(-1, self.height, self.width)  # 1 becomes 255
 
+    @property
+    def cleaning(self) -> dict[str, Any] | None:
+        """How one's own images became these, as `clean.prepare` takes it; None of drawings that are none."""
+        return {"side": self.height, "polarity": self.polarity} if self.own else None
+
     def where(self, keep: np.ndarray) -> "Drawings":
         """The drawings for which `keep` (N,) is true; characters and alphabets with none left leave the lists."""
         used, character = np.unique(self.character[keep], return_inverse=True)
@@ -91,6 +110,8 @@ class Drawings:
             characters=tuple(self.characters[index] for index in used),
             alphabet_of=alphabet_of,
             alphabets=tuple(self.alphabets[index] for index in alphabets),
+            own=self.own,
+            polarity=self.polarity,
         )
 
 

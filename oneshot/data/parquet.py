@@ -15,15 +15,15 @@ from oneshot.errors import UserError
 from oneshot.storage import Folder
 
 FORMAT_VERSION = 1
+OWN_VERSION = 2  # of drawings that come from images of one's own, which programs of version 1 do not know
 DIGESTS = "digests.json"  # the sha256 of each file of a data set, written after it
 KEY = "oneshot"  # of the metadata where a file says what it is
 _T = TypeVar("_T")
 _AGAIN = "remove it and run `python -m oneshot.data` again"
 
 
-def put(folder: Folder, name: str, sink: pa.BufferOutputStream) -> None:
+def put(folder: Folder, name: str, data: pa.Buffer | bytes) -> None:
     """Write a finished file, whole or not at all, then its digest. Raises UserError where that is not possible."""
-    data = sink.getvalue()
     try:
         folder.write(name, data)
         digests = folder.read_json(DIGESTS) if folder.has(DIGESTS) else {}
@@ -32,9 +32,9 @@ def put(folder: Folder, name: str, sink: pa.BufferOutputStream) -> None:
         raise UserError(f"cannot write {folder.file(name)} ({error}); choose another data root with --data") from error
 
 
-def about(kind: str, facts: Mapping[str, Any]) -> dict[str, str]:
+def about(kind: str, facts: Mapping[str, Any], *, version: int = FORMAT_VERSION) -> dict[str, str]:
     """The metadata of a file of this kind."""
-    return {KEY: json.dumps({"kind": kind, "format": FORMAT_VERSION, **facts})}
+    return {KEY: json.dumps({"kind": kind, "format": version, **facts})}
 
 
 def guarded(
@@ -72,8 +72,9 @@ def _facts(file: pq.ParquetFile, path: str, kind: str) -> Any:
     if not isinstance(facts, dict) or facts.get("kind") != kind:
         raise flaw(path, f"is a Parquet file of something else, not of {kind}")
     version = facts.get("format")
-    if version != FORMAT_VERSION:
-        raise flaw(path, f"has format version {errors.shown(version)}, and this program reads version {FORMAT_VERSION}")
+    if version not in (FORMAT_VERSION, OWN_VERSION):
+        known = f"{FORMAT_VERSION} and {OWN_VERSION}"
+        raise flaw(path, f"has format version {errors.shown(version)}, and this program reads versions {known}")
     return facts
 
 

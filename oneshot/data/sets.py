@@ -1,29 +1,27 @@
-"""Data sets made ready: Omniglot where it can be had, generated glyphs where not; and what they hold, shown."""
+"""Data sets made ready: Omniglot where it can be had, generated glyphs where not, and images of one's own."""
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from oneshot.data import cache, sheet, splits, store
+from oneshot.data import cache, keep, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import DIGESTS
-from oneshot.data.png import encode
-from oneshot.data.store import Description
-from oneshot.errors import UserError, nearest
+from oneshot.errors import UserError
 from oneshot.reach import reach
-from oneshot.screen.console import Column, count, fitted, print_line, print_warning
+from oneshot.screen.console import one_line, print_line, print_warning
 from oneshot.storage import Folder
 
-DATASETS = ("auto", "omniglot", "glyphs")
+DATASETS = ("auto", "omniglot", "glyphs", keep.GENERIC)
 _GLYPHS = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")
-_ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Prepared:
     """A data set that can be read."""
 
     folder: Folder  # where it lies; who reads it, reads `cache.near` of it
-    dataset: str  # what `prepare` finds it by again: never "auto"
+    dataset: str  # what `prepare` finds it by again: never "auto"; of own images the name and which making of it
     name: str  # as people see it: "omniglot", "glyphs (generated)"
     why: str | None = None  # why it is not the Omniglot that "auto" would rather have
 
@@ -49,16 +47,26 @@ def prepare(
     data_root: Folder | str | os.PathLike[str],
     source: str | None = None,
     console: Console | None = None,
+    name: str | None = None,
+    how: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Make a data set ready, which takes no time where it is ready already.
 
     `dataset`: "omniglot"; "glyphs" (50 generated alphabets, seed 0), "glyphs-80" or "glyphs-80-seed7" (another number,
     another seed); or "auto", which is Omniglot where it is there or can be had, else glyphs, with the reason in `why`.
-    `source`: a folder or base URL of Omniglot's archives, else $ONESHOT_SOURCE, else their official home. Progress is
-    drawn on `console`, if there is one. Raises UserError where the data set cannot be had, is damaged, or cannot be
-    written.
+    `source`: a folder or base URL of Omniglot's archives, else $ONESHOT_SOURCE, else their official home.
+
+    Or images of one's own: "folder" with their folder as `source`, kept under `name` (default: the folder's), made as
+    `how` says (values of `own.How`); afterwards that name, or "folder" where there is one such set.
+
+    Progress is drawn on `console`, if there is one, and what there is to tell. Raises UserError where the data set
+    cannot be had, is damaged, or cannot be written.
     """
     root = Folder.of(data_root)
+    if keep.is_named(root, dataset):
+        return _own(root, dataset, source, name, how or {}, console)
+    if name or how:
+        raise UserError(f"the name and the making of a set go with --dataset {keep.GENERIC}, not with '{dataset}'")
     if dataset == "auto":
         return _auto(root, source, console)
     if dataset == "omniglot":
@@ -66,7 +74,7 @@ def prepare(
     numbers = _GLYPHS.fullmatch(dataset)
     if numbers:
         return _glyphs(root, dataset, numbers[1], numbers[2], console)
-    raise UserError(f"there is no data set '{dataset}': {nearest(dataset, DATASETS)}")
+    raise keep.unknown(root, dataset, DATASETS)
 
 
 def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared:
@@ -110,6 +118,19 @@ def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None,
     return Prepared(folder, dataset, store.describe(near(folder)).name)
 
 
+def _own(
+    root: Folder, dataset: str, source: str | None, name: str | None, how: Mapping[str, Any], console: Console | None
+) -> Prepared:  # fmt: skip
+    with _progress(console) as progress:
+        kept = keep.prepare(root, dataset, source=source, name=name, given=how, progress=progress)
+    if console:
+        for sentence in kept.made.notes:
+            print_line(console, one_line(sentence))
+        for sentence in kept.made.warnings:
+            print_warning(console, sentence)
+    return Prepared(kept.folder, kept.dataset, kept.about.name)
+
+
 def _ready(folder: Folder) -> bool:
     """Whether its files are there. Raises UserError for drawings or trials that cannot be read."""
     needed = (store.DRAWINGS, store.TRIALS) if folder.is_local else (store.DRAWINGS, store.TRIALS, DIGESTS)
@@ -144,76 +165,3 @@ def _progress(console: Console | None) -> Iterator[Callable[[str, int, int | Non
                 bars.update(tasks[what], completed=done, total=total)
 
             yield bar
-
-
-def show(
-    console: Console,
-    prepared: Prepared,
-    *,
-    split: str = "lake",
-    alphabet: str | None = None,
-    png: Path | None = None,
-) -> None:
-    """Print what a data set holds and which part its alphabets have in a split, then drawings of it.
-
-    The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the
-    file `png` all. Raises UserError for an unknown split or alphabet and for a file that cannot be written.
-    """
-    folder = near(prepared.folder)
-    about = store.describe(folder)
-    roles = _roles(about, split)
-    if alphabet and alphabet not in about.alphabets:
-        raise UserError(f"{about.name} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
-    characters = sum(len(names) for names in about.characters.values())
-    print_line(
-        console,
-        f"{about.name}: {count(about.rows)} drawings of {count(characters)} characters in {len(about.alphabets)} "
-        f"alphabets, {about.width} x {about.height} pixels of {about.bits} bit",
-    )
-    print_line(console, f"source: {about.source}; in {prepared.folder}")
-    console.print(fitted(_columns(about, split, roles), about.alphabets if not alphabet else [alphabet], console.width))
-    if png is None:
-        _show_in_terminal(console, folder, about, alphabet)
-        return
-    drawings = store.load(folder, alphabets=[alphabet] if alphabet else None)
-    rows = sheet.of_characters(drawings, _COLUMNS) if alphabet else sheet.of_alphabets(drawings, _COLUMNS)
-    try:
-        png.parent.mkdir(parents=True, exist_ok=True)
-        png.write_bytes(encode(sheet.picture(drawings, rows)))
-    except OSError as error:
-        raise UserError(f"cannot write {png} ({error.strerror}); give --png another path") from error
-    print_line(console, f"the picture is in {png}")
-
-
-def _columns(about: Description, split: str, roles: dict[str, str]) -> list[Column]:
-    return [
-        Column("alphabet", str, justify="left"),
-        Column("characters", lambda name: count(len(about.characters[name]))),
-        Column("drawings", lambda name: count(about.drawings[name]), drop=1),
-        Column("drawers", lambda name: count(len(about.drawers[name])), drop=2),
-        Column("origin", lambda name: about.origin[name], drop=3, justify="left"),
-        Column(f"in the split {split}", lambda name: roles[name], justify="left"),
-    ]
-
-
-def _roles(about: Description, name: str) -> dict[str, str]:
-    """What each alphabet is for in a split: train, validation, test, two of them, or nothing."""
-    split = splits.split(name, about)
-    parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    return {
-        alphabet: " + ".join(role for role, part in parts.items() if alphabet in part.alphabets) or "not used"
-        for alphabet in about.alphabets
-    }
-
-
-def _show_in_terminal(console: Console, folder: Folder, about: Description, alphabet: str | None) -> None:
-    fit = max(1, console.width // sheet.CELL)
-    step = max(1, len(about.alphabets) // _ROWS)
-    some = [alphabet] if alphabet else list(about.alphabets[step // 2 :: step][:_ROWS])
-    drawings = store.load(folder, alphabets=some)
-    rows = sheet.of_characters(drawings, fit, _ROWS) if alphabet else sheet.of_alphabets(drawings, fit)
-    titles = drawings.characters if alphabet else drawings.alphabets
-    ascii_only = not console.encoding.lower().startswith("utf")
-    for title, row in zip(titles, rows, strict=False):
-        print_line(console, title)
-        console.print(sheet.in_terminal(drawings, row, ascii_only=ascii_only))

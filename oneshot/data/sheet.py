@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from rich.text import Text
 
+from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 
 CELL = 20  # pixels of a drawing in a terminal: 20 columns, 10 lines
@@ -46,13 +47,22 @@ def picture(drawings: Drawings, rows: Sequence[Sequence[int]], *, gap: int = 4) 
     return whole
 
 
-def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = False) -> Text:
-    """One row of drawings as CELL / 2 lines of text, each drawing CELL columns wide."""
-    small = [
-        np.asarray(Image.fromarray(ink).resize((CELL, CELL), Image.Resampling.BOX))
-        for ink in drawings.pixels(np.array(row, dtype=np.int64))
-    ]
-    return in_blocks(dark(np.concatenate(small, axis=1)), ascii_only=ascii_only)
+def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = False, greys: bool = False) -> Text:
+    """One row of drawings as CELL / 2 lines of text, each drawing CELL columns wide.
+
+    `greys`: one's own images in shades, where the terminal has them; without them, photos are dithered."""
+    small = np.concatenate(
+        [
+            np.asarray(Image.fromarray(ink).resize((CELL, CELL), Image.Resampling.BOX))
+            for ink in drawings.pixels(np.array(row, dtype=np.int64))
+        ],
+        axis=1,
+    )
+    if drawings.own and greys and not ascii_only:
+        return _shaded(shown(small, drawings.polarity))
+    if drawings.polarity == "photo":
+        return in_blocks(~np.asarray(Image.fromarray(small).convert("1")), ascii_only=ascii_only)
+    return in_blocks(dark(small), ascii_only=ascii_only)
 
 
 def dark(small: np.ndarray) -> np.ndarray:
@@ -65,3 +75,18 @@ def in_blocks(dark: np.ndarray, *, ascii_only: bool = False) -> Text:
     blocks = _ASCII_BLOCKS if ascii_only else _BLOCKS
     lines = ("".join(blocks[code] for code in line).rstrip() for line in dark[0::2] + 2 * dark[1::2])
     return Text("\n".join(lines), no_wrap=True)
+
+
+def _shaded(bright: np.ndarray) -> Text:
+    """Grey drawings (CELL, n CELL) as lines of half blocks: the upper pixel in front, the lower one behind, and between
+    two drawings a gap."""
+    picture = Text(no_wrap=True)
+    for upper, lower in zip(bright[0::2], bright[1::2], strict=True):
+        for column, (one, other) in enumerate(zip(upper.tolist(), lower.tolist(), strict=True), 1):
+            if column % CELL == 0:
+                picture.append(" ")
+                continue
+            picture.append("▀", f"rgb({one},{one},{one}) on rgb({other},{other},{other})")
+        picture.append("\n")
+    picture.rstrip()
+    return picture

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oneshot.data.store import Description, Drawings, load
+from oneshot.data.store import Description, Drawings, Own, load
 from oneshot.errors import UserError, nearest
 from oneshot.storage import Folder
 
 SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal2")
+OWN = "own"  # the one split of a set of one's own images, which lies beside them
 
 # Background alphabets of 20 characters and more: a 20-way trial within one of them is possible.
 _LAKE_VALIDATION = (
@@ -56,7 +57,8 @@ class Split:
         for left, right in pairs:
             shared = _shared(getattr(self, left), getattr(self, right))
             if shared:
-                raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {', '.join(shared)}")
+                told = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+                raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {told}")
         for name in ("train", "validation", "test"):
             if not getattr(self, name).alphabets:
                 raise UserError(
@@ -65,22 +67,47 @@ class Split:
 
 
 def _shared(one: Part, other: Part) -> list[str]:
-    """The alphabets whose characters two parts share."""
-    alphabets = sorted(set(one.alphabets) & set(other.alphabets))
+    """What two parts share: characters where both name them, else alphabets."""
     if one.characters is None or other.characters is None:
-        return alphabets
-    characters = one.characters & other.characters
-    return [name for name in alphabets if any(character.startswith(f"{name}/") for character in characters)]
+        return sorted(set(one.alphabets) & set(other.alphabets))
+    return sorted(one.characters & other.characters)
+
+
+def fitting(name: str, description: Description) -> str:
+    """The split to take of this data set where `name` is asked for: one's own images have one, and take no other.
+
+    "lake", which a job has where nothing is said, becomes theirs. Raises UserError for any other that does not fit.
+    """
+    if description.own is None:
+        if name == OWN:
+            raise UserError(
+                f"the split '{OWN}' is of one's own images, and {description.name} are none: {nearest('', SPLITS)}"
+            )
+        return name
+    if name not in (OWN, SPLITS[0]):
+        raise UserError(f"{description.name} have a split of their own: write data.split = '{OWN}', not '{name}'")
+    return OWN
+
+
+def of_own(own: Own) -> Split:
+    """The split of a set of one's own images. Raises UserError where two parts share a class."""
+
+    def part(names: Sequence[str]) -> Part:
+        return Part(tuple(dict.fromkeys(name.partition("/")[0] for name in names)), characters=frozenset(names))
+
+    return Split(OWN, *(part(own.split[name]) for name in ("train", "validation", "test")))
 
 
 def split(name: str, description: Description) -> Split:
-    """The split of this name (one of SPLITS) of the data set that is described.
+    """The split of this name (one of SPLITS, or OWN) of the data set that is described.
 
     For Omniglot the lists are fixed, by name; for any other data set they go by position, in the same proportions.
     Raises UserError for an unknown name, for a data set too small, or where two parts share a character.
     """
-    if name not in SPLITS:
-        raise UserError(f"there is no split '{name}': {nearest(name, SPLITS)}")
+    if name not in (*SPLITS, OWN):
+        raise UserError(f"there is no split '{name}': {nearest(name, (*SPLITS, OWN))}")
+    if fitting(name, description) == OWN:
+        return of_own(description.own)
     background = [one for one in description.alphabets if description.origin[one] == "background"]
     evaluation = tuple(one for one in description.alphabets if description.origin[one] == "evaluation")
     if len(background) < 2 or len(evaluation) < 2:

@@ -8,16 +8,16 @@ alphabets reads no pixel of another.
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field, model_validator
 
-from oneshot.data import parquet
-from oneshot.data.drawings import Description, Drawings, FixedTrials, Row
-from oneshot.data.parquet import FORMAT_VERSION
+from oneshot.data import footer, parquet
+from oneshot.data.drawings import Description, Drawings, FixedTrials, Own, Row
+from oneshot.data.parquet import FORMAT_VERSION, OWN_VERSION
 from oneshot.errors import UserError, nearest
 from oneshot.storage import Folder
 
@@ -25,10 +25,12 @@ __all__ = [
     "DRAWINGS",
     "FORMAT_VERSION",
     "SCHEMA",
+    "SPLIT",
     "TRIALS",
     "Description",
     "Drawings",
     "FixedTrials",
+    "Own",
     "Row",
     "describe",
     "load",
@@ -39,43 +41,14 @@ __all__ = [
 
 DRAWINGS = "drawings.parquet"
 TRIALS = "trials.parquet"
+SPLIT = "splits.json"  # of one's own images, which have no fixed trials: what the footer says of it, for people
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _TRIALS = pa.schema({"run": pa.int16(), "query": pa.int32(), "support": pa.list_(pa.int32()), "target": pa.int16()})
 
 
-class _Known(BaseModel):
-    """What the footer says of an alphabet."""
-
-    name: str
-    origin: Literal["background", "evaluation"]
-    drawings: Annotated[int, Field(ge=1)]
-    characters: list[str]
-    drawers: list[Annotated[int, Field(ge=1, le=127)]]
-
-
-class _Facts(BaseModel):
-    """What the footer of drawings.parquet says, as `write` put it there."""
-
-    name: Annotated[str, Field(pattern=r"\S")]
-    source: str
-    digests: dict[str, str]
-    height: Annotated[int, Field(ge=1, le=4096)]
-    width: Annotated[int, Field(ge=1, le=4096)]
-    bits: Literal[1, 8]
-    trial_alphabets: list[str]
-    alphabets: list[_Known]
-
-    @model_validator(mode="after")
-    def _check(self) -> "_Facts":
-        for names in ([one.name for one in self.alphabets], *(one.characters for one in self.alphabets)):
-            if len(set(names)) < len(names):
-                raise ValueError("a name stands twice among its alphabets or an alphabet's characters")
-        return self
-
-
 def _layout(facts: Any) -> pa.Schema:
     """The columns that a file has to have by what its footer says. Raises ValidationError."""
-    _Facts.model_validate(facts, strict=True)
+    footer.Facts.model_validate(facts, strict=True)
     return _schema(facts)
 
 
@@ -86,7 +59,7 @@ def _schema(facts: Mapping[str, Any]) -> pa.Schema:
         "pixels": pa.binary((facts["height"] * facts["width"] * facts["bits"] + 7) // 8),
         "alphabet": _TEXT,
         "character": _TEXT,
-        "drawer": pa.int8(),
+        "drawer": pa.int32() if facts.get("own") else pa.int8(),
         "origin": _TEXT,
     }
     viewer = {"info": {"features": {"image": {"_type": "Image"}}}}
@@ -105,15 +78,17 @@ def write(
     digests: Mapping[str, str],
     trial_alphabets: Sequence[str] = (),
     bits: int = 1,
+    own: Own | None = None,
 ) -> None:
     """Write drawings.parquet, whole or not at all, from rows whose alphabets come one after the other.
 
     Within an alphabet the rows are sorted by character and drawer. `bits` = 1 keeps ink above 127 as 1, `bits` = 8
-    keeps the grey value. Raises UserError where there is no row or the folder cannot be written, ValueError for rows
-    that do not fit together (two sizes, an alphabet in two places, one person's two drawings of a character).
+    keeps the grey value; `own` goes with images of one's own. Raises UserError where there is no row or the folder
+    cannot be written, ValueError for rows that do not fit together (two sizes, an alphabet in two places, one person's
+    two drawings of a character).
     """
     alphabets: list[dict[str, Any]] = []
-    sink, writer, facts = pa.BufferOutputStream(), None, {"bits": bits}
+    sink, writer, facts = pa.BufferOutputStream(), None, {"bits": bits, "own": own and asdict(own)}
     for _, group in itertools.groupby(rows, key=lambda row: row.alphabet):
         drawings = sorted(group, key=lambda row: (row.character, row.drawer))
         if writer is None:
@@ -129,9 +104,11 @@ def write(
         raise UserError(f"{folder.file(DRAWINGS)} was not written: there are no drawings to put into it")
     facts |= {"name": name, "source": source, "digests": dict(digests)}
     facts |= {"trial_alphabets": list(trial_alphabets), "alphabets": alphabets}
-    writer.add_key_value_metadata(parquet.about("drawings", facts))
+    version = OWN_VERSION if own else FORMAT_VERSION
+    known = {key: value for key, value in facts.items() if value is not None}
+    writer.add_key_value_metadata(parquet.about("drawings", known, version=version))
     writer.close()
-    parquet.put(folder, DRAWINGS, sink)
+    parquet.put(folder, DRAWINGS, sink.getvalue())
 
 
 def _summary(rows: list[Row], facts: Mapping[str, Any], *, known: set[str]) -> dict[str, Any]:
@@ -190,7 +167,15 @@ def _description(folder: Folder, file: pq.ParquetFile, facts: Mapping[str, Any])
         drawings={entry["name"]: entry["drawings"] for entry in alphabets},
         drawers={entry["name"]: tuple(entry["drawers"]) for entry in alphabets},
         origin={entry["name"]: entry["origin"] for entry in alphabets},
+        own=_own(facts.get("own")),
     )
+
+
+def _own(facts: Mapping[str, Any] | None) -> Own | None:
+    if facts is None:
+        return None
+    split = {part: tuple(names) for part, names in facts["split"].items()}
+    return Own(polarity=facts["polarity"], flat=facts["flat"], by=facts["by"], split=split)
 
 
 def load(folder: Folder, *, alphabets: Sequence[str] | None = None, pixels: bool = True) -> Drawings:
@@ -232,6 +217,8 @@ def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list
         characters=tuple(f"{name}/{character}" for name in chosen for character in about.characters[name]),
         alphabet_of=np.repeat(np.arange(len(chosen)), [len(about.characters[name]) for name in chosen]),
         alphabets=tuple(chosen),
+        own=about.own is not None,
+        polarity=about.own.polarity if about.own else "dark",
     )
 
 
@@ -255,7 +242,7 @@ def write_trials(folder: Folder, trials: FixedTrials) -> None:
     table = pa.table([trials.run, trials.query, list(trials.support), trials.target], schema=layout)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    parquet.put(folder, TRIALS, sink)
+    parquet.put(folder, TRIALS, sink.getvalue())
 
 
 def load_trials(folder: Folder) -> FixedTrials:

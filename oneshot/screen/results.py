@@ -20,6 +20,11 @@ PROTOCOLS = {
     "between": "characters of all test alphabets, another drawer",
     "seed352": "as the source document: all test alphabets, lax",
 }
+OWN = {  # of one's own images, where nobody knows who made which
+    "within": "one group, query and support two images",
+    "between": "classes of all test groups, two images",
+    "seed352": "as between, always 20-way 1-shot",
+}
 _PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
 
 
@@ -42,7 +47,8 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     """
     protocols, omniglot = result["protocols"], is_omniglot(result)
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
-    parts.append(Fitting(partial(_by_protocol, protocols)))
+    parts.append(Fitting(partial(_by_protocol, protocols, OWN if result["split"] == "own" else PROTOCOLS)))
+    parts += _lowered(result.get("lowered") or {})
     parts += _skipped(result.get("skipped") or {})
     rungs = _rungs({name: outcome for name, outcome in protocols.items() if _compares(outcome)}) if omniglot else []
     if rungs:
@@ -70,7 +76,9 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
         return Text("No accuracy by alphabet: the protocol within was not measured.", "dim")
     rows = sorted(result["per_alphabet"].items(), key=lambda item: (-item[1]["accuracy"], item[0]))
     columns = (
-        Column("alphabet", lambda row: row[0].replace("_", " "), justify="left"),
+        Column(
+            "group" if result["split"] == "own" else "alphabet", lambda row: row[0].replace("_", " "), justify="left"
+        ),
         Column("trials", lambda row: count(row[1]["trials"]), 2),
         Column("accuracy", lambda row: percent(row[1]["accuracy"])),
         Column("", lambda row: bar(row[1]["accuracy"], 20, "cyan"), 3, "left"),
@@ -87,6 +95,12 @@ def _network(best: Mapping[str, Any]) -> Text:
     )
 
 
+def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
+    """What was made easier than asked for."""
+    lines = [Text(f"{name} is {why}", "yellow") for name, why in lowered.items()]
+    return [Text(), *lines] if lines else []
+
+
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
     """What was not measured, as many together as share the reason."""
     same: dict[str, list[str]] = {}
@@ -96,10 +110,10 @@ def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
     return [Text(), *lines] if lines else []
 
 
-def _by_protocol(protocols: Mapping[str, Any], width: int) -> RenderableType:
+def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width: int) -> RenderableType:
     columns = (
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
-        Column("query and support", lambda row: PROTOCOLS.get(row[0], ""), 2, "left"),
+        Column("query and support", lambda row: meaning.get(row[0], ""), 2, "left"),
         Column("task", lambda row: f"{row[1]['n_way']}-way {row[1]['k_shot']}-shot", 1, "left"),
         Column("trials", lambda row: count(row[1]["trials"])),
         Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),

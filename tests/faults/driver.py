@@ -14,7 +14,7 @@ from command import start
 PARTS = {  # of a study's processes, by what they call themselves
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
-    "trial": "ray::ImplicitFunc",
+    "trial": "ray::Trial",
     "controller": "ray::TrainController",
     "worker": "ray::RayTrainWorker",
 }

@@ -71,3 +71,29 @@ def test_without_room_it_ends_with_a_sentence_and_goes_on_later(
     assert history(tmp_path / "run") == history(whole)
     with capsys.disabled():
         print(f"\na host lost and no other: given up after {seconds:.1f} s")
+
+
+def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: Path, tmp_path: Path) -> None:
+    """Two trials on three hosts of a core each; the one that loses its host goes on on the third."""
+    search = {"search.trials": "2", "search.grace": "0", "search.batch": "[64]"}
+    study = ["tune", "quick", *CHANGES, *(part for key in search for part in ("--set", f"{key}={search[key]}"))]
+    text, lost = "", ""
+    with cluster([1, 1, 1]) as hosts:
+        process = hosts.start(
+            *study, "--run", str(tmp_path / "run"), "--max-concurrent", "2", ONESHOT_DATA=str(data_root)
+        )
+        for line in process.stdout or []:
+            text += line
+            if not lost and "epoch  3/12" in line and len(hosts.workers()) == 2:
+                victim = next(host for host in hosts.hosts[1:] if host.name in hosts.workers())
+                lost = victim.name
+                victim.lose()
+        assert process.wait(timeout=60) == 0, text
+    assert lost and "2 trials at once, with 1 worker each" in text, text
+    run(*study, "--run", str(tmp_path / "whole"), ONESHOT_DATA=str(data_root))
+    resumed = 0
+    for trial in ("trials/000", "trials/001"):
+        assert history(tmp_path / "run" / trial) == history(tmp_path / "whole" / trial)
+        assert weights(tmp_path / "run" / trial) == weights(tmp_path / "whole" / trial)
+        resumed += "resumed_at" in (tmp_path / "run" / trial / "history.jsonl").read_text()
+    assert resumed == 1

@@ -1,0 +1,179 @@
+"""An image of any kind made a drawing: upright, grey, on paper of 0, in a square. For training and inference alike.
+
+`prepare` is all of it. A whole set is done in two steps, so that each file is read once: `fit` each image, settle what
+is ink by their `vote`s, then `ink` of each.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageChops, ImageOps
+
+from oneshot.errors import UserError
+
+POLARITIES = ("dark", "light", "photo")
+MEANING = {
+    "dark": "dark ink on light paper",
+    "light": "light ink on dark paper",
+    "photo": "neither ink nor paper; brightness is kept, black is 0",
+}
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
+MOST_PIXELS = 120_000_000  # of an image; what says that it has more may be a bomb, and is not unpacked
+
+_DEPTHS = (255, 4095, 65535)  # the largest value of a pixel: 8 bits, a camera's 12, 16
+_FRAME = 1 / 16  # of a side: how wide the border is by which paper is known
+_UNEVEN = 48  # of 255, between the quartiles of the border: no paper varies so much
+_FAINT = 12  # of 255: less contrast is noise on a blank page
+_GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
+
+
+class Unusable(UserError):
+    """An image that cannot be read or shows nothing. The message goes on from the image's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A grey image whose longer side is `side`. Both (h, w) uint8; brightness counts as far as something covers."""
+
+    light: np.ndarray  # brightness times opacity
+    clear: np.ndarray | None  # 255 where nothing covers the paper; None where everything is covered
+
+    def on(self, paper: int) -> np.ndarray:
+        """float32 (h, w), 0 .. 255, laid on paper of this brightness."""
+        light = self.light.astype(np.float32)
+        return light if self.clear is None else light + self.clear * np.float32(paper / 255)
+
+
+def prepare(image: Image.Image, *, side: int, polarity: str) -> np.ndarray:
+    """A PIL image of any mode and size as a drawing: uint8 (side, side), 0 = paper .. 255 = ink.
+
+    Turned as its EXIF data say, laid on paper where it is transparent, made grey, scaled with its proportions kept and
+    centred on a square of paper. `polarity` is one of POLARITIES: of "dark" and "light" ink, paper becomes 0 and the
+    strongest ink 255, whatever the light was; a "photo" keeps its brightness, stretched to the whole range. Of several
+    pictures in one image (an animation) it is the present one. Raises Unusable for an image that is blank or whose
+    values are of no known range, ValueError for an unknown polarity.
+    """
+    return ink(fit(image, side), side=side, polarity=polarity)
+
+
+def read(data: bytes) -> Image.Image:
+    """The image in a file of one of FORMATS. Raises Unusable where it is none, is damaged or too large."""
+    if not data:
+        raise Unusable("is empty")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MOST_PIXELS:
+            raise Unusable(f"is {image.width:,} x {image.height:,} pixels, more than {MOST_PIXELS:,}")
+        image.load()
+    except Unusable:
+        raise
+    except Image.UnidentifiedImageError:
+        raise Unusable(f"is no image of {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        raise Unusable(f"cannot be read ({' '.join(str(error).split())[:100]})") from None
+    return image
+
+
+def fit(image: Image.Image, side: int) -> Fitted:
+    """The image upright, grey, and as large as fits into a square of `side`. Raises Unusable."""
+    if 0 in image.size:
+        raise Unusable("has no pixels")
+    image = _upright(image)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    grey, cover = _grey(image)
+    light, clear = (
+        layer and np.asarray(layer.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
+        for layer in (grey, cover and ImageChops.invert(cover))
+    )
+    return Fitted(light, clear)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF data say; damaged ones say nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow answers damage with some ten kinds of exception
+        return image
+
+
+def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Brightness (times opacity) and opacity, both of mode L; None for opacity where all is opaque."""
+    if image.mode.startswith(("I", "F")):
+        return _shallow(image), None
+    if not image.has_transparency_data:
+        return image.convert("L" if image.mode in ("1", "L", "RGB") else "RGB").convert("L"), None
+    whole = image.convert("RGBA")
+    cover = whole.getchannel("A")
+    grey = whole.convert("RGB").convert("L")
+    return (grey, None) if cover.getextrema()[0] == 255 else (ImageChops.multiply(grey, cover), cover)
+
+
+def _shallow(image: Image.Image) -> Image.Image:
+    """An image of more than 8 bits a pixel with 8: by the least depth that holds its values."""
+    values = np.asarray(image).astype(np.float32)
+    most = values.max()
+    if not np.isfinite(values).all() or values.min() < 0 or most > _DEPTHS[-1]:
+        raise Unusable(f"has values from {values.min():g} to {most:g}, of no depth of 8, 12 or 16 bits")
+    if image.mode.startswith("F") and most <= 1:
+        return Image.fromarray((values * 255).round().astype(np.uint8))
+    depth = next(depth for depth in _DEPTHS if most <= depth)
+    return Image.fromarray((values * (255 / depth)).round().astype(np.uint8))
+
+
+def vote(fitted: Fitted) -> str:
+    """What this image alone says of its polarity: its border is paper, and ink is what differs from that.
+
+    "photo" where the border varies too much for paper, or as much is lighter than it as is darker.
+    """
+    frame = _frame(fitted.light.shape)
+    if fitted.clear is not None and np.median(fitted.clear[frame]) > 127:
+        covered = 255.0 - fitted.clear
+        return "dark" if fitted.light.sum() < covered.sum() / 2 else "light"
+    grey = fitted.on(255)
+    low, paper, high = np.percentile(grey[frame], (25, 50, 75))
+    if high - low > _UNEVEN:
+        return "photo"
+    away = grey - paper
+    darker, lighter = -away[away < 0].sum(), away[away > 0].sum()
+    if darker >= 3 * lighter:
+        return "dark"
+    return "light" if lighter >= 3 * darker else "photo"
+
+
+def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
+    """The drawing: uint8 (side, side), 0 = paper .. 255 = ink. Raises Unusable where it is blank."""
+    if polarity not in POLARITIES:
+        raise ValueError(f"polarity is {polarity!r}, not one of {', '.join(POLARITIES)}")
+    grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(0)
+    if grey.max() - grey.min() < _FAINT:
+        raise Unusable("is blank, all of one brightness")
+    low, high, grain = (*np.percentile(grey, (1, 99)), 0.0) if polarity == "photo" else _levels(grey)
+    drawn = (((grey - low) / max(high - low, 1) - grain) / (1 - grain)).clip(0, 1)
+    square = np.zeros((side, side), np.uint8)
+    top, left = ((side - length) // 2 for length in drawn.shape)
+    square[top : top + drawn.shape[0], left : left + drawn.shape[1]] = (drawn * 255).round()
+    return square
+
+
+def _levels(grey: np.ndarray) -> tuple[float, float, float]:
+    """Where paper and the strongest ink are in a picture whose ink is high, and the share that is paper's grain."""
+    least, most = grey.min(), grey.max()
+    # Most of the border is paper; where ink reaches it all around, most of the picture may still be.
+    paper = min(np.median(grey[_frame(grey.shape)]), np.median(grey))
+    return (paper if paper < (least + most) / 2 else least), most, _GRAIN
+
+
+def shown(ink: np.ndarray, polarity: str) -> np.ndarray:
+    """A drawing as brightness, as the image it comes from had it: what `prepare` of it gives back."""
+    return 255 - ink if polarity == "dark" else ink
+
+
+def _frame(shape: tuple[int, ...]) -> np.ndarray:
+    """The border of a picture: bool (h, w)."""
+    frame = np.ones(shape, dtype=bool)
+    height, width = (max(1, round(length * _FRAME)) for length in shape)
+    frame[height:-height, width:-width] = False
+    return frame

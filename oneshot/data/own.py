@@ -1,0 +1,273 @@
+"""A set of images of one's own: a folder of them read, cleaned, split, and written like any other data set."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from oneshot.data import allot, clean, parquet, store
+from oneshot.data.clean import Fitted, Unusable
+from oneshot.data.png import encode
+from oneshot.data.splits import of_own
+from oneshot.data.store import Own, Row
+from oneshot.data.tree import NAMED, Tree, text
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
+MOST_BYTES = 1 << 29  # of a file
+Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is
+
+_SETTLED = 2 / 3  # the share of the images that has to agree on what is ink
+_LISTED = 10  # classes named in a sentence
+
+
+@dataclass(frozen=True)
+class How:
+    """How a set is to be made."""
+
+    side: int = 105  # pixels, as it is kept; `data.size` is what a network sees of them
+    polarity: str = "auto"  # or one of `clean.POLARITIES`
+    least: int = 2  # images of a class
+    seed: int = 0  # of the split
+    split_file: str | None = None  # names the parts instead
+
+    def check(self) -> None:
+        """Raises UserError for what makes no set."""
+        if not 16 <= self.side <= 512:
+            raise UserError(f"--side {self.side}: images are kept at 16 to 512 pixels a side")
+        if self.polarity not in ("auto", *clean.POLARITIES):
+            raise UserError(f"--polarity {self.polarity}: take auto, {', '.join(clean.POLARITIES)}")
+        if self.least < 2:
+            raise UserError(f"--min-images {self.least}: a class needs 2, one to know it by and one to ask about")
+
+
+@dataclass
+class Making:
+    """A set on its way: its classes' drawings, and what there is to tell of them."""
+
+    notes: list[str] = field(default_factory=list)  # for people, a sentence each
+    warnings: list[str] = field(default_factory=list)
+    drawn: dict[tuple[str, str], list[np.ndarray]] = field(default_factory=dict)  # (alphabet, character)
+    polarity: str = ""
+
+
+def build(
+    folder: Folder, tree: Tree, *, name: str, how: How, before: Own | None = None, progress: Progress | None = None
+) -> Making:
+    """Write drawings.parquet of the images of `tree`, and splits.json for people; what there is to tell.
+
+    `before`: the same set as it was, whose split is kept. Raises UserError where the images make no set, and for a
+    folder that cannot be written.
+    """
+    how.check()
+    progress = progress or (lambda what, done, total: None)
+    making = Making(warnings=list(tree.notes))
+    fitted = _read(tree, how.side, making, progress)
+    making.polarity = _settle(fitted, how.polarity, making)
+    _draw(tree, fitted, name, how, making)
+    gone = _leave_out_poor(tree, how.least, name, making)
+    own = _divided(tree, making, how, gone, before)
+    about = "who teaches, validates and judges; a copy: to change it, hand a changed one to --split-file"
+    text_ = json.dumps({"about": about, **_names(own)}, indent=1, ensure_ascii=False)
+    parquet.put(folder, store.SPLIT, f"{text_}\n".encode())
+    store.write(
+        folder,
+        _rows(making, progress),
+        name=f"{name} (own images)",
+        source=text(str(tree.source)),
+        digests={"images": _digest(making, own)},
+        bits=8,
+        own=own,
+    )
+    return making
+
+
+def _read(
+    tree: Tree, side: int, making: Making, progress: Progress
+) -> dict[tuple[str, str], list[tuple[str, Fitted]]]:  # fmt: skip
+    """The images of each class that can be read, with their paths; the others are told."""
+    every = [(key, path) for key, paths in tree.classes.items() for path in paths]
+    found: dict[tuple[str, str], list[tuple[str, Fitted]]] = {}
+    broken, animated = [], 0
+    # Pillow unpacks outside Python's lock. A few at once: the largest that are taken need up to a GB each meanwhile.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # of odd metadata, of images that are large and allowed
+        for done, ((key, path), outcome) in enumerate(zip(every, pool.map(_reader(tree, side), every), strict=True), 1):
+            if isinstance(outcome, str):
+                broken.append(f"{text(path)} {outcome}")
+            else:
+                image, frames = outcome
+                animated += frames > 1
+                found.setdefault(key, []).append((path, image))
+            if done % 20 == 0 or done == len(every):
+                progress("reading images", done, len(every))
+    _tell_broken(broken, len(every), making)
+    if animated:
+        making.notes.append(f"{animated} image(s) hold several pictures: of each the first is taken")
+    return found
+
+
+def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], tuple[Fitted, int] | str]:
+    def read(one: tuple[tuple[str, str], str]) -> tuple[Fitted, int] | str:
+        path = tree.source / one[1]
+        try:
+            if path.stat().st_size > MOST_BYTES:
+                return f"is a file of more than {MOST_BYTES >> 20} MB"
+            image = clean.read(path.read_bytes())
+            return clean.fit(image, side), getattr(image, "n_frames", 1)
+        except Unusable as error:
+            return str(error)
+        except Exception as error:  # Pillow answers damage with some ten kinds of exception
+            return f"cannot be read ({' '.join(str(getattr(error, 'strerror', None) or error).split())[:100]})"
+
+    return read
+
+
+def _tell_broken(broken: Sequence[str], total: int, making: Making) -> None:
+    if 2 * len(broken) > total:
+        raise UserError(
+            f"{len(broken)} of {total} images cannot be used: {broken[0]}; mend them or take them out of the folder"
+        )
+    making.warnings += [f"{sentence}: left out" for sentence in broken[:NAMED]]
+    if len(broken) > NAMED:
+        making.warnings.append(f"{len(broken) - NAMED} more image(s) cannot be used and are left out")
+
+
+def _settle(
+    fitted: Mapping[tuple[str, str], Sequence[tuple[str, Fitted]]], asked: str, making: Making
+) -> str:  # fmt: skip
+    """What is ink: as asked, else as two thirds of the images have it, else none is; and it is told."""
+    looks = {path: clean.vote(image) for images in fitted.values() for path, image in images}
+    votes = Counter(looks.values())
+    most, count = votes.most_common(1)[0]
+    settled = asked
+    if asked == "auto":
+        settled = most if count >= _SETTLED * votes.total() else "photo"
+    seen = f"by their looks {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
+    if asked != "auto":
+        why = f"as asked for; {seen}"
+    elif count < _SETTLED * votes.total():
+        why = f"the images do not agree on what is ink; {seen}; --polarity settles it"
+    else:
+        why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
+    odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
+    if odd and asked == "auto":
+        making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
+    making.notes.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
+    return settled
+
+
+def _draw(
+    tree: Tree,
+    fitted: Mapping[tuple[str, str], Sequence[tuple[str, Fitted]]],
+    name: str,
+    how: How,
+    making: Making,
+) -> None:
+    """The drawings of each class, each once; what is blank or there twice is told."""
+    blank, twice, shared = [], [], []
+    first: dict[bytes, tuple[tuple[str, str], str]] = {}
+    for (group, character), images in fitted.items():
+        key = (name if tree.flat else group, character)
+        for path, image in images:
+            try:
+                ink = clean.ink(image, side=how.side, polarity=making.polarity)
+            except Unusable as error:
+                blank.append(f"{text(path)} {error}")
+                continue
+            seen, where = first.setdefault(hashlib.sha256(ink.tobytes()).digest(), (key, path))
+            if where != path and seen == key:
+                twice.append(f"{text(path)} (as {text(where)})")
+                continue
+            if where != path:
+                shared.append(f"{text(where)} and {text(path)}")
+            making.drawn.setdefault(key, []).append(ink)
+    _tell_broken(blank, sum(map(len, fitted.values())), making)
+    if twice:
+        making.warnings.append(f"{len(twice)} image(s) are there twice in one class and count once: {_some(twice)}")
+    if shared:
+        making.warnings.append(
+            f"{len(shared)} image(s) are the same in two classes, and no network can tell those: {_some(shared)}"
+        )
+
+
+def _some(names: Sequence[str], most: int = NAMED) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[str]:
+    """Takes the classes out that have too few images; their names."""
+    every = [(name if tree.flat else group, character) for group, character in tree.classes]
+    poor = [key for key in every if len(making.drawn.get(key, ())) < least]
+    for key in poor:
+        making.drawn.pop(key, None)
+    if poor:
+        told = _some([f"{key[1] if tree.flat else '/'.join(key)}" for key in poor], _LISTED)
+        making.warnings.append(f"{len(poor)} class(es) have fewer than {least} images and are left out: {told}")
+    return ["/".join(key) for key in poor]
+
+
+def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: Own | None) -> Own:
+    """What the set says of itself, with its split, which is checked to be sound."""
+    classes = sorted("/".join(key) for key in making.drawn)
+    if how.split_file is not None:
+        by, split = "file", allot.by_file(how.split_file, classes, flat=tree.flat, gone=gone)
+    elif before is not None:
+        by, split = before.by, allot.as_before(classes, before.split)
+    else:
+        by, split = allot.by_seed(classes, flat=tree.flat, seed=how.seed)
+    own = Own(polarity=making.polarity, flat=tree.flat, by=by, split=split)
+    of_own(own)
+    parts = ", ".join(f"{part} {len(split[part])}" for part in allot.PARTS)
+    kept = ", as before" if before and how.split_file is None else ""
+    making.notes.append(f"split by {by}{kept}: classes for {parts}{_ways(split)}")
+    unused = len(classes) - len({name for names in split.values() for name in names})
+    if unused:
+        making.warnings.append(f"{unused} class(es) are in no part of the split and are not used")
+    return own
+
+
+def _ways(split: allot.Split) -> str:
+    """The ways of one-shot trials inside a group, where they are fewer than the usual 20."""
+    most = {part: max(Counter(name.partition("/")[0] for name in split[part]).values()) for part in allot.PARTS[1:]}
+    few = [f"{ways}-way in {part}" for part, ways in most.items() if ways < 20]
+    return f"; one-shot trials inside a group are at most {' and '.join(few)}" if few else ""
+
+
+def _names(own: Own) -> dict[str, list[str]]:
+    """The parts as a split file names them."""
+    cut = (lambda name: name.partition("/")[2]) if own.flat else (lambda name: name)
+    return {part: [cut(name) for name in own.split[part]] for part in allot.PARTS}
+
+
+def _digest(making: Making, own: Own) -> str:
+    """The sha256 of all that a network can learn from the set: names, drawings, the split."""
+    whole = hashlib.sha256(repr((VERSION, own)).encode())
+    for key in sorted(making.drawn):
+        whole.update(repr((key, [ink.shape for ink in making.drawn[key]])).encode())
+        for ink in making.drawn[key]:
+            whole.update(ink.tobytes())
+    return whole.hexdigest()
+
+
+def _rows(making: Making, progress: Progress) -> Iterator[Row]:
+    total, done = sum(map(len, making.drawn.values())), 0
+    for key in sorted(making.drawn):
+        for number, ink in enumerate(making.drawn[key], 1):
+            picture = encode(255 - clean.shown(ink, making.polarity))
+            yield Row(picture, ink, *key, number, "own")
+            done += 1
+        progress("writing drawings", done, total)
+
+
+def name_of(source: str) -> str:
+    """A set's name where none is given: its folder's."""
+    return Path(source).expanduser().absolute().name

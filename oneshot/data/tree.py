@@ -1,0 +1,130 @@
+"""A folder of images by class, looked through without trust: `class/image` or `group/class/image`."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneshot.data.clean import ENDINGS
+from oneshot.errors import UserError
+
+NAMED = 5  # how many of a kind are named, before the rest is only counted
+_SHAPES = {2: "class/image", 3: "group/class/image"}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The images below a folder. A class is (group, class); its group is "" where there are none."""
+
+    source: Path
+    flat: bool  # class/image: there are no groups
+    classes: dict[tuple[str, str], tuple[str, ...]]  # paths below `source`, sorted
+    files: dict[str, list[int]]  # each image's path: its size in bytes and its time in ns
+    notes: tuple[str, ...]  # what lies there besides, a sentence each
+
+
+def scan(source: str) -> Tree:
+    """What images lie below a folder. Links are not followed, and hidden files and folders are passed over.
+
+    Raises UserError where it is no folder, cannot be read, or its images lie at two depths or in no class.
+    """
+    root = Path(source).expanduser().absolute()
+    if not root.is_dir():
+        raise UserError(f"the source {root} is not a folder; --source takes the folder of the images")
+    images, links, others, stray = [], 0, Counter(), 0
+    for path, entry in _walk(root):
+        if entry.is_symlink():
+            links += 1
+        elif not entry.is_file(follow_symlinks=False) or path.suffix.lower() not in ENDINGS:
+            others[path.suffix.lower() or "no ending"] += 1
+        elif len(path.parts) == 1:
+            stray += 1
+        else:
+            images.append((path, entry.stat(follow_symlinks=False)))
+    if not images:
+        held = f"{stray} image(s) and no folder of them" if stray else "no image"
+        raise UserError(
+            f"{root} holds {held}; put the images of each class into a folder that is named after it"
+            f" ({', '.join(sorted(ENDINGS))})"
+        )
+    images.sort(key=lambda found: found[0])
+    notes = []
+    if links:
+        notes.append(f"{links} link(s) are not followed: put the images themselves there")
+    if stray:
+        notes.append(f"{stray} image(s) lie in no class's folder and are left out")
+    if others:
+        kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(NAMED))
+        notes.append(f"{others.total()} other file(s) are passed over ({kinds})")
+    depth = _depth([path for path, _ in images])
+    files = {text(str(path)): [about.st_size, about.st_mtime_ns] for path, about in images}
+    return Tree(root, depth == 2, _classes([path for path, _ in images]), files, tuple(notes))
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+    """Everything below a folder but folders, each with its path below it, in the order of the names."""
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read ({error.strerror}); let it be, or take it out") from error
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(folder / entry.name)
+            else:
+                yield (folder / entry.name).relative_to(root), entry
+
+
+def _depth(paths: Sequence[Path]) -> int:
+    """How deep all images lie: 2 or 3."""
+    first = {len(path.parts): path for path in reversed(paths)}
+    deep = next((path for depth, path in first.items() if depth > 3), None)
+    if deep:
+        raise UserError(f"{text(str(deep))} lies too deep: images are {' or '.join(_SHAPES.values())}; move it up")
+    if len(first) > 1:
+        found = " and ".join(f"{text(str(first[depth]))} ({_SHAPES[depth]})" for depth in (2, 3))
+        raise UserError(f"the images lie at two depths: {found}; move them so that all are one or the other")
+    return next(iter(first))
+
+
+def _classes(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[str, ...]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    folders: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        folder = path.parent
+        key = ("" if len(folder.parts) == 1 else name(folder.parts[0]), name(folder.parts[-1]))
+        if folders.setdefault(key, folder) != folder:
+            raise UserError(
+                f"the folders {text(str(folders[key]))!r} and {text(str(folder))!r} have one name, '{key[1]}', once"
+                " it is made plain text; rename one"
+            )
+        found.setdefault(key, []).append(str(path))
+    return {key: tuple(found[key]) for key in sorted(found)}
+
+
+def name(folder: str) -> str:
+    """A folder's name as plain text: composed as other systems write it, what cannot be printed made `_`."""
+    return "".join(c if c.isprintable() else "_" for c in unicodedata.normalize("NFC", folder))
+
+
+def text(path: str) -> str:
+    """A path that can be written down, though it may not be UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def changed(old: Mapping[str, Sequence[int]], new: Mapping[str, Sequence[int]]) -> str:
+    """How the files differ from what they were, as `3 new, 1 gone, 2 changed`; empty where they do not."""
+    both = old.keys() & new.keys()
+    counts = {
+        "new": len(new.keys() - old.keys()),
+        "gone": len(old.keys() - new.keys()),
+        "changed": sum(list(old[path]) != list(new[path]) for path in both),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)

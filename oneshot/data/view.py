@@ -1,0 +1,152 @@
+"""What a data set holds, shown: a table of its alphabets and their part in a split, and drawings of it."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from oneshot.data import clean, sheet, splits, store
+from oneshot.data.cache import near
+from oneshot.data.png import encode
+from oneshot.data.sets import Prepared
+from oneshot.data.store import Description, Drawings
+from oneshot.errors import UserError, nearest
+from oneshot.screen.console import Column, count, fitted, print_line
+from oneshot.storage import Folder
+
+_ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
+_MOST = 100  # rows of a table or a sheet of classes; a set of one's own may have thousands
+
+
+def show(
+    console: Console,
+    prepared: Prepared,
+    *,
+    split: str = "lake",
+    alphabet: str | None = None,
+    png: Path | None = None,
+) -> None:
+    """Print what a data set holds and which part its alphabets have in a split, then drawings of it.
+
+    The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the
+    file `png` all. Of one's own images without groups it is one row for each class, and `alphabet` may be a class.
+    Raises UserError for an unknown split or alphabet and for a file that cannot be written.
+    """
+    folder = near(prepared.folder)
+    about = store.describe(folder)
+    split = splits.fitting(split, about)
+    if about.own and about.own.flat:
+        drawings, titles = _classes(folder, about, alphabet)
+        _tell(console, prepared, about)
+        _table_of_classes(console, drawings, titles, split, splits.split(split, about))
+        rows = sheet.of_characters(drawings, _COLUMNS, _MOST)
+    else:
+        roles = _roles(about, split)
+        if alphabet and alphabet not in about.alphabets:
+            raise UserError(f"{about.name} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
+        _tell(console, prepared, about)
+        names = [alphabet] if alphabet else about.alphabets
+        console.print(fitted(_columns(about, split, roles), names, console.width))
+        if png is None:
+            _show_in_terminal(console, folder, about, alphabet)
+            return
+        drawings = store.load(folder, alphabets=[alphabet] if alphabet else None)
+        rows = sheet.of_characters(drawings, _COLUMNS) if alphabet else sheet.of_alphabets(drawings, _COLUMNS)
+    if png is None:
+        _print_rows(console, drawings, rows[:_ROWS], titles)
+        return
+    try:
+        png.parent.mkdir(parents=True, exist_ok=True)
+        png.write_bytes(encode(255 - clean.shown(sheet.picture(drawings, rows), drawings.polarity)))
+    except OSError as error:
+        raise UserError(f"cannot write {png} ({error.strerror}); give --png another path") from error
+    print_line(console, f"the picture is in {png}")
+
+
+def _tell(console: Console, prepared: Prepared, about: Description) -> None:
+    own = about.own
+    images, classes, groups = ("images", "classes", "groups") if own else ("drawings", "characters", "alphabets")
+    characters = count(sum(len(names) for names in about.characters.values()))
+    within = "" if own and own.flat else f" in {len(about.alphabets)} {groups}"
+    print_line(
+        console,
+        f"{about.name}: {count(about.rows)} {images} of {characters} {classes}{within}, {about.width} x {about.height} "
+        f"pixels of {about.bits} bit",
+    )
+    print_line(console, f"source: {about.source}; in {prepared.folder}")
+    if own:
+        parts = ", ".join(f"{part} {len(names)}" for part, names in own.split.items())
+        print_line(console, f"polarity {own.polarity} ({clean.MEANING[own.polarity]})")
+        print_line(console, f"split by {own.by}: classes for {parts}")
+
+
+def _columns(about: Description, split: str, roles: dict[str, str]) -> list[Column]:
+    group, classes, images = ("group", "classes", "images") if about.own else ("alphabet", "characters", "drawings")
+    columns = [
+        Column(group, str, justify="left"),
+        Column(classes, lambda name: count(len(about.characters[name]))),
+        Column(images, lambda name: count(about.drawings[name]), drop=1),
+        Column("drawers", lambda name: count(len(about.drawers[name])), drop=2),
+        Column("origin", lambda name: about.origin[name], drop=3, justify="left"),
+        Column(f"in the split {split}", lambda name: roles[name], justify="left"),
+    ]
+    return columns[:3] + columns[5:] if about.own else columns
+
+
+def _roles(about: Description, name: str) -> dict[str, str]:
+    """What each alphabet is for in a split: train, validation, test, some of them, or nothing."""
+    parts = _parts(splits.split(name, about))
+    return {
+        alphabet: " + ".join(role for role, part in parts.items() if alphabet in part.alphabets) or "not used"
+        for alphabet in about.alphabets
+    }
+
+
+def _parts(split: splits.Split) -> dict[str, splits.Part]:
+    return {"train": split.train, "validation": split.validation, "test": split.test}
+
+
+def _classes(folder: Folder, about: Description, wanted: str | None) -> tuple[Drawings, list[str]]:
+    """The images of one's own classes that have no groups, or of one of them, and the classes' names."""
+    drawings = store.load(folder)
+    names = [name.partition("/")[2] for name in drawings.characters]
+    if wanted and wanted != about.alphabets[0]:
+        if wanted not in names:
+            raise UserError(f"{about.name} has no class '{wanted}': {nearest(wanted, names)}")
+        return drawings.where(drawings.character == names.index(wanted)), [wanted]
+    return drawings, names
+
+
+def _table_of_classes(
+    console: Console, drawings: Drawings, titles: list[str], name: str, split: splits.Split
+) -> None:  # fmt: skip
+    images = np.bincount(drawings.character)
+    role = {one: part for part, its in _parts(split).items() for one in its.characters or ()}
+    columns = [
+        Column("class", lambda at: titles[at], justify="left"),
+        Column("images", lambda at: count(images[at])),
+        Column(f"in the split {name}", lambda at: role.get(drawings.characters[at], "not used"), justify="left"),
+    ]
+    console.print(fitted(columns, range(min(len(titles), _MOST)), console.width))
+    if len(titles) > _MOST:
+        print_line(console, f"and {count(len(titles) - _MOST)} more classes")
+
+
+def _show_in_terminal(console: Console, folder: Folder, about: Description, alphabet: str | None) -> None:
+    fit = max(1, console.width // sheet.CELL)
+    step = max(1, len(about.alphabets) // _ROWS)
+    some = [alphabet] if alphabet else list(about.alphabets[step // 2 :: step][:_ROWS])
+    drawings = store.load(folder, alphabets=some)
+    rows = sheet.of_characters(drawings, fit, _ROWS) if alphabet else sheet.of_alphabets(drawings, fit)
+    _print_rows(console, drawings, rows, drawings.characters if alphabet else drawings.alphabets)
+
+
+def _print_rows(
+    console: Console, drawings: Drawings, rows: list[list[int]], titles: tuple[str, ...] | list[str]
+) -> None:
+    fit = max(1, console.width // sheet.CELL)
+    ascii_only = not console.encoding.lower().startswith("utf")
+    greys = console.color_system in ("256", "truecolor")
+    for title, row in zip(titles, rows, strict=False):
+        print_line(console, title)
+        console.print(sheet.in_terminal(drawings, row[:fit], ascii_only=ascii_only, greys=greys))

@@ -1,0 +1,33 @@
+"""Trees of images as people have them, made here: a class is a figure, and each image of it is a bit another."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+
+def figure(seed: int, take: int = 0, *, size: tuple[int, int] = (120, 90), kind: str = "dark") -> Image.Image:
+    """A figure of lines, a function of `seed`; `take` moves its corners. `kind`: photos have it on clutter."""
+    rng = np.random.default_rng([seed, take])
+    corners = np.random.default_rng(seed).random((5, 2)) + rng.normal(0, 0.02, (5, 2))
+    points = [tuple(point) for point in (0.15 + 0.7 * corners.clip(0, 1)) * size]
+    image = Image.new("RGB", size, (236, 232, 220))
+    if kind == "photo":
+        blots = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        image = Image.fromarray(blots).resize(size, Image.Resampling.BILINEAR)
+    ImageDraw.Draw(image).line(points, fill=(24, 30, 70), width=max(3, size[0] // 20), joint="curve")
+    return Image.fromarray(255 - np.asarray(image)) if kind == "light" else image
+
+
+def tree(
+    root: Path, *, classes: int, images: int, groups: int = 0, kind: str = "dark", ending: str = "png"
+) -> Path:  # fmt: skip
+    """`root` with so many classes of so many images, in groups or not; sizes differ."""
+    for number in range(classes):
+        group = f"group{number % groups}" if groups else ""
+        folder = root / group / f"class{number:02d}"
+        folder.mkdir(parents=True)
+        for take in range(images):
+            size = (80 + 10 * (take % 3), 60 + 7 * (number % 5))
+            figure(number, take, size=size, kind=kind).save(folder / f"image{take}.{ending}")
+    return root

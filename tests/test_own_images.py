@@ -1,0 +1,254 @@
+"""A folder of images becomes a data set: which images, which classes, which split; and what is said of the rest."""
+
+import json
+import os
+import shutil
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pictures import figure, tree
+from PIL import Image
+from rich.console import Console
+
+from oneshot.data import clean, store
+from oneshot.data.png import encode
+from oneshot.data.sets import Prepared, prepare
+from oneshot.data.view import show
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+
+
+@pytest.fixture(autouse=True)
+def omniglots_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # where Omniglot's archives lie is no matter here
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def made(root: Path, source: Path, dataset: str = "folder", **how: object) -> tuple[Prepared, str]:
+    """The set, and what was said while it was made."""
+    stream = StringIO()
+    console = Console(file=stream, width=100_000)
+    name = how.pop("name", None)
+    prepared = prepare(dataset, data_root=root, source=source and str(source), console=console, name=name, how=how)
+    return prepared, stream.getvalue()
+
+
+def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
+    with pytest.raises(UserError) as refused:
+        made(root, source, dataset, **how)
+    return str(refused.value)
+
+
+# --- what it becomes
+
+
+def test_classes_are_characters_and_groups_are_alphabets(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=3, groups=6))
+    about, drawings = store.describe(prepared.folder), store.load(prepared.folder)
+    assert (prepared.folder, prepared.name) == (Folder.of(root / "own" / "coins"), "coins (own images)")
+    assert about.alphabets == tuple(f"group{number}" for number in range(6))
+    assert about.characters["group1"] == ("class01", "class07")
+    assert (about.height, about.width, about.bits, len(drawings)) == (105, 105, 8, 36)
+    assert drawings.own and sorted(drawings.drawer[drawings.character == 0]) == [1, 2, 3]
+    assert len(np.unique(drawings.pixels())) > 50, "greys stay greys"
+
+
+def test_without_groups_all_classes_are_one_alphabet(root: Path, tmp_path: Path) -> None:
+    prepared, said = made(root, tree(tmp_path / "coins", classes=10, images=2))
+    about = store.describe(prepared.folder)
+    assert about.alphabets == ("coins",) and about.own.flat and about.own.by == "class"
+    assert "split by class: classes for train 6, validation 2, test 2; one-shot trials" in said
+
+
+@pytest.mark.parametrize("kind", clean.POLARITIES)
+def test_a_drawing_is_what_prepare_makes_of_its_image(kind: str, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2, kind=kind, ending="JPG")
+    prepared, said = made(root, source, side=48)
+    assert f"polarity {kind} (" in said
+    drawings = store.load(prepared.folder)
+    for row in range(len(drawings)):
+        path = source / drawings.characters[drawings.character[row]].removeprefix("coins/")
+        with Image.open(path / f"image{drawings.drawer[row] - 1}.JPG") as image:
+            assert np.array_equal(drawings.pixels([row])[0], clean.prepare(image, side=48, polarity=kind))
+
+
+@pytest.mark.parametrize("kind", clean.POLARITIES)
+def test_viewers_see_the_images_as_they_were(kind: str, root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=6, images=2, kind=kind))
+    first = pq.read_table(prepared.folder.file(store.DRAWINGS), columns=["image"])["image"][0].as_py()
+    ink = store.load(prepared.folder).pixels([0])[0]
+    assert first["bytes"] == encode(ink if kind == "dark" else 255 - ink)
+    assert first["path"] == "coins/class00/01.png"
+
+
+def test_a_class_may_have_hundreds_of_images(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    for take in range(2, 300):
+        figure(0, take, size=(90, 64)).save(source / "class00" / f"more{take:03d}.png")
+    drawings = store.load(made(root, source)[0].folder)
+    assert sorted(drawings.drawer[drawings.character == 0]) == list(range(1, 301))
+
+
+def test_omniglots_own_files_stay_as_they_were(small_glyphs: Folder, root: Path, tmp_path: Path) -> None:
+    with pq.ParquetFile(small_glyphs.file(store.DRAWINGS)) as file:
+        facts = json.loads(file.metadata.metadata[b"oneshot"])
+    assert facts["format"] == 1 and "own" not in facts
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=6, images=2))
+    with pq.ParquetFile(prepared.folder.file(store.DRAWINGS)) as file:
+        assert json.loads(file.metadata.metadata[b"oneshot"])["format"] == 2
+
+
+# --- what is left out, and said
+
+
+def test_what_cannot_be_used_is_named_and_left_out(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=7, images=4)
+    (source / "class00" / "empty.png").write_bytes(b"")
+    (source / "class01" / "web.jpg").write_bytes(b"<html>")
+    Image.new("L", (30, 30), 255).save(source / "class02" / "blank.png")
+    (source / "class03" / "notes.txt").write_text("worn")
+    (source / "class03" / "Thumbs.db").write_bytes(b"x")
+    figure(9).save(source / "stray.png")
+    (source / ".hidden").mkdir()
+    figure(9).save(source / ".hidden" / "x.png")
+    prepared, said = made(root, source)
+    assert "warning: class00/empty.png is empty: left out" in said
+    assert "warning: class01/web.jpg is no image of PNG, JPEG, WEBP, BMP or TIFF: left out" in said
+    assert "warning: class02/blank.png is blank, all of one brightness: left out" in said
+    assert "2 other file(s) are passed over (.txt 1, .db 1)" in said or "(.db 1, .txt 1)" in said
+    assert "1 image(s) lie in no class's folder" in said
+    assert store.describe(prepared.folder).rows == 28
+
+
+def test_only_the_first_few_are_named(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=7, images=4)
+    for number in range(9):
+        (source / "class00" / f"empty{number}.png").write_bytes(b"")
+    said = made(root, source)[1]
+    assert said.count("is empty: left out") == 5 and "4 more image(s) cannot be used and are left out" in said
+
+
+def test_a_folder_of_broken_images_is_refused(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    for path in sorted(source.glob("*/image*.png"))[:7]:
+        path.write_bytes(b"gone")
+    assert "7 of 12 images cannot be used: class00/image0.png is no image" in refusal(root, source)
+    assert not (root / "own").exists()
+
+
+def test_classes_with_too_few_images_are_named_and_left_out(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=3)
+    for take in (1, 2):
+        (source / "class04" / f"image{take}.png").unlink()
+    prepared, said = made(root, source)
+    assert "1 class(es) have fewer than 2 images and are left out: class04" in said
+    assert "class04" not in store.describe(prepared.folder).characters["coins"]
+    (source / "class05" / "image0.png").unlink()
+    _, said = made(root, source, least=3, seed=0)
+    assert "2 class(es) have fewer than 3 images and are left out: class04, class05" in said
+
+
+def test_images_that_are_there_twice_are_said(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=3)
+    shutil.copy(source / "class00" / "image0.png", source / "class00" / "image9.png")
+    shutil.copy(source / "class00" / "image1.png", source / "class01" / "image9.png")
+    prepared, said = made(root, source)
+    assert "1 image(s) are there twice in one class and count once: class00/image9.png (as class00/image0.png)" in said
+    assert "1 image(s) are the same in two classes" in said and "class00/image1.png and class01/image9.png" in said
+    assert store.describe(prepared.folder).rows == 19
+
+
+def test_images_that_look_the_other_way_round_are_named(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=4)
+    figure(0, 8, kind="light").save(source / "class00" / "scan.png")
+    said = made(root, source)[1]
+    assert "polarity dark (dark ink on light paper): so look 24 of 25 images" in said
+    assert "1 image(s) look the other way round, paper for ink: class00/scan.png" in said
+
+
+def test_polarity_can_be_forced_and_is_nobodys_where_the_images_disagree(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=8, images=2)
+    assert "polarity light (light ink on dark paper): as asked for" in made(root, source, polarity="light")[1]
+    for path in sorted(source.glob("*/image0.png")):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    said = made(root, source, name="mixed")[1]
+    assert "polarity photo (" in said and "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
+
+
+def test_links_and_other_special_files_are_not_followed(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    secret = tree(tmp_path / "secret", classes=1, images=2)
+    (source / "out").symlink_to(secret / "class00")
+    (source / "class00" / "out.png").symlink_to(secret / "class00" / "image0.png")
+    (source / "class00" / "loop").symlink_to(source)
+    os.mkfifo(source / "class00" / "pipe.png")
+    prepared, said = made(root, source)
+    assert "3 link(s) are not followed" in said and "1 other file(s)" in said
+    assert store.describe(prepared.folder).rows == 12
+
+
+def test_odd_names_are_kept_as_far_as_they_can_be_shown(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    names = ["Ⅴ €uro ñ 日本", "two\nlines", "[red]x", "cafe\N{COMBINING ACUTE ACCENT}", "a,b"]
+    for number, name in enumerate(names):
+        (source / f"class{number:02d}").rename(source / name)
+    os.rename(os.fsencode(source / "class05"), os.fsencode(source) + b"/no\xffutf")
+    prepared, _ = made(root, source)
+    known = store.describe(prepared.folder).characters["coins"]
+    assert set(known) == {"Ⅴ €uro ñ 日本", "two_lines", "[red]x", "café", "a,b", "no_utf"}
+    stream = StringIO()
+    show(Console(file=stream, width=100), prepared)
+    assert "[red]x" in stream.getvalue() and "two_lines" in stream.getvalue()
+    (source / "two_lines").mkdir()
+    figure(1).save(source / "two_lines" / "x.png")
+    assert "'two\\nlines' and 'two_lines' have one name" in refusal(root, source)
+
+
+# --- no set at all
+
+
+def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no image; put the images of each class into a folder" in refusal(root, empty)
+    figure(1).save(empty / "x.png")
+    assert "holds 1 image(s) and no folder of them" in refusal(root, empty)
+    assert "1 class(es) have enough images" in refusal(root, tree(tmp_path / "one", classes=1, images=5))
+    assert "5 class(es) have enough images, and training, validation and test need 2 each" in refusal(
+        root, tree(tmp_path / "five", classes=5, images=2)
+    )
+    assert "/no/such is not a folder" in refusal(root, Path("/no/such"))
+    assert not (root / "own").exists()
+
+
+def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2, groups=2)
+    figure(1).save(source / "group0" / "cover.png")
+    assert "two depths: group0/cover.png (class/image) and group0/class00/image0.png (group/" in refusal(root, source)
+    deep = source / "group0" / "class00" / "old" / "x"
+    deep.mkdir(parents=True)
+    figure(1).save(deep / "y.png")
+    assert "group0/class00/old/x/y.png lies too deep" in refusal(root, source)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"side": 8}, "--side 8: images are kept at 16 to 512"),
+        ({"polarity": "black"}, "--polarity black: take auto, dark, light, photo"),
+        ({"least": 1}, "--min-images 1: a class needs 2"),
+        ({"name": "omniglot"}, "cannot be called 'omniglot'"),
+        ({"name": "glyphs-5"}, "cannot be called"),
+        ({"name": "../up"}, "cannot be called '../up'"),
+        ({"name": "a@b"}, "cannot be called"),
+    ],
+)
+def test_what_makes_no_set_is_refused(how: dict[str, object], why: str, root: Path, tmp_path: Path) -> None:
+    assert why in refusal(root, tree(tmp_path / "coins", classes=6, images=2), **how)

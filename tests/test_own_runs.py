@@ -1,0 +1,153 @@
+"""One's own images go through everything: training, search, judgement, and the network that comes out of it."""
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import ROOT, environment, refused, run
+from pictures import figure, tree
+from PIL import Image
+
+import oneshot
+from oneshot.data import store
+from oneshot.data.sets import prepare
+from oneshot.debug import picture
+from oneshot.images import Images
+from oneshot.storage import Folder
+
+# A training of seconds: what it learns does not matter, only that everything is gone through.
+TINY = [
+    "--set", "train.epochs=2", "--set", "train.examples=128", "--set", "train.batch=32", "--set", "train.val_pairs=100",
+    "--set", "train.val_trials=50", "--set", "evaluate.trials=100", "--set", "search.trials=2", "--set",
+    "search.batch=[32]", "--set", "search.first=[{lr=1e-2, batch=32}]", "--set", "data.size=28",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images of two sets, `logos` in groups and `coins` in none, made ready below `root`."""
+    place = tmp_path_factory.mktemp("own")
+    for name, kind, groups in (("coins", "photo", 0), ("logos", "light", 5)):
+        source = tree(place / name, classes=15, images=3, groups=groups, kind=kind)
+        prepare("folder", data_root=place / "root", source=str(source))
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Path:
+    text = run(
+        "train", "own", "--local", "--run", str(place / "run"), "--set", "data.dataset=logos", *TINY,
+        "--set", "train.lr=0.003", "--set", "train.optimizer=adam", ONESHOT_DATA=str(place / "root"),
+    )  # fmt: skip
+    assert "conv4 at 28 px on logos (own images), split own" in text
+    return place / "run"
+
+
+def test_a_run_on_own_images_is_judged_and_says_how_many_ways(trained: Path, place: Path) -> None:
+    text = run("evaluate", str(trained), ONESHOT_DATA=str(place / "root"))
+    result = json.loads((trained / "result.json").read_text())
+    assert (result["dataset"], result["split"]) == ("logos (own images)", "own")
+    assert result["protocols"]["within"]["n_way"] == 3
+    assert "within is 3-way and not 20-way, which is easier" in text and "within" in result["lowered"]
+    assert "two drawers" not in text and "do not compare with logos (own images)" in " ".join(text.split())
+    experiment = (trained / "experiment.toml").read_text()
+    assert re.search(r'dataset = "logos@[0-9a-f]{8}"\nsplit = "own"', experiment)
+
+
+def test_the_network_takes_images_as_they_lie_in_files(trained: Path, place: Path) -> None:
+    data = Folder.of(place / "root" / "own" / "logos")
+    drawings = store.load(data)
+    rows = np.arange(0, len(drawings), 7)
+    paths = [
+        place / "logos" / drawings.characters[drawings.character[row]] / f"image{drawings.drawer[row] - 1}.png"
+        for row in rows
+    ]
+    last = max((trained / "checkpoints").iterdir())
+    for where in (trained, trained / "best", last):
+        net = oneshot.load(where, device="cpu")
+        images = Images(drawings, size=28, device=torch.device("cpu"))
+        with torch.no_grad():
+            known = net.net.embed(images.gather(rows))
+        assert torch.equal(net.embed([Image.open(path) for path in paths]), known)
+        assert torch.equal(net.embed([np.asarray(Image.open(path)) for path in paths]), known), "RGB arrays too"
+        assert torch.equal(net.embed_pixels(torch.cat([net.read(path) for path in paths])), known), "and files"
+    with pytest.raises(oneshot.artifact.UserError, match="the image is blank"):
+        oneshot.load(trained).similarity(Image.new("L", (9, 9)), Image.new("L", (9, 9)))
+    card = json.loads((trained / "best" / "model.json").read_text())["preprocessing"]
+    assert card["cleaning"] == {"side": 105, "polarity": "light"} and "light ink on dark paper" in card["ink"]
+    told = (trained / "best" / "README.md").read_text()
+    assert "light ink on dark paper" in told and "dark lines" not in told and "whoever trained this network" in told
+
+
+@pytest.mark.parametrize("polarity", ["dark", "light", "photo"])
+def test_looking_inside_shows_images_and_not_their_negatives(polarity: str) -> None:
+    images = torch.zeros(8, 1, 28, 28)
+    images[:, :, 10:12] = 1  # a line of ink
+    png = picture((images, torch.ones(4, dtype=torch.bool)), pairs=True, polarity=polarity)
+    seen = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    assert (np.median(seen) > 200) == (polarity == "dark")
+
+
+def test_a_run_does_not_go_on_with_images_that_are_others(trained: Path, place: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    source = tree(tmp_path / "logos", classes=15, images=3, groups=5, kind="light")
+    prepare("folder", data_root=root, source=str(source))
+    assert run("evaluate", str(trained), "--json", ONESHOT_DATA=str(root)), "the same images, elsewhere"
+    figure(77, kind="light").save(source / "group0" / "class00" / "more.png")
+    prepare("folder", data_root=root, source=str(source))
+    said = refused("evaluate", str(trained), ONESHOT_DATA=str(root))
+    assert "the data set 'logos' was made anew" in said
+    said = refused(
+        "train", "own", "--local", "--run", str(trained), "--set", "data.dataset=logos", *TINY, ONESHOT_DATA=str(root)
+    )
+    assert "holds a run with data.dataset = 'logos@" in said
+
+
+def test_another_job_says_what_to_change_for_few_images_and_trains_then(place: Path, tmp_path: Path) -> None:
+    arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), "--set", "data.dataset=coins", *TINY]
+    said = refused(*arguments, ONESHOT_DATA=str(place / "root"))
+    assert "data.drawers = 4: a character of the training set has only 3 drawings" in said
+    arguments += ["--set", "data.drawers=2", "--set", "data.alphabets=0", "--set", "train.batch=16"]
+    run(*arguments, ONESHOT_DATA=str(place / "root"))
+    assert 'split = "own"' in (tmp_path / "run" / "experiment.toml").read_text()
+
+
+def test_several_sets_have_to_be_told_apart(place: Path, tmp_path: Path) -> None:
+    said = refused("train", "own", "--local", "--run", str(tmp_path / "run"), ONESHOT_DATA=str(place / "root"))
+    assert "there are coins, logos: name one" in said
+    assert not (tmp_path / "run").exists()
+
+
+def readme_commands() -> list[str]:
+    """The commands of README's section on own images."""
+    section = (ROOT / "README.md").read_text().partition("## Your own images\n")[2].partition("\n## ")[0]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.S) for line in block.splitlines() if line]
+
+
+@pytest.mark.ray
+def test_what_readme_says_of_own_images_works(tmp_path: Path) -> None:
+    tree(tmp_path / "coins", classes=12, images=4, kind="photo", groups=0)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    variables = environment(
+        HOME=str(tmp_path), PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", PYTHONPATH=str(ROOT),
+        ONESHOT_DATA=str(tmp_path / "root"), TMPDIR=os.environ.get("TMPDIR", "/tmp"),
+    )  # fmt: skip
+    commands = readme_commands()
+    assert len(commands) == 5 and sum("oneshot." in command for command in commands) == 5
+    for command in commands:
+        if "oneshot.tune" in command:
+            command = f"{command.partition('#')[0]} {shlex.join(TINY)}"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "coins.png").exists()
+    result = json.loads((tmp_path / "runs" / "coins" / "result.json").read_text())
+    assert result["dataset"] == "coins (own images)" and list(result["protocols"]) == ["within"]

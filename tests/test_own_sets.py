@@ -1,0 +1,409 @@
+"""Sets of one's own images: their split is made once and kept, their names find them, a changed source is noticed."""
+
+import json
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import ROOT
+from pictures import figure, tree
+from PIL import Image
+from rich.console import Console
+from test_store import rewritten
+
+from oneshot.data import splits, store
+from oneshot.data.allot import PARTS
+from oneshot.data.cache import near
+from oneshot.data.drawings import Drawings
+from oneshot.data.parquet import DIGESTS
+from oneshot.data.sets import Prepared, prepare
+from oneshot.data.view import show
+from oneshot.errors import UserError
+from oneshot.storage import Folder
+from oneshot.trials import between, most_ways, protocols, unfit, within
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+def made(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> tuple[Prepared, str]:
+    """The set, and what was said while it was made."""
+    stream = StringIO()
+    console = Console(file=stream, width=100_000)
+    name = how.pop("name", None)
+    where = source and str(source)
+    return prepare(dataset, data_root=root, source=where, console=console, name=name, how=how), stream.getvalue()
+
+
+def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
+    with pytest.raises(UserError) as refused:
+        made(root, source, dataset, **how)
+    return str(refused.value)
+
+
+def parts(prepared: Prepared) -> dict[str, set[str]]:
+    return {part: set(names) for part, names in store.describe(prepared.folder).own.split.items()}
+
+
+# --- the split
+
+
+def test_enough_groups_are_split_by_group_and_few_by_class(root: Path, tmp_path: Path) -> None:
+    for groups, by in ((5, "group"), (4, "class")):
+        name = f"coins{groups}"
+        prepared, _ = made(root, tree(tmp_path / name, classes=15, images=2, groups=groups))
+        about = store.describe(prepared.folder)
+        assert about.own.by == by
+        found = splits.split("own", about)
+        in_part = [set(part.alphabets) for part in (found.train, found.validation, found.test)]
+        assert sum(map(len, in_part)) == 5 if by == "group" else sum(map(len, in_part)) > 4
+        assert sum(len(names) for names in about.own.split.values()) == 15
+
+
+@pytest.mark.parametrize("groups", [0, 3, 6])
+def test_no_two_parts_share_a_drawing(groups: int, root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=3, groups=groups))
+    found = splits.split("own", store.describe(prepared.folder))
+    rows = [splits.load_part(prepared.folder, part).row for part in (found.train, found.validation, found.test)]
+    assert sorted(np.concatenate(rows)) == list(range(36)) and all(map(len, rows))
+
+
+def test_the_split_is_a_function_of_names_and_seed(root: Path, tmp_path: Path) -> None:
+    one, two = (tree(tmp_path / where / "coins", classes=12, images=2) for where in ("a", "b"))
+    first, _ = made(root / "1", one)
+    again, _ = made(root / "2", two)
+    other, _ = made(root / "3", one, seed=1)
+    assert parts(first) == parts(again) != parts(other)
+    assert first.dataset == again.dataset != other.dataset, "what was made is the same, wherever it was made"
+
+
+def test_a_made_split_stays_though_classes_come_and_go(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=20, images=2)
+    before = parts(made(root, source)[0])
+    for number in range(5):
+        (source / f"aaa{number}").mkdir()
+        for take in range(2):
+            figure(100 + number, take).save(source / f"aaa{number}" / f"{take}.png")
+    gone = sorted(before["train"])[0].removeprefix("coins/")
+    for path in (source / gone).iterdir():
+        path.unlink()
+    prepared, said = made(root, source)
+    assert "'coins' is made anew: its images changed (10 new, 2 gone)" in said and "split by class, as before" in said
+    now = parts(prepared)
+    assert now["test"] == before["test"] and now["validation"] == before["validation"]
+    assert now["train"] == before["train"] - {f"coins/{gone}"} | {f"coins/aaa{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("ending", ["json", "toml"])
+def test_a_split_file_is_honoured(ending: str, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2, groups=4)
+    named = {"train": ["group0", "group1"], "validation": ["group2"], "test": ["group3/class03", "group3/class07"]}
+    path = tmp_path / f"mine.{ending}"
+    path.write_text(json.dumps(named) if ending == "json" else "\n".join(f"{k} = {v}" for k, v in named.items()))
+    prepared, said = made(root, source, split_file=str(path))
+    assert "split by file: classes for train 6, validation 3, test 2" in said
+    assert "1 class(es) are in no part of the split and are not used" in said
+    assert parts(prepared)["test"] == {"group3/class03", "group3/class07"}
+    assert parts(made(root, source)[0])["test"] == {"group3/class03", "group3/class07"}, "and is kept"
+
+
+def test_what_lies_beside_the_data_is_a_split_file(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2)
+    prepared, _ = made(root, source, seed=5)
+    copy, _ = made(root, source, name="copy", split_file=prepared.folder.file("splits.json"))
+    assert {part: {name.partition("/")[2] for name in names} for part, names in parts(copy).items()} == {
+        part: {name.partition("/")[2] for name in names} for part, names in parts(prepared).items()
+    }
+
+
+WRONG = {
+    "shares a class": (
+        {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class00"]},
+        "the split 'own' is not sound: train and test share coins/class00",
+    ),
+    "an unknown class": (
+        {"train": ["class00", "klass01"], "validation": ["class02", "class03"], "test": ["class04", "class05"]},
+        "train names 'klass01', and there is no such class; did you mean 'class01'?",
+    ),
+    "one class in a part": (
+        {"train": ["class00", "class01"], "validation": ["class02"], "test": ["class04", "class05"]},
+        "validation has 1 class(es) that can be used, and it needs 2",
+    ),
+    "no test": (
+        {"train": ["class00", "class01"], "validation": ["class02", "class03"]},
+        "has no list of names at 'test'",
+    ),
+    "another key": ({"train": [], "valid": [], "test": []}, "has a key 'valid'; did you mean 'validation'?"),
+    "no lists": ({"train": "class00", "validation": [], "test": []}, "has no list of names at 'train'"),
+    "a list": (["class00"], "has no keys"),
+    "no json": ("{", "is not JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_split_file_that_is_wrong_is_refused(name: str, root: Path, tmp_path: Path) -> None:
+    content, why = WRONG[name]
+    path = tmp_path / "mine.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    assert why in refusal(root, source, split_file=str(path))
+    assert not (root / "own").exists()
+    assert "no-such.json cannot be read" in refusal(root, source, split_file="no-such.json")
+
+
+def test_a_class_with_too_few_images_may_stand_in_a_split_file(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=7, images=2)
+    (source / "class06" / "image0.png").unlink()
+    path = tmp_path / "mine.json"
+    names = [f"class{number:02d}" for number in range(7)]
+    path.write_text(json.dumps({"train": names[:2], "validation": names[2:4], "test": names[4:]}))
+    assert parts(made(root, source, split_file=str(path))[0])["test"] == {"coins/class04", "coins/class05"}
+
+
+def test_only_their_own_split_fits_own_images_and_only_them(root: Path, tmp_path: Path, small_glyphs: Folder) -> None:
+    about = store.describe(made(root, tree(tmp_path / "coins", classes=6, images=2))[0].folder)
+    assert splits.fitting("lake", about) == splits.fitting("own", about) == "own"
+    assert splits.split("lake", about) == splits.split("own", about)
+    with pytest.raises(UserError, match=r"have a split of their own: write data\.split = 'own', not 'koch'"):
+        splits.split("koch", about)
+    with pytest.raises(UserError, match="the split 'own' is of one's own images, and glyphs"):
+        splits.split("own", store.describe(small_glyphs))
+
+
+# --- names
+
+
+def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_path: Path) -> None:
+    coins, _ = made(root, tree(tmp_path / "My coins!", classes=6, images=2))
+    assert coins.folder.name == "My-coins"
+    assert made(root, None)[0] == coins, "the only one needs no name"
+    logos, _ = made(root, tree(tmp_path / "x", classes=8, images=2), name="logos")
+    assert made(root, None, "My-coins")[0] == coins and made(root, None, "logos")[0] == logos
+    assert made(root, None, logos.dataset)[0] == logos, "also by the name that a run records"
+    assert "there are My-coins, logos: name one" in refusal(root, None)
+    assert "there are none yet: --source DIR makes one" in refusal(tmp_path / "other", None)
+    assert "there is no data set 'logo': did you mean 'logos'?" in refusal(root, None, "logo")
+    assert "goes with --source" in refusal(root, None, "logos", side=64)
+    assert "the set is called 'logos' and not 'coins'" in refusal(root, None, "logos", name="coins")
+    assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
+
+
+def test_a_name_means_one_folder(root: Path, tmp_path: Path) -> None:
+    made(root, tree(tmp_path / "coins", classes=6, images=2))
+    other = tree(tmp_path / "b" / "coins", classes=6, images=2)
+    assert f"'coins' is made from {tmp_path}/coins, not from {other}; give --name another" in refusal(root, other)
+
+
+# --- changes
+
+
+def test_what_is_ready_is_not_made_again(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, said = made(root, source, polarity="dark")
+    written = Path(first.folder.file(store.DRAWINGS)).stat().st_mtime_ns
+    again, said = made(root, source)
+    assert again == first and said == "", "what is not said anew is as it was"
+    assert Path(first.folder.file(store.DRAWINGS)).stat().st_mtime_ns == written
+
+
+def test_a_changed_source_is_noticed_and_used_when_asked(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=3)
+    first, _ = made(root, source)
+    figure(50).save(source / "class00" / "new.png")
+    (source / "class01" / "image0.png").unlink()
+    figure(51, size=(99, 99)).save(source / "class02" / "image0.png")
+    still, said = made(root, None, "coins")
+    assert still == first
+    assert "are not those that 'coins' was made from (1 new, 1 gone, 1 changed): it is used as it was made" in said
+    now, said = made(root, source, "coins")
+    assert "'coins' is made anew: its images changed (1 new, 1 gone, 1 changed); runs on it as it was" in said
+    assert now.dataset != first.dataset
+    assert "the data set 'coins' was made anew" in refusal(root, None, first.dataset)
+    assert made(root, None, "coins") == (now, "")
+
+
+def test_where_the_source_is_gone_the_set_is_used_as_it_is(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    source.rename(tmp_path / "away")
+    assert made(root, None, "coins") == (first, "")
+
+
+def test_another_making_is_another_set_to_a_run(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    other, said = made(root, source, side=64)
+    assert "made anew: it is to be made otherwise" in said and other.dataset != first.dataset
+    assert store.describe(other.folder).height == 64
+
+
+def test_a_set_whose_making_is_forgotten_is_made_again(root: Path, tmp_path: Path, small_glyphs: Folder) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    for content in (None, {}, [1], {"source": str(source), "how": {"side": "big"}, "files": {}}):
+        first.folder.remove("source.json")
+        if content is not None:
+            first.folder.write_json("source.json", content)
+        assert made(root, None, "coins")[0] == first
+        assert made(root, source)[0] == first
+    whole = first.folder.read(store.DRAWINGS)
+    first.folder.write(store.DRAWINGS, small_glyphs.read(store.DRAWINGS))
+    assert "drawings.parquet holds no images of one's own" in refusal(root, None, "coins")
+    first.folder.write(store.DRAWINGS, whole[:-9])
+    assert "drawings.parquet is damaged" in refusal(root, None, "coins")
+
+
+def test_processes_that_make_one_set_at_once_do_not_harm_it(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    command = [
+        sys.executable,
+        "-m",
+        "oneshot.data",
+        "--dataset",
+        "folder",
+        "--source",
+        str(source),
+        "--data",
+        str(root),
+    ]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [one.wait(timeout=100) for one in running] == [0, 0, 0]
+    assert len(store.load(made(root, None, "coins")[0].folder)) == 12
+
+
+def test_own_images_on_an_object_store_are_copied_here_without_trials(bucket: str, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    prepared, _ = made(f"{bucket}/data", source)
+    assert not prepared.folder.is_local and prepared.folder.has(DIGESTS)
+    copy = near(prepared.folder)
+    assert copy.is_local and store.describe(copy) == store.describe(near(prepared.folder))
+    assert made(f"{bucket}/data", None, "coins")[0] == prepared
+
+
+# --- trials
+
+
+def some(sizes: dict[str, dict[str, int]]) -> Drawings:
+    """One's own drawings without pixels: {group: {class: images}}."""
+    names = [f"{group}/{name}" for group, classes in sizes.items() for name in classes]
+    counts = [count for classes in sizes.values() for count in classes.values()]
+    total = sum(counts)
+    return Drawings(
+        packed=np.zeros((total, 0), np.uint8), height=8, width=8, bits=8, row=np.arange(total),
+        character=np.repeat(np.arange(len(names)), counts), drawer=np.concatenate([np.arange(c) + 1 for c in counts]),
+        characters=tuple(names), alphabet_of=np.repeat(np.arange(len(sizes)), [len(c) for c in sizes.values()]),
+        alphabets=tuple(sizes), own=True,
+    )  # fmt: skip
+
+
+UNEVEN = some({"a": {"1": 2, "2": 300, "3": 9, "4": 4}, "b": {"5": 2, "6": 2}})
+
+
+def test_any_two_images_of_a_class_meet_however_many_each_class_has() -> None:
+    for make in (within, between):
+        trials = make(UNEVEN, trials=3000, n_way=4 if make is within else 6)
+        character = UNEVEN.character[trials.support[..., 0]]
+        assert (np.take_along_axis(character, trials.target[:, None], 1)[:, 0] == UNEVEN.character[trials.query]).all()
+        assert not (trials.support == trials.query[:, None, None]).any()
+        asked = np.bincount(UNEVEN.character[trials.query], minlength=6)
+        assert (asked[asked > 0] > 400).all(), "each class is asked about alike"
+        big = trials.query[UNEVEN.character[trials.query] == 1]
+        assert len(np.unique(big)) > 200, "and by all of its images"
+
+
+def test_within_stays_in_a_group() -> None:
+    trials = within(UNEVEN, trials=500, n_way=2)
+    groups = UNEVEN.alphabet_of[UNEVEN.character[trials.support[..., 0]]]
+    assert (groups[:, 0] == groups[:, 1]).all() and set(groups[:, 0]) == {0, 1}
+
+
+def test_n_way_falls_to_what_the_classes_allow_and_shots_need_images() -> None:
+    assert [most_ways(UNEVEN, name, k_shot=1) for name in ("within", "between")] == [4, 6]
+    assert [most_ways(UNEVEN, name, k_shot=3) for name in ("within", "between")] == [3, 3]
+    trials, skipped = protocols(UNEVEN, None, trials=10)
+    assert {each.name: each.n_way for each in trials} == {"within": 4, "between": 6}
+    assert skipped["lake400"] == "this dataset has no fixed trials"
+    assert "6 characters have" in skipped["seed352"]
+    assert skipped["within b"] == "it has 2 classes of 2 images, and 4-way needs 4"
+    assert unfit(UNEVEN, n_way=2, k_shot=2) == {"b": "0 classes of 3 images, and 2-way needs 2"}
+    with pytest.raises(UserError, match="1 classes of 10 images, and 20-way needs 20"):
+        protocols(UNEVEN, None, names=["within"], k_shot=9, trials=10)
+
+
+def test_between_the_classes_of_one_group_is_within_once_more() -> None:
+    trials, skipped = protocols(some({"a": dict.fromkeys("12345", 3)}), None, names=["within", "between"], trials=10)
+    assert [each.name for each in trials] == ["within"] and "within once more" in skipped["between"]
+
+
+# --- shown
+
+
+def test_a_set_without_groups_is_shown_by_class(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=8, images=3))
+    stream = StringIO()
+    show(Console(file=stream, width=80), prepared)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "coins (own images): 24 images of 8 classes, 105 x 105 pixels of 8 bit"
+    assert lines[2] == "polarity dark (dark ink on light paper)"
+    assert lines[3] == "split by class: classes for train 4, validation 2, test 2"
+    role = {line.split()[0]: line.split()[1:] for line in lines if line.startswith("class0") and len(line.split()) > 1}
+    for part, names in parts(prepared).items():
+        assert all(role[name.partition("/")[2]] == ["3", part] for name in names)
+    assert "█" in stream.getvalue()
+    with pytest.raises(UserError, match=r"has no class 'class9': did you mean 'class0\d'\?"):
+        show(Console(file=stream), prepared, alphabet="class9")
+
+
+@pytest.mark.parametrize("kind", ["dark", "light", "photo"])
+def test_pictures_show_the_images_as_they_were(kind: str, root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=6, images=2, kind=kind))
+    show(Console(file=StringIO()), prepared, png=tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    ink = store.load(prepared.folder).pixels([0])[0]
+    assert np.array_equal(sheet[4:109, 4:109], 255 - ink if kind == "dark" else ink)
+    assert sheet[0, 0] == (255 if kind == "dark" else 0), "between them is paper"
+
+
+def test_a_terminal_with_colours_has_greys(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=6, images=2, kind="photo", groups=2))
+    for colours in ("truecolor", None):
+        stream = StringIO()
+        show(Console(file=stream, width=80, force_terminal=bool(colours), color_system=colours), prepared)
+        assert ("38;2;" in stream.getvalue()) == bool(colours)
+        assert max(len(line) for line in stream.getvalue().splitlines()[4:] if "\x1b" not in line) <= 80
+
+
+# --- a footer that nobody should believe
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        ({"polarity": "grey"}, r"own\.polarity = 'grey': must be 'dark', 'light' or 'photo'"),
+        ({"split": {"train": [], "test": []}}, "lacks a part"),
+        ({"split": {"train": ["x/y"], "validation": [], "test": []}}, "names a class that it does not hold"),
+        ({"flat": 1}, r"own\.flat = 1: must be a valid boolean"),
+        (None, "has a column 'drawer' of type int32, not int8"),
+    ],
+)
+def test_what_a_footer_says_of_own_images_is_checked(
+    change: dict[str, object] | None, flaw: str, root: Path, tmp_path: Path
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
+    own = {"polarity": "dark", "flat": False, "by": "group", "split": {part: [] for part in PARTS}}
+    rewritten(prepared.folder, own=change and {**own, **change})
+    with pytest.raises(UserError, match=flaw):
+        store.describe(prepared.folder)
+
+
+def test_a_footer_whose_parts_share_a_class_gives_no_split(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
+    same = {part: ["group0/class00", "group1/class01"] for part in PARTS}
+    rewritten(prepared.folder, own={"polarity": "dark", "flat": False, "by": "group", "split": same})
+    with pytest.raises(UserError, match="not sound: train and test share group0/class00, group1/class01"):
+        splits.split("own", store.describe(prepared.folder))

@@ -1,0 +1,116 @@
+"""Where Ray puts the workers that the packing promised room for. Real nodes whose GPUs are only numbers: no network is
+trained, each worker notes where it is and what it was given."""
+
+import json
+import secrets
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from command import ROOT, environment
+
+pytestmark = pytest.mark.ray
+RAY = str(Path(sys.executable).with_name("ray"))
+
+# Each trial is driven as the program drives it. A worker stays until all workers of all trials are there.
+TRIALS = """
+import functools, json, pathlib, sys, time
+import ray
+from ray import tune
+
+def note(config):
+    from ray import train
+    context = train.get_context()
+    folder = pathlib.Path(config["run"]).parent
+    given = {"trial": config["run"], "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids()}
+    (folder / f"{pathlib.Path(config['run']).name}-{context.get_world_rank()}.json").write_text(json.dumps(given))
+    end = time.monotonic() + 120
+    while len(list(folder.glob("*.json"))) < config["all"]:
+        assert time.monotonic() < end, "the others do not come"
+        time.sleep(0.1)
+    train.report({"val_loss": 0.0, "epoch": 1})
+
+def drive(config, packing, note):
+    import oneshot.train as t, oneshot.trainer as r
+    from oneshot.settings import parse
+    from oneshot.storage import Folder
+    from ray.tune.integration.ray_train import TuneReportCallback
+    everyone = packing.workers * packing.concurrent
+    t._train_worker = lambda config: note(config | {"all": everyone})
+    r.Config = functools.partial(r.Config, backend="gloo")  # nccl wants GPUs that are there
+    run, data = Folder.of(f"{config['folder']}/{config['trial']}"), Folder.of("/nowhere")
+    given = parse({"scale": config["scale"]}, "the test")
+    t._trainer(given, data, run, packing, known=0, name=config["trial"], callbacks=[TuneReportCallback()]).fit()
+
+address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
+from rich.console import Console
+from oneshot import cluster, tuning
+from oneshot.packing import describe, pack
+from oneshot.settings import Scale
+
+for _ in range(120):
+    with cluster.connect(address, console=Console(), verbose=True) as there:
+        if len(there) < nodes:
+            time.sleep(0.5)
+            continue
+        packing = pack(Scale(**scale), there)
+        print(describe(packing, Scale(**scale), there), flush=True)
+        space = {"trial": tune.grid_search(list("ab")), "folder": folder, "scale": scale}
+        driver = tune.with_parameters(drive, packing=packing, note=note)
+        grid = tune.Tuner(
+            tune.with_resources(driver, tuning.DRIVER), param_space=space,
+            tune_config=tune.TuneConfig(max_concurrent_trials=packing.concurrent),
+            run_config=tune.RunConfig(name="study", storage_path=folder, verbose=0),
+        ).fit()
+        assert not grid.errors, grid.errors
+        break
+"""
+
+
+def place(folder: Path, nodes: int, *, cores: int, cards: int, **scale: float) -> tuple[str, list[dict]]:
+    """Two trials at once on so many equal nodes: what the packing said, and what each worker was given."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    start = [RAY, "start", f"--num-cpus={cores}", f"--num-gpus={cards}", "--block", "--disable-usage-stats"]
+    places = [["--head", f"--port={port}"]] + [[f"--address=127.0.0.1:{port}"]] * (nodes - 1)
+    begun = []
+    try:
+        for each in places:
+            log = open(folder / f"node{len(begun)}.log", "w")
+            begun.append(subprocess.Popen([*start, *each], env=variables, stdout=log, stderr=log))
+            while begun[0].poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    pass
+        arguments = [f"127.0.0.1:{port}", str(folder), json.dumps(scale), str(nodes)]
+        done = subprocess.run(
+            [sys.executable, "-c", TRIALS, *arguments],
+            cwd=ROOT, env=variables | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True, timeout=280,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        for each in reversed(begun):
+            each.terminate()
+            each.wait()
+    return done.stdout, [json.loads(path.read_text()) for path in sorted(folder.glob("?-*.json"))]
+
+
+def test_two_trials_of_four_workers_fill_two_nodes_of_four_gpus(tmp_path: Path) -> None:
+    text, given = place(tmp_path, 2, cores=4, cards=4, workers=4, gpus=1)
+    assert "2 nodes of 4 cores and 4 GPUs: room for 8 workers of 1 core and 1 GPU; 2 trials at once" in text
+    assert Counter(each["trial"] for each in given) == {str(tmp_path / "a"): 4, str(tmp_path / "b"): 4}
+    assert sorted(Counter(each["node"] for each in given).values()) == [4, 4]
+    assert len({(each["node"], *each["gpus"]) for each in given}) == 8  # each its own GPU
+
+
+def test_two_trials_share_a_gpu(tmp_path: Path) -> None:
+    text, given = place(tmp_path, 1, cores=2, cards=1, gpus=0.5)
+    assert "room for 2 workers of 1 core and 0.5 GPU; 2 trials at once, with 1 worker each" in text
+    assert [each["gpus"] for each in given] == [[0], [0]]
+    assert len({each["trial"] for each in given}) == 2
