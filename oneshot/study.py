@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from copy import copy
 from typing import Any
 
 from oneshot import formats
@@ -173,7 +174,7 @@ class Study:
         known = self._lines.get(trial["id"])
         if known is None or known[0] != told:
             fields = {key: value for key, value in trial.items() if key != "history"}
-            known = self._lines[trial["id"]] = (told, json.dumps(fields, ensure_ascii=False))
+            known = self._lines[trial["id"]] = ([copy(value) for value in told], json.dumps(fields, ensure_ascii=False))
         return known[1]
 
 

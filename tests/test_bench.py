@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import command
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from oneshot import models
-from oneshot.bench import flops, rows, run, scaling, source, timing
+from oneshot.bench import flops, rows, run, scaling, source, studies, timing
 from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
 from oneshot.data import store
 from oneshot.errors import UserError
@@ -197,6 +198,43 @@ def test_the_least_batch_is_the_one_at_which_scaling_holds() -> None:
 def test_a_wrong_request_is_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "there is no row 'pears'; did you mean 'pairs'?" in command.refused("bench", "--rows", "pears")
     assert "no such file" in command.refused("bench", "--rows", "pairs", "--against", str(tmp_path / "none.json"))
+
+
+def test_a_study_is_drawn_now_and_then_and_written_whole(tmp_path: Path) -> None:
+    """However many reports come: the driver of a thousand trials has better to do."""
+    from oneshot.study import STUDY, Study
+    from oneshot.tuning import Recorder
+
+    drawn_at: list[int] = []
+
+    class View:
+        def update(self, shown: dict[str, Any]) -> None:
+            drawn_at.append(shown["epochs_run"])
+
+    run_ = Folder.of(tmp_path)
+    study = Study(run_, trials=30, header={"epochs": 2})
+    recorder = Recorder(study, View(), seconds=3600)
+    for index in range(30):
+        config = {"trial": f"{index:03d}", "point": {"lr": 1e-3 * (index + 1)}, "folder": str(tmp_path / "none")}
+        trial = SimpleNamespace(config=config)
+        recorder.on_trial_start(0, [], trial)
+        for epoch in (1, 2):
+            row = {"epoch": epoch, "val_loss": 1 / epoch, "best": True, "ended": "epochs" if epoch == 2 else ""}
+            recorder.on_trial_result(0, [], trial, row)
+        recorder.on_trial_complete(0, [], trial)
+        written = run_.read_json(STUDY)["trials"]
+        assert written == [{k: v for k, v in each.items() if k != "history"} for each in study.trials]
+        assert [each["status"] for each in written] == ["finished"] * (index + 1) + ["pending"] * (29 - index)
+    recorder.on_experiment_end([])
+    assert drawn_at == [0, 60]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_the_driver_of_many_trials_keeps_its_memory() -> None:
+    marks = studies.driven(120, epochs=3, at_once=4)
+    assert marks[-1][0] >= 120
+    assert marks[-1][2] < 1.2 * marks[2][2]
 
 
 @pytest.mark.long
