@@ -185,6 +185,7 @@ def record(
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 
 
 def main(verb: list[str] | None = None) -> None:

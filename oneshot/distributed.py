@@ -32,7 +32,7 @@ def gather(rows: torch.Tensor) -> torch.Tensor:
     return rows if world_size() == 1 else _Gather.apply(rows)
 
 
-def average_in_bf16(_: object, bucket: "dist.GradBucket") -> torch.futures.Future[torch.Tensor]:
+def average_in_bf16(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     """DDP's hook for a bucket of gradients that travels as bf16: half the bytes, eight bits of a number.
 
     As torch's bf16_compress_hook, which refuses gloo.

@@ -16,8 +16,11 @@ from oneshot.bench.run import read as read_bench
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
+from oneshot.report import ladder, pictures
+from oneshot.report.canvas import png
+from oneshot.report.reading import read_outcomes
 from oneshot.screen.bench import figure, times
-from oneshot.screen.published import ladder
+from oneshot.screen.published import ladder as published
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
@@ -48,11 +51,22 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
-    drawn = picture(record, command=f"make tune  # {name}").encode()
+    drawn, seen = picture(record, command=f"make tune  # {name}").encode(), read_outcomes(run, result)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
     folder.write(f"{name}.svg", drawn)
+    keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
+    """Keep a picture of each error in `outcomes.json` beside the record of this name; without one the old one goes."""
+    folder, file = Folder.of(records_folder()), f"{name}-errors.png"
+    drawn = pictures.errors(seen) if seen else None
+    if drawn:
+        folder.write(file, png(drawn))
+    else:
+        folder.remove(file)
 
 
 def read_all() -> dict[str, dict[str, Any]]:
@@ -102,6 +116,23 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     return "\n".join(rows)
 
 
+def _best_record(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    name = ladder.best(records)
+    if name is None:
+        return ""
+    block = ladder.alphabets(name, records[name])
+    if picture := errors_picture(name):
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+    return block
+
+
+def errors_picture(name: str) -> str | None:
+    """The file beside a record that shows each error of its network, None where none was kept."""
+    file = f"{name}-errors.png"
+    return file if (records_folder() / file).exists() else None
+
+
 def chaos_table(record: dict[str, Any]) -> str:
     """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
     rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
@@ -145,7 +176,7 @@ def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for each in ladder(protocol):
+        for each in published(protocol):
             note = f" ({each.note})" if each.note else ""
             rows.append(f"| `{protocol}` | {each.name} | {100 * each.accuracy:.1f} | {each.source}{note} |")
     return "\n".join(rows)
@@ -153,9 +184,12 @@ def published_table() -> str:
 
 def blocks() -> dict[Path, dict[str, str]]:
     """What stands between `<!-- NAME -->` and `<!-- /NAME -->` of each page, made from the records."""
+    records = read_all()
     return {
         README: {
-            "results": results_table(read_all()),
+            "results": results_table(records),
+            "ladder": ladder.markdown(ladder.rungs(records)),
+            "alphabets": _best_record(records),
             "published": published_table(),
             "chaos": chaos_table(read_chaos()),
             "bench": bench_tables(read_benches()),
