@@ -100,14 +100,14 @@ class Meter(StudyView):
 
 def driver(request: Request) -> Measured:
     """Milliseconds of the driver's CPU time a report, at the search's end and near its beginning."""
-    trials = 20 if request.quick else TRIALS
-    marks = driven(trials, epochs=EPOCHS, at_once=2 if request.quick else AT_ONCE)
+    trials, at_once = (20, 2) if request.quick else (TRIALS, AT_ONCE)
+    marks = driven(trials, epochs=EPOCHS, at_once=at_once)
     costs = [1000 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
     memory = [mark[2] for mark in marks]
     growth = memory[-1] / memory[min(2, len(memory) - 1)]
     reports = marks[-1][0]
     note = (
-        f"{trials:,} trials, {reports:,} reports, ASHA, {AT_ONCE} at once, actors used again; memory"
+        f"{trials:,} trials, {reports:,} reports, ASHA, {at_once} at once, actors used again; memory"
         f" {memory[min(2, len(memory) - 1)]:.0f} MB after the first tenths, {memory[-1]:.0f} MB at the end"
     )
     details = {"reports": [mark[0] for mark in marks], "milliseconds": costs, "memory": memory}
