@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from oneshot import verbs
+from oneshot.bench.command import bench
 from oneshot.datacli import Dataset, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError
 from oneshot.options import DataRoot, Device, Set, Source, Trace
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.command(epilog="Example: python -m oneshot.bench --rows pairs,load")(bench)
 
 Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
@@ -152,20 +154,20 @@ def evaluate(
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
 def record(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only README.")
+        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only the tables.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,
 ) -> None:
-    """Keep a study's record in tune_jobs/records/, and make README's tables anew from all records."""
+    """Keep a study's record in tune_jobs/records/, and make the tables of README and of cluster/README anew."""
     from oneshot import record as records
     from oneshot.reach import reach
 
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.render_readme()
-    print_line(console, f"rendered: {records.README}")
+    for page in records.render_all():
+        print_line(console, f"rendered: {page}")
 
 
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)

@@ -30,3 +30,13 @@ class _Gather(torch.autograd.Function):
 def gather(rows: torch.Tensor) -> torch.Tensor:
     """The whole batch's rows, in order, on every rank; differentiable. Every rank must bring as many rows."""
     return rows if world_size() == 1 else _Gather.apply(rows)
+
+
+def average_in_bf16(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """DDP's hook for a bucket of gradients that travels as bf16: half the bytes, eight bits of a number.
+
+    As torch's bf16_compress_hook, which refuses gloo.
+    """
+    whole = bucket.buffer()
+    half = whole.to(torch.bfloat16).div_(dist.get_world_size())
+    return dist.all_reduce(half, async_op=True).get_future().then(lambda done: whole.copy_(done.value()[0]))

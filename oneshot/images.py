@@ -15,6 +15,10 @@ ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105
 # The elastic distortion: a field of displacements made of so many bumps a side, each so wide. The image spans -1 .. 1.
 BUMPS, BUMP_WIDTH = 6, 0.3
 
+CACHED = (
+    350_000  # pixels that a CPU works on at once: what is made of them is still in its cache for the next operation
+)
+
 
 def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """uint8 (N, H, W) -> uint8 (N, size, size): letterboxed to a square of paper (0), then averaged over areas.
@@ -52,7 +56,10 @@ class Images:
     def gather(self, positions: np.ndarray | torch.Tensor) -> torch.Tensor:
         """float32 (n, 1, size, size) in [0, 1], ink 1."""
         index = torch.as_tensor(positions, device=self.device)
-        return self.pixels.index_select(0, index)[:, None].float().div_(255)
+        images = torch.empty(len(index), 1, self.size, self.size, device=self.device)
+        for part in _parts(images):
+            torch.div(self.pixels.index_select(0, index[part])[:, None], 255, out=images[part])
+        return images
 
 
 def distortions(
@@ -112,9 +119,34 @@ def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | Non
     A map of quarter turns alone moves pixels to pixels, up to the rounding of float32 (2e-5 at 105 pixels).
     """
     theta = torch.from_numpy(maps).to(images_B1SS.device, images_B1SS.dtype)
-    grid = F.affine_grid(theta, list(images_B1SS.shape), align_corners=False)
-    if bends is not None:
-        size = images_B1SS.shape[-1]
-        heights = torch.from_numpy(bends).to(grid.device)
-        grid += (heights @ _bumps(size, grid.device)).unflatten(2, (size, size)).permute(0, 2, 3, 1)
-    return F.grid_sample(images_B1SS, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    heights = None if bends is None else torch.from_numpy(bends).to(images_B1SS.device)
+    made = []
+    for part in _parts(images_B1SS):
+        images = images_B1SS[part]
+        size = images.shape[-1]
+        grid = _grid(theta[part], size)
+        if heights is not None:
+            grid += (heights[part] @ _bumps(size, grid.device)).unflatten(2, (size, size)).permute(0, 2, 3, 1)
+        made.append(F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    return made[0] if len(made) == 1 else torch.cat(made)
+
+
+def _grid(theta_B23: torch.Tensor, size: int) -> torch.Tensor:
+    """Where each pixel of a square image is looked up, (B, size, size, 2) of x and y in -1 .. 1.
+
+    The sums of torch's `affine_grid` term by term, which makes a matrix product of them at a multiple of the cost.
+    """
+    along = torch.linspace(-1, 1, size, device=theta_B23.device) * (size - 1) / size
+    grid = theta_B23.new_empty(len(theta_B23), size, size, 2)
+    for axis in range(2):
+        a, b, c = theta_B23[:, axis, :, None, None].unbind(dim=1)
+        torch.add(a * along, b * along[:, None], out=grid[..., axis]).add_(c)
+    return grid
+
+
+def _parts(images_B1SS: torch.Tensor) -> list[slice]:
+    """A batch in parts that fit a CPU's cache; whole on a GPU, which has none to spare."""
+    count = len(images_B1SS)
+    on_cpu = images_B1SS.device.type == "cpu"
+    step = max(1, CACHED // (images_B1SS.shape[-1] * images_B1SS.shape[-2])) if on_cpu else max(1, count)
+    return [slice(at, at + step) for at in range(0, count, step)]

@@ -113,8 +113,8 @@ class Training:
         total = torch.tensor(progress.sums[:2], dtype=torch.float64)
         for step in range(first, self.steps):
             batch = self.batches.get(epoch=epoch, step=step, rank=worker.rank, world_size=worker.world_size)
-            lr = self._set_lr(epoch, step)
-            loss, accuracy = self._step(*batch)
+            lr = self.set_lr(epoch, step)
+            loss, accuracy = self.step(*batch)
             if self.average:
                 self.average.follow((epoch - 1) * self.steps + step + 1)
             total += torch.tensor([loss, accuracy])
@@ -141,7 +141,7 @@ class Training:
             **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
         }
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         """One optimizer step; loss and accuracy of the rank's share. Raises Diverged before the weights are touched."""
         with self.worker.autocast():
             loss, accuracy = self.objective(images, labels)
@@ -196,7 +196,7 @@ class Training:
                 optimizer=self.optimizer, trained=self.net if self.average else None, cleaning=self.cleaning,
             )  # fmt: skip
 
-    def _set_lr(self, epoch: int, step: int) -> float:
+    def set_lr(self, epoch: int, step: int) -> float:
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.param_groups[1]["lr"] = lr * self.settings.train.head_lr

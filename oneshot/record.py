@@ -12,12 +12,15 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot import formats
+from oneshot.bench import scaling
+from oneshot.bench.run import read as read_bench
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.report import ladder, pictures
 from oneshot.report.canvas import png
 from oneshot.report.reading import read_outcomes
+from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder as published
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
@@ -28,6 +31,7 @@ from oneshot.train import EXPERIMENT, read_experiment, read_history
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
+CLUSTER = README.parent / "cluster" / "README.md"
 WIDTH = 112  # columns of the picture
 # The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
 RUNGS = (
@@ -118,6 +122,11 @@ def read() -> Records:
 def read_chaos() -> dict[str, Any]:
     """The record of the last `make chaos`."""
     return Folder.of(records_folder()).read_json("chaos.json")
+
+
+def read_benches() -> dict[str, dict[str, Any]]:
+    """The bench's records by name. Raises UserError for one that is damaged."""
+    return {path.stem: read_bench(path) for path in sorted(Path(records_folder()).glob("bench-*.json"))}
 
 
 def picture(record: dict[str, Any], *, command: str) -> str:
@@ -213,37 +222,65 @@ def chaos_table(record: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: the rows of each of the bench's records, and on which machine they were measured."""
+    if not records:
+        return "Not measured yet: `python -m oneshot.bench` makes the record."
+    blocks = []
+    for record in records.values():
+        rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
+        for row in record["rows"]:
+            cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
+            cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
+            met = {True: "yes", False: "no", None: "not run"}[row["met"]]
+            rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
+        where = record["environment"]
+        commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
+        rows += ["", f"{hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+        blocks.append("\n".join(rows))
+    return "\n\n".join(blocks)
+
+
 def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for figure in published(protocol):
-            note = f" ({figure.note})" if figure.note else ""
-            rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
+        for each in published(protocol):
+            note = f" ({each.note})" if each.note else ""
+            rows.append(f"| `{protocol}` | {each.name} | {100 * each.accuracy:.1f} | {each.source}{note} |")
     return "\n".join(rows)
 
 
-def render_readme() -> None:
-    """Make README's tables anew from all records. Raises UserError where a block is missing."""
-    README.write_text(render(README.read_text(), read()))
-
-
-def render(text: str, records: Records) -> str:
-    """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
-    blocks = {
-        "results": results_table(records.studies),
-        "seeds": seeds_table(records),
-        "ladder": ladder.markdown(ladder.rungs(records.networks)),
-        "alphabets": _best_record(records.networks),
-        "published": published_table(),
-        "chaos": chaos_table(records.chaos),
+def blocks() -> dict[Path, dict[str, str]]:
+    """What stands between `<!-- NAME -->` and `<!-- /NAME -->` of each page, made from the records."""
+    records = read()
+    return {
+        README: {
+            "results": results_table(records.studies),
+            "seeds": seeds_table(records),
+            "ladder": ladder.markdown(ladder.rungs(records.networks)),
+            "alphabets": _best_record(records.networks),
+            "published": published_table(),
+            "chaos": chaos_table(records.chaos),
+            "bench": bench_tables(read_benches()),
+        },
+        CLUSTER: {"scaling": scaling.table()},
     }
+
+
+def render_all() -> list[Path]:
+    """Write every page with its blocks made anew; their paths."""
+    for page, made in blocks().items():
+        page.write_text(render(page.read_text(), made, page=page))
+    return list(blocks())
+
+
+def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
+    """A page with its blocks made anew. Raises UserError where it has no place for one."""
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise UserError(
-                f"{README} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs"
-            )
+            raise UserError(f"{page} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs")
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
 

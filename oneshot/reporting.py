@@ -42,5 +42,5 @@ def _ladder(console: Console) -> None:
         print_warning(
             console, f"the record {best} keeps no picture of its errors; to have one: python -m oneshot.{again}"
         )
-    record.render_readme()
+    record.render_all()
     print_line(console, f"rendered: {record.README}")

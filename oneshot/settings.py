@@ -118,6 +118,7 @@ class Scale(Section):
     max_concurrent: Natural = 0  # trials at once; 0: as many as fit
     max_failures: Natural = 2  # restarts of a training whose worker or node died
     timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
+    compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
     checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
     autoscaler: list[Group] = []  # nodes that the cluster's autoscaler may still bring, beyond those that are there
 

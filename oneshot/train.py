@@ -125,7 +125,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
-        worker = RayWorker(get_device(), precision=settings.train.precision)
+        worker = RayWorker(get_device(), precision=settings.train.precision, compress=settings.scale.compress)
         fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.

@@ -6,6 +6,7 @@ what the others reported.
 """
 
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 from oneshot import checkpoint, formats, modelcard
@@ -21,13 +22,17 @@ from oneshot.train import finish, last_line
 
 
 def tune(
-    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None,
+    trial: Callable[..., None] | None = None,
 ) -> bool:  # fmt: skip
     """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
 
     After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
     does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
     trial has anything to show.
+
+    `trial` is what Tune runs for each in place of `tuning.run_trial`, where it is the driver that is looked at: one
+    that ends by itself, so that its process can be used for the next.
     """
     view.update(study.record())
     _reopen_damaged(study)
@@ -35,7 +40,9 @@ def tune(
     if waiting:
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            tuner = _tuner(settings, study, data, packing, view, samples=waiting, folder=folder, seconds=seconds)
+            tuner = _tuner(
+                settings, study, data, packing, view, samples=waiting, folder=folder, seconds=seconds, trial=trial
+            )
             try:
                 tuner.fit()
             except Exception as error:
@@ -70,18 +77,18 @@ def _reopen_damaged(study: Study) -> None:
 
 def _tuner(
     settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
-    seconds: float | None,
+    seconds: float | None, trial: Callable[..., None] | None,
 ) -> Any:  # fmt: skip
     from ray import tune
 
     from oneshot import tuning
 
     return tune.Tuner(
-        tuning.trainable(packing),
+        tuning.trainable(packing, trial or tuning.run_trial),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name,
+            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name, reuse_actors=trial is not None,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],

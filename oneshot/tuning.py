@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
 
 
-def trainable(packing: Packing) -> type:
-    """`run_trial` as the class of an actor, which Ray's dashboard shows by the trial's name."""
+def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
+    """What runs a trial as the class of an actor, which Ray's dashboard shows by the trial's name."""
 
-    class Trial(wrap_function(tune.with_parameters(run_trial, packing=packing))):
+    class Trial(wrap_function(tune.with_parameters(run, packing=packing))):
         def __repr__(self) -> str:
             return f"trial-{self.config['trial']}"
 
@@ -152,11 +153,14 @@ class TimeLimit(Stopper):
 
 
 class Recorder(Callback):
-    """Writes what happens to trials into the study's record and shows it."""
+    """Writes what happens to trials into the study's record and shows it, every `seconds` at most.
+
+    To draw a thousand trials takes a while: the driver spends a twentieth of its time on it at most.
+    """
 
     def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
         self.study, self.view, self.seconds = study, view, seconds
-        self.shown = 0.0
+        self.due = 0.0  # when it is to be shown again
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.study.start(trial.config["trial"], trial.config["point"])
@@ -187,12 +191,19 @@ class Recorder(Callback):
         self._show()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if time.monotonic() - self.shown >= self.seconds:
-            self._show()
+        self._show()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self.due = 0.0
+        self._show()
 
     def _show(self) -> None:
+        began = time.monotonic()
+        if began < self.due:
+            return
         self.view.update(self.study.record())
-        self.shown = time.monotonic()
+        ended = time.monotonic()
+        self.due = ended + max(self.seconds, 20 * (ended - began))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with the experiment, to restore them; nothing is restored from there."""

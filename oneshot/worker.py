@@ -10,6 +10,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from oneshot.distributed import average_in_bf16
 from oneshot.errors import UserError
 
 T = TypeVar("T")
@@ -51,8 +52,9 @@ class Worker:
 class ProcessGroupWorker(Worker):
     """One of several processes joined by an initialised `torch.distributed` group (nccl on GPUs, gloo on CPU)."""
 
-    def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
+    def __init__(self, device: torch.device, *, precision: str = "fp32", compress: str = "none") -> None:
         super().__init__(device, precision=precision)
+        self.compress = compress
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
 
     def prepare(self, module: nn.Module) -> nn.Module:
@@ -63,9 +65,12 @@ class ProcessGroupWorker(Worker):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer torch calls broadcast_buffers forward_sync_buffers
             # Buffers (batch statistics) are computed alike on every rank: nothing to broadcast.
-            return DistributedDataParallel(
+            wrapped = DistributedDataParallel(
                 module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )  # fmt: skip
+        if self.compress == "bf16":
+            wrapped.register_comm_hook(None, average_in_bf16)
+        return wrapped
 
     def agree(self, value: T) -> T:
         box = [value]

@@ -95,7 +95,7 @@ def train(cases: dict[str, Settings], folder: Path) -> dict[str, Any]:
     """Trainings, one after the other; their histories."""
     made = {}
     for name, settings in cases.items():
-        worker = ProcessGroupWorker(CPU, precision="fp32")
+        worker = ProcessGroupWorker(CPU, precision="fp32", compress=settings.scale.compress)
         progress = fit(worker, settings, tiny.parts(side=settings.data.size), Folder.of(folder / name))
         made[name] = {"history": progress.history, "ended": progress.ended}
     return made

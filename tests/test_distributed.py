@@ -43,6 +43,9 @@ CASES: dict[str, Settings] = {
 
 
 # Begun by one worker and broken off inside the second epoch, or by many and left to one after it.
+COMPRESSED = {
+    how: override(CASES["conv4 on pairs"], {"scale.compress": how}, source="the test") for how in ("none", "bf16")
+}
 GOES_ON = override(CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
 
 
@@ -94,7 +97,8 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "talk": {"rows": UNEVEN},
             "train": {
                 "cases": {case: CASES[case] for size, case in MEETINGS if size == workers}
-                | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")},
+                | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")}
+                | COMPRESSED,
                 "folder": folder,
             },
         }
@@ -210,6 +214,19 @@ def test_a_training_may_go_on_with_another_number_of_workers(
             assert {key: row[key] for key in MEASURED} == pytest.approx(
                 {key: same[key] for key in MEASURED}, abs=TOLERANCE
             )
+
+
+@EITHER
+def test_gradients_that_travel_as_bf16_train_nearly_alike(meet: Callable[[int], Met], workers: int) -> None:
+    made = meet(workers)[0][0]["train"]
+    plain, none, half = (made[case]["history"] for case in ("conv4 on pairs", "none", "bf16"))
+    for row, same in zip(none, plain, strict=True):
+        assert {key: row[key] for key in MEASURED} == {key: same[key] for key in MEASURED}
+    losses, expected = ([row["train_loss"] for row in history] for history in (half, plain))
+    assert losses != expected
+    assert losses == pytest.approx(expected, abs=1e-4)
+    moved = expected[0] - expected[-1]
+    assert losses[0] - losses[-1] == pytest.approx(moved, rel=0.1)
 
 
 @pytest.mark.parametrize(("workers", "case"), MEETINGS)

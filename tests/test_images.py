@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from torch.nn import functional as F
 
 from oneshot import counter
 from oneshot.batches import batches
@@ -253,3 +254,19 @@ def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
     first, step, epoch = (made.get(epoch=e, step=s)[0] for e, s in [(1, 0), (1, 1), (2, 0)])
     assert not torch.equal(first, step) and not torch.equal(first, epoch)
     assert torch.equal(first, made.get(epoch=1, step=0)[0])
+
+
+@pytest.mark.parametrize("size", [28, 105])
+def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(size: int) -> None:
+    """However many are worked on at once."""
+    images = Images(tiny.parts(side=size).train, size=size, device=torch.device("cpu"))
+    count = 80
+    maps = distortions(seed=3, epoch=1, start=0, count=count, chance=0.5)
+    batch = images.gather(np.arange(count))
+    assert torch.equal(batch, torch.cat([images.gather([one]) for one in range(count)]))
+    assert torch.equal(batch, images.pixels[:count, None].float() / 255)
+    theta = torch.from_numpy(maps)
+    sampled = F.grid_sample(batch, F.affine_grid(theta, list(batch.shape), align_corners=False), align_corners=False)
+    assert (distort(batch, maps) - sampled).abs().max() < ROUNDING
+    alone = [distort(batch[one : one + 1], maps[one : one + 1]) for one in range(count)]
+    assert torch.equal(distort(batch, maps), torch.cat(alone))

@@ -30,11 +30,16 @@ LAYERS = (
         "screen.published",
         "screen.console",
         "report.canvas",
-        "calibration",
         "options",
+        "bench.timing",
+        "bench.flops",
+        "bench.scaling",
+        "calibration",
     ),
     (
         "settings",
+        "bench.rows",
+        "screen.bench",
         "storage",
         "data.png",
         "data.clean",
@@ -50,7 +55,7 @@ LAYERS = (
         "report.axes",
         "report.html",
     ),
-    ("formats", "outcomes", "packing", "data.tree", "data.sheet", "lots", "report.search"),
+    ("formats", "outcomes", "packing", "data.tree", "data.sheet", "lots", "report.search", "bench.run", "bench.one"),
     (
         "data.parquet",
         "data.allot",
@@ -94,16 +99,18 @@ LAYERS = (
     ("report.page",),
     ("report.making",),
     ("reporting",),
-    ("commands",),
-    ("seeds",),
-    ("verbs",),
+    ("commands", "bench.source"),
+    ("seeds", "bench.data"),
+    ("verbs", "bench.steps"),
+    ("bench.gpu", "bench.learning", "bench.launch"),
+    ("bench.studies", "bench.command"),
     ("cli",),
 )
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {"tuning", "reclaim", "trainer"}
-RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing"}
+RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
 
 
 @cache
@@ -118,7 +125,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module in ("oneshot", "oneshot.data", "oneshot.screen", "oneshot.report"):
+            if node.module in ("oneshot", "oneshot.bench", "oneshot.data", "oneshot.screen", "oneshot.report"):
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside

@@ -436,7 +436,7 @@ def test_the_learning_rate_follows_the_schedule() -> None:
 def test_the_head_has_its_own_multiple_of_the_learning_rate(data: Parts, tmp_path: Path, optimizer: str) -> None:
     settings = tiny.settings(optimizer=optimizer, lr=1e-3, head_lr=10.0)
     training = Training(Worker(CPU), settings, data, Folder.of(tmp_path), Watch())
-    training._set_lr(1, 0)
+    training.set_lr(1, 0)
     encoder, head = training.optimizer.param_groups
     assert (encoder["lr"], head["lr"]) == pytest.approx((1e-3, 1e-2))
     assert {id(each) for each in head["params"]} == {id(each) for each in training.net.head.parameters()}

@@ -10,9 +10,10 @@ from oneshot.errors import UserError
 from oneshot.storage import Folder
 
 
-def test_readme_is_rendered_from_the_records() -> None:
-    text = record.README.read_text()
-    assert record.render(text, record.read()) == text, "run `python -m oneshot.record`"
+@pytest.mark.parametrize("page", [record.README, record.CLUSTER], ids=["README", "cluster/README"])
+def test_pages_are_rendered_from_the_records(page: Path) -> None:
+    text = page.read_text()
+    assert record.render(text, record.blocks()[page]) == text, "run `python -m oneshot.record`"
 
 
 def test_the_main_jobs_record_holds_its_goals() -> None:
@@ -65,4 +66,4 @@ def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_readme_without_its_blocks_is_named() -> None:
     with pytest.raises(UserError, match="has no block 'results'"):
-        record.render("# oneshot\n", record.read())
+        record.render("# oneshot\n", record.blocks()[record.README])

@@ -1,0 +1,71 @@
+"""The verb `bench`: its options, and what it does."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneshot.bench.rows import NAMES, ROWS, Request, chosen
+from oneshot.datacli import DataRoot, Dataset, Source
+from oneshot.errors import UserError
+from oneshot.options import Trace
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_line
+
+_LONG = ", ".join(row.name for row in ROWS if row.asked_for)
+
+
+def bench(
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            metavar="A,B",
+            help=f"Some of {', '.join(NAMES)}. Default: all but {_LONG}.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="RECORD", help="Show what changed since this record.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Keep the record here. Default: in tune_jobs/records/, unless rows are chosen."),
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=100, help="Times that each side is measured.")] = 3,
+    cap: Annotated[
+        float, typer.Option("--cap", min=1, help="Seconds after which a reference that does not arrive is broken off.")
+    ] = 1800.0,
+    quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
+    dataset: Dataset = "auto",
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Measure this program side by side with the usual way: ratios, their goals, a record. Wants a quiet machine."""
+    wanted = chosen(None if rows is None else [name.strip() for name in rows.split(",") if name.strip()])
+    if not wanted:
+        raise UserError(f"--rows names no row; known: {', '.join(NAMES)}")
+
+    from oneshot.bench import run
+    from oneshot.data import sets
+    from oneshot.data.cache import near
+    from oneshot.screen.bench import bench_table, changes_table
+
+    before = run.read(against) if against else None
+    if out and out.exists():
+        run.read(out)
+    console = make_console(quiet=as_json)
+    prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
+    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick)
+    record = run.bench(wanted, request, show=lambda name: print_line(console, f"measuring {name} ..."))
+    if as_json:
+        print(json.dumps(record, indent=1, ensure_ascii=False))
+    console.print(bench_table(record), new_line_start=True)
+    if before:
+        console.print(changes_table(record, before), new_line_start=True)
+    path = out or (None if quick or rows else run.default_path(record))
+    if path:
+        run.keep(record, path.absolute())
+        print_line(console, f"record: {path}")

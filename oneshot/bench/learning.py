@@ -1,0 +1,155 @@
+"""Rows about what training is for: how soon a net is good, and how soon that is known."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oneshot import models
+from oneshot.bench import source
+from oneshot.bench.rows import Measured, Request
+from oneshot.bench.steps import quick_settings
+from oneshot.bench.timing import in_turns
+from oneshot.data import splits, store
+from oneshot.data.drawings import Drawings
+from oneshot.embedding import embed, similarity
+from oneshot.errors import RunFailed
+from oneshot.images import Images
+from oneshot.loop import Parts, Training, Watch
+from oneshot.models import Siamese
+from oneshot.parts import load_parts
+from oneshot.scoring import score
+from oneshot.settings import Data, Settings
+from oneshot.storage import Folder
+from oneshot.trials import Trials, lake400, within
+from oneshot.validation import Validation
+from oneshot.worker import Worker
+
+GOAL = 0.70  # `within` on validation
+ENOUGH = 20  # times our seconds: the reference need not be watched any longer, the goal is met
+CPU = torch.device("cpu")
+# The search's own best setting (tune_jobs/records/quick.json), with the learning rate falling over three epochs.
+FAST = {"train.optimizer": "adam", "train.lr": 4e-3, "train.batch": 64, "train.examples": 11_520, "train.epochs": 3}
+
+
+def time_to_accuracy(request: Request) -> Measured:
+    """Seconds of training until 70 % of the validation trials are right; validating is not counted, on either side."""
+    parts = load_parts(Folder.of(request.data), Data())
+    goal, limit = (0.0, 1.0) if request.quick else (GOAL, request.cap)
+    value, images = [], []
+    for seed in range(request.repeats):
+        seconds, taken = _ours(parts, goal=goal, seed=seed)
+        if seconds is None:
+            raise RunFailed(f"seed {seed}: {taken:,} images did not reach {goal:.0%}; nothing to compare")
+        value.append(seconds)
+        images.append(taken)
+    cap = min(limit, ENOUGH * float(np.median(value)) * 1.02)
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
+        seconds, reached, taken = _theirs(request, parts, Path(folder), goal=goal, cap=cap)
+    note = f"{int(np.median(images)):,} images, median of {request.repeats} seeds; "
+    if reached >= goal:
+        note += f"the reference took {taken:,}, one seed"
+    else:
+        note += f"the reference was at {100 * reached:.1f} % after {taken:,} when it was broken off: a bound"
+    return Measured(value, [seconds], note, details={"images": images, "reference_reached": reached})
+
+
+def _settings(seed: int) -> Settings:
+    return quick_settings(**FAST, **{"train.seed": seed, "train.val_pairs": 200, "train.val_trials": 2000})
+
+
+def _ours(parts: Parts, *, goal: float, seed: int, every: int = 30) -> tuple[float | None, int]:
+    """Seconds and images until the goal; None for the seconds where it was not reached."""
+    settings = _settings(seed)
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
+        run = Training(Worker(CPU, precision=settings.train.precision), settings, parts, Folder.of(folder), Watch())
+    spent, images = 0.0, 0
+    for epoch in range(1, settings.train.epochs + 1):
+        for step in range(run.steps):
+            began = time.perf_counter()
+            run.set_lr(epoch, step)
+            run.step(*run.batches.get(epoch=epoch, step=step))
+            spent += time.perf_counter() - began
+            images += run.images_per_step
+            if (step + 1) % every == 0 and run.validation.measure(run.net, run.worker)["val_oneshot"] >= goal:
+                return spent, images
+    return None, images
+
+
+def _theirs(
+    request: Request, parts: Parts, folder: Path, *, goal: float, cap: float, checks: int = 20
+) -> tuple[float, float, int]:
+    """The document's way on the same net: seconds, the best accuracy, images. It is looked at `checks` times."""
+    settings = _settings(0)
+    torch.manual_seed(0)
+    net = source.Net(models.conv4(settings.data.size), size=settings.data.size)
+    loop, validation = source.Loop(net), _judge(parts.validation, settings)
+    frame = source.unpack(Folder.of(request.data), folder, alphabets=parts.train.alphabets)
+    usual = source.batches(frame, batch=128, size=settings.data.size)
+    spent, images, best, looked = 0.0, 0, 0.0, 0
+    while spent < cap:
+        began = time.perf_counter()
+        left, right, same = next(usual)
+        loop.step(left, right, same)
+        spent += time.perf_counter() - began
+        images += 2 * len(left)
+        if spent * checks / cap >= looked + 1:
+            looked = int(spent * checks / cap)
+            best = max(best, validation(net))
+            if best >= goal:
+                break
+    return spent, max(best, validation(net)), images
+
+
+def _judge(drawings: Drawings, settings: Settings) -> Callable[[source.Net], float]:
+    """What share of the same validation trials a net of the document's kind gets right."""
+    validation = Validation(drawings, settings.train, size=settings.data.size, device=CPU)
+
+    def share(net: source.Net) -> float:
+        twin = Siamese(net.encoder, size=settings.data.size)
+        twin.head.load_state_dict(net.head.state_dict())
+        found = validation.measure(twin, Worker(CPU))["val_oneshot"]
+        net.train()
+        return found
+
+    return share
+
+
+def evaluate(request: Request) -> Measured:
+    """Seconds for 400 trials: each drawing embedded once, against a forward pass for every pair."""
+    data = Folder.of(request.data)
+    about = store.describe(data)
+    test = splits.load_part(data, splits.split("lake", about).test)
+    trials = lake400(store.load_trials(data), test) if about.trial_alphabets else within(test, trials=400)
+    if request.quick:
+        trials = Trials(trials.name, trials.query[:5], trials.support[:5], trials.target[:5])
+    settings = quick_settings()
+    torch.manual_seed(0)
+    net = models.build(settings.model, size=settings.data.size).eval()
+    asked, place = np.unique(np.concatenate([trials.query[:, None], trials.support[:, :, 0]], 1), return_inverse=True)
+    place = place.reshape(len(trials), -1)
+    drawings = test.where(np.isin(np.arange(len(test)), asked))
+    placed = Trials(trials.name, place[:, 0], place[:, 1:, None], trials.target)
+    images = Images(drawings, size=net.size, device=CPU)
+    answers: dict[str, np.ndarray] = {}
+
+    def once() -> float:
+        began = time.perf_counter()
+        answers["once"] = score(placed, similarity(net, embed(net, images, Worker(CPU)))).argmax(axis=1)
+        return time.perf_counter() - began
+
+    def pairwise() -> float:
+        began = time.perf_counter()
+        pixels = images.gather(np.arange(len(images)))
+        answers["pairwise"] = source.pairwise(net, pixels, placed).argmax(axis=1)
+        return time.perf_counter() - began
+
+    value, reference = in_turns(once, pairwise, repeats=request.repeats)
+    differ = int((answers["once"] != answers["pairwise"]).sum())
+    if differ:
+        raise RunFailed(f"{differ} of {len(trials)} predictions differ between the two sides: nothing to compare")
+    note = f"{trials.name}, conv4 at 28 px in fp32, {len(images)} drawings; all {len(trials)} predictions equal"
+    return Measured(value, reference, note)

@@ -1,0 +1,33 @@
+"""A row in a process of its own: `python -m oneshot.bench.one NAME REQUEST RESULT`, texts and a file of JSON."""
+
+import importlib
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from oneshot.bench.rows import NotRun, Request, chosen
+
+
+def measure(name: str, request: Request) -> dict[str, object]:
+    """What came of the row `name`: the fields of `Measured`, or {"not_run": why}."""
+    import torch
+
+    from oneshot.environment import cores
+
+    torch.set_num_threads(cores())
+    module, function = chosen([name])[0].measure.split(":")
+    try:
+        return asdict(getattr(importlib.import_module(f"oneshot.bench.{module}"), function)(request))
+    except NotRun as why:
+        return {"not_run": str(why)}
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # what the row has started is ended on the way out
+    Path(sys.argv[3]).write_text(json.dumps(measure(sys.argv[1], Request(**json.loads(sys.argv[2])))))

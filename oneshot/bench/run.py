@@ -1,0 +1,134 @@
+"""The bench: its rows one after the other, each in a process and a session of its own, and their record."""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from oneshot.bench.rows import NAMES, Request, Row
+from oneshot.environment import commit, environment
+from oneshot.errors import UserError
+from oneshot.settings import jobs_folder
+from oneshot.storage import Folder
+
+KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
+
+
+def bench(rows: list[Row], request: Request, *, show: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """The record of the rows: `environment`, `settings`, `rows`. A row that fails or is not run says why in its note,
+    with `met` None where it was not run and false where it failed. `show` is told what goes on."""
+    record = {"kind": "bench", "environment": environment(), "settings": asdict(request), "rows": []}
+    record["settings"]["data"] = Folder.of(request.data).name
+    for row in rows:
+        show(row.name)
+        began = time.monotonic()
+        found = _apart(row, request)
+        made = _row(row, found) | {"seconds": round(time.monotonic() - began, 1), "commit": commit()}
+        record["rows"].append(made)
+    return record
+
+
+def _apart(row: Row, request: Request) -> dict[str, Any]:
+    """What `one.measure` says, or {"failed": why}. All that the row started ends with it."""
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
+        result, log = Path(folder) / "result.json", Path(folder) / "log"
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "oneshot.bench.one", row.name, json.dumps(asdict(request)), str(result)],
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        try:
+            code = process.wait(timeout=row.seconds)
+        except subprocess.TimeoutExpired:
+            return {"failed": f"it was not over after {row.seconds:g} s"}
+        finally:
+            _end(process)
+        if code == 0 and result.is_file():
+            return json.loads(result.read_text())
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        return {"failed": lines[-1][:300] if lines else f"its process ended with {code}"}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the session that a row made, Ray's processes included."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # all of it is over
+    process.wait()
+
+
+def _row(row: Row, found: dict[str, Any]) -> dict[str, Any]:
+    """A row of the record: the columns of KEYS, then the samples, their spread and what else was noted."""
+    made: dict[str, Any] = dict.fromkeys(KEYS) | {"name": row.name, "unit": row.unit, "goal": row.goal}
+    made |= {"what": row.what, "against": row.against, "better": "less" if row.cost else "more"}
+    if "not_run" in found:
+        return made | {"note": f"not run: {found['not_run']}"}
+    if "failed" in found:
+        return made | {"met": False, "note": f"failed: {found['failed']}"}
+    value = statistics.median(found["value"])
+    reference = statistics.median(found["reference"]) if found["reference"] else None
+    ratio = None
+    if reference is not None:
+        ratio = reference / value if row.smaller_is_better else value / reference
+    return made | {
+        "value": value,
+        "reference": reference,
+        "ratio": ratio,
+        "met": bool(row.met(value, ratio or 0.0, found["shares"])),
+        "note": found["note"],
+        "repeats": len(found["value"]),
+        "samples": {"value": found["value"], "reference": found["reference"]},
+        "spread": {side: [min(found[side]), max(found[side])] for side in ("value", "reference") if found[side]},
+        "shares": found["shares"],
+        "details": found["details"],
+    }
+
+
+def records_folder() -> Path:
+    return jobs_folder() / "records"
+
+
+def default_path(record: dict[str, Any]) -> Path:
+    """Where the record of this hardware is kept: bench-2-cores.json, bench-nvidia-h100.json."""
+    hardware = record["environment"]["hardware"]
+    name = hardware["gpus"][0] if hardware["gpus"] else f"{hardware['cores']} cores"
+    return records_folder() / f"bench-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record of the bench. Raises UserError where it is none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `python -m oneshot.bench` writes records to tune_jobs/records/")
+    record = Folder.of(path.parent).read_json(path.name)
+    rows = record.get("rows") if isinstance(record, dict) and record.get("kind") == "bench" else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(KEYS) <= row.keys() for row in rows):
+        raise UserError(f"{path} is no record of the bench; `python -m oneshot.bench --out {path.name}` makes one")
+    return record
+
+
+def keep(record: dict[str, Any], path: Path) -> None:
+    """Write a record. Rows of an earlier one there, of the same hardware, that were not run now stay, with the commit
+    of their own. Raises UserError where it holds something else or other hardware's figures."""
+    if path.exists():
+        old = read(path)
+        if old["environment"]["hardware"] != record["environment"]["hardware"]:
+            raise UserError(f"{path} holds figures of another machine; name another --out")
+        rows = {row["name"]: row for row in old["rows"]} | {row["name"]: row for row in record["rows"]}
+        record = record | {"rows": [rows[name] for name in NAMES if name in rows]}
+    Folder.of(path.parent).write_json(path.name, record)

@@ -1,0 +1,138 @@
+"""The usual way, built from the source document's description: what every row is measured against.
+
+A dataframe of paths; boolean masks and `reset_index` for every pair; two PNGs decoded for every pair; two calls of the
+encoder; a forward pass for every pair of a one-shot trial.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from oneshot.data.store import DRAWINGS, describe
+from oneshot.scoring import Trials
+from oneshot.storage import Folder
+
+
+def unpack(data: Folder, where: Path, *, alphabets: Sequence[str] | None = None) -> pd.DataFrame:
+    """The drawings of some alphabets as PNG files, and the dataframe of their paths: path, alphabet, character."""
+    chosen = [index for index, name in enumerate(describe(data).alphabets) if alphabets is None or name in alphabets]
+    with pq.ParquetFile(data.file(DRAWINGS)) as file:
+        table = file.read_row_groups(chosen, columns=["image", "alphabet", "character"])
+    rows = []
+    for row in table.to_pylist():
+        path = where / row["image"]["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(row["image"]["bytes"])
+        rows.append((str(path), row["alphabet"], row["character"]))
+    return pd.DataFrame(rows, columns=["path", "alphabet", "character"])
+
+
+def decode(path: str) -> np.ndarray:
+    """A drawing's file as uint8 (H, W), ink 255."""
+    with Image.open(path) as image:
+        return 255 - np.asarray(image.convert("L"))
+
+
+class Pairs(Dataset):
+    """Random pairs of a dataframe, every second one of the same character: what `DataLoader` is given."""
+
+    def __init__(self, frame: pd.DataFrame, *, length: int, size: int | None = None) -> None:
+        self.frame, self.length, self.size = frame, length, size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        frame, same = self.frame, index % 2
+        one = frame.iloc[random.randrange(len(frame))]
+        alike = (frame["alphabet"] == one["alphabet"]) & (frame["character"] == one["character"])
+        others = frame[alike if same else ~alike].reset_index(drop=True)
+        other = others.iloc[random.randrange(len(others))]
+        return self._image(one["path"]), self._image(other["path"]), torch.tensor(float(same))
+
+    def _image(self, path: str) -> torch.Tensor:
+        with Image.open(path) as image:
+            image = image.convert("L")
+            if self.size and self.size != image.height:
+                image = image.resize((self.size, self.size))
+            return 1 - torch.from_numpy(np.array(image)).float().div(255)[None]
+
+
+def batches(frame: pd.DataFrame, *, batch: int, size: int | None = None) -> Iterator[list[torch.Tensor]]:
+    """Batches without end, in one process: left, right (batch, 1, S, S), same (batch,)."""
+    while True:
+        yield from DataLoader(Pairs(frame, length=64 * batch, size=size), batch_size=batch)
+
+
+class Net(nn.Module):
+    """An encoder called twice, and a linear layer over |a - b| with the usual start."""
+
+    def __init__(self, encoder: nn.Module, *, size: int) -> None:
+        super().__init__()
+        self.encoder = _plain_norms(encoder)
+        with torch.no_grad():
+            dimension = encoder.eval()(torch.zeros(1, 1, size, size)).shape[1]
+        self.head = nn.Linear(dimension, 1)
+        self.train()
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.head((self.encoder(left) - self.encoder(right)).abs())[:, 0]
+
+
+def _plain_norms(module: nn.Module) -> nn.Module:
+    """The network with torch's own batch norm, which is faster than one that adds exactly."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.BatchNorm2d(child.num_features))
+        else:
+            _plain_norms(child)
+    return module
+
+
+class Loop:
+    """A step of the document's training: fp32, SGD at 1e-2 with momentum."""
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-2, momentum=0.9)
+
+    def step(self, left: torch.Tensor, right: torch.Tensor, same: torch.Tensor) -> float:
+        loss = F.binary_cross_entropy_with_logits(self.net(left, right), same)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+@torch.no_grad()
+def pairwise(net: nn.Module, pixels_N1SS: torch.Tensor, trials: Trials) -> np.ndarray:
+    """The scores (T, n_way) of one-shot trials, each by its own forward pass over n_way pairs."""
+    rows = []
+    for query, support in zip(trials.query.tolist(), trials.support[:, :, 0], strict=True):
+        right = pixels_N1SS[torch.from_numpy(support)]
+        rows.append(net(pixels_N1SS[query].expand_as(right), right).double().cpu().numpy())
+    return np.stack(rows)
+
+
+def distorted(image: Image.Image, *, size: int) -> torch.Tensor:
+    """One drawing (mode L, ink 255) through the usual transforms: random affine, resize, to tensor (1, size, size)."""
+    angle, shear = random.uniform(-10, 10), random.uniform(-0.3, 0.3)
+    scale = random.uniform(0.8, 1.2)
+    shift_x, shift_y = random.uniform(-2, 2), random.uniform(-2, 2)
+    centre = image.width / 2
+    cos, sin = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
+    a, b, d, e = cos, cos * shear - sin, sin, sin * shear + cos
+    matrix = (a, b, centre - a * centre - b * centre + shift_x, d, e, centre - d * centre - e * centre + shift_y)
+    image = image.transform(image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)
+    if size != image.height:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).float().div(255)[None]

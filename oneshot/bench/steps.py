@@ -1,0 +1,195 @@
+"""Rows about training steps: with the input pipeline and without, and the Koch net on a CPU."""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from oneshot import models
+from oneshot.bench import flops, source
+from oneshot.bench.data import part
+from oneshot.bench.rows import Measured, Request
+from oneshot.bench.timing import in_turns, rate
+from oneshot.data.drawings import Drawings
+from oneshot.loop import Parts, Training, Watch
+from oneshot.settings import Settings, job_file, override, read
+from oneshot.storage import Folder
+from oneshot.worker import Worker
+
+KOCH_SIZE = 105
+
+
+def training(drawings: Drawings, settings: Settings, device: torch.device) -> Training:
+    """The program's own training, ready for its first step. Its validation is made of the same drawings: it is not
+    measured here."""
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:  # nothing is written before an epoch is over
+        worker = Worker(device, precision=settings.train.precision)
+        return Training(worker, settings, Parts(drawings, drawings), Folder.of(folder), Watch())
+
+
+def koch_settings(*, pairs: int, **changes: Any) -> Settings:
+    """The job `koch` with a batch of so many pairs, and as small a validation as can be."""
+    given = {"train.batch": pairs, "train.examples": 1 << 20, "train.val_pairs": 2, "train.val_trials": 1} | changes
+    return override(read(job_file("koch")), given, source="the bench")
+
+
+def quick_settings(**changes: Any) -> Settings:
+    given = {"train.examples": 1 << 20, "train.val_pairs": 2, "train.val_trials": 1} | changes
+    return override(read(job_file("quick")), given, source="the bench")
+
+
+def pipeline(request: Request) -> Measured:
+    """The training step with batches made for it, and on one batch that is there; of both nets, the worse ratio."""
+    drawings = part(request)
+    cases: list[tuple[str, Settings, torch.device]] = [
+        ("conv4 at 28 px", quick_settings(), torch.device("cpu")),
+        ("koch at 105 px", koch_settings(pairs=2 if request.quick else 32), torch.device("cpu")),
+    ]
+    if torch.cuda.is_available():
+        gpu = torch.device("cuda", 0)
+        cases += [
+            ("conv4 on the GPU", quick_settings(), gpu),
+            ("koch on the GPU", koch_settings(pairs=128), gpu),
+        ]
+    figures = {name: _with_and_without(request, drawings, settings, device) for name, settings, device in cases}
+    shares = {name: float(np.median(ours) / np.median(constant)) for name, (ours, constant) in figures.items()}
+    worst = min(shares, key=lambda name: shares[name])
+    note = "; ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    return Measured(*figures[worst], note, details=figures)
+
+
+def _with_and_without(
+    request: Request, drawings: Drawings, settings: Settings, device: torch.device
+) -> list[list[float]]:  # fmt: skip
+    run = training(drawings, settings, device)
+    constant, step, images = run.batches.get(epoch=1, step=0), 0, run.images_per_step
+
+    def fed() -> int:
+        nonlocal step
+        step += 1
+        run.step(*run.batches.get(epoch=1, step=step))
+        return images
+
+    def still() -> int:
+        run.step(*constant)
+        return images
+
+    seconds = 0.01 if request.quick else 3.0
+    return in_turns(
+        lambda: rate(fed, seconds=seconds), lambda: rate(still, seconds=seconds),
+        repeats=request.repeats if request.quick else 2 * request.repeats,  # a difference of 2 % is looked for
+    )  # fmt: skip
+
+
+def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
+    """The document's step of the Koch net on a batch that is there: fp32, two calls; the images it takes."""
+    torch.manual_seed(0)
+    net = source.Net(models.koch(KOCH_SIZE), size=KOCH_SIZE).to(device)
+    loop = source.Loop(net)
+    left, right, same = noise(pairs, device)
+
+    def step() -> int:
+        loop.step(left, right, same)
+        return 2 * pairs
+
+    return step
+
+
+def noise(pairs: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A batch of the Koch net's size, of no meaning: left, right (pairs, 1, 105, 105), same (pairs,) float32."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.rand(pairs, 1, KOCH_SIZE, KOCH_SIZE, generator=generator).to(device) for _ in range(2))
+    return left, right, (torch.arange(pairs) % 2).float().to(device)
+
+
+def matmul_rate(device: torch.device, *, side: int, seconds: float) -> float:
+    """Operations a second of a bf16 matrix product of so many rows and columns."""
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+
+    def product() -> int:
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return 2 * side**3
+
+    product()
+    return rate(product, seconds=seconds)
+
+
+def koch_cpu(request: Request) -> Measured:
+    """Images a second of the Koch net's step on every core, and what each way to lay it out gave."""
+    cpu, quick = torch.device("cpu"), request.quick
+    pairs, seconds = (2, 0.01) if quick else (64, 2.0)
+    run = training(part(request), koch_settings(pairs=pairs), cpu)
+    batch = run.batches.get(epoch=1, step=0)
+
+    def ours() -> int:
+        run.step(*batch)
+        return 2 * pairs
+
+    theirs = document_step(pairs=pairs, device=cpu)
+    value, reference = in_turns(
+        lambda: rate(ours, seconds=seconds), lambda: rate(theirs, seconds=seconds), repeats=request.repeats
+    )
+    ceiling = matmul_rate(cpu, side=256 if quick else 2048, seconds=seconds)
+    share = float(np.median(value)) * flops.training(run.net.encoder, size=KOCH_SIZE) / ceiling
+    tried = _layouts(quick)
+    note = (
+        f"{pairs} pairs, {run.worker.precision}; bf16 matmul {ceiling / 1e9:,.0f} GFLOP/s, of which the step's"
+        f" products are {100 * share:.0f} %; images/s of "
+        + ", ".join(f"{name} {found if isinstance(found, str) else f'{found:.0f}'}" for name, found in tried.items())
+    )
+    details = {"layouts": tried, "matmul_gflops": ceiling / 1e9}
+    return Measured(value, reference, note, {"of the matmul rate": share}, details)
+
+
+def _layouts(quick: bool) -> dict[str, float | str]:
+    """Images a second of one step, by precision, memory format, batch, and compiled; or why there is none."""
+    small, batches = (2, [4]) if quick else (32, [16, 64, 128])
+    cases: dict[str, tuple[bool, bool, int, bool]] = {
+        f"{'bf16' if half else 'fp32'}{' channels-last' if last else ''} ({small} pairs)": (half, last, small, False)
+        for half in (False, True)
+        for last in (False, True)
+    }
+    cases |= {f"bf16 channels-last ({pairs} pairs)": (True, True, pairs, False) for pairs in batches}
+    if not quick:
+        cases[f"the same compiled ({small} pairs)"] = (True, True, small, True)
+    found: dict[str, float | str] = {}
+    for name, (half, last, pairs, compiled) in cases.items():
+        try:
+            found[name] = _layout(half, last, pairs, compiled)
+        except Exception as error:  # no compiler, no memory: the others count all the same
+            found[name] = f"failed ({(str(error).strip() or type(error).__name__).splitlines()[0][:80]})"
+    return found
+
+
+def _layout(half: bool, last: bool, pairs: int, compiled: bool) -> float | str:
+    torch.manual_seed(0)
+    shape = torch.channels_last if last else torch.contiguous_format
+    net = source.Net(models.koch(KOCH_SIZE), size=KOCH_SIZE).to(memory_format=shape)
+    encoder: Any = torch.compile(net.encoder) if compiled else net.encoder
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
+    left, right, same = noise(pairs, torch.device("cpu"))
+    both = torch.cat([left, right]).contiguous(memory_format=shape)
+
+    def step() -> int:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            a, b = encoder(both).float().chunk(2)
+        loss = F.binary_cross_entropy_with_logits(net.head((a - b).abs())[:, 0], same)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return 2 * pairs
+
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a compiler has to say is no figure
+        step()
+    first = time.perf_counter() - began
+    found = rate(step, seconds=0.01 if pairs < 8 else 2.0)
+    return f"{found:.0f} (after {first:.0f} s)" if compiled else found

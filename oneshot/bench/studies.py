@@ -1,0 +1,136 @@
+"""Rows about whole searches: what early stopping saves, and what a thousand trials cost the driver."""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from oneshot import cluster
+from oneshot import tune as tuning
+from oneshot.bench.launch import study
+from oneshot.bench.rows import Measured, Request
+from oneshot.bench.steps import quick_settings
+from oneshot.errors import RunFailed
+from oneshot.packing import Packing
+from oneshot.screen.console import console
+from oneshot.screen.live import StudyView
+from oneshot.storage import Folder
+from oneshot.study import STUDY, Study
+from oneshot.train import read_history
+
+SEEDS = (0, 1, 2)
+TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the search that shows the driver's cost
+
+
+def early_stopping(request: Request) -> Measured:
+    """Epochs of the job quick with early stopping, and of the same trials all to the end, for each seed."""
+    figures: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    for seed in SEEDS[:1] if request.quick else SEEDS:
+        for early in (True, False):
+            with tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True) as folder:
+                figures[early].append(_searched(request, Path(folder) / "run", seed=seed, early=early))
+    value, reference = ([each["epochs"] for each in figures[early]] for early in (True, False))
+    lost = float(np.mean([b["oneshot"] - a["oneshot"] for a, b in zip(figures[True], figures[False], strict=True)]))
+    accuracy = float(np.mean([each["oneshot"] for each in figures[False]]))
+    noise = (accuracy * (1 - accuracy) / figures[False][0]["trials"]) ** 0.5
+    note = (
+        f"{len(value)} seeds; within on validation, the best trial's: "
+        + ", ".join(
+            f"{100 * a['oneshot']:.1f} against {100 * b['oneshot']:.1f} %"
+            for a, b in zip(figures[True], figures[False], strict=True)
+        )
+        + f"; {100 * lost:.1f} points lost on average, standard error {100 * noise:.1f}"
+    )
+    details = {"with": figures[True], "without": figures[False]}
+    return Measured(value, reference, note, {"loss of accuracy": lost, "its noise": noise}, details)
+
+
+def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[str, float]:
+    """Epochs of a search, and the one-shot accuracy on validation of its best trial at its best epoch."""
+    val_trials = 20 if request.quick else 2000
+    changes = [f"search.seed={seed}", f"train.seed={seed}", f"train.val_trials={val_trials}", "train.val_pairs=4000"]
+    if request.quick:
+        changes += ["search.trials=2", "train.epochs=2", "train.examples=256", "search.batch=[64]"]
+    with study(request, run, *changes, *([] if early else ["search.grace=0"])) as process:
+        output = process.communicate()[0]
+    if process.returncode:
+        raise RunFailed(f"the search of seed {seed} failed: {output[-300:]}")
+    record = Folder.of(run).read_json(STUDY)
+    best = min((trial for trial in record["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
+    row = read_history(Folder.of(run / "trials" / best["id"]))[best["best_epoch"] - 1]
+    return {"epochs": record["epochs_run"], "oneshot": row["val_oneshot"], "trials": val_trials}
+
+
+def synthetic(config: dict[str, Any], packing: Packing) -> None:
+    """A trial that trains nothing and reports a curve: what is measured is who listens."""
+    from ray import tune
+
+    floor = 0.2 + (int(config["trial"]) * 0.618) % 1
+    epochs = config["settings"]["train"]["epochs"]
+    for epoch in range(1, epochs + 1):
+        ended = "epochs" if epoch == epochs else ""
+        tune.report({"epoch": epoch, "val_loss": floor + 1 / epoch, "best": True, "ended": ended})
+
+
+class Meter(StudyView):
+    """The console of a study, which also notes how many reports there were and what they cost the driver so far."""
+
+    def __init__(self, *, every: int) -> None:
+        super().__init__(console(quiet=True))
+        self.every, self.marks = every, [(0, self._cpu(), self._memory())]
+
+    def update(self, study: Any) -> None:
+        super().update(study)
+        reports = sum(trial["epochs"] for trial in study["trials"])
+        if reports - self.marks[-1][0] >= self.every:
+            self.marks.append((reports, self._cpu(), self._memory()))
+
+    @staticmethod
+    def _cpu() -> float:
+        return time.process_time()
+
+    @staticmethod
+    def _memory() -> float:
+        return psutil.Process().memory_info().rss / 1e6
+
+
+def driver(request: Request) -> Measured:
+    """Milliseconds of the driver's CPU time a report, at the search's end and near its beginning."""
+    trials, at_once = (20, 2) if request.quick else (TRIALS, AT_ONCE)
+    marks = driven(trials, epochs=EPOCHS, at_once=at_once)
+    costs = [1000 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
+    memory = [mark[2] for mark in marks]
+    growth = memory[-1] / memory[min(2, len(memory) - 1)]
+    reports = marks[-1][0]
+    note = (
+        f"{trials:,} trials, {reports:,} reports, ASHA, {at_once} at once, actors used again; memory"
+        f" {memory[min(2, len(memory) - 1)]:.0f} MB after the first tenths, {memory[-1]:.0f} MB at the end"
+    )
+    details = {"reports": [mark[0] for mark in marks], "milliseconds": costs, "memory": memory}
+    return Measured([costs[-1]], [costs[min(1, len(costs) - 1)]], note, {"growth of memory": growth}, details)
+
+
+def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, float]]:
+    """A study of synthetic trials by the program's own driver: reports, CPU seconds and memory (MB) as it went on."""
+    settings = quick_settings(
+        **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
+    )
+    packing = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=at_once)
+    meter = Meter(every=max(1, trials * 2 // 12))
+    folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
+    with folder as name, cluster.connect(None, console=console(quiet=True)):
+        header = {
+            "job": "driver", "dataset": "none", "split": "none", "epochs": epochs, "searcher": "random",
+            "started": time.time(), "workers": 1, "device": "cpu", "concurrent": at_once,
+        }  # fmt: skip
+        made = Study(Folder.of(Path(name) / "run"), trials=trials, header=header)
+        with meter:
+            tuning.tune(settings, made, Folder.of(name), packing, meter, trial=synthetic)
+        over = sum(trial["status"] in ("finished", "stopped") for trial in made.trials)
+    if over != trials:
+        raise RunFailed(f"{trials - over} of {trials} trials did not end")
+    return meter.marks

@@ -1,0 +1,277 @@
+"""The bench: its rows run, its record says what was found, a row that cannot be measured stops no other."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import command
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from oneshot import models
+from oneshot.bench import flops, rows, run, scaling, source, studies, timing
+from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
+from oneshot.data import store
+from oneshot.errors import UserError
+from oneshot.record import bench_tables
+from oneshot.screen.bench import bench_table, changes_table, times
+from oneshot.settings import Model
+from oneshot.storage import Folder
+
+
+def made(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    return run._row(chosen([name])[0], found) | {"seconds": 1.0, "commit": "abc"}
+
+
+def found(value: list[float], reference: list[float], **shares: float) -> dict[str, Any]:
+    return vars(Measured(value, reference, "a note", shares))
+
+
+def record(*made_rows: dict[str, Any]) -> dict[str, Any]:
+    hardware = {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0, "gpus": []}
+    return {"kind": "bench", "environment": {"hardware": hardware, "commit": "abc"}, "rows": list(made_rows)}
+
+
+def drawn(table: Any, width: int) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(table)
+    return console.export_text()
+
+
+def test_every_row_names_a_measure_that_exists() -> None:
+    import importlib
+
+    for row in ROWS:
+        module, function = row.measure.split(":")
+        assert callable(getattr(importlib.import_module(f"oneshot.bench.{module}"), function)), row.name
+
+
+def test_rows_are_chosen_by_name_and_long_ones_only_so() -> None:
+    assert {row.name for row in ROWS} - {row.name for row in chosen(None)} == {"early_stopping"}
+    assert [row.name for row in chosen(["load", "pairs"])] == ["pairs", "load"]
+    with pytest.raises(UserError, match="there is no row 'pears'; did you mean 'pairs'"):
+        chosen(["pears"])
+
+
+def test_a_ratio_above_one_is_always_in_our_favour() -> None:
+    faster = made("pairs", found([900.0, 1000.0, 950.0], [1.0, 2.0, 1.0]))
+    assert (faster["value"], faster["reference"], faster["ratio"], faster["met"]) == (950.0, 1.0, 950.0, True)
+    assert faster["spread"] == {"value": [900.0, 1000.0], "reference": [1.0, 2.0]}
+    sooner = made("load", found([0.1], [3.0]))
+    assert sooner["ratio"] == pytest.approx(30) and sooner["met"] is False
+
+
+def test_a_goal_reads_every_condition_it_names() -> None:
+    assert made("koch_cpu", found([60.0], [20.0], **{"of the matmul rate": 0.85}))["met"] is True
+    assert made("koch_cpu", found([60.0], [20.0], **{"of the matmul rate": 0.75}))["met"] is False
+    assert made("distort", found([60.0], [2.0]))["met"] is True
+    assert made("distort", found([60.0], [2.0], **{"of a GPU step": 0.05}))["met"] is False
+    alone = made("startup", found([11.0], []))
+    assert alone["met"] is True and alone["ratio"] is None and alone["reference"] is None
+    assert made("turnaround", found([7.0], [15.0]))["met"] is False
+
+
+def test_a_row_that_is_not_run_or_fails_says_why() -> None:
+    left_out, broken = made("koch_gpu", {"not_run": "no GPU"}), made("load", {"failed": "no room"})
+    assert (left_out["met"], left_out["value"], left_out["note"]) == (None, None, "not run: no GPU")
+    assert (broken["met"], broken["value"], broken["note"]) == (False, None, "failed: no room")
+    for width in (80, 140):
+        text = drawn(bench_table(record(left_out, broken)), width)
+        assert "not run" in text and "failed" in text and "no room" in text
+        assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_sides_are_measured_in_turns() -> None:
+    calls: list[str] = []
+    sides = timing.in_turns(
+        lambda: calls.append("a") or float(len(calls)), lambda: calls.append("b") or 0.0, repeats=2
+    )  # fmt: skip
+    assert "".join(calls) == "ababab"
+    assert sides == [[3.0, 5.0], [0.0, 0.0]]  # what the first call took is not counted
+
+
+def test_changes_since_a_record_are_shown_by_row() -> None:
+    before = record(made("pairs", found([400.0], [1.0])), made("startup", found([20.0], [])))
+    now = record(
+        made("pairs", found([900.0], [1.0])), made("startup", found([10.0], [])), made("load", {"failed": "no room"})
+    )
+    lines = {line.split()[0]: line for line in drawn(changes_table(now, before), 120).splitlines() if line.split()}
+    assert "400 x" in lines["pairs"] and "900 x" in lines["pairs"] and "+125 %" in lines["pairs"]
+    assert "+100 %" in lines["startup"] and "not met" in lines["startup"]
+    assert "%" not in lines["load"]
+    dearer = drawn(
+        changes_table(record(made("memory", found([300.0], [100.0]))), record(made("memory", found([150.0], [100.0])))),
+        120,
+    )
+    assert "-50 %" in dearer and "met" in dearer
+
+
+def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    run.keep(record(made("load", found([0.1], [3.0])), made("pairs", found([1.0], [1.0]))), path)
+    run.keep(record(made("pairs", found([2.0], [1.0]))), path)
+    kept = run.read(path)
+    assert [(row["name"], row["value"]) for row in kept["rows"]] == [("pairs", 2.0), ("load", 0.1)]
+    other = record(made("pairs", found([2.0], [1.0])))
+    other["environment"]["hardware"]["cores"] = 64
+    with pytest.raises(UserError, match="figures of another machine"):
+        run.keep(other, path)
+    path.write_text(json.dumps({"study": {}}))
+    with pytest.raises(UserError, match="is no record of the bench"):
+        run.read(path)
+
+
+def test_readme_shows_every_row_of_a_record() -> None:
+    text = bench_tables(
+        {"bench-2-cores": record(made("pairs", found([2000.0], [2.0])), made("koch_gpu", {"not_run": "no GPU"}))}
+    )
+    assert "| `pairs` |" in text and "2,000 pairs/s | 2 pairs/s | 1,000 x | ≥ 800 x | yes |" in text.replace(
+        "2.00", "2"
+    )
+    assert "| not run |" in text and "2 cores, a CPU, commit `abc`" in text
+    assert "Not measured yet" in bench_tables({})
+
+
+@pytest.mark.parametrize(
+    ("ratio", "goal", "text"),
+    [
+        (None, "≤ 12 s", "–"),
+        (0.987, "≥ 98 %", "98.7 %"),
+        (2.41, "≥ 2.4 x and ≥ 80 % of", "2.41 x"),
+        (1.2, "≤ 2 x", "1.20 x"),
+    ],
+)
+def test_ratios_are_shares_where_the_goal_is_one(ratio: float | None, goal: str, text: str) -> None:
+    assert times({"ratio": ratio, "goal": goal}) == text
+
+
+def test_a_row_that_hangs_or_dies_ends_in_time(monkeypatch: pytest.MonkeyPatch, small_glyphs: Folder) -> None:
+    slow = rows.Row("pairs", "", "", "", "", lambda *_: True, "data:pairs", seconds=0.01)
+    assert run._apart(slow, Request(small_glyphs.path))["failed"] == "it was not over after 0.01 s"
+    broken = chosen(["evaluate"])[0]
+    assert "/nowhere" in run._apart(broken, Request("/nowhere"))["failed"]
+
+
+def test_the_reference_reads_the_same_drawings(small_glyphs: Folder, tmp_path: Path) -> None:
+    drawings = store.load(small_glyphs)
+    frame = source.unpack(small_glyphs, tmp_path, alphabets=drawings.alphabets[:2])
+    few = store.load(small_glyphs, alphabets=drawings.alphabets[:2])
+    assert len(frame) == len(few) and set(frame["alphabet"]) == set(few.alphabets)
+    assert np.array_equal(np.stack([source.decode(path) for path in frame["path"]]), few.pixels())
+    left, right, same = next(source.batches(frame, batch=8, size=28))
+    assert left.shape == right.shape == (8, 1, 28, 28) and same.tolist() == [0.0, 1.0] * 4
+    assert 0 <= left.min() < 0.5 < left.max() <= 1
+
+
+def test_operations_are_counted_as_the_paper_has_them() -> None:
+    koch = models.koch(105)
+    whole, first = flops.forward(koch, size=105)
+    assert first == 2 * 64 * 100 * 96 * 96
+    layers = [42 * 42 * 128 * 64 * 49, 18 * 18 * 128 * 128 * 16, 6 * 6 * 256 * 128 * 16, 9216 * 4096]
+    assert whole == first + 2 * sum(layers)
+    assert flops.training(koch, size=105) == 3 * whole - first
+
+
+@pytest.mark.parametrize("net", scaling.NETS, ids=lambda net: net.name)
+def test_the_paper_computation_stands_on_the_real_networks(net: scaling.Net) -> None:
+    size = {"koch": 105, "conv4": 28}[net.name]
+    real = models.build(Model(name=net.name), size=size)
+    assert sum(value.numel() for value in real.parameters()) == net.parameters
+    assert flops.training(real.encoder, size=size) == net.flops
+
+
+def test_the_least_batch_is_the_one_at_which_scaling_holds() -> None:
+    for net in scaling.NETS:
+        for link in scaling.LINKS:
+            for size in (4, 2):
+                least = scaling.least_batch(net, link, bytes_each=size)
+                assert scaling.efficiency(net, link, batch=least, bytes_each=size) >= 0.9
+                assert scaling.efficiency(net, link, batch=least - 64, bytes_each=size) < 0.9
+    slow, koch = scaling.LINKS[-1], scaling.NETS[0]
+    assert scaling.least_batch(koch, slow, bytes_each=2) < scaling.least_batch(koch, slow, bytes_each=4)
+    assert scaling.communication(koch, slow, bytes_each=4, gpus=1) == 0
+
+
+def test_a_wrong_request_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    assert "there is no row 'pears'; did you mean 'pairs'?" in command.refused("bench", "--rows", "pears")
+    assert "no such file" in command.refused("bench", "--rows", "pairs", "--against", str(tmp_path / "none.json"))
+
+
+def test_a_study_is_drawn_now_and_then_and_written_whole(tmp_path: Path) -> None:
+    """However many reports come: the driver of a thousand trials has better to do."""
+    from oneshot.study import STUDY, Study
+    from oneshot.tuning import Recorder
+
+    drawn_at: list[int] = []
+
+    class View:
+        def update(self, shown: dict[str, Any]) -> None:
+            drawn_at.append(shown["epochs_run"])
+
+    run_ = Folder.of(tmp_path)
+    study = Study(run_, trials=30, header={"epochs": 2})
+    recorder = Recorder(study, View(), seconds=3600)
+    for index in range(30):
+        config = {"trial": f"{index:03d}", "point": {"lr": 1e-3 * (index + 1)}, "folder": str(tmp_path / "none")}
+        trial = SimpleNamespace(config=config)
+        recorder.on_trial_start(0, [], trial)
+        for epoch in (1, 2):
+            row = {"epoch": epoch, "val_loss": 1 / epoch, "best": True, "ended": "epochs" if epoch == 2 else ""}
+            recorder.on_trial_result(0, [], trial, row)
+        recorder.on_trial_complete(0, [], trial)
+        written = run_.read_json(STUDY)["trials"]
+        assert written == [{k: v for k, v in each.items() if k != "history"} for each in study.trials]
+        assert [each["status"] for each in written] == ["finished"] * (index + 1) + ["pending"] * (29 - index)
+    recorder.on_experiment_end([])
+    assert drawn_at == [0, 60]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_the_driver_of_many_trials_keeps_its_memory() -> None:
+    marks = studies.driven(120, epochs=3, at_once=4)
+    assert marks[-1][0] >= 120
+    assert marks[-1][2] < 1.2 * marks[2][2]
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_every_row_runs(tmp_path: Path, data_root: Path) -> None:
+    text = command.run(
+        "bench", "--quick", "--repeats", "1", "--dataset", "glyphs-10", "--rows", ",".join(NAMES),
+        "--out", str(tmp_path / "all.json"), "--data", str(data_root), timeout=900,
+    )  # fmt: skip
+    kept = run.read(tmp_path / "all.json")
+    assert [row["name"] for row in kept["rows"]] == list(NAMES)
+    broken = {row["name"]: row["note"] for row in kept["rows"] if row["value"] is None and row["met"] is not None}
+    assert not broken, text
+    assert torch.cuda.is_available() or [row["name"] for row in kept["rows"] if row["met"] is None] == ["koch_gpu"]
+
+
+def test_a_chosen_row_is_measured_and_compared(tmp_path: Path, data_root: Path) -> None:
+    """As a person does it: once for a record, once against it, and as JSON."""
+    out = str(tmp_path / "some.json")
+    asked = [
+        "bench",
+        "--quick",
+        "--repeats",
+        "1",
+        "--dataset",
+        "glyphs-10",
+        "--data",
+        str(data_root),
+        "--rows",
+        "pairs",
+    ]
+    text = command.run(*asked, "--out", out)
+    assert "measuring pairs" in text and f"record: {out}" in text
+    text = command.run(*asked, "--against", out)
+    assert "ratio then" in text and "record:" not in text  # chosen rows and quick looks leave no record unasked
+    printed = json.loads(command.run(*asked, "--json"))
+    row = printed["rows"][0]
+    assert {"name", "value", "unit", "reference", "ratio", "goal", "met", "note"} <= row.keys()
+    assert row["value"] > 0 and row["ratio"] == pytest.approx(row["value"] / row["reference"])
+    assert printed["settings"]["repeats"] == 1 and printed["environment"]["versions"]["torch"]
