@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from oneshot import verbs
-from oneshot.datacli import DataRoot, Dataset, Source, Split, data_app
+from oneshot.datacli import Dataset, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError
-from oneshot.options import Device, Trace
+from oneshot.options import DataRoot, Device, Set, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -26,9 +26,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
-]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
 Address = Annotated[
     str | None,
@@ -110,18 +107,9 @@ def tune(
     if resume and (job or run or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     commands.tune(
-        make_console(),
-        job=job,
-        run=run,
-        resume=resume,
-        changes=set_ or [],
-        root=root,
-        source=source,
-        address=address,
-        verbose=verbose,
-        max_time=max_time,
-        max_concurrent=max_concurrent,
-    )
+        make_console(), job=job, run=run, resume=resume, changes=set_ or [], root=root, source=source, address=address,
+        verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
@@ -176,12 +164,13 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
+    records.README.write_text(records.render(records.README.read_text(), records.read()))
     print_line(console, f"rendered: {records.README}")
 
 
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 
 

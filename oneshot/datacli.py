@@ -6,23 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from oneshot.options import Trace
+from oneshot.options import DataRoot, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
-DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        metavar="DIR_OR_URL",
-        help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home. With --dataset folder: your images.",
-    ),
-]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -15,10 +15,11 @@ from oneshot.embedding import embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
-from oneshot.scoring import Trials, judge, per_alphabet, score
+from oneshot.scoring import Similarity, Trials, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
-from oneshot.trials import protocols
+from oneshot.trials import Unsuited, protocols, within
+from oneshot.verification import verification
 from oneshot.worker import Worker, pick_device
 
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
@@ -59,13 +60,18 @@ def _trials(
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
     """Accuracy of a network on the test part of a split, by the protocols asked for.
 
-    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}) and `per_alphabet` (of `within`),
-    as they stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry
-    the trials.
+    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
+    `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
+    stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the
+    trials.
     """
     data = near(data)
     test, made, skipped = _trials(data, split, how)
-    logits_of = similarity(net, embed(net, Images(test, size=net.size, device=worker.device), worker))
+
+    def scorer(drawings: Drawings) -> Similarity:
+        return similarity(net, embed(net, Images(drawings, size=net.size, device=worker.device), worker))
+
+    logits_of = scorer(test)
     outcomes: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
     for trials in made:
@@ -73,6 +79,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
         outcomes[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
+    validation = splits.load_part(data, splits.split(split, store.describe(data)).validation)
     return {
         "dataset": store.describe(data).name,
         "split": split,
@@ -80,7 +87,25 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
         "skipped": skipped,
         "lowered": _lowered(made, how),
         "per_alphabet": alphabets,
+        "within_fixed": _within_fixed(test, store.describe(data).trial_alphabets, how, logits_of),
+        "verification": verification(logits_of, test, validation=validation, validation_logits_of=scorer(validation)),
     }
+
+
+def _within_fixed(
+    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, logits_of: Similarity
+) -> dict[str, Any] | None:  # fmt: skip
+    """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
+    chosen = [name for name in alphabets if name in test.alphabets]
+    if not chosen or "within" not in how.protocols:
+        return None
+    try:
+        trials = within(
+            test, trials=how.trials, n_way=how.n_way, k_shot=how.k_shot, seed=how.seed, alphabets=chosen
+        )  # fmt: skip
+    except Unsuited:
+        return None
+    return judge(trials, score(trials, logits_of)).to_dict() | {"alphabets": len(chosen)}
 
 
 def evaluate(where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto") -> dict[str, Any]:

@@ -15,9 +15,11 @@ PACKAGE = Path(oneshot.__file__).parent
 
 # A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
 LAYERS = (
+    ("errors",),
     (
-        "errors",
         "counter",
+        "average",
+        "pairwise",
         "kinds",
         "environment",
         "distributed",
@@ -65,17 +67,20 @@ LAYERS = (
     ),
     ("data.store", "losses", "ranking"),
     ("data.cache", "data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
-    ("data.own", "batches", "embedding", "preprocess", "sharing"),
+    ("data.own", "batches", "embedding", "preprocess", "sharing", "verification"),
     ("data.keep", "validation"),
     ("data.sets", "calibrate"),
     ("artifact",),
     ("data.view", "evaluate", "queries", "export"),
     ("loop", "modelcard", "classify"),
+    ("parts",),
     ("train", "debug", "verify"),
     ("study", "datacli"),
     ("tuning", "record"),
-    ("tune",),
-    ("commands", "verbs"),
+    ("tune", "repeat"),
+    ("commands",),
+    ("seeds",),
+    ("verbs",),
     ("cli",),
 )
 MODULES = [name for row in LAYERS for name in row]
