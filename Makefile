@@ -28,10 +28,11 @@ DEVICE ?= cuda
 
 # The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
 records-gpu: install
-	end=$$(( $$(date +%s) + 60 * $(MINUTES) )) && \
+	end=$$(( $$(date +%s) / 60 + $(MINUTES) )) && \
 	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
-	timeout --foreground --signal=INT $$(( end - $$(date +%s) )) \
-	    $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
+	left=$$(( end - $$(date +%s) / 60 )) && \
+	if [ $$left -lt 2 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
+	$(BIN)/python -m oneshot.tune gpu --run runs/records/gpu --max-time $${left}m $(ARGS) && \
 	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.

@@ -164,7 +164,7 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read()))
+    records.render_readme()
     print_line(console, f"rendered: {records.README}")
 
 
@@ -172,6 +172,7 @@ app.command(epilog="Example: python -m oneshot.classify runs/quick --support cla
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
 app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -127,15 +127,15 @@ class Residual(nn.Module):
 
 
 def resnet(size: int, width: int) -> nn.Module:
-    """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 4 x 4 x 4 width.
+    """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 3 x 3 x 4 width.
 
-    The last stage is not pooled: what differs keeps its place. An odd side is rounded up: no margin is lost. bf16
-    kernels are fast at widths that are multiples of 16.
+    The last stage is not pooled: what differs keeps its place. bf16 kernels are fast at widths that are multiples
+    of 16.
     """
     stages: list[nn.Module] = []
     channels = 1
     for wide in (width, 2 * width, 4 * width, 4 * width):
-        stages += [Residual(channels, wide), nn.MaxPool2d(2, ceil_mode=True)]
+        stages += [Residual(channels, wide), nn.MaxPool2d(2)]
         channels = wide
     return nn.Sequential(*stages[:-1], nn.Flatten())
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from oneshot import formats
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
-from oneshot.screen.published import ladder
+from oneshot.report import ladder, pictures
+from oneshot.report.canvas import png
+from oneshot.report.reading import read_outcomes
+from oneshot.screen.published import ladder as published
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
@@ -49,6 +53,11 @@ class Records:
     repeated: dict[str, dict[str, Any]]
     chaos: dict[str, Any]
 
+    @property
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """Those of judged networks, of one search or of several seeds."""
+        return self.studies | self.repeated
+
 
 def records_folder() -> Path:
     return jobs_folder() / "records"
@@ -67,11 +76,22 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
-    drawn = picture(record, command=f"make tune  # {name}").encode()
+    drawn, seen = picture(record, command=f"make tune  # {name}").encode(), read_outcomes(run, result)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
     folder.write(f"{name}.svg", drawn)
+    keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
+    """Keep a picture of each error in `outcomes.json` beside the record of this name; without one the old one goes."""
+    folder, file = Folder.of(records_folder()), f"{name}-errors.png"
+    drawn = pictures.errors(seen) if seen else None
+    if drawn:
+        folder.write(file, png(drawn))
+    else:
+        folder.remove(file)
 
 
 def read_all() -> dict[str, dict[str, Any]]:
@@ -156,6 +176,23 @@ def seeds_table(records: Records) -> str:
     return "\n".join(rows)
 
 
+def _best_record(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    name = ladder.best(records)
+    if name is None:
+        return ""
+    block = ladder.alphabets(name, records[name])
+    if picture := errors_picture(name):
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+    return block
+
+
+def errors_picture(name: str) -> str | None:
+    """The file beside a record that shows each error of its network, None where none was kept."""
+    file = f"{name}-errors.png"
+    return file if (records_folder() / file).exists() else None
+
+
 def chaos_table(record: dict[str, Any]) -> str:
     """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
     rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
@@ -180,10 +217,15 @@ def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for figure in ladder(protocol):
+        for figure in published(protocol):
             note = f" ({figure.note})" if figure.note else ""
             rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
     return "\n".join(rows)
+
+
+def render_readme() -> None:
+    """Make README's tables anew from all records. Raises UserError where a block is missing."""
+    README.write_text(render(README.read_text(), read()))
 
 
 def render(text: str, records: Records) -> str:
@@ -191,6 +233,8 @@ def render(text: str, records: Records) -> str:
     blocks = {
         "results": results_table(records.studies),
         "seeds": seeds_table(records),
+        "ladder": ladder.markdown(ladder.rungs(records.networks)),
+        "alphabets": _best_record(records.networks),
         "published": published_table(),
         "chaos": chaos_table(records.chaos),
     }

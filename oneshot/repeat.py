@@ -87,7 +87,7 @@ def judge(settings: Settings, data: Folder, run: Folder, *, device: str) -> None
     if run.has(RESULT):
         if formats.read(formats.Result, run, RESULT).get("sha256") == read_digest(run):
             return
-    result = evaluate(run, data, split=settings.data.split, how=settings.evaluate, device=device)
+    result = evaluate(run, data, split=settings.data.split, how=settings.evaluate, device=device, keep=True)
     run.write_json(RESULT, result)
 
 

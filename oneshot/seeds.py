@@ -12,6 +12,7 @@ from oneshot import commands, parts, record, repeat
 from oneshot import evaluate as judgement
 from oneshot.errors import RunFailed, UserError
 from oneshot.reach import reach
+from oneshot.report.reading import read_outcomes
 from oneshot.screen.console import print_line
 from oneshot.screen.progress import TrainView
 from oneshot.screen.results import seeds_table
@@ -52,6 +53,8 @@ def run(
         print_line(console, f"record: {where.file(repeat.RECORD)}")
         if not changes:  # else it is no record of this job
             Folder.of(record.records_folder()).write_json(f"{job}.json", made)
+            first = made["seeds"][0]
+            record.keep_errors(job, read_outcomes(repeat.place(where, first["seed"]), first["result"]))
             print_line(console, f"kept: {record.records_folder() / f'{job}.json'}; README: python -m oneshot.record")
 
 
