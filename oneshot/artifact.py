@@ -108,7 +108,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
         raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
-    weights = checkpoint.unpack_weights(data, folder.file(WEIGHTS))
+    weights = checkpoint.unpack_tensors(data, folder.file(WEIGHTS))
     if card["architecture"] not in models.ENCODERS:
         raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
     width = {"width": card["width"]} if card.get("width") else {}

@@ -1,5 +1,9 @@
 """Checkpoints: a folder each, `epoch-0007/`, with the network, the optimizer and the state, under their digests.
 
+`model.safetensors` holds the network, `training.safetensors` the other tensors that a training goes on from: what the
+optimizer gathered, `optimizer.<index of the parameter>.<name>`, and where the network is an average of weights, the
+trained ones, `weights.<name>`. An optimizer's settings are not kept: they are the run's.
+
 One taken inside an epoch is named by what lies behind it: `epoch-0007-step-00040/`, seven epochs and 40 steps.
 
 `state.json` is written last and holds the sha256 of the others: a checkpoint without it, or whose digests do not match,
@@ -7,10 +11,8 @@ does not count, and the one before it is used.
 """
 
 import hashlib
-import io
 import json
 import math
-import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,11 +23,13 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from oneshot import formats
-from oneshot.errors import Unusable, UserError
+from oneshot.errors import Unusable, UserError, shown
+from oneshot.restore import pack_optimizer
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 
-WEIGHTS, TRAINING, STATE = "model.safetensors", "training.pt", "state.json"
+WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+OLDER = "training.pt"  # instead of TRAINING: a pickle, which older versions wrote and none reads any more
 
 
 @dataclass
@@ -43,13 +47,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint, read and verified."""
+    """A whole checkpoint, read and verified. `trained`: the weights that are trained, if `weights` are an average."""
 
     name: str
     progress: Progress
     settings: dict[str, Any]
     weights: dict[str, torch.Tensor]
-    training: dict[str, Any]
+    optimizer: dict[str, torch.Tensor]
+    trained: dict[str, torch.Tensor]
     cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
 
 
@@ -58,16 +63,16 @@ def pack_tensors(tensors: dict[str, torch.Tensor]) -> bytes:
     return safetensors.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
-def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
+def unpack_tensors(data: bytes, where: str) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, all finite. Raises Unusable naming `where`."""
     try:
-        weights = safetensors.load(data)
+        tensors = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         raise Unusable(f"{where} is not a whole safetensors file ({error})") from None
-    for name, value in weights.items():
+    for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise Unusable(f"{where}: '{name}' holds values that are not finite")
-    return weights
+    return tensors
 
 
 def save(
@@ -84,10 +89,9 @@ def save(
     here = (progress.epoch, progress.step)
     place = folder / _name(*here)
     place.remove()  # one that did not count is in the way
-    buffer = io.BytesIO()
-    state_of_training = {"optimizer": optimizer.state_dict()} | ({"weights": trained.state_dict()} if trained else {})
-    torch.save(state_of_training, buffer)
-    files = {WEIGHTS: pack_tensors(net.state_dict()), TRAINING: buffer.getvalue()}
+    training = {f"optimizer.{name}": value for name, value in pack_optimizer(optimizer).items()}
+    training |= {f"weights.{name}": value for name, value in trained.state_dict().items()} if trained else {}
+    files = {WEIGHTS: pack_tensors(net.state_dict()), TRAINING: pack_tensors(training)}
     for name, data in files.items():
         place.write(name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -131,41 +135,55 @@ def best(folder: Folder) -> Checkpoint | None:
     return last if last.name == name else read(folder / name)
 
 
+def refuse_older(folder: Folder) -> None:
+    """Raises UserError where the checkpoints in a folder are of an older version, whose files are not read any more."""
+    for _, name in sorted(_places(folder))[-1:]:
+        _refuse_older(folder / name)
+
+
+def _refuse_older(place: Folder) -> None:
+    names = place.names()
+    if OLDER in names and TRAINING not in names:
+        raise UserError(
+            f"checkpoint {place} is of an older version: its {OLDER} is a pickle, which can hold code, and is not read;"
+            " start the training again in another --run, or go on with the version that wrote it"
+        )
+
+
 def read(place: Folder) -> Checkpoint:
-    """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged."""
+    """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged, UserError where it is
+    of an older version."""
     state = _state(place)
     files = {}
     for name in (WEIGHTS, TRAINING):
         try:
             files[name] = place.read(name)
         except OSError:
+            _refuse_older(place)
             raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
             raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
+    training = _parts(unpack_tensors(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
     return Checkpoint(
         name=place.name,
         progress=_progress(state),
         settings=state["settings"],
-        weights=unpack_weights(files[WEIGHTS], place.file(WEIGHTS)),
-        training=_unpack_training(files[TRAINING], place.file(TRAINING)),
+        weights=unpack_tensors(files[WEIGHTS], place.file(WEIGHTS)),
+        optimizer=training["optimizer"],
+        trained=training["weights"],
         cleaning=state.get("cleaning"),
     )
 
 
-def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
-    """What training.pt holds. Its tensors are read and no code in it is run."""
-    try:
-        training = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        if not isinstance(training["optimizer"], dict):
-            raise TypeError("no state of an optimizer")
-        if not all(isinstance(value, torch.Tensor) for value in training.get("weights", {}).values()):
-            raise TypeError("weights that are no tensors")
-    except Exception as error:  # what the unpickler raises on foreign bytes is any kind of exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
-            reason = "not whole, or it holds code, which is not run"
-        raise Unusable(f"{where} is not the training state of a checkpoint ({reason})") from None
-    return training
+def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, torch.Tensor]]:
+    """What training.safetensors holds, by the first word of its names."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "weights": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise Unusable(f"{where} is not the training state of a checkpoint (it holds {shown(name)})")
+        parts[part][rest] = value
+    return parts
 
 
 def _state(place: Folder) -> dict[str, Any]:

@@ -227,11 +227,11 @@ class Training:
         place = self.folder / "checkpoints" / name
         if found.progress.step >= self.steps:
             raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")
-        trained = found.training.get("weights", {}) if self.average else found.weights
+        trained = found.trained if self.average else found.weights
         load_weights(self.net, trained, f"{place} is of another network")
         if self.average:
             load_weights(self.average.net, found.weights, f"{place} is of another network")
-        load_optimizer(self.optimizer, found.training["optimizer"], f"{place} is of another optimizer")
+        load_optimizer(self.optimizer, found.optimizer, f"{place} is of another optimizer")
         self.progress = found.progress
         self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
         return True

@@ -142,12 +142,15 @@ def last_line(text: str) -> str:
 def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
 
-    Raises UserError where it holds something else, or a run whose `fixed` sections are others, or is in use, or is
-    another user's.
+    Raises UserError where it holds something else, or a run whose `fixed` sections are others or whose checkpoints are
+    of an older version, or is in use, or is another user's.
     """
     trust.check(run)
     if run.has(EXPERIMENT):
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
+        trials = run / "trials"
+        for training in (run, *(trials / name for name in trials.names() if name.isdigit())):
+            checkpoint.refuse_older(training / "checkpoints")
     elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()

@@ -7,7 +7,7 @@ import stat
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
-LOADED = (".pt", ".toml", ".json")  # what is read when a training goes on
+LOADED = (".safetensors", ".toml", ".json")  # what is read when a training goes on
 
 
 def check(run: Folder) -> None:

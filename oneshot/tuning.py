@@ -219,6 +219,7 @@ ROW = (
 def _error(trial: Any) -> BaseException | None:
     """What ended a trial, by the file that Tune keeps of it."""
     path = Path(trial.pickled_error_file or "")
+    # Written by this session's own Ray, in a temporary folder of this session: no run folder holds such a file.
     error = pickle.loads(path.read_bytes()) if path.is_file() else None
     return error.cause if isinstance(error, RayTaskError) else error
 

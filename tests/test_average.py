@@ -1,5 +1,6 @@
 """An average of the weights: what it follows, and that what is validated is what is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_without_it_a_checkpoint_holds_the_weights_once(tmp_path: Path) -> None:
     for name, ema in (("with", 0.9), ("without", 0.0)):
         tiny.train(tmp_path / name, tiny.settings(**AVERAGED | {"ema": ema, "epochs": 1}))
         found, _ = checkpoint.newest(Folder.of(tmp_path / name / "checkpoints"))
-        assert found is not None and ("weights" in found.training) == bool(ema)
+        assert found is not None and bool(found.trained) == bool(ema)
 
 
 def test_a_training_state_without_the_trained_weights_is_refused(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_a_training_state_without_the_trained_weights_is_refused(tmp_path: Path)
     tiny.train(tmp_path, given)
     found, _ = checkpoint.newest(Folder.of(tmp_path / "checkpoints"))
     assert found is not None
-    broken = checkpoint.Checkpoint(found.name, found.progress, found.settings, found.weights, {"optimizer": {}})
+    broken = replace(found, trained={})
     training = Training(Worker(CPU, precision="fp32"), given, tiny.parts(), Folder.of(tmp_path / "other"), Watch())
     training._find = lambda: broken  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"of another network .*is absent"):

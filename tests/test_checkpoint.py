@@ -1,7 +1,6 @@
 """A checkpoint is whole or does not count: damage is found, named, and the checkpoint before it is used."""
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from oneshot.checkpoint import (
+    OLDER,
     STATE,
     TRAINING,
     WEIGHTS,
@@ -25,8 +25,9 @@ from oneshot.checkpoint import (
     newest,
     pack_tensors,
     read,
+    refuse_older,
     save,
-    unpack_weights,
+    unpack_tensors,
 )
 from oneshot.errors import UserError
 from oneshot.models import build
@@ -89,11 +90,28 @@ def test_a_network_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert found.weights.keys() == expected.keys()
     for name, value in expected.items():
         assert torch.equal(found.weights[name], value) and found.weights[name].dtype == value.dtype, name
-    other = torch.optim.Adam(net.parameters(), lr=0.5)
-    other.load_state_dict(found.training["optimizer"])
-    assert other.param_groups[0]["lr"] == 0.1
-    for parameter, state in optimizer.state.items():
-        assert all(torch.equal(other.state[parameter][key], value) for key, value in state.items())
+    for index, state in enumerate(optimizer.state.values()):
+        for key, value in state.items():
+            read_back = found.optimizer[f"{index}.{key}"]
+            assert torch.equal(read_back, value) and read_back.dtype == value.dtype, key
+    assert len(found.optimizer) == 3 * len(list(net.parameters())) and not found.trained
+
+
+def test_the_weights_of_an_average_and_those_that_are_trained_lie_apart(run: Run) -> None:
+    trained = nn.Linear(3, 2)
+    save(run.folder, Progress(epoch=1), settings={}, net=run.net, optimizer=run.optimizer, trained=trained)
+    found = read(run.folder / "epoch-0001")
+    assert torch.equal(found.weights["weight"], run.net.weight)
+    assert torch.equal(found.trained["weight"], trained.weight)
+
+
+def test_a_checkpoint_is_safetensors_and_json(run: Run) -> None:
+    run.epochs(1)
+    assert (run.folder / "epoch-0001").names() == ["model.safetensors", "state.json", "training.safetensors"]
+    assert [f"optimizer.{index}.{name}" for index in (0, 1) for name in ("exp_avg", "exp_avg_sq", "step")] == sorted(
+        unpack_tensors(run.file(1, TRAINING).read_bytes(), TRAINING)
+    )
+    json.loads(run.file(1, STATE).read_text())
 
 
 def test_before_any_measured_epoch_the_best_loss_is_infinite_and_the_file_is_still_plain_json(run: Run) -> None:
@@ -263,40 +281,86 @@ class Malice:
         return os.mkdir, (str(self.place),)
 
 
-def saved(value: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
+def older(place: Path, owned: Path) -> None:
+    """Make a checkpoint one of an older version, with a training.pt whose pickle makes the folder `owned`."""
+    state = json.loads((place / STATE).read_text())
+    content = pickle.dumps({"optimizer": Malice(owned)}, protocol=2)
+    (place / TRAINING).unlink()
+    (place / OLDER).write_bytes(content)
+    del state["sha256"][TRAINING]
+    state["sha256"][OLDER] = hashlib.sha256(content).hexdigest()
+    (place / STATE).write_text(json.dumps(state))
 
 
-def pickled(value: Any) -> bytes:
-    return pickle.dumps(value, protocol=2)  # what torch itself writes
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all files that are read."""
+    names: list[str] = []
+    read_file = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, name: names.append(name) or read_file(self, name))
+    return names
 
 
-@pytest.mark.parametrize("write", [saved, pickled])
-def test_code_in_a_checkpoint_is_not_run(run: Run, tmp_path: Path, write: Any) -> None:
-    run.epochs(2)
-    forge(run, 2, TRAINING, write({"optimizer": Malice(tmp_path / "owned")}))
-    with pytest.raises(UserError, match=r"epoch-0002/training\.pt is not the training state"):
-        read(run.folder / "epoch-0002")
+def test_a_training_pt_beside_the_others_is_never_opened(run: Run, tmp_path: Path, opened: list[str]) -> None:
+    run.epochs(1)
+    run.file(1, OLDER).write_bytes(pickle.dumps(Malice(tmp_path / "owned"), protocol=2))
+    read(run.folder / "epoch-0001")
+    assert sorted(set(opened)) == [WEIGHTS, STATE, TRAINING]
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_and_its_training_pt_never_opened(
+    run: Run, tmp_path: Path, opened: list[str]
+) -> None:
+    run.epochs(3)
+    for epoch in (2, 3):
+        older(Path(run.folder.path) / f"epoch-{epoch:04d}", tmp_path / "owned")
+    for use in (refuse_older, newest, best, lambda folder: read(folder / "epoch-0003")):
+        with pytest.raises(UserError) as caught:
+            use(run.folder)
+        assert str(caught.value) == (
+            f"checkpoint {run.folder}/epoch-0003 is of an older version: its training.pt is a pickle, which can hold"
+            " code, and is not read; start the training again in another --run, or go on with the version that wrote it"
+        )
+    assert OLDER not in opened and not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("missing", [[STATE], [STATE, TRAINING], [STATE, TRAINING, WEIGHTS]])
+def test_an_unfinished_checkpoint_is_of_this_version(run: Run, missing: list[str]) -> None:
+    run.epochs(2)
+    for name in missing:
+        run.file(2, name).unlink()
+    refuse_older(run.folder)
+    found, _ = newest(run.folder)
+    assert found is not None and found.name == "epoch-0001"
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", pickle.dumps({}), b"PK\x03\x04" + b"\0" * 100])
+def test_foreign_bytes_in_a_checkpoint_are_a_sentence(run: Run, data: bytes) -> None:
+    run.epochs(1)
+    forge(run, 1, TRAINING, data)
+    with pytest.raises(UserError, match=r"training\.safetensors is not a whole safetensors file"):
+        read(run.folder / "epoch-0001")
+
+
+@pytest.mark.parametrize("name", ["weight", "exp_avg", "optimizers.0.step", ""])
+def test_other_tensors_than_those_of_a_training_are_refused(run: Run, name: str) -> None:
+    run.epochs(2)
+    forge(run, 2, TRAINING, pack_tensors({name: torch.zeros(1)}))
+    with pytest.raises(
+        UserError, match=rf"training\.safetensors is not the training state of a checkpoint \(it holds '{name}'\)"
+    ):
+        read(run.folder / "epoch-0002")
     found, _ = newest(run.folder)
     assert found is not None and found.progress.epoch == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"garbage", b"\x80\x02.", b"PK\x03\x04" + b"\0" * 100, saved([1, 2]), saved({})])
-def test_foreign_bytes_in_a_checkpoint_are_a_sentence(run: Run, data: bytes) -> None:
-    run.epochs(1)
-    forge(run, 1, TRAINING, data)
-    with pytest.raises(UserError, match=r"training\.pt is not the training state of a checkpoint"):
-        read(run.folder / "epoch-0001")
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_weights_that_are_not_finite_are_refused(run: Run, value: float) -> None:
+@pytest.mark.parametrize(("file", "name"), [(WEIGHTS, "weight"), (TRAINING, "optimizer.0.exp_avg")])
+def test_tensors_that_are_not_finite_are_refused(run: Run, value: float, file: str, name: str) -> None:
     run.epochs(2)
-    forge(run, 2, WEIGHTS, pack_tensors({"weight": torch.tensor([1.0, value])}))
-    with pytest.raises(UserError, match=r"model\.safetensors: 'weight' holds values that are not finite"):
+    forge(run, 2, file, pack_tensors({name: torch.tensor([1.0, value])}))
+    with pytest.raises(UserError, match=rf"{file}: '{name}' holds values that are not finite"):
         read(run.folder / "epoch-0002")
     found, _ = newest(run.folder)
     assert found is not None and found.progress.epoch == 1
@@ -330,11 +394,11 @@ F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_a_safetensors_header_that_lies_is_refused(data: bytes) -> None:
     with pytest.raises(UserError, match=r"w\.bin is not a whole safetensors file"):
-        unpack_weights(data, "w.bin")
+        unpack_tensors(data, "w.bin")
 
 
 def test_an_honest_header_is_read() -> None:
-    assert unpack_weights(lying(header={"w": F32}), "w.bin")["w"].tolist() == [0.0, 0.0]
+    assert unpack_tensors(lying(header={"w": F32}), "w.bin")["w"].tolist() == [0.0, 0.0]
 
 
 def test_a_checkpoint_knows_its_name(run: Run) -> None:

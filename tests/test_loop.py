@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
     settings, folder = whole
     with pytest.raises(Killed):
         tiny.train(tmp_path, settings, data=data, watch=Killer(after=3))
-    (tmp_path / "checkpoints" / "epoch-0003" / "training.pt").write_bytes(b"damaged")
+    (tmp_path / "checkpoints" / "epoch-0003" / "training.safetensors").write_bytes(b"damaged")
     watch = Killer()
     tiny.train(tmp_path, settings, data=data, watch=watch)
     assert len(watch.notes) == 1

@@ -3,8 +3,6 @@
 The other cases of a kind are tested beside the module that refuses them, requests that need no file in test_cli.
 """
 
-import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -15,13 +13,16 @@ import pytest
 import tiny
 from command import ROOT, environment, refused, settings
 from test_archives import zip_of
-from test_checkpoint import Malice, saved
+from test_checkpoint import older
 from test_omniglot import made_archives
 from web import Site, serve
 
 from oneshot.data.archives import content_digest
 from oneshot.data.png import encode
 from oneshot.data.store import TRIALS
+from oneshot.settings import job_file, override, read
+from oneshot.storage import Folder
+from oneshot.train import EXPERIMENT
 
 BACKGROUND = "images_background.zip"
 
@@ -105,19 +106,31 @@ def test_a_job_that_contradicts_itself(tmp_path: Path) -> None:
     assert said == f"{tmp_path}/job.toml: train.patience = 9: more than train.epochs = 3"
 
 
-def test_a_checkpoint_that_would_run_code(tmp_path: Path) -> None:
+def test_a_checkpoint_of_an_older_version_whose_training_pt_would_run_code(tmp_path: Path) -> None:
     tiny.train(tmp_path / "run", tiny.settings(epochs=1))
     place = tmp_path / "run" / "checkpoints" / "epoch-0001"
-    content = saved({"optimizer": Malice(tmp_path / "owned")})
-    (place / "training.pt").write_bytes(content)
-    state = json.loads((place / "state.json").read_text())
-    state["sha256"]["training.pt"] = hashlib.sha256(content).hexdigest()
-    (place / "state.json").write_text(json.dumps(state))
+    older(place, tmp_path / "owned")
     said = refused_untouched(tmp_path, "evaluate", str(place))
-    assert said == (
-        f"{place}/training.pt is not the training state of a checkpoint (not whole, or it holds code, which is not"
-        " run); use another"
-    )
+    assert said.startswith(f"checkpoint {place} is of an older version: its training.pt is a pickle")
+    assert said.endswith("start the training again in another --run, or go on with the version that wrote it")
+
+
+def test_a_run_of_an_older_version_is_not_taken_for_a_damaged_one_and_begun_again(
+    tmp_path: Path, data_root: Path
+) -> None:
+    chosen = override(read(job_file("quick")), {"data.dataset": "glyphs-10"}, source="here")
+    Folder.of(tmp_path / "run").write(EXPERIMENT, chosen.to_toml().encode())
+    for where in ("run", "run/trials/000"):
+        tiny.train(tmp_path / where, tiny.settings(epochs=1))
+        place = tmp_path / where / "checkpoints" / "epoch-0001"
+        older(place, tmp_path / "owned")
+        for command in (["train", "quick", "--local"], ["tune", "quick"]):
+            said = refused_untouched(
+                tmp_path, *command, "--run", str(tmp_path / "run"), "--set", "data.dataset=glyphs-10",
+                ONESHOT_DATA=str(data_root),
+            )  # fmt: skip
+            assert said.startswith(f"checkpoint {place} is of an older version")
+        shutil.rmtree(tmp_path / where / "checkpoints")
 
 
 def test_trials_that_no_alphabet_can_carry_before_a_search_needs_hours(tmp_path: Path, data_root: Path) -> None:

@@ -1,6 +1,5 @@
 """What was saved goes back where it fits, to the bit, and is refused where it does not, before anything is changed."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,10 @@ import tiny
 import torch
 
 from oneshot import loop
+from oneshot.checkpoint import pack_tensors, unpack_tensors
 from oneshot.errors import UserError
 from oneshot.models import Siamese, build
-from oneshot.restore import load_optimizer, load_weights
+from oneshot.restore import load_optimizer, load_weights, pack_optimizer
 
 
 def stepped(optimizer: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:
@@ -27,6 +27,11 @@ def stepped(optimizer: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimi
     return net, made
 
 
+def packed(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What an optimizer gathered, as it comes back from a checkpoint's file."""
+    return unpack_tensors(pack_tensors(pack_optimizer(optimizer)), "it")
+
+
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("adam", 0.9), ("adamw", 0.9)])
 def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_been(optimizer: str, momentum: float) -> None:
     net, going = stepped(optimizer, momentum=momentum)
@@ -35,7 +40,7 @@ def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_been(optimizer: str
         for parameter in other.parameters():
             parameter.zero_()
     load_weights(other, net.state_dict(), "it")
-    load_optimizer(resumed, copy.deepcopy(going.state_dict()), "it")
+    load_optimizer(resumed, packed(going), "it")
     torch.manual_seed(1)
     left, right = torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)
     for each, made in ((net, going), (other, resumed)):
@@ -46,36 +51,63 @@ def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_been(optimizer: str
         assert torch.equal(other.state_dict()[name], value), name
 
 
-def test_an_optimizers_settings_are_not_taken_from_the_file() -> None:
-    _, going = stepped("sgd")
-    saved = going.state_dict()
-    saved["param_groups"] = [{"lr": "fast"}]
-    load_optimizer(going, saved, "it")
-    assert going.param_groups[0]["momentum"] == 0.9
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("adam", 0.9), ("adamw", 0.9)])
+def test_what_an_optimizer_gathered_goes_through_a_file_to_the_bit(optimizer: str, momentum: float) -> None:
+    _, going = stepped(optimizer, momentum=momentum)
+    _, other = stepped(optimizer, momentum=momentum)
+    expected = {name: value.clone() for name, value in pack_optimizer(going).items()}
+    for state in other.state.values():
+        for value in state.values():
+            value.zero_()
+    load_optimizer(other, packed(going), "it")
+    found = pack_optimizer(other)
+    assert list(found) == list(expected) and len(found) == {"sgd": momentum > 0}.get(optimizer, 3) * 14
+    for name, value in expected.items():
+        assert torch.equal(found[name], value) and found[name].dtype == value.dtype, name
+        assert found[name].stride() == value.stride(), name
+    if optimizer != "sgd":
+        assert found["0.step"].shape == () and found["0.step"] == 2
 
 
-def momentum(value: Any) -> Callable[[dict], None]:
-    return lambda saved: saved["state"][0].update(momentum_buffer=value)
+def test_an_optimizers_settings_stay_its_own() -> None:
+    _, going = stepped("sgd", weight_decay=0.5)
+    _, other = stepped("sgd", lr=0.25)
+    before = [{key: value for key, value in group.items() if key != "params"} for group in other.param_groups]
+    load_optimizer(other, packed(going), "it")
+    assert before == [{key: value for key, value in group.items() if key != "params"} for group in other.param_groups]
+
+
+Change = Callable[[dict[str, torch.Tensor]], Any]
+
+
+def instead(name: str, value: torch.Tensor) -> Change:
+    return lambda saved: saved.update({name: value})
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("optimizer", "change", "sentence"),
     [
-        (lambda saved: saved.pop("state"), r"it \(it is not the state of SGD\); use another"),
-        (lambda saved: saved.update(state=3), "not the state of SGD"),
-        (lambda saved: saved["state"].pop(0), "not the state of SGD"),
-        (lambda saved: saved["state"].update({0: [1]}), "not the state of SGD"),
-        (momentum(None), "not the state of SGD"),
-        (momentum(torch.zeros(3)), r"'momentum_buffer' is float32 \(3,\), not float32 \(64, 1, 3, 3\)"),
-        (momentum(torch.zeros(64, 1, 3, 3, dtype=torch.int64)), r"is int64 \(64, 1, 3, 3\), not float32"),
+        ("sgd", dict.clear, r"it \('0.momentum_buffer' is absent, not float32 \(64, 1, 3, 3\)\); use another"),
+        ("sgd", lambda saved: saved.pop("1.momentum_buffer"), r"'1.momentum_buffer' is absent, not float32 \(64,\)"),
+        ("sgd", instead("0.step", torch.zeros(())), r"'0.step' is float32 \(\), not absent"),
+        ("sgd", instead("99.momentum_buffer", torch.zeros(1)), r"'99.momentum_buffer' is float32 \(1,\), not absent"),
+        ("sgd", instead("0.momentum_buffer", torch.zeros(3)), r"float32 \(3,\), not float32 \(64, 1, 3, 3\)"),
+        ("sgd", instead("1.momentum_buffer", torch.zeros(64).long()), r"int64 \(64,\), not float32 \(64,\)"),
+        ("adam", lambda saved: saved.pop("0.step"), r"'0.step' is absent, not float32 \(\)"),
+        ("adam", instead("0.step", torch.zeros(1)), r"'0.step' is float32 \(1,\), not float32 \(\)"),
+        ("adam", instead("0.step", torch.tensor(2)), r"'0.step' is int64 \(\), not float32 \(\)"),
     ],
 )
-def test_a_state_of_another_optimizer_is_refused(change: Callable[[dict], Any], sentence: str) -> None:
-    _, going = stepped("sgd")
-    saved = copy.deepcopy(going.state_dict())
+def test_a_state_of_another_optimizer_is_refused_and_nothing_taken(
+    optimizer: str, change: Change, sentence: str
+) -> None:
+    _, going = stepped(optimizer)
+    saved = {name: torch.zeros_like(value) for name, value in pack_optimizer(going).items()}
+    before = packed(going)
     change(saved)
     with pytest.raises(UserError, match=sentence):
         load_optimizer(going, saved, "it")
+    assert all(torch.equal(value, before[name]) for name, value in pack_optimizer(going).items())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 def run_folder(tmp_path: Path) -> Path:
     checkpoint = tmp_path / "run/trials/000/checkpoints/epoch-0001"
     checkpoint.mkdir(parents=True)
-    for name in ("training.pt", "state.json", "model.safetensors"):
+    for name in ("training.safetensors", "state.json", "model.safetensors"):
         (checkpoint / name).touch()
     return tmp_path / "run"
 
@@ -33,7 +33,9 @@ def test_ones_own_is_trusted(run_folder: Path) -> None:
     trust.check(Folder.of(run_folder / "not yet there"))
 
 
-@pytest.mark.parametrize("part", [".", "trials/000/checkpoints", "trials/000/checkpoints/epoch-0001/training.pt"])
+@pytest.mark.parametrize(
+    "part", [".", "trials/000/checkpoints", "trials/000/checkpoints/epoch-0001/training.safetensors"]
+)
 def test_what_others_can_write_is_named_with_what_to_do(run_folder: Path, part: str) -> None:
     (run_folder / part).chmod(0o777)
     assert said(run_folder) == (
@@ -42,7 +44,7 @@ def test_what_others_can_write_is_named_with_what_to_do(run_folder: Path, part: 
 
 
 @as_root
-@pytest.mark.parametrize("part", [".", "trials/000", "trials/000/checkpoints/epoch-0001/training.pt"])
+@pytest.mark.parametrize("part", [".", "trials/000", "trials/000/checkpoints/epoch-0001/training.safetensors"])
 def test_what_belongs_to_another_user_is_named(run_folder: Path, part: str) -> None:
     os.chown(run_folder / part, 65534, -1)
     assert f"{run_folder / part} belongs to the user nobody: go on in a copy" in said(run_folder)

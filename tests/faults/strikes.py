@@ -62,7 +62,7 @@ def silence(process: psutil.Process) -> None:
 def damage(run: Path, rng: random.Random) -> Path:
     """The newest whole checkpoint of a trial that still needs it loses some of a file, or all."""
     newest = rng.choice([each for each in map(newest_whole, needed(run)) if each])
-    path = newest / rng.choice(["model.safetensors", "training.pt", "state.json"])
+    path = newest / rng.choice(["model.safetensors", "training.safetensors", "state.json"])
     data = bytearray(path.read_bytes())
     how = rng.choice(["truncated", "a byte flipped", "emptied", "deleted"])
     if how == "deleted":

@@ -105,13 +105,13 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     worker.kill()
     fourth.kill()
     assert "history.jsonl was lost" in fourth.text and "trial 000 epoch" not in fourth.text
-    flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.pt")
+    flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.safetensors")
 
     fifth = sessions.begin("--resume", str(moved))  # killed in the final evaluation
     fifth.until("the search is over")
     fifth.kill()
     assert "state.json is missing or unreadable; using the one before it" in fifth.text
-    assert "training.pt does not match its digest; using the one before it" in fifth.text
+    assert "training.safetensors does not match its digest; using the one before it" in fifth.text
     study = json.loads((moved / "study.json").read_text())
     assert [len(trial["notes"]) for trial in study["trials"]] == [1, 2]
 

@@ -12,8 +12,8 @@ CHANGES = settings(train__epochs="3", train__examples="1024", scale__checkpoint_
 
 STAGES = {  # of a checkpoint's write, by the files of its folder
     "its first file half written": lambda names: bool(names) and all(name.startswith(".partial-") for name in names),
-    "its second file half written": lambda names: any(name.endswith("-training.pt") for name in names),
-    "its last file missing": lambda names: {"model.safetensors", "training.pt"} == set(names),
+    "its second file half written": lambda names: any(name.endswith("-training.safetensors") for name in names),
+    "its last file missing": lambda names: {"model.safetensors", "training.safetensors"} == set(names),
 }
 
 
