@@ -73,7 +73,7 @@ class Siamese(nn.Module):
         return self.score(a_BD, b_BD)
 
 
-def koch(size: int, width: int) -> nn.Module:
+def koch(size: int, width: int | None = None) -> nn.Module:
     """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. `width` is the paper's.
 
     Raises UserError below 65 pixels.
@@ -90,7 +90,7 @@ def koch(size: int, width: int) -> nn.Module:
     )  # fmt: skip
 
 
-def conv4(size: int, width: int) -> nn.Module:
+def conv4(size: int, width: int | None = None) -> nn.Module:
     """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
 
     `width` is the paper's. Raises UserError below 16 pixels.

@@ -5,7 +5,7 @@ import tiny
 import torch
 from test_distributed import CASES
 
-# Of each epoch the training and the validation loss, fp32 on a CPU, one thread, as commit ea328e0 had them; those of resnet
+# Of each epoch the training and the validation loss, fp32 on a CPU, one thread, as commit ea328e0 had them; of resnet
 # as commit 02adec3.
 KEPT = {
     "conv4 on pairs": [(0.6959480, 0.6919518), (0.7021864, 0.6915787), (0.6875456, 0.6911329)],
