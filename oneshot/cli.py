@@ -169,7 +169,7 @@ def record(
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,
 ) -> None:
-    """Keep a study's record in tune_jobs/records/, and make README's tables anew from all records."""
+    """Keep a study's record in tune_jobs/records/, and make README's tables and pictures anew from all records."""
     from oneshot import record as records
     from oneshot.reach import reach
 
@@ -178,6 +178,8 @@ def record(
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
     records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
     print_line(console, f"rendered: {records.README}")
+    for path in records.draw_all():
+        print_line(console, f"drawn: {path}")
 
 
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)

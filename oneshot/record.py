@@ -1,21 +1,14 @@
-"""Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and a picture, made by code."""
+"""Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and pictures, made by code."""
 
-import io
 import re
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.terminal_theme import MONOKAI
-from rich.text import Text
-
-from oneshot import formats
+from oneshot import formats, screenshots
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
 from oneshot.screen.published import ladder
-from oneshot.screen.results import result_panel
-from oneshot.screen.tables import study_table
 from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
@@ -23,7 +16,6 @@ from oneshot.train import EXPERIMENT, read_experiment, read_history
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
-WIDTH = 112  # columns of the picture
 
 
 def records_folder() -> Path:
@@ -31,7 +23,7 @@ def records_folder() -> Path:
 
 
 def keep(run: Folder, *, name: str | None = None) -> Path:
-    """Write a finished study's record and its picture; the record's path. Raises UserError where it is not over."""
+    """Write a finished study's record and its pictures; the record's path. Raises UserError where it is not over."""
     for needed in (EXPERIMENT, STUDY, RESULT):
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
@@ -43,10 +35,11 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
-    drawn = picture(record, command=f"make tune  # {name}").encode()
+    drawn = pictures(name, record)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
-    folder.write(f"{name}.svg", drawn)
+    for file, svg in drawn.items():
+        folder.write(file, svg.encode())
     return records_folder() / f"{name}.json"
 
 
@@ -63,13 +56,21 @@ def read_chaos() -> dict[str, Any]:
     return Folder.of(records_folder()).read_json("chaos.json")
 
 
-def picture(record: dict[str, Any], *, command: str) -> str:
-    """The final screen of a study as SVG, as it stood in the terminal."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(
-        Group(Text(f"$ {command}", "bold"), study_table(record["study"]), Text(), result_panel(record["result"]))
-    )
-    return console.export_svg(title="oneshot", theme=MONOKAI, unique_id="oneshot")
+def pictures(name: str, record: dict[str, Any]) -> dict[str, str]:
+    """The screens of a study, {file's name: SVG}: at its end, and while it ran."""
+    command = f"make tune JOB={record['study']['job']}"
+    return {
+        f"{name}.svg": screenshots.final(record, command=command),
+        f"{name}-live.svg": screenshots.live(record, command=command),
+    }
+
+
+def draw_all() -> list[Path]:
+    """Draw the pictures of all studies' records anew; their paths."""
+    drawn = {file: svg for name, record in read_all().items() for file, svg in pictures(name, record).items()}
+    for file, svg in drawn.items():
+        Folder.of(records_folder()).write(file, svg.encode())
+    return [records_folder() / file for file in drawn]
 
 
 def results_table(records: dict[str, dict[str, Any]]) -> str:

@@ -71,7 +71,7 @@ LAYERS = (
     ("artifact",),
     ("data.view", "evaluate", "queries", "export"),
     ("loop", "modelcard", "classify"),
-    ("train", "debug", "verify"),
+    ("train", "debug", "verify", "screenshots"),
     ("study", "datacli"),
     ("tuning", "record"),
     ("tune",),

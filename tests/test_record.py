@@ -15,6 +15,12 @@ def test_readme_is_rendered_from_the_records() -> None:
     assert record.render(text, record.read_all(), record.read_chaos()) == text, "run `python -m oneshot.record`"
 
 
+def test_pictures_are_drawn_from_the_records() -> None:
+    for name, kept in record.read_all().items():
+        for file, svg in record.pictures(name, kept).items():
+            assert (record.records_folder() / file).read_text() == svg, "run `make screenshots`"
+
+
 def test_the_main_jobs_record_holds_its_goals() -> None:
     kept = record.read_all()["quick"]
     study, result = kept["study"], kept["result"]
