@@ -176,7 +176,7 @@ def record(
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    records.README.write_text(records.render(records.README.read_text(), records.read_all(), records.read_chaos()))
+    records.render_readme()
     print_line(console, f"rendered: {records.README}")
     for path in records.draw_all():
         print_line(console, f"drawn: {path}")
@@ -185,6 +185,7 @@ def record(
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 
 
 def main(verb: list[str] | None = None) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, modelcard, search, sharing
+from oneshot import artifact, cluster, formats, modelcard, reporting, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.errors import DiskFull, RayDied, UserError
+from oneshot.outcomes import OUTCOMES
 from oneshot.packing import Node, Packing, describe, pack, this_machine
 from oneshot.reach import reach
 from oneshot.screen.console import duration, print_line, print_warning
@@ -64,6 +65,7 @@ def train(
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 training.train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         training.finish(settings, folder, data=prepared.folder)
+    reporting.at_the_end(console, folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
@@ -137,6 +139,7 @@ def tune(
         finally:
             console.print(study_table(study.record()), new_line_start=True)
     console.print(result_panel(result), new_line_start=True)
+    reporting.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
     if not over:
         print_line(console, f"to go on with the search: python -m oneshot.tune --resume {folder}")
@@ -190,7 +193,12 @@ def evaluate(
     if as_json:
         console.quiet = True
     asked, prepared = _data(console, asked, root, source)
-    result = judgement.evaluate(folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device)
+    # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
+    own = folder.has(EXPERIMENT) and asked == settings
+    keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
+    result = judgement.evaluate(
+        folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep
+    )
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     for name, why in result["skipped"].items():
@@ -198,10 +206,12 @@ def evaluate(
     console.print(result_panel(result))
     if result["per_alphabet"]:
         console.print(alphabet_table(result))
-    if folder.has(EXPERIMENT) and not folder.has(judgement.RESULT) and asked == settings:
+    if own and not folder.has(judgement.RESULT):
         folder.write_json(judgement.RESULT, result)
         modelcard.write(folder)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
+    if keep:
+        reporting.at_the_end(console, folder)
 
 
 def _settings_of(run: Folder) -> Settings:

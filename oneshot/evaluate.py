@@ -3,6 +3,7 @@
 `python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from oneshot.embedding import embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
+from oneshot.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.scoring import Trials, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
@@ -63,35 +65,49 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
     as they stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry
     the trials.
     """
+    return _measure(net, data, split=split, how=how, worker=worker)[0]
+
+
+def _measure(
+    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker
+) -> tuple[dict[str, Any], Seen]:  # fmt: skip
+    """What `measure` returns, and what it was computed from."""
     data = near(data)
     test, made, skipped = _trials(data, split, how)
-    logits_of = similarity(net, embed(net, Images(test, size=net.size, device=worker.device), worker))
-    outcomes: dict[str, Any] = {}
+    z_ND = embed(net, Images(test, size=net.size, device=worker.device), worker)
+    logits_of = similarity(net, z_ND)
+    judged = [(trials, score(trials, logits_of)) for trials in made]
+    accuracies: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
-    for trials in made:
-        outcome = judge(trials, score(trials, logits_of))
-        outcomes[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
+    for trials, scores in judged:
+        outcome = judge(trials, scores)
+        accuracies[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
-    return {
+    result = {
         "dataset": store.describe(data).name,
         "split": split,
-        "protocols": outcomes,
+        "protocols": accuracies,
         "skipped": skipped,
         "lowered": _lowered(made, how),
         "per_alphabet": alphabets,
     }
+    return result, Seen(test, z_ND.cpu().numpy(), judged)
 
 
-def evaluate(where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto", keep: bool = False
+) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
+
+    `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
     Where `where` is a run, the evaluation is noted in its `evaluations.jsonl`: how often the test set was touched is
     part of the record. Raises UserError.
     """
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    result = measure(net.to(worker.device), data, split=split, how=how, worker=worker)
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker)
     count = None
     if where.has("best"):
         accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
@@ -104,6 +120,12 @@ def evaluate(where: Folder, data: Folder, *, split: str, how: Evaluate, device: 
     result["environment"] = environment() | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
     }  # fmt: skip
+    if keep:
+        try:
+            text = json.dumps(outcomes(seen, sha256=result["sha256"]), separators=(",", ":"), ensure_ascii=False)
+            where.write(OUTCOMES, text.encode())
+        except Exception as error:  # the judgement is made: nothing that is only shown may cost it
+            result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
     return result
 
 

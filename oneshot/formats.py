@@ -134,6 +134,82 @@ class Result(_Record):
     environment: Environment
 
 
+class KeptDrawing(_Record):
+    png: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$", max_length=1 << 16)]  # base64
+    character: str
+    drawer: int
+
+
+class KeptTrial(_Record):
+    """`query`, `ranking`: numbers of drawings; `right`: the target's place among all n_way, 0 the first."""
+
+    query: Natural
+    ranking: Annotated[list[Natural], Field(min_length=2)]
+    scores: list[float | None]
+    right: Natural
+
+    @model_validator(mode="after")
+    def _check(self) -> "KeptTrial":
+        if len(self.scores) != len(self.ranking):
+            raise ValueError(f"scores: {len(self.scores)} for {len(self.ranking)} drawings")
+        return self
+
+
+class Confusion(_Record):
+    characters: Annotated[list[str], Field(min_length=2, max_length=2)]
+    counts: Annotated[list[Natural], Field(min_length=2, max_length=2)]  # the first was asked about; the second
+    met: Natural
+    drawings: Annotated[list[list[Natural]], Field(min_length=2, max_length=2)]
+
+
+class Confusions(_Record):
+    protocol: str
+    trials: Positive
+    errors: Natural
+    pairs: list[Confusion]
+
+
+class MappedCharacter(_Record):
+    character: str
+    drawing: Natural
+    points: list[Annotated[list[Natural], Field(min_length=2, max_length=2)]]
+
+
+class AlphabetMap(_Record):
+    alphabet: str
+    explained: Share
+    characters: list[MappedCharacter]
+
+
+class Outcomes(_Record):
+    """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings."""
+
+    format: Literal[1]
+    sha256: str | None
+    protocol: str
+    n_way: Positive
+    k_shot: Positive
+    trials: Positive
+    correct: Natural
+    per_alphabet: dict[str, Score]
+    gallery: list[KeptTrial]
+    errors: list[KeptTrial]
+    confused: Confusions
+    map: list[AlphabetMap]
+    drawings: list[KeptDrawing]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Outcomes":
+        used = [n for trial in (*self.gallery, *self.errors) for n in (trial.query, *trial.ranking)]
+        used += [n for pair in self.confused.pairs for some in pair.drawings for n in some]
+        used += [one.drawing for each in self.map for one in each.characters]
+        if any(len(trial.ranking) != 2 for trial in self.errors):
+            raise ValueError("errors: each ranks two drawings, the chosen one and the right one")
+        if used and max(used) >= len(self.drawings):
+            raise ValueError(f"drawings: {len(self.drawings)} are there, and number {max(used)} is shown")
+        return self
+
+
 class Kept(_Record):
     """A study's record in `tune_jobs/records/`."""
 

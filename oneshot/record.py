@@ -1,6 +1,7 @@
 """Records of runs, kept in `tune_jobs/records/`, and what README shows of them: tables and pictures, made by code."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ from oneshot import formats, screenshots
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT
-from oneshot.screen.published import ladder
+from oneshot.report import ladder, pictures
+from oneshot.report.canvas import png
+from oneshot.report.reading import read_outcomes
+from oneshot.screen.published import ladder as published
 from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
@@ -35,12 +39,23 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
-    drawn = pictures(name, record)
+    drawn, seen = screens(name, record), read_outcomes(run, result)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
     for file, svg in drawn.items():
         folder.write(file, svg.encode())
+    keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
+    """Keep a picture of each error in `outcomes.json` beside the record of this name; without one the old one goes."""
+    folder, file = Folder.of(records_folder()), f"{name}-errors.png"
+    drawn = pictures.errors(seen) if seen else None
+    if drawn:
+        folder.write(file, png(drawn))
+    else:
+        folder.remove(file)
 
 
 def read_all() -> dict[str, dict[str, Any]]:
@@ -56,7 +71,7 @@ def read_chaos() -> dict[str, Any]:
     return Folder.of(records_folder()).read_json("chaos.json")
 
 
-def pictures(name: str, record: dict[str, Any]) -> dict[str, str]:
+def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
     """The screens of a study, {file's name: SVG}: at its end, and while it ran."""
     command = f"make tune JOB={record['study']['job']}"
     return {
@@ -66,8 +81,8 @@ def pictures(name: str, record: dict[str, Any]) -> dict[str, str]:
 
 
 def draw_all() -> list[Path]:
-    """Draw the pictures of all studies' records anew; their paths."""
-    drawn = {file: svg for name, record in read_all().items() for file, svg in pictures(name, record).items()}
+    """Draw the screens of all studies' records anew; their paths."""
+    drawn = {file: svg for name, record in read_all().items() for file, svg in screens(name, record).items()}
     for file, svg in drawn.items():
         Folder.of(records_folder()).write(file, svg.encode())
     return [records_folder() / file for file in drawn]
@@ -91,6 +106,23 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
         cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _best_record(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    name = ladder.best(records)
+    if name is None:
+        return ""
+    block = ladder.alphabets(name, records[name])
+    if picture := errors_picture(name):
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+    return block
+
+
+def errors_picture(name: str) -> str | None:
+    """The file beside a record that shows each error of its network, None where none was kept."""
+    file = f"{name}-errors.png"
+    return file if (records_folder() / file).exists() else None
 
 
 def chaos_table(record: dict[str, Any]) -> str:
@@ -117,15 +149,26 @@ def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
     rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
     for protocol in NAMES:
-        for figure in ladder(protocol):
+        for figure in published(protocol):
             note = f" ({figure.note})" if figure.note else ""
             rows.append(f"| `{protocol}` | {figure.name} | {100 * figure.accuracy:.1f} | {figure.source}{note} |")
     return "\n".join(rows)
 
 
+def render_readme() -> None:
+    """Make README's tables anew from all records. Raises UserError where a block is missing."""
+    README.write_text(render(README.read_text(), read_all(), read_chaos()))
+
+
 def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any]) -> str:
     """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
-    blocks = {"results": results_table(records), "published": published_table(), "chaos": chaos_table(chaos)}
+    blocks = {
+        "results": results_table(records),
+        "ladder": ladder.markdown(ladder.rungs(records)),
+        "alphabets": _best_record(records),
+        "published": published_table(),
+        "chaos": chaos_table(chaos),
+    }
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):

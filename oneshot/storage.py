@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,12 @@ class Folder:
         except NotADirectoryError:
             raise UserError(f"{self} is a file, and a folder is needed: name another") from None
         return sorted(name for name in found if not name.startswith(PARTIAL))
+
+    def written(self, names: Sequence[str]) -> float:
+        """When the newest of these files was written, seconds since 1970; 0 where none is there or nobody knows."""
+        with self._answering("look at"):
+            found = self.filesystem.get_file_info([self._path(name) for name in names])
+        return max((info.mtime_ns / 1e9 for info in found if info.mtime_ns is not None), default=0.0)
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError; of a local file, OSError."""

@@ -117,7 +117,9 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
 
 def _judge(settings: dict[str, Any], run: str, data: str, device: str) -> dict[str, Any]:
     chosen = parse(settings, "the run's settings")
-    return evaluate(Folder.of(run), Folder.of(data), split=chosen.data.split, how=chosen.evaluate, device=device)
+    return evaluate(
+        Folder.of(run), Folder.of(data), split=chosen.data.split, how=chosen.evaluate, device=device, keep=True
+    )
 
 
 if __name__ == "__main__":

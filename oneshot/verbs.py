@@ -1,4 +1,4 @@
-"""The verbs that use a trained network: options and messages; `cli` puts them on the command line."""
+"""The verbs that use a run and its network: options and messages; `cli` puts them on the command line."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from oneshot.errors import UserError
 from oneshot.options import Device, Network, Trace
+from oneshot.screen.console import console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
 
@@ -64,3 +65,16 @@ def export(
     from oneshot import export
 
     export.run(where, out=out)
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `ladder`: README's tables anew.")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
+    ] = None,
+    debug: Trace = False,
+) -> None:
+    """Write the report of a run, also of one that goes on: a page and its figures."""
+    from oneshot import reporting
+
+    reporting.report(console(), run=run, out=out)

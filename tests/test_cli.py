@@ -51,6 +51,8 @@ WRONG = {
     "an unknown option": (["tune", "--fast"], "No such option: --fast"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
+    "no run to report on": (["report", "no/such/run"], "holds no run: experiment.toml is missing"),
+    "a ladder elsewhere": (["report", "ladder", "--out", "x"], "--out goes with a run"),
     "no network": (["evaluate", "no/such/run"], "no such folder"),
     "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
     "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
@@ -76,7 +78,7 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 
 def test_the_help_of_every_verb_has_an_example() -> None:
-    for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export"):
+    for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
         text = run(verb, "--help")
         assert "Example: " in text and "--debug" in text
 

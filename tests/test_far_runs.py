@@ -46,12 +46,17 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     Folder.of(where).remove(NOTE)  # as if somebody had waited
     text = run(*arguments, **variables)
     assert "epoch 1/3" not in text and "epoch 3/3" in text
-    assert Folder.of(where).names() == ["best", "checkpoints", "events", "experiment.toml", "history.jsonl"]
+    assert f"report: {where}/report.html" in text
+    assert Folder.of(where).names() == [
+        "best", "checkpoints", "events", "experiment.toml", "figures", "history.jsonl", "report.html"
+    ]  # fmt: skip
 
     text = run("evaluate", where, **variables)
     assert f"written to {where}/result.json" in text
     result = Folder.of(where).read_json("result.json")
     assert result["sha256"] == oneshot.load(where).card["sha256"]
+    assert Folder.of(where).read_json("outcomes.json")["sha256"] == result["sha256"]
+    assert b"Most confused characters" in Folder.of(where).read("report.html")
     assert object_store.gets(store.DRAWINGS) == 1  # for all these processes
 
 
@@ -68,6 +73,9 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
             break
     rest, _ = process.communicate(timeout=100)
     assert process.returncode == 130 and f"--resume {where}" in rest and "Traceback" not in rest
+    assert f"report: {where}/report.html" in run("report", where, **variables)
+    page = Folder.of(where).read("report.html").decode()
+    assert "This study <b>is not over</b>" in page and "0 of 1 trials are over, 0 run, 1 wait." in page
 
     text = run("tune", "--resume", where, **variables)
     assert "trial 000 epoch 1" not in text and f"record: {where}/result.json" in text

@@ -36,7 +36,11 @@ from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
 from oneshot.errors import UserError
 from oneshot.loop import Diverged, Training, Watch
+from oneshot.outcomes import Seen, outcomes
 from oneshot.pairs import PairDataset
+from oneshot.report import page as report
+from oneshot.report import reading
+from oneshot.report.canvas import LIGHT, svg
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
@@ -45,7 +49,7 @@ from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, parse_toml, read
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
-from oneshot.trials import protocols
+from oneshot.trials import protocols, within
 from oneshot.worker import Worker
 
 TIMES = int(os.environ.get("ONESHOT_FUZZ", "1"))
@@ -342,6 +346,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.write_json(STUDY, study(*trials, epochs_run=4))
     environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
     folder.write_json("result.json", result(environment=environment))
+    folder.write_json("outcomes.json", few_outcomes())
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
     scores = np.random.default_rng(0).normal(size=(40, 3)) + np.eye(3)[0]
     about = {"alphabets": 1, "characters": 3, "drawings": 12, "trials": 40, "n_way": 3}
@@ -353,14 +358,22 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(folder.path)
 
 
+def few_outcomes() -> dict[str, Any]:
+    """Single trials as a judgement keeps them, of two small alphabets."""
+    test = tiny.drawings({"Greek": 6, "Runes": 6})
+    trials = within(test, trials=30, n_way=5)
+    scores = np.random.default_rng(0).normal(size=(30, 5))
+    return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)]), sha256=None)
+
+
 FILES = [
-    "experiment.toml", STUDY, "result.json", "best/model.json", "trials/000/history.jsonl", "trials/000/notes.jsonl",
-    "trials/000/error.json",
+    "experiment.toml", STUDY, "result.json", "outcomes.json", "best/model.json", "trials/000/history.jsonl",
+    "trials/000/notes.jsonl", "trials/000/error.json",
 ]  # fmt: skip
 
 
 def use_run(folder: Folder, kept: Path) -> None:
-    """Everything that reads a run: the study that goes on, the judgement, the record."""
+    """Everything that reads a run: the study that goes on, the judgement, the record, the report."""
     console = Console(file=io.StringIO(), width=100)
     chosen = train.read_experiment(folder)
     search.check(chosen)
@@ -384,6 +397,9 @@ def use_run(folder: Folder, kept: Path) -> None:
     artifact.load(folder, device="cpu").classify(page, {"a": page, "b": 255 - page})
     modelcard.write(folder)
     parse(artifact.recorded_settings(folder), "the network")
+    _, figures = report.page(reading.read(folder))
+    for name, canvas in figures.items():
+        svg(canvas, name=name, theme=LIGHT)
     record.keep(folder, name="kept")
     record.results_table(record.read_all())
     assert (kept / "kept.json").is_file()
@@ -408,7 +424,7 @@ def test_any_record_of_a_run_is_used_or_refused(
         changed = json.dumps(case.draw(damaged(json.loads(content)))).encode()
     (folder / name).write_bytes(changed)
     taken_or_refused(lambda: use_run(Folder.of(folder), kept))
-    assert not kept.exists() or len(list(kept.iterdir())) == 2
+    assert not kept.exists() or len(list(kept.iterdir())) in (2, 3)  # a picture of the errors, where they are kept
 
 
 # Archives

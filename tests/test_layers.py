@@ -27,6 +27,7 @@ LAYERS = (
         "data.strokes",
         "screen.published",
         "screen.console",
+        "report.canvas",
         "calibration",
         "options",
     ),
@@ -44,8 +45,10 @@ LAYERS = (
         "restore",
         "screen.progress",
         "screen.tables",
+        "report.axes",
+        "report.html",
     ),
-    ("formats", "packing", "data.tree", "data.sheet", "lots"),
+    ("formats", "outcomes", "packing", "data.tree", "data.sheet", "lots", "report.search"),
     (
         "data.parquet",
         "data.allot",
@@ -62,9 +65,19 @@ LAYERS = (
         "screen.live",
         "screen.ranking",
         "screen.results",
+        "report.parallel",
     ),
-    ("data.store", "losses", "ranking"),
-    ("data.cache", "data.omniglot", "data.glyphs", "data.splits", "pairs", "images"),
+    ("data.store", "losses", "ranking", "report.accuracy"),
+    (
+        "data.cache",
+        "data.omniglot",
+        "data.glyphs",
+        "data.splits",
+        "pairs",
+        "images",
+        "report.pictures",
+        "report.ladder",
+    ),
     ("data.own", "batches", "embedding", "preprocess", "sharing"),
     ("data.keep", "validation"),
     ("data.sets", "calibrate"),
@@ -73,8 +86,11 @@ LAYERS = (
     ("loop", "modelcard", "classify"),
     ("train", "debug", "verify", "screenshots"),
     ("study", "datacli"),
-    ("tuning", "record"),
-    ("tune",),
+    ("tuning", "report.reading"),
+    ("tune", "record", "report.answers", "report.studies", "report.seen"),
+    ("report.page",),
+    ("report.making",),
+    ("reporting",),
     ("commands", "verbs"),
     ("cli",),
 )
@@ -97,7 +113,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module in ("oneshot", "oneshot.data", "oneshot.screen"):
+            if node.module in ("oneshot", "oneshot.data", "oneshot.screen", "oneshot.report"):
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside
@@ -188,6 +204,8 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
         "data.sets",
         "settings",
         "screen.live",
+        "outcomes",
+        "report.pictures",
     ],
 )
 def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None:

@@ -39,6 +39,9 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert result["best_trial"]["id"] == best["id"]
     assert result["best_trial"]["val_loss"] == best["val_loss"]
     assert result["test_evaluations"] == 1
+    assert f"report: {tmp_path / 'run/report.html'}" in text
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Trials, as they came" in page and study["trials"][2]["error"] in page
     net = oneshot.load(tmp_path / "run")
     assert net.card["sha256"] == result["sha256"] and net.calibration is not None
     within = result["protocols"]["within"]["accuracy"]

@@ -15,9 +15,9 @@ def test_readme_is_rendered_from_the_records() -> None:
     assert record.render(text, record.read_all(), record.read_chaos()) == text, "run `python -m oneshot.record`"
 
 
-def test_pictures_are_drawn_from_the_records() -> None:
+def test_screens_are_drawn_from_the_records() -> None:
     for name, kept in record.read_all().items():
-        for file, svg in record.pictures(name, kept).items():
+        for file, svg in record.screens(name, kept).items():
             assert (record.records_folder() / file).read_text() == svg, "run `make screenshots`"
 
 

@@ -50,11 +50,11 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     parts.append(Fitting(partial(_by_protocol, protocols, OWN if result["split"] == "own" else PROTOCOLS)))
     parts += _lowered(result.get("lowered") or {})
     parts += _skipped(result.get("skipped") or {})
-    rungs = _rungs({name: outcome for name, outcome in protocols.items() if _compares(outcome)}) if omniglot else []
+    rungs = _rungs({name: outcome for name, outcome in protocols.items() if compares(outcome)}) if omniglot else []
     if rungs:
         rule = "Figures compare within one protocol only, and only where training saw as many alphabets."
         parts += [Text(), Fitting(partial(_ladder, rungs)), Text(), Text(rule, "dim")]
-    others = [name for name, outcome in protocols.items() if not _compares(outcome)]
+    others = [name for name, outcome in protocols.items() if not compares(outcome)]
     if not omniglot:
         parts += [Text(), Text(f"Published figures are for Omniglot: they do not compare with {result['dataset']}.")]
     elif others:
@@ -122,7 +122,8 @@ def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width
     return fitted(columns, protocols.items(), width)
 
 
-def _compares(outcome: Mapping[str, Any]) -> bool:
+def compares(outcome: Mapping[str, Any]) -> bool:
+    """Whether published figures, all of them 20-way 1-shot, may stand beside this outcome."""
     return (outcome["n_way"], outcome["k_shot"]) == (20, 1)
 
 
@@ -134,7 +135,7 @@ def _rungs(protocols: Mapping[str, Any]) -> list[_Rung]:
     """For each protocol with published figures a heading and these with this run's in its place, the best first."""
     rungs: list[_Rung] = []
     for protocol, outcome in protocols.items():
-        published = [_Rung(f.name, f.accuracy, _short(f.source), f.note) for f in ladder(protocol)]
+        published = [_Rung(f.name, f.accuracy, short(f.source), f.note) for f in ladder(protocol)]
         if published:
             low, high = outcome["interval"]
             ours = _Rung("this run", outcome["accuracy"], interval(low, high), ends=(low, high))
@@ -190,7 +191,7 @@ def _dot(rung: _Rung, floor: float, width: int) -> Text:
     return Text.assemble(line[:at], ("●", "bold green" if rung.ends else ""), line[at + 1 :])
 
 
-def _short(source: str) -> str:
+def short(source: str) -> str:
     """`Koch, Zemel & Salakhutdinov 2015, Siamese ...` as `Koch et al. 2015`; what has no year as it is."""
     found = re.match(r"(\w+)(.*?) (\d{4})", source)
     return source if not found else f"{found[1]}{' et al.' * bool(found[2])} {found[3]}"

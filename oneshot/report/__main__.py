@@ -1,0 +1,5 @@
+"""`python -m oneshot.report`."""
+
+from oneshot.cli import main
+
+main(["report"])

@@ -1,0 +1,166 @@
+"""The page's first words: what the run came to, by protocol, among the published figures; and where it stands."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from oneshot.data.splits import OWN as OWN_SPLIT
+from oneshot.report import accuracy
+from oneshot.report.html import Column, Figures, esc, note, section, table
+from oneshot.report.reading import Run
+from oneshot.screen.console import count, duration, interval, loss, percent
+from oneshot.screen.results import OWN, PROTOCOLS, is_omniglot
+from oneshot.screen.tables import settings_text
+
+_FIRST = {  # of which protocol the headline speaks, and in which words
+    "lake400": "of Lake’s 400 one‑shot trials are right",
+    "within": "of the one‑shot trials within one alphabet are right",
+    "between": "of the one‑shot trials between alphabets are right",
+    "seed352": "of the one‑shot trials are right",
+}
+
+
+def headline(run: Run) -> str:
+    """The answer as a heading, then what it means; of a run that is not judged: how far it is."""
+    if run.result is None or not run.result["protocols"]:
+        return _unjudged(run)
+    protocols = run.result["protocols"]
+    name = next((each for each in _FIRST if each in protocols), next(iter(protocols)))
+    first = protocols[name]
+    words, parts = _FIRST.get(name, f"of the trials of {name} are right"), "alphabets"
+    if run.result["split"] == OWN_SPLIT:
+        words, parts = "of the one‑shot trials on your own images are right", "classes"
+    title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(words)}</h1>"
+    task = f"{first['n_way']}-way {first['k_shot']}-shot"
+    lead = (
+        f'<p class="lead">{task}: which of {first["n_way"]} characters is this, from {_examples(first["k_shot"])} each?'
+        f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
+        f" {count(first['trials'])} trials.</p>"
+    )
+    return title + lead + _cards(run.result, name)
+
+
+def _examples(shots: int) -> str:
+    return "one example of" if shots == 1 else f"{shots} examples of"
+
+
+def _cards(result: Mapping[str, Any], first: str) -> str:
+    """Every protocol, then what else was measured, a card each."""
+    meaning = OWN if result["split"] == OWN_SPLIT else PROTOCOLS
+    entries = [
+        (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", meaning.get(name, ""))
+        for name, one in result["protocols"].items()
+    ]
+    if one := result.get("verification"):
+        entries.append(("verification", one, f"{count(one['pairs'])} pairs", "same or different: another task"))
+    items = []
+    for name, one, task, what in entries:
+        items.append(
+            f'<li class="{"first" if name == first else ""}"><span class="name">{esc(name)}</span>'
+            f'<span class="value">{percent(one["accuracy"])}</span>'
+            f'<span class="quiet">{interval(*one["interval"])}</span>'
+            f'<span class="quiet">{task}</span><span class="quiet">{esc(what)}</span></li>'
+        )
+    return f'<ul class="cards" aria-label="Accuracy by protocol">{"".join(items)}</ul>'
+
+
+def _unjudged(run: Run) -> str:
+    state = "is running" if run.running else "is not over" if not run.over else "is trained"
+    kind = "This study" if run.study else "This network" if run.over else "This training"
+    lead = "No epoch was finished yet."
+    if run.best:
+        who = f"Trial {run.best['id']} leads" if run.study else "The best epoch so far" if not run.over else "Best"
+        text = settings_text(run.best["settings"])
+        lead = f"{who}: validation loss {loss(run.best['val_loss'])} at epoch {run.best['best_epoch']}" + (
+            f", {esc(text)}." if text else "."
+        )
+    later = "" if run.over else " Accuracy on the test alphabets comes at the end."
+    return f'<h1>{kind} <b>{state}</b></h1><p class="lead">{lead}{later}</p>'
+
+
+def state(run: Run) -> str:
+    """What a reader has to know before the figures: the run goes on, something is missing, was invented or left out."""
+    notes = []
+    if not run.over:
+        notes.append(note(_progress(run), "live"))
+    said = [esc(sentence) for sentence in run.missing]
+    if (run.result and not is_omniglot(run.result)) or "generated" in run.dataset:
+        why = (run.study or {}).get("why") or ""
+        invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
+        said.append(esc(f"{invented} No published figure compares."))
+    if run.settings.data.split == "lake-all":
+        said.append("Split lake-all: the validation alphabets were taught too, so validation figures flatter.")
+    if run.touched > 1:
+        said.append(
+            f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s."
+        )
+    said += [esc(f"{name} is {why}.") for name, why in ((run.result or {}).get("lowered") or {}).items()]
+    same: dict[str, list[str]] = {}
+    for name, why in ((run.result or {}).get("skipped") or {}).items():
+        same.setdefault(why, []).append(name)
+    said += [esc(f"Not measured: {', '.join(names)}: {why}.") for why, names in same.items()]
+    return "".join(notes) + note(said)
+
+
+def _progress(run: Run) -> list[str]:
+    ago = duration(run.read - run.written)
+    then = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(run.written))
+    here = f"<code>python -m oneshot.report {esc(run.where)}</code>"
+    if run.study:
+        how = Counter(trial["status"] for trial in run.trials)
+        ended = sum(how[name] for name in ("finished", "stopped", "diverged", "failed"))
+        far = f"{ended} of {len(run.trials)} trials are over, {how['running']} run, {how['pending']} wait."
+        if ended == len(run.trials):
+            far = "All trials are over; the judgement on the test alphabets is missing."
+    else:
+        far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs done."
+    if run.running:
+        return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
+                f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
+    on = (
+        f"<code>python -m oneshot.tune --resume {esc(run.where)}</code>" if run.study else "the same command with --run"
+    )
+    return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. To go on: {on}"]
+
+
+def standing(run: Run, figures: Figures) -> str:
+    """The section that puts the result among the published figures."""
+    if run.result is None:
+        return ""
+    said = (
+        "Figures compare within one protocol only, and only where training saw as many alphabets. Lines: 95 % intervals"
+        " (Wilson)."
+    )
+    chart = figures.chart("ladder", lambda width: accuracy.standing(run.result, width), said)
+    if not chart:
+        return ""
+    return section("published", "Among the published figures", chart)
+
+
+def by_alphabet(run: Run, figures: Figures) -> str:
+    """Accuracy by alphabet: a figure, and the numbers as a table."""
+    if run.result is None or not run.result["per_alphabet"]:
+        return ""
+    kind = "group" if run.result["split"] == OWN_SPLIT else "alphabet"
+    said = f"Accuracy on each test {kind}."
+    chart = figures.chart("alphabets", lambda width: accuracy.alphabets(run.result, run.outcomes, width), said)
+    fixed = run.outcomes["per_alphabet"] if run.outcomes and run.outcomes["protocol"] == "lake400" else {}
+    columns = [
+        Column(kind, lambda item: esc(accuracy.plain(item[0])), lambda item: item[0], text=True),
+        Column("within", lambda item: percent(item[1]["accuracy"]), lambda item: item[1]["accuracy"]),
+        Column("95 % interval", lambda item: interval(*item[1]["interval"]), lambda item: item[1]["interval"][0]),
+        Column("trials", lambda item: count(item[1]["trials"]), lambda item: item[1]["trials"]),
+    ]
+    if fixed:
+        columns.append(
+            Column(
+                "lake400",
+                lambda item: f"{fixed[item[0]]['correct']} of {fixed[item[0]]['trials']}" if item[0] in fixed else "–",
+                lambda item: fixed[item[0]]["accuracy"] if item[0] in fixed else None,
+            )
+        )
+    rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
+    numbers = table(f"Accuracy by {kind}", columns, rows)
+    inside = f"{chart}<details><summary>The numbers as a table</summary>{numbers}</details>"
+    return section("by-alphabet", f"By {kind}", inside)

@@ -1,0 +1,136 @@
+"""The ladder: this project's records and the published figures, a row each, with every protocol in its own column.
+
+An empty cell means that nobody measured it: a figure of one protocol never stands in another's column.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from oneshot.report.accuracy import plain
+from oneshot.screen.console import Column, Fitting, fitted, interval, percent
+from oneshot.screen.published import FIGURES
+from oneshot.screen.results import compares, is_omniglot, short
+from oneshot.trials import NAMES
+
+PROTOCOLS = (*NAMES, "verification")
+_MEANING = {
+    "lake400": "Lake's 400 fixed trials, 20-way within one alphabet: the one to quote",
+    "within": "20-way within one alphabet, 10,000 trials: as hard, and exact",
+    "between": "20-way over all test alphabets at once: easier",
+    "seed352": "the source document's 352 trials over all alphabets: easier, and coarse",
+    "verification": "same or different, of pairs: another task",
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A row: who, and accuracy by protocol with its interval where one is known (fractions)."""
+
+    name: str
+    ours: bool
+    cells: Mapping[str, tuple[float, tuple[float, float] | None]]
+    source: str
+
+    @property
+    def place(self) -> tuple[float, ...]:
+        """A sorting key: by the first protocol that was measured, `lake400` before all others."""
+        return tuple(-self.cells[name][0] if name in self.cells else 1.0 for name in PROTOCOLS)
+
+
+def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
+    """All rows, the best on `lake400` first, then those without it. Records of other data sets have none.
+
+    A record is a study's, or one of several seeds: then its figures are their means.
+    """
+    rows = [_published(name) for name in dict.fromkeys(figure.name for figure in FIGURES)]
+    for name, record in records.items():
+        result = result_of(record)
+        if is_omniglot(result):
+            seeds = f", mean of {len(record['seeds'])} seeds" if "seeds" in record else ""
+            source = f"split {result['split']}{seeds}, commit {result['environment']['commit'] or 'unknown'}"
+            rows.append(Rung(name, True, _cells(record), source))
+    return sorted(rows, key=lambda rung: (rung.place, rung.name))
+
+
+def result_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a study's record, or that of the first seed of several."""
+    return record["result"] if "result" in record else record["seeds"][0]["result"]
+
+
+def _cells(record: Mapping[str, Any]) -> dict[str, tuple[float, tuple[float, float] | None]]:
+    result = result_of(record)
+    measured = {name: one for name, one in result["protocols"].items() if name in PROTOCOLS and compares(one)}
+    if result.get("verification"):
+        measured["verification"] = result["verification"]
+    if "summary" in record:
+        means = {name: record["summary"][name] for name in measured if name in record["summary"]}
+        return {name: (one["mean"], tuple(one["interval"]) if one["interval"] else None) for name, one in means.items()}
+    return {name: (one["accuracy"], tuple(one["interval"])) for name, one in measured.items()}
+
+
+def _published(name: str) -> Rung:
+    """One system's figures, of each protocol the best."""
+    figures = sorted((figure for figure in FIGURES if figure.name == name), key=lambda figure: figure.accuracy)
+    cells: dict[str, tuple[float, tuple[float, float] | None]] = {one.protocol: (one.accuracy, None) for one in figures}
+    sources = dict.fromkeys(short(figure.source) for figure in reversed(figures))
+    return Rung(name, False, cells, "; ".join(sources))
+
+
+def best(records: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The record with the greatest accuracy on `lake400`, None where none has it."""
+    scores = {name: cells["lake400"][0] for name, record in records.items() if "lake400" in (cells := _cells(record))}
+    return max(scores, key=lambda name: scores[name], default=None)
+
+
+def markdown(rows: Sequence[Rung]) -> str:
+    """The ladder as README shows it, what each column means below it."""
+    lines = [f"| | {' | '.join(f'`{name}`' for name in PROTOCOLS)} | source |", f"|---|{'---|' * (len(PROTOCOLS) + 1)}"]
+    for rung in rows:
+        name = f"**`{rung.name}`**" if rung.ours else rung.name
+        cells = []
+        for protocol in PROTOCOLS:
+            accuracy, ends = rung.cells.get(protocol, (None, None))
+            text = "" if accuracy is None else f"{100 * accuracy:.1f}"
+            bold = f"**{text}**" if rung.ours and text else text
+            cells.append(bold + (f" ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else ""))
+        lines.append(f"| {name} | {' | '.join(cells)} | {rung.source} |")
+    meaning = "; ".join(f"`{name}`: {what}" for name, what in _MEANING.items())
+    return "\n".join([*lines, "", f"{meaning}. Bold: this project, with 95 % intervals."])
+
+
+def alphabets(name: str, record: Mapping[str, Any]) -> str:
+    """Markdown: a record's accuracy by alphabet, the best first."""
+    rows = sorted(result_of(record)["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
+    which = f"`{name}`, seed {record['seeds'][0]['seed']}" if "seeds" in record else f"`{name}`"
+    lines = [f"| alphabet (`within`, {which}) | % | 95 % interval | trials |", "|---|---|---|---|"]
+    for alphabet, one in rows:
+        low, high = one["interval"]
+        ends = f"{100 * low:.1f}–{100 * high:.1f}"
+        lines.append(f"| {plain(alphabet)} | {100 * one['accuracy']:.1f} | {ends} | {one['trials']} |")
+    return "\n".join(lines)
+
+
+def screen(rows: Sequence[Rung]) -> RenderableType:
+    """The ladder for the terminal: where the width is short the intervals go before any protocol does."""
+    meaning = (Text.assemble((f"{name:<14}", "bold"), (what, "dim")) for name, what in _MEANING.items())
+    return Group(Fitting(lambda width: _table(rows, width, ends=width >= 160)), Text(), *meaning)
+
+
+def _table(rows: Sequence[Rung], width: int, *, ends: bool) -> RenderableType:
+    def cell(rung: Rung, protocol: str) -> Text:
+        accuracy, between = rung.cells.get(protocol, (None, None))
+        text = "" if accuracy is None else percent(accuracy)
+        if between and ends:
+            text += f" ({interval(*between)})"
+        return Text(text, "bold green" if rung.ours else "")
+
+    columns = (
+        Column("", lambda rung: Text(rung.name, "bold green" if rung.ours else ""), justify="left"),
+        *(Column(name, lambda rung, name=name: cell(rung, name)) for name in PROTOCOLS),
+        Column("source", lambda rung: Text(rung.source, "dim"), 1, "left"),
+    )
+    return fitted(columns, rows, width)

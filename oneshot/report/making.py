@@ -1,0 +1,22 @@
+"""A report made: a run read, the page and its figures written where they belong."""
+
+from oneshot.report.canvas import LIGHT, png, svg
+from oneshot.report.html import FIGURES
+from oneshot.report.page import page
+from oneshot.report.reading import read
+from oneshot.storage import Folder
+
+PAGE = "report.html"
+
+
+def make(run: Folder, out: Folder | None = None) -> str:
+    """Write the report of a run, over or not, into its folder or into `out`; where the page lies.
+
+    Raises UserError where there is no run, where a file of it is damaged, or where it cannot be written."""
+    text, figures = page(read(run))
+    folder = out or run
+    for name, canvas in figures.items():
+        (folder / FIGURES).write(f"{name}.svg", svg(canvas, name=name, theme=LIGHT).encode())
+        (folder / FIGURES).write(f"{name}.png", png(canvas))
+    folder.write(PAGE, text.encode())
+    return folder.file(PAGE)

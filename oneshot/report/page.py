@@ -1,0 +1,122 @@
+"""The page: one file that needs nothing else, light and dark, for a desk, a phone and paper."""
+
+import time
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from oneshot.report import answers, seen, studies
+from oneshot.report.canvas import DARK, LIGHT, Canvas
+from oneshot.report.html import Figures, esc, pairs, section
+from oneshot.report.reading import Run
+from oneshot.train import EXPERIMENT
+
+_MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
+
+
+def page(run: Run) -> tuple[str, dict[str, Canvas]]:
+    """The page as HTML text, and its figures by name, which are to be written as files."""
+    figures = Figures()
+    sections = [
+        answers.standing(run, figures),
+        studies.searched(run, figures),
+        studies.trained(run, figures),
+        answers.by_alphabet(run, figures),
+        seen.trials(run, figures),
+        seen.errors(run, figures),
+        seen.confused(run, figures),
+        seen.maps(run, figures),
+    ]
+    job = str((run.study or {}).get("job") or run.name)
+    when = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(run.read))
+    eyebrow = f"oneshot report · {esc(job)} · {esc(run.dataset)} · split {esc(run.settings.data.split)} · {when}"
+    head = f'<p class="eyebrow">{eyebrow}</p>{answers.headline(run)}{answers.state(run)}'
+    head, *sections = (text.replace(" %", "\u00a0%") for text in (head, *filter(None, sections)))
+    body = "\n".join((*sections, _reproduce(run)))
+    text = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+        f"<title>{esc(job)}: oneshot report</title><style>{_style()}</style></head>\n<body>\n"
+        f"<header>{head}</header>\n{_contents([*sections, _reproduce(run)])}\n<main>{body}</main>\n"
+        f"<footer><p>Made by oneshot from the records in <code>{esc(run.where)}</code>, {when}. Nothing here was typed"
+        f" by hand.</p></footer>\n<script>{_asset('page.js')}</script>\n</body></html>\n"
+    )
+    return text, figures.files
+
+
+def _style() -> str:
+    def colors(theme: Mapping[str, str], at: int) -> str:
+        named = {**theme, **{name: both[at] for name, both in _MIX.items()}}
+        return "".join(f"--{name}:{value};" for name, value in named.items())
+
+    light, dark = colors(LIGHT, 0), colors(DARK, 1)
+    return (
+        f":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+        + _asset("page.css")
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("oneshot.report").joinpath(name).read_text("utf-8")
+
+
+def _contents(sections: list[str]) -> str:
+    links = []
+    for text in filter(None, sections):
+        _, _, rest = text.partition('<h2 id="')
+        name, _, rest = rest.partition('">')
+        links.append(f'<li><a href="#{name}">{rest.partition("<")[0]}</a></li>')
+    return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
+
+
+def _reproduce(run: Run) -> str:
+    """Settings and environment: all it takes to have the run again."""
+    where: Mapping[str, Any] = run.environment or {}
+    hardware, seeds = _plain(where.get("hardware")), _plain(where.get("seeds"))
+    commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
+    verb = "tune" if run.study else "train"
+    lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
+    # A job's file lies on a disk; of a run on an object store it is saved there first.
+    file = f"{run.where}/{EXPERIMENT}" if "://" not in run.where else "again.toml"
+    lines.append(
+        f"python -m oneshot.{verb} {file} --run runs/again" + "  # the settings below" * (file == "again.toml")
+    )
+    entries: list[tuple[str, object]] = [
+        ("run", run.where),
+        ("data set", f"{run.dataset}, split {run.settings.data.split}"),
+        ("commit", commit or unknown),
+        ("seeds", ", ".join(f"{name} {value}" for name, value in _seeds(run, seeds).items())),
+        ("hardware", _hardware(hardware) or unknown),
+        ("device", where.get("device") or (run.study or {}).get("device") or unknown),
+        ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
+        ("test alphabets scored", f"{run.touched} time{'s' if run.touched != 1 else ''}"),
+    ]
+    if run.result and run.result.get("sha256"):
+        entries.append(("network, sha256", run.result["sha256"]))
+    changed = "" if not str(commit).endswith("+changes") else "<p>Files differed from that commit when it ran.</p>"
+    inside = (
+        f"<pre>{esc(chr(10).join(lines))}</pre>{changed}<p>On CPU the same settings on the same machine give the same"
+        f" bits; early stopping depends on which trial reports first.</p>{pairs(entries)}"
+        "<details><summary>All settings, as they were resolved</summary>"
+        f"<pre>{esc(run.experiment.strip())}</pre></details>"
+    )
+    return section("reproduce", "To reproduce it", inside)
+
+
+def _plain(value: object) -> Mapping[str, Any]:
+    """What should be a mapping and was written by others."""
+    return value if isinstance(value, dict) else {}
+
+
+def _seeds(run: Run, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    settings = run.settings
+    return {"train": settings.train.seed, "search": settings.search.seed, "evaluate": settings.evaluate.seed} | recorded
+
+
+def _hardware(hardware: Mapping[str, Any]) -> str:
+    if not hardware:
+        return ""
+    memory = f", {hardware['memory_gib']} GiB" if hardware.get("memory_gib") else ""
+    gpus = f", {', '.join(map(str, hardware['gpus']))}" if hardware.get("gpus") else ", no GPU"
+    return f"{hardware.get('cores')} cores, {hardware.get('cpu')}{memory}{gpus}"

@@ -1,0 +1,216 @@
+"""What a report reads of a run, over or not, wherever it lies: records only, neither network nor data.
+
+A study that runs writes each file whole or not at all, so it can be read at any time from another process.
+"""
+
+import base64
+import io
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from oneshot import artifact, formats
+from oneshot.errors import UserError
+from oneshot.evaluate import RESULT, TOUCHED
+from oneshot.loop import HISTORY
+from oneshot.outcomes import OUTCOMES
+from oneshot.screen.tables import measured_epochs
+from oneshot.settings import Settings
+from oneshot.storage import Folder
+from oneshot.study import STUDY
+from oneshot.train import EXPERIMENT, read_experiment, read_history
+
+# Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
+# tells how long one takes, and how many times the longest epoch.
+QUIET, SILENT, EPOCHS = 60.0, 600.0, 3
+_SIDE = 256  # pixels a side of a drawing, at most
+_AT_ONCE = 16  # files read at a time: a store far away answers late
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder holds it. `study` is None for a single training, `result` and `outcomes` until it is judged.
+
+    `trials` have their histories, the lowest loss first; a single training is one trial. `written` is when the run last
+    wrote (seconds since 1970), `read` when this was read; `missing` says, a sentence each, what is not there and how to
+    get it.
+    """
+
+    name: str
+    where: str
+    settings: Settings
+    experiment: str  # the settings' text
+    study: Mapping[str, Any] | None
+    trials: list[dict[str, Any]]
+    best: dict[str, Any] | None  # the trial that was judged, or that leads so far
+    result: Mapping[str, Any] | None
+    outcomes: Mapping[str, Any] | None
+    environment: Mapping[str, Any] | None
+    touched: int  # how often the test alphabets were scored
+    written: float
+    read: float
+    over: bool
+    missing: tuple[str, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on, as far as can be told from outside: it wrote lately, and what it began has not ended."""
+        begun = [trial for trial in self.trials if trial["status"] != "pending"]
+        if self.over or (begun and self.has("pending") and not self.has("running")):
+            return False  # interrupted, its trials wait
+        times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
+        patience = max(QUIET, EPOCHS * max(times)) if times else SILENT
+        return self.read - self.written < patience
+
+    def has(self, status: str) -> bool:
+        return any(trial["status"] == status for trial in self.trials)
+
+    @property
+    def dataset(self) -> str:
+        """As people are shown it."""
+        return str((self.result or self.study or {}).get("dataset") or self.settings.data.dataset)
+
+
+def read(run: Folder) -> Run:
+    """A run's folder. Raises UserError where it holds none, or where a file in it is damaged."""
+    if not run.has(EXPERIMENT):
+        raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
+    settings = read_experiment(run)
+    study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
+    trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run)]
+    result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
+    outcomes = read_outcomes(run, result)
+    best = _best(trials, result)
+    over = _over(settings, study, trials, result)
+    return Run(
+        name=run.name,
+        where=str(run),
+        settings=settings,
+        experiment=run.read(EXPERIMENT).decode(),
+        study=study,
+        trials=trials,
+        best=best,
+        result=result,
+        outcomes=outcomes,
+        environment=result["environment"] if result else _environment(run),
+        touched=len(run.read(TOUCHED).splitlines()) if run.has(TOUCHED) else 0,
+        written=_last_word(run, trials, study is not None),
+        read=time.time(),
+        over=over,
+        missing=tuple(_missing(run, study, trials, result, outcomes, over)),
+    )
+
+
+def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The study's trials with their histories, which are newer than what study.json says of a trial that runs."""
+    begun = [trial for trial in study["trials"] if trial["settings"]]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        rows = pool.map(lambda trial: read_history(run / "trials" / trial["id"]), begun)
+        histories = dict(zip((trial["id"] for trial in begun), rows, strict=True))
+    return [_updated(trial, histories.get(trial["id"], [])) for trial in study["trials"]]
+
+
+def _by_loss(trial: Mapping[str, Any]) -> tuple[bool, float, str]:
+    return trial["val_loss"] is None, trial["val_loss"] or 0.0, trial["id"]
+
+
+def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
+    trial = dict(trial) | {"history": history}
+    measured = measured_epochs(trial)
+    if len(measured) >= trial["epochs"] and measured:
+        best = min(measured, key=lambda row: row["val_loss"])
+        trial |= {"epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"]}
+    return trial
+
+
+def _training(run: Folder) -> dict[str, Any]:
+    """A single training in the form of a study's trial."""
+    history = read_history(run)
+    ended = history[-1]["ended"] if history and history[-1].get("ended") else ""
+    status = {"": "running", "diverged": "diverged"}.get(ended, "finished")
+    trial = {
+        "id": "", "status": status, "settings": {}, "epochs": 0, "best_epoch": None, "val_loss": None, "error": None,
+        "seconds": float(sum(row.get("seconds") or 0 for row in history)),
+    }  # fmt: skip
+    return _updated(trial, history)
+
+
+def _best(trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    judged = (result or {}).get("best_trial") or {}
+    named = [trial for trial in trials if judged.get("id") and trial["id"] == judged["id"]]
+    measured = [trial for trial in trials if trial["val_loss"] is not None]
+    return named[0] if named else min(measured, key=lambda trial: trial["val_loss"], default=None)
+
+
+def _over(
+    settings: Settings, study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None
+) -> bool:  # fmt: skip
+    """A study is over when it is judged and no trial waits, as at its time limit; a training after its last epoch."""
+    if study is not None:
+        return result is not None and all(trial["status"] not in ("pending", "running") for trial in trials)
+    trial = trials[0]
+    return trial["status"] != "running" or trial["epochs"] >= settings.train.epochs or result is not None
+
+
+def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Single trials of the judgement that gave the result, None where there are none or those of another network."""
+    if result is None or not run.has(OUTCOMES):
+        return None
+    kept = formats.read(formats.Outcomes, run, OUTCOMES)
+    same = kept["sha256"] == result.get("sha256") and kept["protocol"] in result["protocols"]
+    if not same:
+        return None
+    for drawing in kept["drawings"]:
+        _check_picture(drawing["png"], run.file(OUTCOMES))
+    return kept
+
+
+def _check_picture(png: str, where: str) -> None:
+    """Raises UserError unless this is a small PNG: a file may have been changed by anyone."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
+            if max(image.size) > _SIDE:
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels")
+            image.load()
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        raise UserError(
+            f"{where} is damaged: it holds a drawing that is none ({error}); restore it or remove it"
+        ) from None
+
+
+def _environment(run: Folder) -> Mapping[str, Any] | None:
+    """Where the network was trained, of a run that is not judged."""
+    best = run / "best"
+    if not best.has(artifact.CARD):
+        return None
+    return formats.read(formats.Card, best, artifact.CARD)["provenance"].get("environment")
+
+
+def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:
+    """When a record of the run was last written, seconds since 1970."""
+    names = [EXPERIMENT, STUDY, HISTORY, RESULT]
+    if is_study:
+        names += [f"trials/{trial['id']}/{HISTORY}" for trial in trials if trial["status"] == "running"]
+    return run.written(names)
+
+
+def _missing(
+    run: Folder, study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None,
+    outcomes: Mapping[str, Any] | None, over: bool,
+) -> list[str]:  # fmt: skip
+    sentences = []
+    lost = [trial["id"] for trial in trials if trial["epochs"] and not trial["history"]]
+    if lost:
+        sentences.append(f"The history of trial {', '.join(lost)} is lost: its curves are missing.")
+    if result is None and study is None and over:
+        sentences.append(f"This training has not been judged on the test alphabets: python -m oneshot.evaluate {run}")
+    if result is not None and outcomes is None:
+        sentences.append(
+            "The judgement kept no single trials, so there is no gallery, no errors, no confusions and no map. To have"
+            f" them: python -m oneshot.evaluate {run}, which scores the test alphabets once more, and is counted."
+        )
+    return sentences

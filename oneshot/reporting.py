@@ -1,0 +1,43 @@
+"""The verb `report`: a run's report made on request and at the end of a run, and the ladder of all records."""
+
+from rich.console import Console
+
+from oneshot import record
+from oneshot.errors import UserError
+from oneshot.reach import reach
+from oneshot.report import ladder, making
+from oneshot.screen.console import print_line, print_warning
+from oneshot.storage import Folder
+
+LADDER = "ladder"
+
+
+def report(console: Console, *, run: str, out: str | None) -> None:
+    """Write a run's report; or, of the run `ladder`, show all records among the published figures, also in README.
+
+    Raises UserError where there is no such run, or a file of it is damaged."""
+    if run == LADDER:
+        if out:
+            raise UserError("--out goes with a run; the ladder is rendered into README: leave it out")
+        _ladder(console)
+        return
+    print_line(console, f"report: {making.make(reach(run), reach(out) if out else None)}")
+
+
+def at_the_end(console: Console, run: Folder) -> None:
+    """The report of a run whose result is safe already: no fault of what only shows it may cost that."""
+    try:
+        print_line(console, f"report: {making.make(run)}")
+    except Exception as error:
+        print_warning(console, f"no report ({type(error).__name__}: {error}); again: python -m oneshot.report {run}")
+
+
+def _ladder(console: Console) -> None:
+    records = record.read_all()
+    console.print(ladder.screen(ladder.rungs(records)))
+    best = ladder.best(records)
+    if best and not record.errors_picture(best):
+        again = f"python -m oneshot.tune {best}, then python -m oneshot.record RUN"
+        print_warning(console, f"the record {best} keeps no picture of its errors; to have one: {again}")
+    record.render_readme()
+    print_line(console, f"rendered: {record.README}")

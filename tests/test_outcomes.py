@@ -1,0 +1,120 @@
+"""What a judgement keeps of single trials: every error, honest rankings, few bytes, nothing that was not measured."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+from PIL import Image
+
+from oneshot import formats
+from oneshot.errors import UserError
+from oneshot.outcomes import MAP_SIDE, Seen, outcomes
+from oneshot.scoring import judge
+from oneshot.storage import Folder
+
+
+@pytest.fixture(scope="module")
+def drawn() -> runs.Drawings:
+    return runs.drawings()
+
+
+def kept(test: runs.Drawings, *, boost: float = 2.0) -> tuple[dict, Seen]:
+    seen = runs.seen(test, runs.judged(test, boost=boost))
+    return outcomes(seen, sha256=runs.SHA), seen
+
+
+def test_every_error_of_the_fixed_trials_is_kept_the_worst_first(drawn: runs.Drawings) -> None:
+    found, seen = kept(drawn)
+    trials, scores = seen.judged[0]
+    hits = judge(trials, scores).hits
+    assert found["protocol"] == "lake400" and found["correct"] == hits.sum()
+    assert len(found["errors"]) == (~hits).sum() > 50
+    margins = [error["scores"][0] - error["scores"][1] for error in found["errors"]]
+    assert margins == pytest.approx(sorted(margins, reverse=True), abs=0.002) and margins[-1] >= 0  # rounded
+    for error in found["errors"]:
+        query, chosen, right = (found["drawings"][n]["character"] for n in (error["query"], *error["ranking"]))
+        assert query == right != chosen
+
+
+def test_a_ranking_falls_and_says_where_the_right_one_stands(drawn: runs.Drawings) -> None:
+    found, _ = kept(drawn)
+    for trial in found["gallery"]:
+        assert trial["scores"] == sorted(trial["scores"], reverse=True) and len(trial["ranking"]) == 20
+        character = [found["drawings"][n]["character"] for n in (trial["query"], trial["ranking"][trial["right"]])]
+        assert character[0] == character[1]
+
+
+def test_a_network_that_answers_a_constant_is_not_shown_to_be_right(drawn: runs.Drawings) -> None:
+    scored = [(trials, np.zeros_like(scores)) for trials, scores in runs.judged(drawn)]
+    found = outcomes(runs.seen(drawn, scored), sha256=None)
+    hits = judge(*scored[0]).hits
+    places = np.linspace(0, 399, 12).round().astype(int)
+    assert [trial["right"] == 0 for trial in found["gallery"]] == hits[places].tolist()
+    assert len(found["errors"]) == (~hits).sum()
+
+
+def test_scores_that_are_not_numbers_are_misses_and_have_no_map(drawn: runs.Drawings) -> None:
+    scored = [(trials, np.full_like(scores, np.nan)) for trials, scores in runs.judged(drawn)]
+    seen = runs.seen(drawn, scored)
+    found = outcomes(Seen(seen.drawings, seen.embeddings * np.nan, scored), sha256=None)
+    assert found["correct"] == 0 and found["map"] == []
+    assert all(trial["right"] > 0 and set(trial["scores"]) == {None} for trial in found["gallery"])
+    formats.check(formats.Outcomes, json.loads(json.dumps(found)))
+
+
+def test_confusions_count_errors_and_the_chances_for_them(drawn: runs.Drawings) -> None:
+    test = drawn
+    scored = runs.judged(test, boost=9.0)
+    trials, scores = scored[1]
+    twins = [test.characters.index(f"Greek/character{number}") for number in ("03", "04")]
+    asked, support = test.character[trials.query], test.character[trials.support[:, :, 0]]
+    for this, other in (twins, twins[::-1]):
+        scores[(asked == this)[:, None] & (support == other)] += 30
+    found = outcomes(runs.seen(test, scored), sha256=None)["confused"]
+    assert found["protocol"] == "within" and found["trials"] == 400
+    first = found["pairs"][0]
+    assert first["characters"] == ["Greek/character03", "Greek/character04"]
+    met = sum(((asked == a) & (support == b).any(axis=1)).sum() for a, b in (twins, twins[::-1]))
+    assert sum(first["counts"]) == first["met"] == met > 5
+    assert all(sum(pair["counts"]) <= pair["met"] for pair in found["pairs"])
+
+
+def test_the_map_keeps_drawings_of_one_character_together(drawn: runs.Drawings) -> None:
+    found, _ = kept(drawn)
+    assert [alphabet["alphabet"] for alphabet in found["map"]] == sorted(runs.NAMES)
+    for alphabet in found["map"]:
+        points = np.array([one["points"] for one in alphabet["characters"]])
+        assert points.min() >= 0 and points.max() <= MAP_SIDE and 0 < alphabet["explained"] < 1
+        inside = points.std(axis=1).mean()
+        assert points.mean(axis=1).std(axis=0).mean() > 5 * inside
+
+
+@pytest.mark.parametrize(("bits", "side"), [(1, 28), (8, 28)])
+def test_drawings_are_kept_small_and_as_they_are(bits: int, side: int) -> None:
+    test = runs.drawings(bits=bits)
+    found, seen = kept(test)
+    assert len(json.dumps(found)) < 1_000_000
+    query = found["gallery"][0]["query"]
+    with Image.open(io.BytesIO(base64.b64decode(found["drawings"][query]["png"]))) as image:
+        assert image.size == (side, side)
+        ink = 255 - np.asarray(image.convert("L")).astype(int)
+    drawn = test.pixels(seen.judged[0][0].query[:1])[0].astype(int)
+    assert np.abs(ink - drawn).max() <= (0 if bits == 1 else 17)  # 16 greys
+
+
+def test_a_damaged_file_is_named_with_its_flaw(tmp_path: Path, drawn: runs.Drawings) -> None:
+    found, _ = kept(drawn)
+    folder = Folder.of(tmp_path)
+    for change, sentence in (
+        ({"drawings": found["drawings"][:3]}, "drawings: 3 are there, and number"),
+        ({"drawings": [{"png": '"><script>', "character": "x", "drawer": 1}]}, "drawings.0.png"),
+        ({"errors": [found["gallery"][0]]}, "each ranks two drawings"),
+        ({"format": 2}, "format = 2"),
+    ):
+        folder.write_json("outcomes.json", found | change)
+        with pytest.raises(UserError, match=sentence):
+            formats.read(formats.Outcomes, folder, "outcomes.json")

@@ -1,0 +1,279 @@
+"""The report says what the records say, of runs in every state, and nothing that it was not told."""
+
+import io
+import json
+import re
+import time
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import pytest
+import runs
+import samples
+from PIL import Image
+from rich.console import Console
+
+from oneshot import outcomes, reporting
+from oneshot.errors import UserError
+from oneshot.report import axes, canvas, ladder, making, reading
+from oneshot.report.page import page
+from oneshot.storage import Folder
+
+
+def text_of(run: Folder) -> str:
+    return page(reading.read(run))[0]
+
+
+def words(html: str) -> str:
+    """What a reader sees, in one line."""
+    plain = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
+    return " ".join(plain.replace("\u00a0", " ").split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Path]:
+    """A study that is over, and the folder with its report."""
+    run, out = runs.study(tmp_path_factory.mktemp("run")), tmp_path_factory.mktemp("out")
+    making.make(run, Folder.of(out))
+    return run, out
+
+
+def test_the_answer_comes_first_then_how_it_was_found(whole: tuple[Folder, Path]) -> None:
+    run, out = whole
+    html = (out / "report.html").read_text()
+    result = run.read_json("result.json")
+    first = f"{100 * result['protocols']['lake400']['accuracy']:.1f} %"
+    seen = words(html)
+    assert f"{first} of Lake’s 400 one‑shot trials are right" in seen
+    for one in result["protocols"].values():
+        low, high = one["interval"]
+        assert f"{100 * one['accuracy']:.1f} % {100 * low:.1f}–{100 * high:.1f} %" in seen
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
+    assert headings == [
+        "Among the published figures", "The search", "The winner’s training", "By alphabet", "Trials, as they came",
+        "Errors", "Most confused characters", "Map of the embeddings", "To reproduce it",
+    ]  # fmt: skip
+
+
+def test_settings_and_environment_to_reproduce_are_there(whole: tuple[Folder, Path]) -> None:
+    run, out = whole
+    html = (out / "report.html").read_text()
+    assert "python -m oneshot.tune " in html and "git checkout 0123456789ab\n" in html
+    seen = words(html)
+    for part in ("Files differed from that commit", "Some CPU", "torch 2.99", "train 0, search 0", runs.SHA):
+        assert part in seen
+    for line in run.read("experiment.toml").decode().split("\n"):
+        assert line.replace('"', "&quot;") in html
+
+
+def test_the_page_needs_nothing_else_and_is_small(whole: tuple[Folder, Path]) -> None:
+    html = (whole[1] / "report.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert all(source.startswith(("data:", "#", "figures/")) for source in sources)
+    assert "url(" not in html and "@import" not in html and len(html) < 3_000_000
+
+
+def test_every_figure_is_there_as_svg_and_as_png(whole: tuple[Folder, Path]) -> None:
+    out = whole[1]
+    linked = set(re.findall(r'href="figures/([^"]*)"', (out / "report.html").read_text()))
+    assert linked == {path.name for path in (out / "figures").iterdir()}
+    assert {name.partition(".")[0] for name in linked} == {
+        "ladder", "losses", "learning-rates", "parallel", "curves", "alphabets", "trials", "errors", "confused", "maps",
+    }  # fmt: skip
+    for name in linked:
+        if name.endswith(".svg"):
+            root = xml.parse(out / "figures" / name).getroot()
+            assert float(root.get("width") or 0) > 300 and "var(" not in (out / "figures" / name).read_text()
+        else:
+            with Image.open(out / "figures" / name) as image:
+                assert image.width > 600 and len(image.convert("RGB").getcolors(1 << 24) or []) > 2
+
+
+def test_every_trial_has_its_row_and_its_fate(whole: tuple[Folder, Path]) -> None:
+    html = (whole[1] / "report.html").read_text()
+    rows = re.findall(r'<tr data-of="(\d+)" class="(\w*)">', html)
+    assert rows == [("000", "best"), ("001", "faded"), ("002", "")]
+    assert "002: OutOfMemoryError: &lt;b&gt;no&lt;/b&gt; memory" in html
+
+
+def test_an_alphabet_may_have_any_name(tmp_path: Path) -> None:
+    name = '<script>alert("1")</script>'
+    run = runs.study(tmp_path / "run", names=(name, "Latin", "&amp;"))
+    out = Folder.of(tmp_path / "out")
+    making.make(run, out)
+    html = out.read("report.html").decode()
+    assert "<script>alert" not in html and "&lt;script&gt;alert(&quot;1&quot;)" in html and "&amp;amp;" in html
+    for figure in (tmp_path / "out/figures").glob("*.svg"):
+        xml.parse(figure)
+
+
+def test_a_running_study_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    trials = [
+        samples.trial("000", "finished", 8, floor=0.3),
+        samples.trial("001", "running", 5, floor=0.2),
+        samples.trial("002", "running", 0),
+        samples.trial("003", "pending", 0) | {"settings": {}},
+    ]
+    trials[1]["epochs"], trials[1]["val_loss"] = 2, 0.6  # its record is older than its history
+    run = runs.study(tmp_path, trials=trials, over=False)
+    html = text_of(run)
+    seen = words(html)
+    assert "This study is running Trial 001 leads: validation loss 0.3000 at epoch 5" in seen
+    assert "1 of 4 trials are over, 2 run, 1 wait." in seen
+    assert f"python -m oneshot.report {tmp_path}" in seen
+    assert "Among the published" not in html and 'class="cards"' not in html and "Errors" not in html
+    assert "The leading trial’s training" in html
+
+
+def test_a_study_that_has_been_silent_is_not_called_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.study(tmp_path, trials=[samples.trial("000", "running", 2)], over=False)
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    seen = words(text_of(run))
+    assert "This study is not over" in seen and "silent for 2:00:" in seen
+    assert f"To go on: python -m oneshot.tune --resume {tmp_path}" in seen
+
+
+def test_a_study_that_was_judged_at_its_time_limit_is_said_to_go_on(tmp_path: Path) -> None:
+    trials = [samples.trial("000", "finished", 8, floor=0.21), samples.trial("001", "pending", 1)]
+    seen = words(text_of(runs.study(tmp_path, trials=trials)))
+    assert "of Lake’s 400 one‑shot trials are right" in seen
+    assert "1 of 2 trials are over, 0 run, 1 wait. Last written" in seen and f"--resume {tmp_path}" in seen
+
+
+def test_an_interrupted_study_is_not_called_running(tmp_path: Path) -> None:
+    trials = [samples.trial("000", "stopped", 2), samples.trial("001", "pending", 1)]
+    seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))
+    assert "This study is not over" in seen and "1 of 2 trials are over, 0 run, 1 wait." in seen
+
+
+@pytest.mark.parametrize("trials", [[samples.trial("000", "pending", 0) | {"settings": {}}], [samples.trial("000")]])
+def test_a_study_without_an_epoch_has_a_report(tmp_path: Path, trials: list) -> None:
+    seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))
+    assert "No epoch was finished yet." in seen and "0 of 1 trials are over" in seen
+
+
+def test_an_old_run_says_what_is_missing_and_how_to_have_it(tmp_path: Path) -> None:
+    html = text_of(runs.study(tmp_path, outcome=False))
+    assert "The judgement kept no single trials" in words(html)
+    assert f"python -m oneshot.evaluate {tmp_path}, which scores the test alphabets once more" in words(html)
+    assert "Errors</h2>" not in html and "By alphabet</h2>" in html
+
+
+def test_trials_of_another_network_are_not_shown(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, sha256="0" * 64)
+    assert "Errors</h2>" not in text_of(run)
+
+
+def test_damaged_drawings_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    run = runs.study(tmp_path)
+    kept = run.read_json(outcomes.OUTCOMES)
+    kept["drawings"][5]["png"] = "AAAA"
+    run.write_json(outcomes.OUTCOMES, kept)
+    with pytest.raises(UserError, match=r"outcomes\.json is damaged: it holds a drawing that is none"):
+        reading.read(run)
+
+
+def test_figures_of_invented_drawings_stand_beside_no_published_ones(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, dataset="glyphs (generated)")
+    html = text_of(run)
+    assert "Among the published" not in html
+    assert "The drawings are glyphs (generated), not Omniglot. No published figure compares." in words(html)
+
+
+def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, dataset="coins (own images)", split="own")
+    html = text_of(run)
+    seen = words(html)
+    assert "By group</h2>" in html and "alphabet, query" not in seen
+    assert "trials on your own images are right" in seen and "On classes that neither training nor search" in seen
+
+
+def test_a_network_without_an_error_is_said_to_have_none(tmp_path: Path) -> None:
+    html = text_of(runs.study(tmp_path, boost=50.0))
+    assert "None: all 400 trials of lake400 are right." in words(html) and "Most confused" not in html
+
+
+def test_how_often_the_test_was_touched_is_said(tmp_path: Path) -> None:
+    run = runs.study(tmp_path)
+    assert "have been scored" not in words(text_of(run))
+    run.append_json("evaluations.jsonl", {})
+    assert "The test alphabets have been scored 2 times for this run" in words(text_of(run))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "state"), [(0, "training is running"), (5, "training is running"), (8, "network is trained")]
+)
+def test_a_single_training_has_a_report(tmp_path: Path, epochs: int, state: str) -> None:
+    html = text_of(runs.training(tmp_path, epochs=epochs))
+    assert f"This {state}" in words(html) and "The search</h2>" not in html
+    assert ("The training</h2>" in html) == (epochs > 1)
+
+
+def test_a_report_lies_beside_a_run_on_an_object_store(bucket: str) -> None:
+    run = runs.study(Folder.of(f"{bucket}/runs/one"), over=False)
+    assert making.make(run) == f"{bucket}/runs/one/report.html"
+    assert b"is running" in run.read("report.html") and (run / "figures").has("losses.png")
+
+
+def test_a_report_that_fails_costs_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("no axis")
+
+    monkeypatch.setattr(making, "make", fail)
+    console = Console(file=io.StringIO(), width=200)
+    reporting.at_the_end(console, Folder.of(tmp_path))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith("warning: no report (ZeroDivisionError: no axis)") and "python -m oneshot.report" in said
+
+
+@pytest.mark.parametrize("theme", [canvas.LIGHT, canvas.DARK], ids=["light", "dark"])
+def test_all_text_stands_out_from_its_paper(theme: dict[str, str]) -> None:
+    def luminance(color: str) -> float:
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for name in ("ink", "muted", "ours", "good", "bad"):
+        light, dark = sorted((luminance(theme[name]), luminance(theme["paper"])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, name  # WCAG 2.2, 1.4.3
+
+
+@pytest.mark.parametrize("values", [[0.2, 0.3], [1e-4, 1e-1], [5.0], [0.0, 0.0], [-3.0, 2.0], [1e-300, 1e300]])
+def test_a_scale_holds_its_values_and_marks_some_of_them(values: list[float]) -> None:
+    scale = axes.spanning(values, 0.0, 100.0)
+    assert all(0 <= scale(value) <= 100 for value in values)
+    assert [scale(value) for value in sorted(values)] == sorted(scale(value) for value in values)
+    ticks = scale.ticks(6)
+    assert 1 <= len(ticks) <= 7 and all(0 <= scale(tick) <= 100 for tick in ticks)
+
+
+def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
+    result = samples.result(environment=runs.ENVIRONMENT)
+    result["protocols"]["within"] |= {"n_way": 5}
+    rungs = ladder.rungs({"ours": {"result": result}})
+    cells = {rung.name: rung.cells for rung in rungs}
+    assert list(cells["ours"]) == ["lake400", "between", "seed352"]  # 5-way compares with nothing here
+    assert list(cells["BPL"]) == ["lake400"] and list(cells["matching nets"]) == ["between"]
+    accuracies = [rung.cells["lake400"][0] for rung in rungs if "lake400" in rung.cells]
+    assert accuracies == sorted(accuracies, reverse=True)
+    row = next(line for line in ladder.markdown(rungs).splitlines() if "`ours`" in line)
+    assert [cell.strip() for cell in row.split("|")[2:7]] == [
+        "**90.8** (87.5–93.2)", "", "**93.1** (92.6–93.6)", "**93.5** (90.4–95.6)", "",
+    ]  # fmt: skip
+    assert ladder.rungs({"invented": {"result": samples.glyphs_result()}}) == ladder.rungs({})
+
+
+def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None:
+    result = samples.result(environment=runs.ENVIRONMENT, verification={"accuracy": 0.9, "interval": [0.89, 0.91]})
+    summary = {"lake400": {"mean": 0.99, "interval": [0.985, 0.995]}, "verification": {"mean": 0.95, "interval": None}}
+    record = {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": result}], "summary": summary}
+    first = ladder.rungs({"five": record})[0]
+    assert first.name == "five" and "mean of 2 seeds" in first.source
+    assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
+    assert ladder.best({"five": record, "one": {"result": result}}) == "five"
+    assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("five", record)
+
+
+def test_the_trials_kept_by_a_judgement_are_json(whole: tuple[Folder, Path]) -> None:
+    assert json.loads(whole[0].read(outcomes.OUTCOMES))["format"] == outcomes.FORMAT

@@ -1,0 +1,115 @@
+"""The report in a browser, as people meet it: on a desk and on a phone, in light and in dark, on paper."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import runs
+from browser import CHROMIUM, Page, browser
+
+from oneshot.report import making
+from oneshot.storage import Folder
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium, a Debian package, is not here")
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Page]:
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    names = ("Greek", "Old_Church_Slavonic_(Cyrillic)", "<script>console.error('run')</script>", "A" * 60)
+    making.make(runs.study(folder, names=names), Folder.of(folder))
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def going(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("going")
+    making.make(runs.study(folder, over=False))
+    return folder / "report.html"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("state", ["over", "going"])
+def test_the_page_is_whole_at_every_width_and_in_both_themes(
+    tab: Page, report: Path, going: Path, width: int, theme: str, state: str
+) -> None:
+    tab.complaints.clear()
+    tab.open(report if state == "over" else going, width=width, theme=theme)
+    assert tab.ask("document.querySelectorAll('h1').length") == 1
+    assert tab.ask("document.documentElement.scrollWidth") <= width
+    # What is folded away counts too.
+    tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert tab.ask("document.documentElement.scrollWidth") <= width
+    assert tab.ask("[...document.images].every((one) => one.complete && one.naturalWidth > 0 && one.alt)")
+    assert (tab.ask("document.images.length") > 200) == (state == "over")
+    # Of each figure the drawing for this width is shown, and no text in it is too small to read.
+    shown = "[...document.querySelectorAll('figure svg')].filter((one) => one.getBoundingClientRect().width > 0)"
+    side = "narrow" if width == 390 else "wide"
+    assert tab.ask(f"{shown}.every((one) => !one.closest('.wide, .narrow') || one.closest('.{side}'))")
+    sizes = f"{shown}.flatMap((one) => [...one.querySelectorAll('text')].map((t) => t.getBoundingClientRect().height))"
+    assert tab.ask(f"Math.min(...{sizes})") > 9
+    paper = tab.ask("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(255, 255, 255)" if theme == "light" else "rgb(20, 24, 29)")
+    assert tab.complaints == []
+
+
+def column(tab: Page, number: int) -> list[str]:
+    cells = (
+        f"[...document.querySelectorAll('#search ~ .scroll tbody tr')].map((row) => row.children[{number}].dataset.v)"
+    )
+    return tab.ask(cells)
+
+
+def test_tables_sort_by_the_header_that_is_pressed_also_from_the_keyboard(tab: Page, report: Path) -> None:
+    tab.open(report, width=1280)
+    header = "[...document.querySelectorAll('#search ~ .scroll th button')].find((one) => one.textContent === 'lr')"
+    number = tab.ask(f"[...{header}.closest('tr').children].indexOf({header}.closest('th'))")
+    before = [float(value) for value in column(tab, number)]
+    for press, sign in (("click()", 1), ("focus()", -1)):
+        tab.ask(f"{header}.{press}")
+        if press == "focus()":
+            for kind in ("keyDown", "keyUp"):
+                tab.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r",
+                         windowsVirtualKeyCode=13)  # fmt: skip
+        assert [sign * float(value) for value in column(tab, number)] == sorted(sign * value for value in before)
+        state = tab.ask(f"{header}.closest('th').getAttribute('aria-sort')")
+        assert state == ("ascending" if sign == 1 else "descending")
+    sorted_by = tab.ask(
+        "[...document.querySelectorAll('#search ~ .scroll thead th')].filter((one) => one.ariaSort !== 'none').length"
+    )
+    assert sorted_by == 1
+
+
+def test_rows_without_a_value_stay_at_the_end(tab: Page, report: Path) -> None:
+    tab.open(report, width=1280)
+    header = (
+        "[...document.querySelectorAll('#search ~ .scroll th button')].find((one) => one.textContent === 'val loss')"
+    )
+    number = tab.ask(f"[...{header}.closest('tr').children].indexOf({header}.closest('th'))")
+    for _ in "up", "down":
+        tab.ask(f"{header}.click()")
+        assert column(tab, number)[-1] == "" and "" not in column(tab, number)[:-1]
+
+
+def test_a_trial_is_lit_up_wherever_it_is_drawn(tab: Page, report: Path) -> None:
+    tab.open(report, width=1280)
+    row = "document.querySelector('tr[data-of=\"001\"]')"
+    tab.ask(f"{row}.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}}))")
+    lit = tab.ask("[...document.querySelectorAll('.on')].map((one) => one.dataset.of)")
+    assert set(lit) == {"001"} and len(lit) >= 6  # in three figures, each drawn twice, and in the table
+    tab.ask("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
+    assert tab.ask("document.querySelectorAll('.on').length") == 0
+
+
+def test_on_paper_the_colours_are_light_and_the_figures_wide(tab: Page, report: Path) -> None:
+    tab.open(report, width=700, theme="dark", medium="print")
+    assert tab.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.ask("[...document.querySelectorAll('.narrow')].every((one) => one.offsetWidth === 0)")
+    assert tab.ask("document.querySelector('nav').offsetHeight") == 0
