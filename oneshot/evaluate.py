@@ -12,7 +12,7 @@ from oneshot import artifact
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
-from oneshot.embedding import embed, similarity
+from oneshot.embedding import Progress, embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
@@ -69,12 +69,12 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
 
 
 def _measure(
-    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker
+    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Progress | None = None
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """What `measure` returns, and what it was computed from."""
     data = near(data)
     test, made, skipped = _trials(data, split, how)
-    z_ND = embed(net, Images(test, size=net.size, device=worker.device), worker)
+    z_ND = embed(net, Images(test, size=net.size, device=worker.device), worker, progress=progress)
     logits_of = similarity(net, z_ND)
     judged = [(trials, score(trials, logits_of)) for trials in made]
     accuracies: dict[str, Any] = {}
@@ -96,7 +96,14 @@ def _measure(
 
 
 def evaluate(
-    where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto", keep: bool = False
+    where: Folder,
+    data: Folder,
+    *,
+    split: str,
+    how: Evaluate,
+    device: str = "auto",
+    keep: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
 
@@ -107,7 +114,7 @@ def evaluate(
     """
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker)
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
     count = None
     if where.has("best"):
         accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
