@@ -25,7 +25,7 @@ NOT_RUN = {
     "python -m oneshot.train koch --workers 4 --gpu": "needs four GPUs: test_distributed.py holds four ranks to one",
 }
 MARKS = {
-    "Two commands": [pytest.mark.ray],
+    "Two commands": [pytest.mark.ray, pytest.mark.long],
     "Your own images": [pytest.mark.ray],
     "On an object store": [pytest.mark.ray, pytest.mark.long],
     "One training at a time": [pytest.mark.long],
