@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all chaos cluster-demo screenshots lint audit format install clean
+.PHONY: tune test test-all records-cpu records-gpu chaos cluster-demo screenshots lint audit format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -15,6 +15,25 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+
+SEEDS ?= 1..5
+
+# A row of README's ladder: a training a seed, each judged once. The same again goes on.
+records-cpu: install
+	$(BIN)/python -m oneshot.repeat $(or $(JOB),cpu5) --seeds $(SEEDS) --device cpu $(ARGS)
+	$(BIN)/python -m oneshot.record
+
+MINUTES ?= 25
+DEVICE ?= cuda
+
+# The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
+records-gpu: install
+	end=$$(( $$(date +%s) / 60 + $(MINUTES) )) && \
+	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
+	left=$$(( end - $$(date +%s) / 60 )) && \
+	if [ $$left -lt 2 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
+	$(BIN)/python -m oneshot.tune gpu --run runs/records/gpu --max-time $${left}m $(ARGS) && \
+	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
 cluster-demo: install

@@ -45,6 +45,7 @@ def save(
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
+        "width": data.settings["model"].get("width"),
         "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
@@ -108,7 +109,11 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
     weights = checkpoint.unpack_weights(data, folder.file(WEIGHTS))
-    return _build(card["architecture"], card["preprocessing"]["size"], weights, folder), card
+    if card["architecture"] not in models.ENCODERS:
+        raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
+    width = {"width": card["width"]} if card.get("width") else {}
+    model = settings.Model(name=card["architecture"], **width)
+    return _build(model, card["preprocessing"]["size"], weights, folder), card
 
 
 def _card(folder: Folder) -> dict[str, Any]:
@@ -117,19 +122,18 @@ def _card(folder: Folder) -> dict[str, Any]:
 
 def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
     trained = settings.parse(data.settings, where.file(checkpoint.STATE))
-    return _build(trained.model.name, trained.data.size, data.weights, where)
+    return _build(trained.model, trained.data.size, data.weights, where)
 
 
-def _build(name: str, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
-    if name not in models.ENCODERS:
-        raise UserError(f"{where} holds a network '{name}', which this program does not know")
+def _build(model: settings.Model, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
     # Without storage: the weights come from the file, and a wrong size asks for no memory before it is found out.
     try:
         with torch.device("meta"):
-            net = models.build(settings.Model(name=name), size=size)
+            net = models.build(model, size=size)
     except UserError as error:  # too small for this network
         raise UserError(f"{where}: {error}") from None
-    load_weights(net, weights, f"{where}: the weights do not fit the network '{name}' at {size} pixels", assign=True)
+    misfit = f"{where}: the weights do not fit the network '{model.name}' at {size} pixels"
+    load_weights(net, weights, misfit, assign=True)
     return net.float().to(memory_format=torch.channels_last).eval()
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from oneshot import settings
 from oneshot.data.store import Drawings
-from oneshot.images import Images, distort, distortions
+from oneshot.images import Images, bends, distort, distortions
 from oneshot.losses import EpisodeObjective, PairObjective
 from oneshot.models import Siamese
 from oneshot.pairs import EpisodeDataset, PairDataset
@@ -19,11 +19,11 @@ def dataset(drawings: Drawings, *, data: settings.Data, train: settings.Train) -
     if data.sampling == "pairs":
         return PairDataset(
             drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,
-            rotations=data.rotations,
+            rotations=data.rotations, flips=data.flips,
         )  # fmt: skip
     return EpisodeDataset(
         drawings, seed=train.seed, batch=train.batch, drawers=data.drawers, alphabets=data.alphabets,
-        balance=data.balance, rotations=data.rotations,
+        balance=data.balance, rotations=data.rotations, flips=data.flips,
     )  # fmt: skip
 
 
@@ -37,14 +37,14 @@ class PairBatches:
         """Left twins, then right twins (2n, 1, S, S); labels (n,) bool; n = batch / world_size."""
         start, count = step * self.train.batch, self.train.batch
         pairs = self.dataset.pairs(epoch=epoch, start=start, count=count)
-        # Twin t of pair i has map 2i + t: each twin is distorted on its own (Koch et al. 2015, section 4.1).
-        maps = _maps(self.data, self.train, epoch=epoch, start=2 * start, turn=pairs.turn.reshape(-1))
-        pairs = pairs.share(rank, world_size)
-        images = self.images.gather(np.concatenate([pairs.left, pairs.right]))
-        if maps is not None:
-            share = maps.reshape(count, 2, 2, 3)[rank::world_size]
-            images = distort(images, np.concatenate([share[:, 0], share[:, 1]]))
-        return images, torch.from_numpy(pairs.same).to(images.device)
+        # Twin t of pair i is image 2i + t: each twin is distorted on its own (Koch et al. 2015, section 4.1).
+        drawing = np.stack([pairs.left, pairs.right], axis=1)[rank::world_size]
+        image = np.arange(2 * count).reshape(count, 2)[rank::world_size]
+        images = _images(
+            self.images, drawing.T.reshape(-1), image.T.reshape(-1), data=self.data, seed=self.train.seed, epoch=epoch,
+            start=2 * start, turn=pairs.turn.reshape(-1),
+        )  # fmt: skip
+        return images, torch.from_numpy(pairs.share(rank, world_size).same).to(images.device)
 
     def objective(self, net: Siamese) -> nn.Module:
         return PairObjective(net)
@@ -59,10 +59,10 @@ class EpisodeBatches:
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """Drawings (batch / world_size, 1, S, S), every world_size-th of the episode; all labels (batch,) int64."""
         episode = self.dataset.episode(epoch=epoch, step=step)
-        maps = _maps(self.data, self.train, epoch=epoch, start=step * self.train.batch, turn=episode.turn)
-        images = self.images.gather(episode.drawing[rank::world_size])
-        if maps is not None:
-            images = distort(images, maps[rank::world_size])
+        images = _images(
+            self.images, episode.drawing[rank::world_size], np.arange(len(episode))[rank::world_size], data=self.data,
+            seed=self.train.seed, epoch=epoch, start=step * self.train.batch, turn=episode.turn,
+        )  # fmt: skip
         return images, torch.from_numpy(episode.label).to(images.device)
 
     def objective(self, net: Siamese) -> nn.Module:
@@ -75,12 +75,18 @@ def batches(drawings: Drawings, images: Images, *, data: settings.Data, train: s
     return kind(dataset(drawings, data=data, train=train), images, data, train)
 
 
-def _maps(
-    data: settings.Data, train: settings.Train, *, epoch: int, start: int, turn: np.ndarray
-) -> np.ndarray | None:  # fmt: skip
-    """The affine maps (len(turn), 2, 3) of a global batch, or None where nothing is distorted."""
-    if not data.distort and not data.rotations:
-        return None
-    return distortions(
-        seed=train.seed, epoch=epoch, start=start, count=len(turn), chance=data.distort, turn=turn
-    )  # fmt: skip
+def _images(
+    images: Images, drawing: np.ndarray, image: np.ndarray, *, data: settings.Data, seed: int, epoch: int, start: int,
+    turn: np.ndarray,
+) -> torch.Tensor:  # fmt: skip
+    """The drawings as the images number `image` of the global batch, of which `turn` has all and `start` is the first:
+    distorted as the settings say."""
+    gathered = images.gather(drawing)
+    if not (data.distort or data.elastic or data.rotations or data.flips):
+        return gathered
+    maps = distortions(seed=seed, epoch=epoch, start=start, count=len(turn), chance=data.distort, turn=turn)[image]
+    if not data.elastic:
+        return distort(gathered, maps)
+    return distort(
+        gathered, maps, bends(seed=seed, epoch=epoch, start=start, count=len(turn), spread=data.elastic)[image]
+    )

@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from oneshot import formats
-from oneshot.errors import Unusable
+from oneshot.errors import Unusable, UserError
+from oneshot.settings import Settings
 from oneshot.storage import Folder
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.pt", "state.json"
@@ -70,18 +72,21 @@ def unpack_weights(data: bytes, where: str) -> dict[str, torch.Tensor]:
 
 def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
-    optimizer: torch.optim.Optimizer, cleaning: dict[str, Any] | None = None,
+    optimizer: torch.optim.Optimizer, trained: torch.nn.Module | None = None, cleaning: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the checkpoint of this progress and remove those that nothing can need again.
 
-    `cleaning`: how the images that it is trained on became drawings, where they are one's own.
-    Kept: the last two and the best epoch of each, so that falling back by one loses neither the state nor the best.
+    `net` is the network that is validated and handed on. Where that is an average of weights, `trained` is the one that
+    the optimizer trains: it is part of the training's state. `cleaning`: how the images that it is trained on became
+    drawings, where they are one's own. Kept: the last two checkpoints and the best epoch of each, so that falling back
+    by one loses neither the state nor the best.
     """
     here = (progress.epoch, progress.step)
     place = folder / _name(*here)
     place.remove()  # one that did not count is in the way
     buffer = io.BytesIO()
-    torch.save({"optimizer": optimizer.state_dict()}, buffer)
+    state_of_training = {"optimizer": optimizer.state_dict()} | ({"weights": trained.state_dict()} if trained else {})
+    torch.save(state_of_training, buffer)
     files = {WEIGHTS: pack_tensors(net.state_dict()), TRAINING: buffer.getvalue()}
     for name, data in files.items():
         place.write(name, data)
@@ -153,6 +158,8 @@ def _unpack_training(data: bytes, where: str) -> dict[str, Any]:
         training = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         if not isinstance(training["optimizer"], dict):
             raise TypeError("no state of an optimizer")
+        if not all(isinstance(value, torch.Tensor) for value in training.get("weights", {}).values()):
+            raise TypeError("weights that are no tensors")
     except Exception as error:  # what the unpickler raises on foreign bytes is any kind of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(error, pickle.UnpicklingError):  # torch's own message advises to run the code
@@ -194,3 +201,18 @@ def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
     our business."""
     found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
     return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]
+
+
+def check_same(
+    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
+) -> None:
+    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
+    for section in fixed:
+        for key, value in getattr(settings, section).model_dump().items():
+            default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
+            old = recorded.get(section, {}).get(key, default)
+            if old != value and key not in free:
+                raise UserError(
+                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
+                    " go on"
+                )

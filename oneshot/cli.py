@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from oneshot import verbs
-from oneshot.datacli import DataRoot, Dataset, Source, Split, data_app
+from oneshot.datacli import Dataset, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError, nearest
-from oneshot.options import Device, Quiet, Trace
+from oneshot.options import DataRoot, Device, Quiet, Set, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -28,9 +28,6 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
-]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
 Address = Annotated[
     str | None,
@@ -118,18 +115,9 @@ def tune(
     if resume and (job or run or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     done = commands.tune(
-        make_console(quiet=quiet or as_json),
-        job=job,
-        run=run,
-        resume=resume,
-        changes=set_ or [],
-        root=root,
-        source=source,
-        address=address,
-        verbose=verbose,
-        max_time=max_time,
-        max_concurrent=max_concurrent,
-    )
+        make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,
+        source=source, address=address, verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
+    )  # fmt: skip
     _tell(done, quiet=quiet, as_json=as_json)
 
 
@@ -203,6 +191,7 @@ def record(
 
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, modelcard, reporting, search, sharing
+from oneshot import artifact, cluster, formats, modelcard, parts, reporting, search, sharing
 from oneshot import evaluate as judgement
 from oneshot import train as training
 from oneshot import tune as tuning
@@ -47,7 +47,7 @@ def train(
         settings = read(job_file(job), changes + scale)
         packing = None if local else pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
-        training.check(settings, prepared.folder)
+        parts.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
@@ -92,7 +92,7 @@ def _train_here(
     if debug:
         from oneshot import debug as inspection
 
-        inspection.inspect(console, settings, training.load_parts(data, settings.data.split), folder, device=device)
+        inspection.inspect(console, settings, parts.load_parts(data, settings.data), folder, device=device)
     with TrainView(console) as view:
         training.train_here(settings, data, folder, device=device, watch=view)
 
@@ -118,6 +118,11 @@ def tune(
         search.check(settings)
         packing = pack(settings.scale, nodes)
         settings, prepared = _data(console, settings, root, source)
+        if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
+            raise UserError(
+                f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
+                " choose by them; search with --set data.split=lake, then train on all"
+            )
         # The last job's request is refused now, and not when the search is over.
         for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
             print_warning(console, f"{protocol} will be {why}")

@@ -8,23 +8,12 @@ import typer
 from rich.console import Console
 
 from oneshot.errors import UserError
-from oneshot.options import Quiet, Trace
+from oneshot.options import DataRoot, Quiet, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
-DataRoot = Annotated[
-    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--source",
-        metavar="DIR_OR_URL",
-        help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home. With --dataset folder: your images.",
-    ),
-]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import torch
 
 from oneshot import artifact
 from oneshot.data import splits, store
@@ -17,10 +18,11 @@ from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.outcomes import OUTCOMES, Seen, outcomes
-from oneshot.scoring import Trials, judge, per_alphabet, score
+from oneshot.scoring import Similarity, Trials, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
-from oneshot.trials import protocols
+from oneshot.trials import Unsuited, protocols, within
+from oneshot.verification import verification
 from oneshot.worker import Worker, pick_device
 
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
@@ -61,9 +63,10 @@ def _trials(
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
     """Accuracy of a network on the test part of a split, by the protocols asked for.
 
-    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}) and `per_alphabet` (of `within`),
-    as they stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry
-    the trials.
+    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
+    `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
+    stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the
+    trials.
     """
     return _measure(net, data, split=split, how=how, worker=worker)[0]
 
@@ -74,7 +77,11 @@ def _measure(
     """What `measure` returns, and what it was computed from."""
     data = near(data)
     test, made, skipped = _trials(data, split, how)
-    z_ND = embed(net, Images(test, size=net.size, device=worker.device), worker, progress=progress)
+
+    def embedded(drawings: Drawings) -> torch.Tensor:
+        return embed(net, Images(drawings, size=net.size, device=worker.device), worker, progress=progress)
+
+    z_ND = embedded(test)
     logits_of = similarity(net, z_ND)
     judged = [(trials, score(trials, logits_of)) for trials in made]
     accuracies: dict[str, Any] = {}
@@ -84,6 +91,8 @@ def _measure(
         accuracies[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
+    validation = splits.load_part(data, splits.split(split, store.describe(data)).validation)
+    validation_logits_of = similarity(net, embedded(validation))
     result = {
         "dataset": store.describe(data).name,
         "split": split,
@@ -91,8 +100,26 @@ def _measure(
         "skipped": skipped,
         "lowered": _lowered(made, how),
         "per_alphabet": alphabets,
+        "within_fixed": _within_fixed(test, store.describe(data).trial_alphabets, how, logits_of),
+        "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
     }
     return result, Seen(test, z_ND.cpu().numpy(), judged)
+
+
+def _within_fixed(
+    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, logits_of: Similarity
+) -> dict[str, Any] | None:  # fmt: skip
+    """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
+    chosen = [name for name in alphabets if name in test.alphabets]
+    if not chosen or "within" not in how.protocols:
+        return None
+    try:
+        trials = within(
+            test, trials=how.trials, n_way=how.n_way, k_shot=how.k_shot, seed=how.seed, alphabets=chosen
+        )  # fmt: skip
+    except Unsuited:
+        return None
+    return judge(trials, score(trials, logits_of)).to_dict() | {"alphabets": len(chosen)}
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
-from oneshot.kinds import Natural, Plain, Positive
+from oneshot.kinds import Natural, Plain, Positive, Width
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -101,6 +101,18 @@ class Outcome(Score):
     k_shot: Positive
 
 
+class Within(Outcome):
+    alphabets: Positive
+
+
+class Verification(_Record):
+    pairs: Positive
+    accuracy: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    threshold: Share
+    at_threshold: Share
+
+
 class BestTrial(_Record):
     id: str | None
     settings: dict[str, Plain]
@@ -128,6 +140,8 @@ class Result(_Record):
     skipped: dict[str, str] = {}
     lowered: dict[str, str] = {}
     per_alphabet: dict[str, Score]
+    within_fixed: Within | None = None
+    verification: Verification | None = None
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
     sha256: str | None = None
@@ -218,6 +232,43 @@ class Kept(_Record):
     result: Result
 
 
+class Spent(_Record):
+    """`time.json` of a training: its seconds on the wall."""
+
+    seconds: Seconds
+    interrupted: bool
+
+
+class Seed(Spent):
+    """One training of a record of several: what it took and what it came to."""
+
+    seed: Natural
+    epochs: Positive
+    result: Result
+
+
+class Summary(_Record):
+    """Of one accuracy over seeds."""
+
+    mean: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
+    spread: Share | None
+    seeds: Positive
+
+
+class Repeated(_Record):
+    """The record of one job with several seeds in `tune_jobs/records/`."""
+
+    experiment: str
+    job: Annotated[str, Field(pattern=r"^[^/]+$")]
+    dataset: str
+    split: str
+    seconds: Seconds
+    summary: dict[str, Summary]
+    test_evaluations: Natural
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
 class Preprocessing(_Record):
     size: Annotated[int, Field(ge=1, le=4096)]
     cleaning: Cleaning | None = None
@@ -296,6 +347,7 @@ class Card(_Record):
 
     format: Literal[1]
     architecture: str
+    width: Width | None = None
     preprocessing: Preprocessing
     sha256: str
     provenance: Provenance

@@ -1,5 +1,6 @@
 """Drawings on the training device: resident as uint8, gathered, distorted and normalised there in whole batches."""
 
+import functools
 import math
 
 import numpy as np
@@ -11,6 +12,8 @@ from oneshot.data.store import Drawings
 
 # Koch et al. 2015, section 4.1: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
 ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105
+# The elastic distortion: a field of displacements made of so many bumps a side, each so wide. The image spans -1 .. 1.
+BUMPS, BUMP_WIDTH = 6, 0.3
 
 
 def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
@@ -58,7 +61,8 @@ def distortions(
     """Affine maps, float32 (count, 2, 3); map j is a pure function of (seed, epoch, start + j).
 
     Rotation, shear and scale and translation along each axis: each of the seven components is there with probability
-    `chance` and uniform in Koch's range. `turn`, (count,), adds quarter turns: rotated alphabets as further alphabets.
+    `chance` and uniform in Koch's range. `turn`, (count,) in 0..7, adds quarter turns, from 4 on of mirrored drawings:
+    alphabets in another position as further alphabets.
     """
     draw = counter.uniforms(counter.DISTORTIONS, seed=seed, epoch=epoch, start=start, count=count, width=14)
     amount = np.where(draw[:, :7] < chance, 2 * draw[:, 7:] - 1, 0.0)  # (count, 7) in [-1, 1], 0 where absent
@@ -73,16 +77,44 @@ def distortions(
     linear[:, 1, 0] = (sin + cos * shear_y) * scale_x
     linear[:, 1, 1] = (sin * shear_x + cos) * scale_y
     maps = np.zeros((count, 2, 3), dtype=np.float32)
+    if turn is not None:
+        linear[turn >= 4, 0] *= -1  # mirrored before they are turned
     maps[:, :, :2] = linear
     maps[:, :, 2] = amount[:, 5:7] * (2 * TRANSLATION)  # the grid spans -1 .. 1: two units a side
     return maps
 
 
-def distort(images_B1SS: torch.Tensor, maps: np.ndarray) -> torch.Tensor:
-    """Images seen through affine maps (B, 2, 3), bilinear, paper outside.
+def bends(*, seed: int, epoch: int, start: int, count: int, spread: float) -> np.ndarray:
+    """Elastic distortions (Simard et al. 2003), float32 (count, 2, BUMPS * BUMPS): the heights of the bumps of which
+    the displacements along x and y are made; number j is a pure function of (seed, epoch, start + j).
+
+    `spread`: the standard deviation of a pixel's displacement along each axis, in pixels of a 105-pixel drawing.
+    """
+    width = 2 * BUMPS * BUMPS
+    draw = counter.uniforms(counter.BENDS, seed=seed, epoch=epoch, start=start, count=count, width=width)
+    unit = math.sqrt(3) * (2 * draw - 1)  # uniform, with spread 1
+    return (unit * (spread * 2 / 105)).astype(np.float32).reshape(count, 2, BUMPS * BUMPS)
+
+
+@functools.cache
+def _bumps(size: int, device: torch.device) -> torch.Tensor:
+    """(BUMPS * BUMPS, size * size): Gaussian bumps on a grid. At each pixel their squares sum to 1, so that the spread
+    of random heights is that of the displacement."""
+    pixels = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 / size) - 1
+    bump = torch.exp(-0.5 * ((pixels - torch.linspace(-1, 1, BUMPS, dtype=torch.float64)[:, None]) / BUMP_WIDTH) ** 2)
+    bump /= bump.square().sum(dim=0).sqrt()
+    return torch.einsum("iy,jx->ijyx", bump, bump).reshape(BUMPS * BUMPS, size * size).float().to(device)
+
+
+def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | None = None) -> torch.Tensor:
+    """Images seen through affine maps (B, 2, 3) and, with `bends`, elastic distortions; bilinear, paper outside.
 
     A map of quarter turns alone moves pixels to pixels, up to the rounding of float32 (2e-5 at 105 pixels).
     """
     theta = torch.from_numpy(maps).to(images_B1SS.device, images_B1SS.dtype)
     grid = F.affine_grid(theta, list(images_B1SS.shape), align_corners=False)
+    if bends is not None:
+        size = images_B1SS.shape[-1]
+        heights = torch.from_numpy(bends).to(grid.device)
+        grid += (heights @ _bumps(size, grid.device)).unflatten(2, (size, size)).permute(0, 2, 3, 1)
     return F.grid_sample(images_B1SS, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -10,6 +10,7 @@ MOST = 2**31 - 1  # of any number that counts something
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
+Width = Annotated[int, Field(ge=4, le=512)]  # channels
 RANGE = re.compile(r"\d{1,10}\.\.\d{1,10}")
 
 

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from oneshot import checkpoint, events, models
+from oneshot.average import Average
 from oneshot.batches import batches
-from oneshot.checkpoint import Checkpoint, Progress
+from oneshot.checkpoint import Checkpoint, Progress, check_same
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.restore import load_optimizer, load_weights
-from oneshot.settings import Settings, Train, check_same
+from oneshot.settings import Settings, Train
 from oneshot.storage import Folder
 from oneshot.validation import Validation
 from oneshot.worker import Worker
@@ -95,9 +96,13 @@ class Training:
         self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
         self.optimizer = optimizer(self.net, train)
         self.progress = Progress()
+        self.average = Average(self.net, train.ema) if train.ema else None
         self.resumed = self._resume()
         if not self.resumed and settings.model.head == "calibrated":
             self._calibrate()
+        if not self.resumed and self.average:
+            self.average.net.load_state_dict(self.net.state_dict())
+        self.judged = self.average.net if self.average else self.net  # what is validated, and what is kept
         self.objective = worker.prepare(self.batches.objective(self.net))
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
 
@@ -110,6 +115,8 @@ class Training:
             batch = self.batches.get(epoch=epoch, step=step, rank=worker.rank, world_size=worker.world_size)
             lr = self._set_lr(epoch, step)
             loss, accuracy = self._step(*batch)
+            if self.average:
+                self.average.follow((epoch - 1) * self.steps + step + 1)
             total += torch.tensor([loss, accuracy])
             trained = time.perf_counter() - started
             rate = (step + 1 - first) * self.images_per_step / trained
@@ -119,7 +126,7 @@ class Training:
                 progress.step, progress.sums = step + 1, [*total.tolist(), before + trained]
                 self._save()
         loss, accuracy = worker.mean(total.to(worker.device) / self.steps).tolist()
-        measured = self.validation.measure(self.net, worker)
+        measured = self.validation.measure(self.judged, worker)
         if not math.isfinite(measured["val_loss"]):
             raise Diverged
         taken_up, self.resumed = self.resumed, False
@@ -185,8 +192,8 @@ class Training:
     def _save(self) -> None:
         if self.worker.rank == 0:
             checkpoint.save(
-                self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.net,
-                optimizer=self.optimizer, cleaning=self.cleaning,
+                self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.judged,
+                optimizer=self.optimizer, trained=self.net if self.average else None, cleaning=self.cleaning,
             )  # fmt: skip
 
     def _set_lr(self, epoch: int, step: int) -> float:
@@ -220,7 +227,10 @@ class Training:
         place = self.folder / "checkpoints" / name
         if found.progress.step >= self.steps:
             raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")
-        load_weights(self.net, found.weights, f"{place} is of another network")
+        trained = found.training.get("weights", {}) if self.average else found.weights
+        load_weights(self.net, trained, f"{place} is of another network")
+        if self.average:
+            load_weights(self.average.net, found.weights, f"{place} is of another network")
         load_optimizer(self.optimizer, found.training["optimizer"], f"{place} is of another optimizer")
         self.progress = found.progress
         self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
@@ -258,11 +268,13 @@ def optimizer(net: Siamese, train: Train) -> torch.optim.Optimizer:
 
 def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
     """The learning rate as a multiple of `lr`: a pure function of the place in the run, so a resume needs no state."""
+    done = (epoch - 1) * steps + step
+    rise = min(1.0, (done + 1) / (train.warmup + 1))
     if train.schedule == "step":
-        return 0.99 ** (epoch - 1)
+        return rise * 0.99 ** (epoch - 1)
     if train.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * ((epoch - 1) * steps + step) / (train.epochs * steps)))
-    return 1.0
+        return rise * 0.5 * (1 + math.cos(math.pi * done / (train.epochs * steps)))
+    return rise
 
 
 def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:

@@ -64,4 +64,4 @@ class EpisodeObjective(nn.Module):
     def forward(self, images_m: torch.Tensor, label_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The share's drawings (M / world_size, 1, S, S); all labels (M,) -> loss and accuracy of the whole episode."""
         z_MD = gather(self.net.embed(images_m).float())
-        return episode_loss(self.net.score(z_MD[:, None], z_MD[None, :]), label_M, self.objective)
+        return episode_loss(self.net.score_all(z_MD), label_M, self.objective)

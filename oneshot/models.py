@@ -5,8 +5,9 @@ Shapes: B a batch, S the side of a drawing in pixels, D the length of an embeddi
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from oneshot import settings
+from oneshot import pairwise, settings
 from oneshot.errors import UserError
 from oneshot.norm import GlobalBatchNorm2d
 
@@ -25,6 +26,11 @@ class WeightedL1(nn.Linear):
         with torch.autocast(a_BD.device.type, enabled=False):
             # Not a matrix product: BLAS libraries may choose the order of its sum anew in every process.
             return ((a_BD.float() - b_BD.float()).abs() * self.weight[0]).sum(dim=-1) + self.bias[0]
+
+    def table(self, z_MD: torch.Tensor) -> torch.Tensor:
+        """Embeddings (M, D) -> the logits of all pairs (M, M), as `forward` gives them."""
+        with torch.autocast(z_MD.device.type, enabled=False):
+            return pairwise.distances(z_MD.float(), self.weight[0]) + self.bias[0]
 
     @torch.no_grad()
     def calibrate(self, distances_n: torch.Tensor) -> None:
@@ -57,14 +63,21 @@ class Siamese(nn.Module):
         """Embeddings (..., D) -> logits (...): above 0 means the same character."""
         return self.head(a_BD, b_BD)
 
+    def score_all(self, z_MD: torch.Tensor) -> torch.Tensor:
+        """Embeddings (M, D) -> the logits of all pairs (M, M)."""
+        return self.head.table(z_MD)
+
     def forward(self, left_B1SS: torch.Tensor, right_B1SS: torch.Tensor) -> torch.Tensor:
         """Pairs of drawings -> logits (B,). One call of the encoder for both twins."""
         a_BD, b_BD = self.embed(torch.cat([left_B1SS, right_B1SS])).chunk(2)
         return self.score(a_BD, b_BD)
 
 
-def koch(size: int) -> nn.Module:
-    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. Raises UserError below 65 pixels."""
+def koch(size: int, width: int) -> nn.Module:
+    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. `width` is the paper's.
+
+    Raises UserError below 65 pixels.
+    """
     side = ((((size - 9) // 2 - 6) // 2 - 3) // 2) - 3  # three valid convolutions with pooling, then one without
     if side < 1:
         raise UserError(f"data.size = {size}: the koch network needs at least 65 pixels (the paper: 105)")
@@ -77,10 +90,10 @@ def koch(size: int) -> nn.Module:
     )  # fmt: skip
 
 
-def conv4(size: int) -> nn.Module:
+def conv4(size: int, width: int) -> nn.Module:
     """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
 
-    Raises UserError below 16 pixels.
+    `width` is the paper's. Raises UserError below 16 pixels.
     """
     if size < 16:
         raise UserError(f"data.size = {size}: the conv4 network halves four times and needs at least 16 pixels")
@@ -93,12 +106,46 @@ def conv4(size: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten())
 
 
-ENCODERS = {"koch": koch, "conv4": conv4}
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions with batch norm around which a 1 x 1 convolution leads (He et al. 2016).
+
+    Around the first of a network the drawing itself leads, added to each channel: a convolution of one channel is slow.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.first_norm = GlobalBatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = GlobalBatchNorm2d(width)
+        self.shortcut = nn.Conv2d(channels, width, 1, bias=False) if channels > 1 else nn.Identity()
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        y_BCHW = F.relu(self.first_norm(self.first(x_BCHW)), inplace=True)
+        y_BCHW = self.second_norm(self.second(y_BCHW))
+        return F.relu(y_BCHW + self.shortcut(x_BCHW).to(y_BCHW.dtype), inplace=True)
+
+
+def resnet(size: int, width: int) -> nn.Module:
+    """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 3 x 3 x 4 width.
+
+    The last stage is not pooled: what differs keeps its place. bf16 kernels are fast at widths that are multiples
+    of 16.
+    """
+    stages: list[nn.Module] = []
+    channels = 1
+    for wide in (width, 2 * width, 4 * width, 4 * width):
+        stages += [Residual(channels, wide), nn.MaxPool2d(2)]
+        channels = wide
+    return nn.Sequential(*stages[:-1], nn.Flatten())
+
+
+ENCODERS = {"koch": koch, "conv4": conv4, "resnet": resnet}
 
 
 def build(model: settings.Model, *, size: int) -> Siamese:
     """A network as the settings say, with fresh weights from torch's global generator."""
-    net = Siamese(ENCODERS[model.name](size), size=size)
+    net = Siamese(ENCODERS[model.name](size, model.width), size=size)
     if model.init == "koch":
         koch_init(net)
     return net.to(memory_format=torch.channels_last)

@@ -8,3 +8,17 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but where the result lies; warnings aside.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Network = Annotated[str, typer.Argument(metavar="RUN", help="A run, its best/, or a checkpoint's folder; or a URI.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; repeatable.")
+]
+DataRoot = Annotated[
+    str | None, typer.Option("--data", metavar="DIR_OR_URI", help="Default: $ONESHOT_DATA, else the user's cache.")
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="DIR_OR_URL",
+        help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home. With --dataset folder: your images.",
+    ),
+]

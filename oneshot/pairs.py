@@ -20,7 +20,7 @@ class Pairs:
     left: np.ndarray  # (n,) int64
     right: np.ndarray  # (n,) int64
     same: np.ndarray  # (n,) bool: two drawings of one character
-    turn: np.ndarray  # (n, 2) int64: quarter turns of the left and of the right drawing
+    turn: np.ndarray  # (n, 2) int64: position of the left and of the right drawing, see `_position`
 
     def __len__(self) -> int:
         return len(self.left)
@@ -37,10 +37,16 @@ class Episode:
 
     drawing: np.ndarray  # (P * K,) int64: positions in a `Drawings`
     label: np.ndarray  # (P * K,) int64: which of the P characters
-    turn: np.ndarray  # (P * K,) int64: quarter turns
+    turn: np.ndarray  # (P * K,) int64: position, see `_position`
 
     def __len__(self) -> int:
         return len(self.drawing)
+
+
+def _position(u: np.ndarray, rotations: bool, flips: bool) -> np.ndarray:
+    """Numbers in [0, 1) as positions of drawings, int64: 0 .. 3 quarter turns; 4 more of one that is mirrored first."""
+    eighth = (u * 8).astype(np.int64)
+    return eighth // 4 * 4 * flips + (eighth % 4 if flips else eighth // 2) * rotations
 
 
 class Characters:
@@ -73,7 +79,8 @@ class PairDataset:
     and a rank's share is near it. A same pair is two different drawings of one character.
 
     `balance` gives each alphabet equal weight, else each character. `hard_negatives` is the share of the different
-    pairs whose two characters come from one alphabet. `rotations` turns a pair's characters by random quarter turns.
+    pairs whose two characters come from one alphabet. `rotations` turns a pair's characters by random quarter turns,
+    `flips` mirrors them by chance.
     """
 
     WIDTH = 12  # random words a pair
@@ -86,9 +93,11 @@ class PairDataset:
         balance: bool = True,
         hard_negatives: float = 0.0,
         rotations: bool = False,
+        flips: bool = False,
     ) -> None:
         self.characters = Characters(drawings)
-        self.seed, self.balance, self.hard_negatives, self.rotations = seed, balance, hard_negatives, rotations
+        self.seed, self.balance, self.hard_negatives = seed, balance, hard_negatives
+        self.rotations, self.flips = rotations, flips
         if hard_negatives and self.characters.characters.min() < 2:
             name = drawings.alphabets[int(self.characters.characters.argmin())]
             raise UserError(f"data.hard_negatives: alphabet '{name}' has one character; pairs inside it need two")
@@ -109,12 +118,12 @@ class PairDataset:
         other = np.where(same, one, self._other(one, draw[:, [3, 4, 5, 10]]))
         left, right = self._drawings(one, other, same, draw[:, 6], draw[:, 7])
         turn = np.zeros((count, 2), dtype=np.int64)
-        if self.rotations:
+        if self.rotations or self.flips:
             # The two characters of a different pair inside one alphabet turn together: neighbours in a turned alphabet.
             alphabet_of = self.characters.alphabet_of
             together = same | (alphabet_of[one] == alphabet_of[other])
-            turn[:, 0] = draw[:, 8] * 4
-            turn[:, 1] = np.where(together, turn[:, 0], (draw[:, 9] * 4).astype(np.int64))
+            turn[:, 0] = _position(draw[:, 8], self.rotations, self.flips)
+            turn[:, 1] = np.where(together, turn[:, 0], _position(draw[:, 9], self.rotations, self.flips))
         return Pairs(left, right, same, turn)
 
     def _character(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -154,16 +163,16 @@ class EpisodeDataset:
 
     `alphabets` > 0: the characters are neighbours, P / alphabets from each of that many alphabets, so that most of the
     negatives are hard. 0: any P characters. `balance` gives each alphabet equal weight, else each character.
-    `rotations` turns each alphabet's characters together.
+    `rotations` turns each alphabet's characters together, `flips` mirrors them together.
     """
 
     def __init__(
         self, drawings: Drawings, *, seed: int, batch: int, drawers: int, alphabets: int, balance: bool = True,
-        rotations: bool = False,
+        rotations: bool = False, flips: bool = False,
     ) -> None:  # fmt: skip
         self.characters = Characters(drawings)
         self.seed, self.batch, self.drawers, self.alphabets = seed, batch, drawers, alphabets
-        self.balance, self.rotations = balance, rotations
+        self.balance, self.rotations, self.flips = balance, rotations, flips
         self.each = batch // drawers // max(alphabets, 1)  # characters from each alphabet
         fewest = int(self.characters.drawings.min())
         if fewest < drawers:
@@ -191,9 +200,7 @@ class EpisodeDataset:
         keys[np.arange(count) >= chars.drawings[character][:, None]] = 2.0
         nth = np.argsort(keys, axis=1)[:, : self.drawers]
         drawing = chars.order[chars.first_drawing[character][:, None] + nth].reshape(-1)
-        turn = np.zeros(len(character), dtype=np.int64)
-        if self.rotations:
-            turn = (for_turns[chars.alphabet_of[character]] * 4).astype(np.int64)
+        turn = _position(for_turns[chars.alphabet_of[character]], self.rotations, self.flips)
         label = np.repeat(np.arange(len(character)), self.drawers)
         return Episode(drawing, label, np.repeat(turn, self.drawers))
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,34 @@ from oneshot.train import EXPERIMENT, read_experiment, read_history
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
+# The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
+RUNGS = (
+    ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
+    ("2 CPU cores, 5 min", "cpu5", "95.5 (humans)", "make records-cpu JOB=cpu5"),
+    ("2 CPU cores, 15 min", "cpu15", "97.5 (above BPL)", "make records-cpu JOB=cpu15"),
+    ("one GPU, 10 min", "best-all", "98.5 (above ARC)", "make records-gpu"),
+    ("one GPU, a search of 15 min", "gpu", "98.0", "make records-gpu"),
+    ("one GPU, the paper's network", "koch-gpu", "92.0 (Koch)", "make records-gpu"),
+    ("2 CPU cores, 5 min, 22 alphabets", "cpu5-lake", "", "make records-cpu JOB=cpu5-lake"),
+    ("2 CPU cores, 5 min, Koch's split", "cpu5-koch", "", "make records-cpu JOB=cpu5-koch"),
+    ("2 CPU cores, 5 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),
+    ("2 CPU cores, 5 min, 5 others", "minimal2", "77.7 (deep convnet)", "make records-cpu JOB=minimal2"),
+)
+SHOWN = ("lake400", "within_fixed", "within", "between", "verification")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What README is rendered from."""
+
+    studies: dict[str, dict[str, Any]]
+    repeated: dict[str, dict[str, Any]]
+    chaos: dict[str, Any]
+
+    @property
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """Those of judged networks, of one search or of several seeds."""
+        return self.studies | self.repeated
 
 
 def records_folder() -> Path:
@@ -66,6 +95,19 @@ def read_all() -> dict[str, dict[str, Any]]:
     return {name.removesuffix(".json"): formats.read(formats.Kept, folder, name) for name in studies}
 
 
+def read_repeated() -> dict[str, dict[str, Any]]:
+    """All records of several seeds by name. Raises UserError for one that is damaged."""
+    folder = Folder.of(records_folder())
+    names = [name for name in folder.names() if name.endswith(".json")]
+    repeated = [name for name in names if "summary" in folder.read_json(name)]
+    return {name.removesuffix(".json"): formats.read(formats.Repeated, folder, name) for name in repeated}
+
+
+def read() -> Records:
+    """All that README shows."""
+    return Records(studies=read_all(), repeated=read_repeated(), chaos=read_chaos())
+
+
 def read_chaos() -> dict[str, Any]:
     """The record of the last `make chaos`."""
     return Folder.of(records_folder()).read_json("chaos.json")
@@ -105,6 +147,33 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
         where = result["environment"]
         cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def seeds_table(records: Records) -> str:
+    """Markdown: a row for each rung, the means over seeds side by side; what is not run says so, and what runs it."""
+    names = "`lake400` | `within`, its 10 alphabets | `within`, all | `between` | verification"
+    rows = [
+        f"| machine, one training | job | split | goal | {names} | took | seeds | hardware | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for where, job, goal, command in RUNGS:
+        start = f"| {where} | `{job}` |"
+        if record := records.repeated.get(job):
+            result = record["seeds"][0]["result"]
+            commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
+            cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
+            cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
+            cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
+        elif study := records.studies.get(job):
+            result = study["result"]
+            found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
+            cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
+            cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
+            cells += [f"`{result['environment']['commit']}`"]
+        else:
+            cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
+        rows.append(f"{start} {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -157,17 +226,18 @@ def published_table() -> str:
 
 def render_readme() -> None:
     """Make README's tables anew from all records. Raises UserError where a block is missing."""
-    README.write_text(render(README.read_text(), read_all(), read_chaos()))
+    README.write_text(render(README.read_text(), read()))
 
 
-def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any]) -> str:
+def render(text: str, records: Records) -> str:
     """README with each block between `<!-- NAME -->` and `<!-- /NAME -->` made anew from the records."""
     blocks = {
-        "results": results_table(records),
-        "ladder": ladder.markdown(ladder.rungs(records)),
-        "alphabets": _best_record(records),
+        "results": results_table(records.studies),
+        "seeds": seeds_table(records),
+        "ladder": ladder.markdown(ladder.rungs(records.networks)),
+        "alphabets": _best_record(records.networks),
         "published": published_table(),
-        "chaos": chaos_table(chaos),
+        "chaos": chaos_table(records.chaos),
     }
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
@@ -177,6 +247,15 @@ def render(text: str, records: dict[str, dict[str, Any]], chaos: dict[str, Any])
             )
         text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
     return text
+
+
+def _mean(summary: dict[str, Any] | None) -> str:
+    if summary is None:
+        return "–"
+    if summary["interval"] is None:
+        return f"{100 * summary['mean']:.1f}"
+    low, high = summary["interval"]
+    return f"{100 * summary['mean']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _accuracy(outcome: dict[str, Any] | None) -> str:

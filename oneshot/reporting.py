@@ -33,11 +33,14 @@ def at_the_end(console: Console, run: Folder) -> None:
 
 
 def _ladder(console: Console) -> None:
-    records = record.read_all()
+    records = record.read().networks
     console.print(ladder.screen(ladder.rungs(records)))
     best = ladder.best(records)
     if best and not record.errors_picture(best):
-        again = f"python -m oneshot.tune {best}, then python -m oneshot.record RUN"
-        print_warning(console, f"the record {best} keeps no picture of its errors; to have one: {again}")
+        several = "seeds" in records[best]
+        again = f"repeat {best}" if several else f"tune {best}, then python -m oneshot.record RUN"
+        print_warning(
+            console, f"the record {best} keeps no picture of its errors; to have one: python -m oneshot.{again}"
+        )
     record.render_readme()
     print_line(console, f"rendered: {record.README}")

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw, nearest
-from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several
+from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several, Width
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -31,17 +31,21 @@ class Data(Section):
     dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot or else glyphs | a name, or folder: one's own images
     split: SplitName = "lake"  # own: of one's own images, which have no other
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
+    extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # generated ones that are taught too
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
     hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of different pairs drawn inside one alphabet
     drawers: Several = 4  # drawings of each character in an episode
     alphabets: Natural = 4  # alphabets an episode's characters come from; 0: any number
     distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
+    elastic: Annotated[float, Field(ge=0, le=20)] = 0.0  # spread of the elastic distortion, pixels of 105; 0: none
     rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
+    flips: bool = False  # mirrored alphabets count as further alphabets
 
 
 class Model(Section):
-    name: Literal["koch", "conv4"] = "koch"
+    name: Literal["koch", "conv4", "resnet"] = "koch"
+    width: Width = 32  # channels of the first stage; resnet only
     init: Literal["torch", "koch"] = "torch"
     head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
 
@@ -57,6 +61,8 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     head_lr: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate as a multiple of lr
     schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
+    warmup: Natural = 0  # steps over which the learning rate rises to its height
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share an average of the weights keeps at each step; 0: no average
     clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
     patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never
@@ -181,20 +187,6 @@ class Settings(Section):
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump())
-
-
-def check_same(
-    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
-) -> None:
-    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
-    for section in fixed:
-        for key, value in getattr(settings, section).model_dump().items():
-            old = recorded.get(section, {}).get(key)
-            if old != value and key not in free:
-                raise UserError(
-                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
-                    " go on"
-                )
 
 
 def jobs_folder() -> Path:

@@ -11,34 +11,17 @@ from typing import Any
 import torch
 
 from oneshot import artifact, checkpoint, formats, modelcard, owner, trust
-from oneshot.batches import dataset
-from oneshot.checkpoint import Progress
-from oneshot.data import splits, store
-from oneshot.data.cache import near
+from oneshot.checkpoint import Progress, check_same
 from oneshot.environment import environment
 from oneshot.errors import DiskFull, RunFailed, UserError
-from oneshot.loop import DIVERGED, HISTORY, NOTES, Parts, Watch, fit, write_history
+from oneshot.loop import DIVERGED, HISTORY, NOTES, Watch, fit, write_history
 from oneshot.packing import Packing
-from oneshot.settings import Settings, check_same, parse, parse_toml
+from oneshot.parts import load_parts
+from oneshot.settings import Settings, parse, parse_toml
 from oneshot.storage import Folder
 from oneshot.worker import ProcessGroupWorker, Worker
 
 EXPERIMENT, FAILURE = "experiment.toml", "error.json"
-
-
-def load_parts(data: Folder, split: str) -> Parts:
-    """The training and validation drawings of a split; the test alphabets' pixels are not read. Raises UserError."""
-    data = near(data)
-    parts = splits.split(split, store.describe(data))
-    return Parts(splits.load_part(data, parts.train), splits.load_part(data, parts.validation))
-
-
-def check(settings: Settings, data: Folder) -> None:
-    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
-    read."""
-    data = near(data)
-    part = splits.split(settings.data.split, store.describe(data)).train
-    dataset(splits.load_part(data, part, pixels=False), data=settings.data, train=settings.train)
 
 
 def train_here(
@@ -46,7 +29,7 @@ def train_here(
 ) -> Progress:
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
     worker = Worker(device, precision=settings.train.precision)
-    return fit(worker, settings, load_parts(data, settings.data.split), run, watch=watch)
+    return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
 
 
 def train_on_ray(
@@ -143,8 +126,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
         worker = RayWorker(get_device(), precision=settings.train.precision)
-        parts = load_parts(Folder.of(config["data"]), settings.data.split)
-        fit(worker, settings, parts, run, known=config["known"])
+        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
         if train.get_context().get_world_rank() == 0:
@@ -198,7 +180,8 @@ def finish(
         "settings": found.settings,
         "environment": environment(),
     }
-    validation = load_parts(data, settings.data.split).validation if data else None
+    given = settings.data.model_copy(update={"extra_alphabets": 0})  # which are taught, not measured
+    validation = load_parts(data, given).validation if data else None
     artifact.save(run / "best", data=found, provenance=provenance, validation=validation)
     modelcard.write(run)
 

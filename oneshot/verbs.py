@@ -1,4 +1,4 @@
-"""The verbs that use a run and its network: options and messages; `cli` puts them on the command line."""
+"""More verbs: those that use a run and its network, and one that trains several. `cli` puts all on the command line."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from oneshot.errors import UserError
-from oneshot.options import Device, Network, Trace
+from oneshot.options import DataRoot, Device, Network, Set, Source, Trace
 from oneshot.screen.console import console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
@@ -78,3 +78,26 @@ def report(
     from oneshot import reporting
 
     reporting.report(console(), run=run, out=out)
+
+
+def repeat(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="As in 1..5 or 1,2,7.")] = "1..5",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
+    ] = None,
+    device: Device = "auto",
+    run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
+    set_: Set = None,
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
+    from oneshot import seeds as several
+    from oneshot.screen.console import console
+
+    several.run(
+        console(), jobs=jobs, seeds=seeds, minutes=minutes, device=device, folder=run, changes=set_ or [], root=root,
+        source=source,
+    )  # fmt: skip

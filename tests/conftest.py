@@ -11,6 +11,7 @@ import tiny
 
 from oneshot import train
 from oneshot.data import glyphs, sets
+from oneshot.parts import load_parts
 from oneshot.storage import Folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ def trained_run(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) 
         drawers=4, alphabets=4, head_lr=10.0, val_pairs=400, val_trials=100,
     )  # fmt: skip
     run = Folder.of(tmp_path_factory.mktemp("trained") / "run")
-    tiny.train(run, settings, data=train.load_parts(small_glyphs, "lake"))
+    tiny.train(run, settings, data=load_parts(small_glyphs, settings.data))
     train.finish(settings, run, data=small_glyphs)
     return Path(run.path)
 

@@ -19,6 +19,7 @@ from oneshot.checkpoint import Checkpoint, Progress, pack_tensors
 from oneshot.errors import UserError
 from oneshot.models import Siamese, build
 from oneshot.storage import Folder
+from oneshot.train import finish
 
 RECORDED = {name: getattr(tiny.settings(), name).model_dump() for name in ("data", "model", "train")}
 
@@ -47,6 +48,19 @@ def run(net: Siamese, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert isinstance(found, Checkpoint)
     artifact.save(folder / "best", data=found, provenance={"settings": found.settings, "epoch": 1})
     return Path(folder.path)
+
+
+def test_a_network_of_another_width_comes_back_as_it_was(tmp_path: Path) -> None:
+    given = tiny.settings(name="resnet", width=8, ema=0.9, epochs=1)
+    tiny.train(tmp_path, given)
+    finish(given, Folder.of(tmp_path))
+    found, card = artifact.read(Folder.of(tmp_path))
+    assert (card["architecture"], card["width"]) == ("resnet", 8)
+    best = checkpoint.best(Folder.of(tmp_path / "checkpoints"))
+    assert best is not None
+    for name, value in found.state_dict().items():
+        assert torch.equal(value, best.weights[name]), name
+    assert artifact.read(Folder.of(tmp_path / "checkpoints" / best.name))[0].dimension == found.dimension
 
 
 @pytest.fixture
@@ -214,7 +228,7 @@ def flip(folder: Path) -> None:
             r"model\.json is damaged .*: must be a valid dictionary",
         ),
         (card(architecture=None), r"model\.json is damaged .*'architecture' is missing"),
-        (card(architecture="resnet"), "a network 'resnet', which this program does not know"),
+        (card(architecture="vgg"), "a network 'vgg', which this program does not know"),
         (card(architecture=["conv4"]), r"architecture = \['conv4'\]: must be a valid string"),
         (card(architecture="koch", preprocessing__size=105), "the weights do not fit the network 'koch' at 105 pixels"),
         (card(architecture="koch"), "at least 65 pixels"),
@@ -246,9 +260,9 @@ def test_a_network_that_is_not_whole_is_refused_in_a_sentence(
 def test_a_checkpoint_of_unknown_settings_is_refused(run: Path, tmp_path: Path) -> None:
     place = Path(shutil.copytree(run / "checkpoints" / "epoch-0001", tmp_path / "epoch-0001"))
     state = json.loads((place / "state.json").read_text())
-    state["settings"]["model"]["name"] = "resnet"
+    state["settings"]["model"]["name"] = "vgg"
     (place / "state.json").write_text(json.dumps(state))
-    with pytest.raises(UserError, match=r"state\.json: model\.name = 'resnet'"):
+    with pytest.raises(UserError, match=r"state\.json: model\.name = 'vgg'"):
         oneshot.load(place)
 
 

@@ -67,6 +67,10 @@ WRONG = {
         ["train", "quick", "--local", "--set", "data.split=luke", "--set", "data.dataset=glyphs-10"],
         "data.split = 'luke': must be 'lake'",
     ),
+    "a search by what was taught": (
+        ["tune", "quick", "--set", "data.split=lake-all", "--set", "data.dataset=glyphs-10"],
+        "data.split = 'lake-all': training sees its validation alphabets",
+    ),
     "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
     "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),
 }  # fmt: skip

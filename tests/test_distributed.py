@@ -28,12 +28,15 @@ from oneshot.storage import Folder
 TOLERANCE = 1e-5
 SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
 SMALL = SHARED | {"name": "conv4", "examples": 36}
+AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}
 KOCH = SHARED | {"name": "koch", "size": 65, "examples": 12, "epochs": 4}
 PAIRS: dict[str, Any] = {"sampling": "pairs", "objective": "bce"}
 EPISODES: dict[str, Any] = {"sampling": "episodes", "objective": "both"}
 CASES: dict[str, Settings] = {
     "conv4 on pairs": tiny.settings(**SMALL, **PAIRS, lr=2e-4),
     "conv4 on episodes": tiny.settings(**SMALL, **EPISODES, lr=2e-4),
+    "resnet on pairs": tiny.settings(**AVERAGED, **PAIRS, lr=2e-4),
+    "resnet on episodes": tiny.settings(**AVERAGED, **EPISODES, lr=2e-4),
     "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.05, head_lr=30.0),
     "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=5e-3, head_lr=20.0),
 }

@@ -1,11 +1,13 @@
 """Generated alphabets: a function of the seed, in Omniglot's form, and a one-shot task worth learning."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from oneshot.data import glyphs, store
+from oneshot.data.drawings import joined
 from oneshot.data.splits import split
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
@@ -140,3 +142,19 @@ def test_numbers_that_make_no_data_set_are_refused(tmp_path: Path, numbers: dict
     with pytest.raises(UserError, match=flaw):
         glyphs.build(Folder.of(tmp_path), **numbers)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_extra_alphabets_are_taught_beside_a_data_sets_own(drawings: Drawings) -> None:
+    more = glyphs.extra(2)
+    assert np.array_equal(glyphs.extra(1).packed, more.packed[: len(glyphs.extra(1))])
+    bare = glyphs.extra(2, pixels=False)
+    assert bare.characters == more.characters and len(bare) == len(more) and bare.packed.size == 0
+    both = joined(drawings, more)
+    assert both.alphabets == (*drawings.alphabets, "Extra_01", "Extra_02")
+    assert len(np.unique(both.row)) == len(both) == len(drawings) + len(more)
+    assert np.array_equal(both.pixels([len(drawings) + 5]), more.pixels([5]))
+    assert np.array_equal(both.where(both.alphabet >= len(drawings.alphabets)).packed, more.packed)
+    with pytest.raises(UserError, match="there are two alphabets 'Extra_01'"):
+        joined(both, more)
+    with pytest.raises(UserError, match="105 x 105 pixels of 1 bit and of 28 x 28"):
+        joined(drawings, replace(more, height=28, width=28))

@@ -11,7 +11,7 @@ import torch
 from oneshot import counter
 from oneshot.batches import batches
 from oneshot.data.drawings import Drawings
-from oneshot.images import Images, distort, distortions, resize
+from oneshot.images import Images, bends, distort, distortions, resize
 
 CPU = torch.device("cpu")
 ROUNDING = 5e-5  # of bilinear sampling in float32; a grey level is 4e-3
@@ -163,6 +163,42 @@ def test_a_map_scales_then_shears_then_rotates_then_moves() -> None:
         assert np.abs(made[:, 2] - 4 / 105 * amount[5:7]).max() < 1e-6
 
 
+@pytest.mark.parametrize("size", [28, 29])
+def test_from_4_on_a_drawing_is_mirrored_before_it_is_turned(size: int) -> None:
+    image = grey(4, 1, size, size) / 255
+    turned = distort(image, maps(4, chance=0.0, turn=np.arange(4, 8)))
+    for quarters in range(4):
+        assert (turned[quarters] - torch.rot90(image[quarters].flip(2), quarters, (1, 2))).abs().max() < ROUNDING
+
+
+def bent(count: int, *, spread: float, start: int = 0, epoch: int = 1) -> np.ndarray:
+    return bends(seed=0, epoch=epoch, start=start, count=count, spread=spread)
+
+
+def test_an_elastic_distortion_depends_on_seed_epoch_and_index_alone() -> None:
+    whole = bent(50, spread=3.0)
+    assert np.array_equal(bent(10, spread=3.0, start=20), whole[20:30])
+    assert not np.array_equal(bent(50, spread=3.0, epoch=2), whole)
+
+
+@pytest.mark.parametrize("size", [28, 105])
+def test_its_displacements_have_the_spread_asked_for_at_every_pixel_and_are_smooth(size: int) -> None:
+    where = torch.linspace(-1, 1, size + 1, dtype=torch.float64)[:-1] + 1 / size
+    ramp = ((where + 1) / 2).float().expand(4_000, 1, size, size)  # what a pixel shows is where it was along x
+    still = maps(4_000, chance=0.0)
+    inside = slice(size // 4, -(size // 4))  # so far from the margin that no paper is seen
+    moved = ((distort(ramp.clone(), still, bent(4_000, spread=2.0)) - ramp) * 105)[:, 0, inside, inside]
+    assert (moved.std(dim=0) - 2.0).abs().max() < 0.15 and moved.mean(dim=0).abs().max() < 0.2
+    step = 105 / size
+    assert moved.diff(dim=2).std() < 0.2 * step  # neighbours move together
+
+
+def test_without_spread_nothing_bends() -> None:
+    image = grey(4, 1, 28, 28) / 255
+    still = maps(4, chance=0.0)
+    assert torch.equal(distort(image, still, bent(4, spread=0.0)), distort(image, still))
+
+
 def test_what_leaves_the_image_is_paper() -> None:
     ink = torch.ones(1, 1, 28, 28)
     away = np.array([[[1, 0, 4.0], [0, 1, 0]]], dtype=np.float32)
@@ -200,7 +236,7 @@ def test_turned_twins_of_one_character_turn_together() -> None:
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("sampling", ["pairs", "episodes"])
 def test_any_number_of_workers_sees_the_same_images(sampling: str, world_size: int) -> None:
-    made = make(tiny.parts().train, sampling=sampling, distort=0.5, rotations=True)
+    made = make(tiny.parts().train, sampling=sampling, distort=0.5, elastic=2.0, rotations=True, flips=True)
     images, labels = made.get(epoch=2, step=1)
     shares = [made.get(epoch=2, step=1, rank=rank, world_size=world_size) for rank in range(world_size)]
     twins = 2 if sampling == "pairs" else 1

@@ -15,9 +15,11 @@ PACKAGE = Path(oneshot.__file__).parent
 
 # A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
 LAYERS = (
+    ("errors",),
     (
-        "errors",
         "counter",
+        "average",
+        "pairwise",
         "kinds",
         "environment",
         "distributed",
@@ -78,20 +80,23 @@ LAYERS = (
         "report.pictures",
         "report.ladder",
     ),
-    ("data.own", "batches", "embedding", "preprocess", "sharing"),
+    ("data.own", "batches", "embedding", "preprocess", "sharing", "verification"),
     ("data.keep", "validation"),
     ("data.sets", "calibrate"),
     ("artifact",),
     ("data.view", "evaluate", "queries", "export"),
     ("loop", "modelcard", "classify"),
+    ("parts",),
     ("train", "debug", "verify", "screenshots"),
     ("study", "datacli"),
     ("tuning", "report.reading"),
-    ("tune", "record", "report.answers", "report.studies", "report.seen"),
+    ("tune", "repeat", "record", "report.answers", "report.studies", "report.seen"),
     ("report.page",),
     ("report.making",),
     ("reporting",),
-    ("commands", "verbs"),
+    ("commands",),
+    ("seeds",),
+    ("verbs",),
     ("cli",),
 )
 MODULES = [name for row in LAYERS for name in row]

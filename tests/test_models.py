@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot import settings
+from oneshot import pairwise, settings
 from oneshot.errors import UserError
 from oneshot.models import ENCODERS, Siamese, WeightedL1, build
 
 NAMES = sorted(ENCODERS)
-SIZES = {"koch": 65, "conv4": 28}  # small sizes for tests that are not about the size
+SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def made(name: str, size: int | None = None, **options: str) -> Siamese:
+def made(name: str, size: int | None = None, **options: str | int) -> Siamese:
     torch.manual_seed(0)
     return build(settings.Model(name=name, **options), size=size or SIZES[name])
 
@@ -116,6 +116,27 @@ def test_the_head_scores_all_pairs_by_broadcasting() -> None:
     for i in range(5):
         for j in range(5):
             assert (table[i, j] - head(z_MD[i : i + 1], z_MD[j : j + 1])[0]).abs() < 1e-6
+
+
+@pytest.mark.parametrize("block", [1, 700, 1 << 17])
+def test_the_table_of_all_pairs_and_its_gradient_are_those_of_the_pairs(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(pairwise, "_CPU_BLOCK", block)
+    head, upstream = WeightedL1(8), torch.randn(13, 13)
+    z_MD = torch.randn(13, 8, requires_grad=True)
+    wanted = (z_MD, *head.parameters())
+    table, plain = head.table(z_MD), head(z_MD[:, None], z_MD[None, :])
+    assert torch.equal(table, table.T) and (table - plain).abs().max() < 1e-6
+    found, expected = (torch.autograd.grad((each * upstream).sum(), wanted) for each in (table, plain))
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() < 1e-4
+
+
+def test_the_residual_network_keeps_where_things_are() -> None:
+    net = made("resnet", 28, width=8)
+    assert net.dimension == 32 * 3 * 3
+    assert sum(value.numel() for value in made("resnet", 28, width=16).parameters()) == 153_233
 
 
 def test_the_head_computes_in_float32_whatever_the_encoder_does() -> None:

@@ -6,9 +6,10 @@ import torch
 
 from oneshot import artifact
 from oneshot.evaluate import evaluate
-from oneshot.settings import job_file, override, read
+from oneshot.parts import load_parts
+from oneshot.settings import Data, job_file, override, read
 from oneshot.storage import Folder
-from oneshot.train import finish, load_parts, train_here
+from oneshot.train import finish, train_here
 
 SHORT = {
     "data.dataset": "omniglot",
@@ -57,6 +58,6 @@ def test_training_needs_no_byte_of_the_test_alphabets(omniglot: Folder, tmp_path
                 start = column.dictionary_page_offset or column.data_page_offset
                 data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
     path.write_bytes(bytes(data))
-    whole, cut = load_parts(omniglot, "lake"), load_parts(copy, "lake")
+    whole, cut = load_parts(omniglot, Data()), load_parts(copy, Data())
     assert (whole.train.packed == cut.train.packed).all()
     assert (whole.validation.packed == cut.validation.packed).all()

@@ -241,6 +241,22 @@ def test_the_characters_of_an_alphabet_turn_together(drawings: Drawings) -> None
 
 
 @pytest.mark.parametrize(
+    ("rotations", "flips", "positions"),
+    [(False, True, [0, 4]), (True, True, list(range(8))), (True, False, [0, 1, 2, 3]), (False, False, [0])],
+)
+def test_mirrored_alphabets_are_further_positions(
+    drawings: Drawings, rotations: bool, flips: bool, positions: list[int]
+) -> None:
+    data = episodes(drawings, rotations=rotations, flips=flips)
+    turns = np.concatenate([np.unique(data.episode(epoch=1, step=step).turn) for step in range(200)])
+    assert sorted(set(turns)) == positions
+    pairs = PairDataset(drawings, seed=1, rotations=rotations, flips=flips).pairs(epoch=1, start=0, count=8_000)
+    counts = np.bincount(pairs.turn[:, 0], minlength=8)
+    assert np.flatnonzero(counts).tolist() == positions and chi_square(counts[positions]) < 40
+    assert (pairs.turn[pairs.same, 0] == pairs.turn[pairs.same, 1]).all()
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"drawers": 6, "batch": 24}, "data.drawers = 6: a character of the training set has only 5 drawings"),

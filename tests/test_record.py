@@ -12,7 +12,7 @@ from oneshot.storage import Folder
 
 def test_readme_is_rendered_from_the_records() -> None:
     text = record.README.read_text()
-    assert record.render(text, record.read_all(), record.read_chaos()) == text, "run `python -m oneshot.record`"
+    assert record.render(text, record.read()) == text, "run `python -m oneshot.record`"
 
 
 def test_screens_are_drawn_from_the_records() -> None:
@@ -71,4 +71,4 @@ def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_readme_without_its_blocks_is_named() -> None:
     with pytest.raises(UserError, match="has no block 'results'"):
-        record.render("# oneshot\n", {}, record.read_chaos())
+        record.render("# oneshot\n", record.read())

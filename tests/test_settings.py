@@ -74,7 +74,7 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"data": {"size": 15}}, "data.size = 15: must be greater than or equal to 16"),
         ({"data": {"hard_negatives": 1.5}}, "data.hard_negatives = 1.5: must be less than or equal to 1"),
         ({"data": {"split": "lakes"}}, "data.split = 'lakes': must be 'lake', "),
-        ({"model": {"name": "resnet"}}, "model.name = 'resnet': must be 'koch' or 'conv4'"),
+        ({"model": {"name": "vgg"}}, "model.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),
         ({"scale": {"gpus": -1}}, "scale.gpus = -1: must be greater than or equal to 0"),
         ({"scale": {"gpus": "some"}}, "scale.gpus = 'some': must be "),
         ({"scale": {"workers": 0}}, "scale.workers = 0: must be a number of at least 1, or a range of them as '1..4'"),

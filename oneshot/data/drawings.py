@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from oneshot.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -113,6 +115,28 @@ class Drawings:
             own=self.own,
             polarity=self.polarity,
         )
+
+
+def joined(one: Drawings, other: Drawings) -> Drawings:
+    """The drawings of both. Rows of the second count on from those of the first.
+
+    Raises UserError where their pictures are of other sizes or kinds, or where they share an alphabet's name.
+    """
+    if (one.height, one.width, one.bits) != (other.height, other.width, other.bits):
+        kinds = (f"{each.width} x {each.height} pixels of {each.bits} bit" for each in (one, other))
+        raise UserError(f"drawings of {' and of '.join(kinds)} do not go together; leave one of them out")
+    if shared := set(one.alphabets) & set(other.alphabets):
+        raise UserError(f"there are two alphabets '{min(shared)}'; leave one of them out")
+    return Drawings(
+        packed=np.concatenate([one.packed, other.packed]),
+        height=one.height, width=one.width, bits=one.bits,
+        row=np.concatenate([one.row, other.row + int(one.row.max(initial=-1)) + 1]),
+        character=np.concatenate([one.character, other.character + len(one.characters)]),
+        drawer=np.concatenate([one.drawer, other.drawer]),
+        characters=one.characters + other.characters,
+        alphabet_of=np.concatenate([one.alphabet_of, other.alphabet_of + len(one.alphabets)]),
+        alphabets=one.alphabets + other.alphabets,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

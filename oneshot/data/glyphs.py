@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oneshot.data import pen, png, store, strokes
-from oneshot.data.store import FixedTrials, Row
+from oneshot.data.drawings import Drawings, FixedTrials, Row
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]  # alphabets drawn, alphabets in all
 
 _ALIKE = 0.84  # two characters whose blurred pictures correlate more are one to a reader
 _INK = (40.0, 380.0)  # pixels of line in a character: less is a dot, more is a tangle
+_EXTRA_SEED = 2**32  # a data set's has nine digits at most
 _ATTEMPTS = 200  # for one character, before an alphabet is taken to be exhausted
 
 
@@ -126,6 +127,31 @@ def draw_alphabet(
         pictures.append(pen.draw(rng, fine, strokes.smoothed(fine, 0.25), hands))
         attempts = 0
     return np.stack(pictures)
+
+
+def extra(count: int, *, pixels: bool = True) -> Drawings:
+    """So many alphabets in memory, to learn from beside a data set's own. No data set's seed makes the same ones.
+
+    Without `pixels` nothing is drawn, and `packed` is empty.
+    """
+    sizes = [_size(_EXTRA_SEED, number, CHARACTERS) for number in range(count)]
+    packed = [
+        np.packbits(draw_alphabet(_EXTRA_SEED, number).reshape(-1, pen.SIZE * pen.SIZE), axis=1)
+        for number in range(count if pixels else 0)
+    ]
+    total = sum(sizes) * DRAWERS
+    return Drawings(
+        packed=np.concatenate(packed) if packed else np.zeros((total, 0), np.uint8),
+        height=pen.SIZE, width=pen.SIZE, bits=1,
+        row=np.arange(total),
+        character=np.repeat(np.arange(sum(sizes)), DRAWERS),
+        drawer=np.tile(np.arange(1, DRAWERS + 1), sum(sizes)),
+        characters=tuple(
+            f"Extra_{number + 1:02d}/character{n + 1:02d}" for number, size in enumerate(sizes) for n in range(size)
+        ),
+        alphabet_of=np.repeat(np.arange(count), sizes),
+        alphabets=tuple(f"Extra_{number + 1:02d}" for number in range(count)),
+    )  # fmt: skip
 
 
 def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from oneshot.screen.console import Column, Fitting, bar, count, fitted, interval, loss, percent
+from oneshot.screen.console import MISSING, Column, Fitting, bar, count, fitted, interval, loss, percent
 from oneshot.screen.published import ladder
 from oneshot.screen.tables import settings_text
 
@@ -19,6 +19,9 @@ PROTOCOLS = {
     "within": "one alphabet, query and support by two drawers",
     "between": "characters of all test alphabets, another drawer",
     "seed352": "as the source document: all test alphabets, lax",
+    "within_fixed": "as within, on the alphabets of Lake's runs alone",
+    "verification": "pairs, half of them same; a probability of 1/2 decides",
+    "verification_at_threshold": "the same with a threshold chosen on validation",
 }
 OWN = {  # of one's own images, where nobody knows who made which
     "within": "one group, query and support two images",
@@ -49,6 +52,7 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
     parts.append(Fitting(partial(_by_protocol, protocols, OWN if result["split"] == "own" else PROTOCOLS)))
     parts += _lowered(result.get("lowered") or {})
+    parts += _beside(result)
     parts += _skipped(result.get("skipped") or {})
     rungs = _rungs({name: outcome for name, outcome in protocols.items() if compares(outcome)}) if omniglot else []
     if rungs:
@@ -87,6 +91,22 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
     return Fitting(lambda width: fitted(columns, rows, width))
 
 
+def seeds_table(record: Mapping[str, Any]) -> RenderableType:
+    """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
+    seeds = [row["seed"] for row in record["seeds"]]
+    columns = (
+        Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
+        Column("query and support", lambda row: PROTOCOLS.get(row[0], ""), 2, "left"),
+        Column("mean", lambda row: Text(percent(row[1]["mean"]), "bold green")),
+        Column("95 % interval", lambda row: interval(*row[1]["interval"]) if row[1]["interval"] else MISSING, 1),
+        Column("seeds", lambda row: count(row[1]["seeds"])),
+    )
+    title = f"{record['job']} · {record['dataset']} · split {record['split']} · {record['seconds']:.0f} s a training"
+    body = Fitting(lambda width: fitted(columns, record["summary"].items(), width))
+    title = Text(f"{title} · seeds {', '.join(map(str, seeds))}", "bold not dim")
+    return Panel(body, title=title, expand=False, padding=(1, 2), border_style="dim")
+
+
 def _network(best: Mapping[str, Any]) -> Text:
     which = "the network" if best["id"] is None else f"trial {best['id']}"
     settings = f": {settings_text(best['settings'])}" if best["settings"] else ""
@@ -99,6 +119,23 @@ def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
     """What was made easier than asked for."""
     lines = [Text(f"{name} is {why}", "yellow") for name, why in lowered.items()]
     return [Text(), *lines] if lines else []
+
+
+def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
+    """What is measured beside the protocols: the alphabets of the fixed trials alone, and pairs."""
+    lines = []
+    if fixed := result.get("within_fixed"):
+        low, high = fixed["interval"]
+        lines.append(
+            f"within, on the {fixed['alphabets']} alphabets of Lake's runs alone: {percent(fixed['accuracy'])}"
+            f" ({interval(low, high)})"
+        )
+    if pairs := result.get("verification"):
+        lines.append(
+            f"verification: {percent(pairs['accuracy'])} of {count(pairs['pairs'])} pairs"
+            f" ({percent(pairs['at_threshold'])} at validation's threshold)"
+        )
+    return [Text(), *map(Text, lines)] if lines else []
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:

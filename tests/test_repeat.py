@@ -1,0 +1,139 @@
+"""One job with several seeds: trained where they stopped, judged once, kept as one record, shown in README."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import TINY, refused
+
+from oneshot import record, repeat
+from oneshot import seeds as seeds_verb
+from oneshot.errors import RunFailed, UserError
+from oneshot.screen.console import console
+from oneshot.settings import job_file, override, parse, read
+from oneshot.storage import Folder
+
+SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
+
+TINY_TREE = {key: value if key == "data.dataset" else int(value) for key, value in TINY.items()}
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    return tmp_path / "records"
+
+
+def call(run: Path, root: Path, *, seeds: str = "1..2", minutes: float | None = None, **changes: str) -> None:
+    extra = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
+    seeds_verb.run(
+        console(), jobs=["quick"], seeds=seeds, minutes=minutes, device="cpu", folder=str(run), changes=SHORT + extra,
+        root=str(root), source=None,
+    )  # fmt: skip
+
+
+def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
+    tmp_path: Path, data_root: Path, records: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(RunFailed, match="the time is over; to go on: the same command again"):
+        call(run, data_root, minutes=0)
+    assert [row["epoch"] for row in history(run / "seed-1")] == [1]  # what was begun is kept
+    assert not (run / "record.json").exists() and not (run / "seed-1" / "result.json").exists()
+    call(run, data_root)
+    made = json.loads((run / "record.json").read_text())
+    call(run, data_root)
+    assert json.loads((run / "record.json").read_text()) == made
+    assert not records.exists()  # with --set it is no record of the job
+    assert [row["seed"] for row in made["seeds"]] == [1, 2] and made["test_evaluations"] == 2
+    assert [row["interrupted"] for row in made["seeds"]] == [True, False]
+    assert all(row["seconds"] > sum(each["seconds"] for each in history(run / f"seed-{row['seed']}"))
+               for row in made["seeds"])  # fmt: skip
+    values = [row["result"]["protocols"]["within"]["accuracy"] for row in made["seeds"]]
+    assert made["summary"]["within"]["mean"] == pytest.approx(sum(values) / 2)
+    assert {"within_fixed", "verification", "verification_at_threshold"} < set(made["summary"])
+    assert made["seeds"][0]["result"]["sha256"] != made["seeds"][1]["result"]["sha256"]
+    assert parse_experiment(made).train.seed == 1
+
+
+def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, records: Path) -> None:
+    job = tmp_path / "small.toml"
+    tree = override(read(job_file("quick")), TINY_TREE, source="the test")
+    job.write_text(tree.to_toml())
+    seeds_verb.run(
+        console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", folder=str(tmp_path / "run"), changes=[],
+        root=str(data_root), source=None,
+    )  # fmt: skip
+    assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def parse_experiment(made: dict[str, Any]):
+    import tomllib
+
+    return parse(tomllib.loads(made["experiment"]), "the record")
+
+
+def test_another_setting_asks_for_another_folder(tmp_path: Path, data_root: Path, records: Path) -> None:
+    call(tmp_path / "run", data_root, seeds="3", train__epochs="1")
+    with pytest.raises(UserError, match=r"seed-3 holds a run with train\.lr = "):
+        call(tmp_path / "run", data_root, seeds="3", train__epochs="1", train__lr="0.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1..5", [1, 2, 3, 4, 5]), ("7", [7]), ("1,4..6,2", [1, 4, 5, 6, 2]), ("0", [0])]
+)
+def test_seeds_are_numbers_and_ranges(text: str, seeds: list[int]) -> None:
+    assert repeat.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "5..1", "1,1", "1..1000", "-1", "1...3"])
+def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        repeat.parse_seeds(text)
+
+
+def test_the_interval_of_the_mean_is_students() -> None:
+    found = repeat.spread_of([0.90, 0.92, 0.91, 0.93, 0.94])
+    assert found["mean"] == pytest.approx(0.92) and found["spread"] == pytest.approx(0.0158114, abs=1e-6)
+    low, high = found["interval"]
+    assert (low, high) == pytest.approx((0.92 - 2.776 * 0.0158114 / math.sqrt(5), 0.92 + 0.01963), abs=1e-5)
+    assert repeat.spread_of([0.9]) == {"mean": 0.9, "interval": None, "spread": None, "seeds": 1}
+
+
+def test_one_run_folder_is_for_one_job() -> None:
+    assert "--run x is one job's" in refused("repeat", "quick", "koch", "--run", "x")
+
+
+def test_rows_that_were_not_run_say_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chaos = record.read_chaos()
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
+    empty = record.Records(studies={}, repeated={}, chaos=chaos)
+    table = record.seeds_table(empty).splitlines()
+    assert len(table) == 2 + len(record.RUNGS)
+    assert all("not run: `make records-" in row for row in table[2:])
+
+
+def test_a_row_shows_means_and_intervals_as_they_were_recorded() -> None:
+    quick = record.read_all()["quick"]
+    rows = [{"seed": seed, "seconds": 100.0, "interrupted": False, "epochs": 3, "result": quick["result"]}
+            for seed in (1, 2)]  # fmt: skip
+    made = {
+        "split": "lake", "seconds": 100.0, "seeds": rows,
+        "summary": {"lake400": {"mean": 0.925, "interval": [0.91, 0.94], "spread": 0.01, "seeds": 2}},
+    }  # fmt: skip
+    table = record.seeds_table(record.Records(studies={}, repeated={"cpu5": made}, chaos={}))
+    (row,) = [line for line in table.splitlines() if "`cpu5`" in line]
+    assert "92.5 (91.0–94.0)" in row and "100 s" in row and "| 1, 2 |" in row and "95.5 (humans)" in row
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Folder.of(tmp_path).write_json("cpu5.json", {"summary": {}})
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"cpu5\.json is damaged"):
+        record.read_repeated()
