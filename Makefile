@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all records-cpu records-gpu chaos cluster-demo lint audit format install clean
+.PHONY: tune test test-all records-cpu records-gpu chaos cluster-demo screenshots lint audit format install clean
 
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
@@ -45,6 +45,10 @@ SEED ?= 1
 # Faults at random times against one small study after another, for so many seconds; the record is what README shows.
 chaos: install
 	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
+# README's pictures of the terminal, and its tables, from the records in tune_jobs/records/.
+screenshots: install
+	$(BIN)/python -m oneshot.record
 
 lint: install
 	$(BIN)/ruff check .

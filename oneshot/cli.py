@@ -1,8 +1,10 @@
 """The command line: `python -m oneshot.VERB`, or `oneshot VERB`. Options and messages; the work is done elsewhere."""
 
 import errno
+import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -13,8 +15,8 @@ import typer
 from oneshot import verbs
 from oneshot.bench.command import bench
 from oneshot.datacli import Dataset, Split, data_app
-from oneshot.errors import RayDied, RunFailed, UserError
-from oneshot.options import DataRoot, Device, Set, Source, Trace
+from oneshot.errors import RayDied, RunFailed, UserError, nearest
+from oneshot.options import DataRoot, Device, Quiet, Set, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -33,6 +35,7 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else; warnings aside.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
 
 
@@ -54,6 +57,8 @@ def train(
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="With --local: look inside before training. Tracebacks.")
     ] = False,
@@ -65,8 +70,8 @@ def train(
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
-    commands.train(
-        make_console(),
+    done = commands.train(
+        make_console(quiet=quiet or as_json),
         job=job,
         local=local,
         workers=workers,
@@ -80,6 +85,7 @@ def train(
         verbose=verbose,
         debug=debug,
     )
+    _tell(done, quiet=quiet, as_json=as_json)
 
 
 @app.command(epilog="Example: ray job submit --working-dir . -- python -m oneshot.tune koch")
@@ -101,6 +107,8 @@ def tune(
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     debug: Trace = False,
 ) -> None:
     """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
@@ -108,10 +116,11 @@ def tune(
 
     if resume and (job or run or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
-    commands.tune(
-        make_console(), job=job, run=run, resume=resume, changes=set_ or [], root=root, source=source, address=address,
-        verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
+    done = commands.tune(
+        make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,
+        source=source, address=address, verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
     )  # fmt: skip
+    _tell(done, quiet=quiet, as_json=as_json)
 
 
 @app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
@@ -127,6 +136,7 @@ def evaluate(
     trials: Annotated[int | None, typer.Option("--trials", help="How many trials `within` and `between` make.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the trials that are made.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print protocol and accuracy alone; warnings aside.")] = False,
     device: Device = "auto",
     dataset: Dataset = None,
     split: Split = None,
@@ -139,16 +149,25 @@ def evaluate(
 
     how = {"n_way": n_way, "k_shot": k_shot, "protocols": protocol, "trials": trials, "seed": seed}
     commands.evaluate(
-        make_console(),
+        make_console(quiet=quiet or as_json),
         where=where,
         how={key: value for key, value in how.items() if value is not None},
         as_json=as_json,
+        quiet=quiet,
         device=device,
         dataset=dataset,
         split=split,
         root=root,
         source=source,
     )
+
+
+def _tell(done: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
+    """What a script reads of a run that is over."""
+    if as_json:
+        print(json.dumps(done, indent=1, ensure_ascii=False))
+    elif quiet:
+        print(done["run"])
 
 
 @app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
@@ -159,15 +178,18 @@ def record(
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,
 ) -> None:
-    """Keep a study's record in tune_jobs/records/, and make the tables of README and of cluster/README anew."""
+    """Keep a study's record in tune_jobs/records/; make the pages' tables and pictures anew from all records."""
+    from oneshot import pages
     from oneshot import record as records
     from oneshot.reach import reach
 
     console = make_console()
     if run:
         print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    for page in records.render_all():
+    for page in pages.render_all():
         print_line(console, f"rendered: {page}")
+    for path in records.draw_all():
+        print_line(console, f"drawn: {path}")
 
 
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
@@ -220,7 +242,7 @@ def _explain(error: Exception) -> int:
         print_error(console, error)
         return 1
     if hasattr(error, "format_message"):  # Typer's: an unknown command, option or value
-        print_error(console, f"{error.format_message().rstrip('.')}; --help shows what there is")
+        print_error(console, _unknown(error))
         return 2
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -233,6 +255,17 @@ def _explain(error: Exception) -> int:
         return 1
     print_error(console, f"{type(error).__name__}: {error}; this is a fault of the program: --debug shows where")
     return 1
+
+
+def _unknown(error: Any) -> str:
+    """What Typer found wrong, with the nearest option or verb where it knows none of that name."""
+    said, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context and (option := getattr(error, "option_name", None)) and said.startswith("No such option"):
+        known = {name for each in context.command.get_params(context) for name in each.opts if name.startswith("--")}
+        return f"No such option: {option}; {nearest(option, known, alike=0.75)}"  # they share their dashes
+    if context and (verb := re.match(r"No such command '(.*?)'", said)):
+        return f"No such command '{verb[1]}'; {nearest(verb[1], context.command.list_commands(context))}"
+    return f"{said}; --help shows what there is"
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from oneshot.errors import DiskFull, RayDied, UserError
 from oneshot.outcomes import OUTCOMES
 from oneshot.packing import Node, Packing, describe, pack, this_machine
 from oneshot.reach import reach
-from oneshot.screen.console import duration, print_line, print_warning
+from oneshot.screen.console import duration, heard, print_line, print_warning
 from oneshot.screen.live import StudyView
-from oneshot.screen.progress import TrainView
+from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
@@ -36,8 +36,8 @@ from oneshot.worker import pick_device
 def train(
     console: Console, *, job: str | None, local: bool, workers: str | None, gpu: bool, device: str, run: str | None,
     changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
-) -> None:  # fmt: skip
-    """Train once: in this process, or with Ray Train."""
+) -> dict[str, Any]:  # fmt: skip
+    """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
     where = None if local else cluster.address(address)
     here = pick_device(device)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
@@ -69,6 +69,9 @@ def train(
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
+    history = training.read_history(folder)
+    best = next((row for row in reversed(history) if row.get("best")), None)
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(history), "best_epoch": best}
 
 
 @contextlib.contextmanager
@@ -76,10 +79,10 @@ def _told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_line(console, f"interrupted; to go on: {how}")
+        print_line(heard(console), f"interrupted; to go on: {how}")
         raise
     except (DiskFull, RayDied):
-        print_line(console, f"to go on: {how}")
+        print_line(heard(console), f"to go on: {how}")
         raise
 
 
@@ -97,8 +100,8 @@ def _train_here(
 def tune(
     console: Console, *, job: str | None, run: str | None, resume: str | None, changes: list[str], root: str | None,
     source: str | None, address: str | None, verbose: bool, max_time: str | None, max_concurrent: int | None,
-) -> None:  # fmt: skip
-    """Search, then judge the best trial's network once."""
+) -> dict[str, Any]:  # fmt: skip
+    """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = cluster.address(address), _seconds(max_time) if max_time else None
     with contextlib.ExitStack() as stack:
         nodes = _nodes(console, where, verbose, stack)
@@ -148,6 +151,7 @@ def tune(
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
     if not over:
         print_line(console, f"to go on with the search: python -m oneshot.tune --resume {folder}")
+    return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 
 
 def _seconds(text: str) -> int:
@@ -186,7 +190,7 @@ def _study(
 
 
 def evaluate(
-    console: Console, *, where: str, how: dict[str, Any], as_json: bool, device: str, dataset: str | None,
+    console: Console, *, where: str, how: dict[str, Any], as_json: bool, quiet: bool, device: str, dataset: str | None,
     split: str | None, root: str | None, source: str | None,
 ) -> None:  # fmt: skip
     """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
@@ -195,17 +199,20 @@ def evaluate(
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
     asked = override(asked, given, source="the options")
-    if as_json:
-        console.quiet = True
     asked, prepared = _data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
-    result = judgement.evaluate(
-        folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep
-    )
+    with Stages(console) as progress:
+        result = judgement.evaluate(
+            folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep,
+            progress=progress,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
+    elif quiet:
+        for name, outcome in result["protocols"].items():
+            print(f"{name}\t{outcome['accuracy']:.4f}")
     for name, why in result["skipped"].items():
         print_warning(console, f"{name} is left out: {why}")
     console.print(result_panel(result))

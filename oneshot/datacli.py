@@ -1,12 +1,14 @@
 """The command line's `data`: data sets made ready and shown, and the options that say which, wherever they stand."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from oneshot.options import DataRoot, Source, Trace
+from oneshot.errors import UserError
+from oneshot.options import DataRoot, Quiet, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
@@ -46,6 +48,8 @@ def data(
         str | None,
         typer.Option("--split-file", help="JSON or TOML: lists of names, train, validation, test.", **_OWN),
     ] = None,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print name and folder as JSON and nothing else.")] = False,
     debug: Trace = False,
 ) -> None:
     """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet. Done already: says so.
@@ -55,9 +59,16 @@ def data(
     given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
     how = {key: value for key, value in given.items() if value is not None}
     context.obj = dict(dataset=dataset, source=source, root=root, name=name, how=how)
+    if context.invoked_subcommand and (quiet or as_json):
+        raise UserError("--quiet and --json go with data itself: leave them out before a verb")
     if context.invoked_subcommand is None:
-        console = make_console()
+        console = make_console(quiet=quiet or as_json)
         prepared = _prepared(console, context)
+        if as_json:
+            told = {"dataset": prepared.dataset, "name": prepared.name, "why": prepared.why}
+            print(json.dumps(told | {"folder": str(prepared.folder)}, ensure_ascii=False))
+        elif quiet:
+            print(prepared.folder)
         print_line(console, f"{prepared.name} is ready in {prepared.folder}")
         if "@" in prepared.dataset:
             called = prepared.folder.name

@@ -10,17 +10,24 @@ from oneshot.models import Siamese
 from oneshot.worker import Worker
 
 CHUNK = 512  # drawings a call of the encoder
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 @torch.no_grad()
-def embed(net: Siamese, images: Images, worker: Worker) -> torch.Tensor:
+def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | None = None) -> torch.Tensor:
     """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
-    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours."""
+    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours.
+
+    `progress` is called after each chunk, with what is done of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)
     training = net.training
     net.eval()
     with worker.autocast():
-        parts = [net.embed(images.gather(share[at : at + CHUNK])).float() for at in range(0, len(share), CHUNK)]
+        parts = []
+        for at in range(0, len(share), CHUNK):
+            parts.append(net.embed(images.gather(share[at : at + CHUNK])).float())
+            if progress:
+                progress("embedding drawings", min(at + CHUNK, len(share)), len(share))
     net.train(training)
     return worker.interleave(torch.cat(parts), len(images))
 

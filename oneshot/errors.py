@@ -30,10 +30,10 @@ class DiskFull(RunFailed):
     """There is no room for a file: what is tried next would fail too, so everything stops until room is made."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word nearest to `word`, or all of them where none is near."""
+def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
+    """A hint that names the known word nearest to `word`, or all of them where none is `alike` (0 to 1)."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=alike)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 

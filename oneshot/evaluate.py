@@ -13,7 +13,7 @@ from oneshot import artifact
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
-from oneshot.embedding import embed, similarity
+from oneshot.embedding import Progress, embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
 from oneshot.models import Siamese
@@ -72,14 +72,14 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
 
 
 def _measure(
-    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker
+    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Progress | None = None
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """What `measure` returns, and what it was computed from."""
     data = near(data)
     test, made, skipped = _trials(data, split, how)
 
     def embedded(drawings: Drawings) -> torch.Tensor:
-        return embed(net, Images(drawings, size=net.size, device=worker.device), worker)
+        return embed(net, Images(drawings, size=net.size, device=worker.device), worker, progress=progress)
 
     z_ND = embedded(test)
     logits_of = similarity(net, z_ND)
@@ -123,7 +123,14 @@ def _within_fixed(
 
 
 def evaluate(
-    where: Folder, data: Folder, *, split: str, how: Evaluate, device: str = "auto", keep: bool = False
+    where: Folder,
+    data: Folder,
+    *,
+    split: str,
+    how: Evaluate,
+    device: str = "auto",
+    keep: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
 
@@ -134,7 +141,7 @@ def evaluate(
     """
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker)
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
     count = None
     if where.has("best"):
         accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but where the result lies; warnings aside.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Network = Annotated[str, typer.Argument(metavar="RUN", help="A run, its best/, or a checkpoint's folder; or a URI.")]
 Set = Annotated[

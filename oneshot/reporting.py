@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from oneshot import record
+from oneshot import pages, record
 from oneshot.errors import UserError
 from oneshot.reach import reach
 from oneshot.report import ladder, making
@@ -42,5 +42,5 @@ def _ladder(console: Console) -> None:
         print_warning(
             console, f"the record {best} keeps no picture of its errors; to have one: python -m oneshot.{again}"
         )
-    record.render_all()
-    print_line(console, f"rendered: {record.README}")
+    pages.render_all()
+    print_line(console, f"rendered: {pages.README}")

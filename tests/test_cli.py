@@ -1,11 +1,13 @@
 """A wrong request: one sentence that says what is wrong and what to do, exit code 2, nothing begun."""
 
+import json
+import re
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from command import refused, run
+from command import refused, run, settings
 
 from oneshot import cli
 from oneshot.data import sets
@@ -48,7 +50,10 @@ WRONG = {
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
     "local with workers": (["train", "quick", "--local", "--workers", "2"], "--local is one process"),
-    "an unknown option": (["tune", "--fast"], "No such option: --fast"),
+    "an unknown option": (["tune", "--fast"], "No such option: --fast; known: --address, --data,"),
+    "a misspelt option": (["evaluate", "x", "--protocl", "within"], "--protocl; did you mean '--protocol'?"),
+    "a verb's misspelt option": (["data", "show", "--alphabt", "x"], "--alphabt; did you mean '--alphabet'?"),
+    "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data itself"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
     "no run to report on": (["report", "no/such/run"], "holds no run: experiment.toml is missing"),
@@ -85,6 +90,35 @@ def test_the_help_of_every_verb_has_an_example() -> None:
     for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
         text = run(verb, "--help")
         assert "Example: " in text and "--debug" in text
+
+
+def test_a_misspelt_verb_is_told_the_nearest() -> None:
+    text = run("cli", "trian", code=2)
+    assert text == "error: No such command 'trian'; did you mean 'train'?\n"
+
+
+def test_the_shell_completes_verbs_and_options() -> None:
+    for words, at, completed in (("oneshot tr", 1, "train"), ("oneshot train --lo", 2, "--local")):
+        given = {"_ONESHOT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        assert run("cli", **given).split() == [completed]
+    assert "complete -o default" in run(
+        "cli", "--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+    )
+
+
+def test_a_script_gets_where_it_lies_and_nothing_else(tmp_path: Path, data_root: Path) -> None:
+    folder, where = str(data_root / "glyphs-10"), str(tmp_path / "run")
+    variables = {"ONESHOT_DATA": str(data_root)}
+    assert run("data", "--dataset", "glyphs-10", "--quiet", **variables) == f"{folder}\n"
+    told = json.loads(run("data", "--dataset", "glyphs-10", "--json", **variables))
+    assert told == {"dataset": "glyphs-10", "name": "glyphs (generated)", "why": None, "folder": folder}
+    command = ["train", "quick", "--local", "--run", where, *settings(train__epochs="1")]
+    assert run(*command, "--quiet", **variables) == f"{where}\n"
+    told = json.loads(run(*command, "--json", **variables))  # it is over: the same answer again
+    assert (told["run"], told["network"], told["epochs"]) == (where, f"{where}/best", 1)
+    assert told["best_epoch"]["epoch"] == 1 and told["best_epoch"]["val_loss"] > 0
+    within = ["evaluate", where, "--protocol", "within", "--trials", "50"]
+    assert re.fullmatch(r"within\t[01]\.\d{4}\n", run(*within, "--quiet", **variables))
 
 
 def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Path, data_root: Path) -> None:

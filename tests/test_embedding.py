@@ -34,7 +34,9 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
     net: Siamese, images: Images, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedding, "CHUNK", chunk)
-    z_ND = embed(net, images, Worker(CPU, precision="fp32"))
+    seen: list[tuple[int, int]] = []
+    z_ND = embed(net, images, Worker(CPU, precision="fp32"), progress=lambda _, done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == [*range(chunk, 44, chunk), 44] and {total for _, total in seen} == {44}
     assert net.training  # left as it was
     assert z_ND.shape == (44, 64) and not z_ND.requires_grad
     net.eval()

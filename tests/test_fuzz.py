@@ -31,7 +31,7 @@ from test_archives import SMALL
 from test_omniglot import MEMBERS, made_archives
 from test_store import FIXED, ROWS, written
 
-from oneshot import artifact, calibration, checkpoint, cluster, formats, modelcard, record, search, train
+from oneshot import artifact, calibration, checkpoint, cluster, formats, modelcard, pages, record, search, train
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
@@ -408,7 +408,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     for name, canvas in figures.items():
         svg(canvas, name=name, theme=LIGHT)
     record.keep(folder, name="kept")
-    record.results_table(record.read_all())
+    pages.results_table(record.read_all())
     assert (kept / "kept.json").is_file()
 
 

@@ -138,7 +138,11 @@ def test_two_workers_under_ray_train_equal_one_process(
 
 def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
     changes = settings(search__searcher="optuna", search__trials="3", search__first="[]", train__epochs="1")
-    run("tune", "quick", "--run", str(tmp_path / "run"), *changes, ONESHOT_DATA=str(data_root))
+    text = run("tune", "quick", "--json", "--run", str(tmp_path / "run"), *changes, ONESHOT_DATA=str(data_root))
+    told = json.loads(text[text.index("{\n") :])  # warnings come before it
+    assert told["over"] and told["run"] == str(tmp_path / "run")
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert {key: told[key] for key in result} == result
     study = json.loads((tmp_path / "run/study.json").read_text())
     assert [trial["status"] for trial in study["trials"]] == ["finished"] * 3
     assert len({trial["settings"]["lr"] for trial in study["trials"]}) == 3

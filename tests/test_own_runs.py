@@ -2,17 +2,13 @@
 
 import io
 import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command import ROOT, environment, refused, run
+from command import refused, run
 from pictures import figure, tree
 from PIL import Image
 
@@ -124,30 +120,3 @@ def test_several_sets_have_to_be_told_apart(place: Path, tmp_path: Path) -> None
     said = refused("train", "own", "--local", "--run", str(tmp_path / "run"), ONESHOT_DATA=str(place / "root"))
     assert "there are coins, logos: name one" in said
     assert not (tmp_path / "run").exists()
-
-
-def readme_commands() -> list[str]:
-    """The commands of README's section on own images."""
-    section = (ROOT / "README.md").read_text().partition("## Your own images\n")[2].partition("\n## ")[0]
-    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.S) for line in block.splitlines() if line]
-
-
-@pytest.mark.ray
-def test_what_readme_says_of_own_images_works(tmp_path: Path) -> None:
-    tree(tmp_path / "coins", classes=12, images=4, kind="photo", groups=0)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    variables = environment(
-        HOME=str(tmp_path), PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", PYTHONPATH=str(ROOT),
-        ONESHOT_DATA=str(tmp_path / "root"), TMPDIR=os.environ.get("TMPDIR", "/tmp"),
-    )  # fmt: skip
-    commands = readme_commands()
-    assert len(commands) == 5 and sum("oneshot." in command for command in commands) == 5
-    for command in commands:
-        if "oneshot.tune" in command:
-            command = f"{command.partition('#')[0]} {shlex.join(TINY)}"
-        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=variables, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    assert (tmp_path / "coins.png").exists()
-    result = json.loads((tmp_path / "runs" / "coins" / "result.json").read_text())
-    assert result["dataset"] == "coins (own images)" and list(result["protocols"]) == ["within"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from oneshot.screen.progress import Counting
+from oneshot.screen.progress import Counting, Stages
 from oneshot.screen.ranking import SIDE, answer_view, can_draw, picture
 
 INK = np.kron(np.eye(7, dtype=np.uint8) * 255, np.ones((4, 4), np.uint8))  # a diagonal
@@ -98,3 +98,26 @@ def test_long_work_says_how_fast_and_how_long_still() -> None:
     with Counting(console, 10, clock=lambda: times[-1]) as counting:
         counting.advance(5)
     assert "images/s" in console.file.getvalue()
+
+
+def test_each_stage_of_making_data_says_how_fast_and_how_long_still() -> None:
+    times = [0.0]
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    with Stages(console, clock=lambda: times[-1]) as stages:
+        stages("fetching", 4_000_000, 9_000_000)  # it goes on with what was there
+        for seconds, done in ((5.0, 5_000_000), (10.0, 6_000_000), (12.0, 9_000_000)):
+            times.append(seconds)
+            stages("fetching", done, 9_000_000)
+        stages("writing", 0, None)
+        times.append(30.0)
+        stages("writing", 900, None)
+    assert console.file.getvalue().splitlines() == [
+        "fetching",
+        "fetching: 6.0 M/9.0 M  200,000/s  0:15 left",
+        "writing",
+        "writing: 900/–  50/s  – left",
+    ]
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
+    with Stages(console) as stages:
+        stages("writing", 5, 10)
+    assert "writing" in console.file.getvalue() and "left" in console.file.getvalue()

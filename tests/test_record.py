@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from oneshot import record
+from oneshot import pages, record
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
 
-@pytest.mark.parametrize("page", [record.README, record.CLUSTER], ids=["README", "cluster/README"])
+@pytest.mark.parametrize("page", [pages.README, pages.CLUSTER], ids=["README", "cluster/README"])
 def test_pages_are_rendered_from_the_records(page: Path) -> None:
     text = page.read_text()
-    assert record.render(text, record.blocks()[page]) == text, "run `python -m oneshot.record`"
+    assert pages.render(text, pages.blocks()[page]) == text, "run `python -m oneshot.record`"
+
+
+def test_screens_are_drawn_from_the_records() -> None:
+    for name, kept in record.read_all().items():
+        for file, svg in record.screens(name, kept).items():
+            assert (record.records_folder() / file).read_text() == svg, "run `make screenshots`"
 
 
 def test_the_main_jobs_record_holds_its_goals() -> None:
@@ -66,4 +72,4 @@ def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_readme_without_its_blocks_is_named() -> None:
     with pytest.raises(UserError, match="has no block 'results'"):
-        record.render("# oneshot\n", record.blocks()[record.README])
+        pages.render("# oneshot\n", pages.blocks()[pages.README])

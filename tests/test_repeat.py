@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import TINY, refused
 
-from oneshot import record, repeat
+from oneshot import pages, record, repeat
 from oneshot import seeds as seeds_verb
 from oneshot.errors import RunFailed, UserError
 from oneshot.screen.console import console
@@ -114,8 +114,8 @@ def test_rows_that_were_not_run_say_what_runs_them(tmp_path: Path, monkeypatch: 
     chaos = record.read_chaos()
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
     empty = record.Records(studies={}, repeated={}, chaos=chaos)
-    table = record.seeds_table(empty).splitlines()
-    assert len(table) == 2 + len(record.RUNGS)
+    table = pages.seeds_table(empty).splitlines()
+    assert len(table) == 2 + len(pages.RUNGS)
     assert all("not run: `make records-" in row for row in table[2:])
 
 
@@ -127,7 +127,7 @@ def test_a_row_shows_means_and_intervals_as_they_were_recorded() -> None:
         "split": "lake", "seconds": 100.0, "seeds": rows,
         "summary": {"lake400": {"mean": 0.925, "interval": [0.91, 0.94], "spread": 0.01, "seeds": 2}},
     }  # fmt: skip
-    table = record.seeds_table(record.Records(studies={}, repeated={"cpu5": made}, chaos={}))
+    table = pages.seeds_table(record.Records(studies={}, repeated={"cpu5": made}, chaos={}))
     (row,) = [line for line in table.splitlines() if "`cpu5`" in line]
     assert "92.5 (91.0–94.0)" in row and "100 s" in row and "| 1, 2 |" in row and "95.5 (humans)" in row
 

@@ -2,15 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from oneshot.data import cache, keep, store
 from oneshot.data.cache import near
@@ -18,6 +17,7 @@ from oneshot.data.parquet import DIGESTS
 from oneshot.errors import UserError
 from oneshot.reach import reach
 from oneshot.screen.console import one_line, print_line, print_warning
+from oneshot.screen.progress import Stages
 from oneshot.storage import Folder
 
 DATASETS = ("auto", "omniglot", "glyphs", keep.GENERIC)
@@ -140,28 +140,6 @@ def _ready(folder: Folder) -> bool:
     return True
 
 
-@contextmanager
-def _progress(console: Console | None) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Something to call with what is being done, how much of it is done, how much there is: bars, or lines in a log."""
-    if console is None:
-        yield lambda what, done, total: None
-    elif not console.is_interactive:
-        seen: set[str] = set()
-
-        def line(what: str, done: int, total: int | None) -> None:
-            if what not in seen:
-                seen.add(what)
-                print_line(console, what)
-
-        yield line
-    else:
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
-            tasks = {}
-
-            def bar(what: str, done: int, total: int | None) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total)
-                bars.update(tasks[what], completed=done, total=total)
-
-            yield bar
+def _progress(console: Console | None) -> AbstractContextManager[Callable[[str, int, int | None], None]]:
+    """Something to call with what is being done, how much of it is done, how much there is."""
+    return nullcontext(lambda what, done, total: None) if console is None else Stages(console)

@@ -26,14 +26,20 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console of one stream (standard output, or standard error).
 
     On a terminal width and colour are Rich's own and NO_COLOR is respected. Anything else gets 120 columns and no
-    control code, whatever FORCE_COLOR or COLUMNS say, since a log keeps every code it is given. `quiet` prints nothing.
+    control code, whatever FORCE_COLOR or COLUMNS say, since a log keeps every code it is given. `quiet` prints nothing
+    but warnings, and these to standard error.
     """
     stream = sys.stderr if stderr else sys.stdout
     _never_fail_to_encode(stream)
-    plain: dict[str, Any] = {}
+    plain: dict[str, Any] = {"force_interactive": False} if quiet else {}
     if not stream.isatty():
         plain = {"force_terminal": False, "force_interactive": False, "color_system": None, "width": PLAIN_WIDTH}
     return Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False, force_jupyter=False, **plain)
+
+
+def heard(quiet: Console) -> Console:
+    """For what has to be said: a console, or where it is quiet that of standard error."""
+    return console(stderr=True) if quiet.quiet else quiet
 
 
 def print_line(console: Console, text: str | Text) -> None:
@@ -48,7 +54,7 @@ def print_error(console: Console, message: object) -> None:
 
 def print_warning(console: Console, message: object) -> None:
     """Prints `warning: message` in one line, unbroken."""
-    print_line(console, Text.assemble(("warning: ", "bold yellow"), one_line(message)))
+    print_line(heard(console), Text.assemble(("warning: ", "bold yellow"), one_line(message)))
 
 
 def one_line(message: object) -> str:

@@ -1,4 +1,4 @@
-"""What is seen of a single training: one line an epoch and, on a terminal, a bar of the time that is left."""
+"""What is seen of long work: a training, images on their way, data being made ready. Bars on a terminal, else lines."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from oneshot.screen.console import count, duration, loss, percent, print_line, print_warning
@@ -146,6 +146,56 @@ class Counting:
         rate = self.done / self.seconds if self.done and self.seconds else None
         left = (self.total - self.done) / rate if rate else None
         return f"{count(self.done)}/{count(self.total)}  {count(rate)} images/s  {duration(left)} left"
+
+
+class Stages:
+    """Work that comes in stages, each with a bar, rate and time left on a terminal; elsewhere a line now and then.
+
+    `with Stages(console) as stages:`, then `stages(what, done, total)`; `total` is None where nobody knows it.
+    """
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic, seconds: float = 10.0) -> None:
+        self.console = console
+        self._clock, self._seconds = clock, seconds
+        self._begun: dict[str, tuple[float, int]] = {}  # stage -> (when, how much was done then)
+        self._said: dict[str, float] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self.console.is_interactive:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(complete_style="cyan", finished_style="cyan"),
+                TextColumn("{task.fields[state]}"),
+                console=self.console, transient=True, refresh_per_second=4,
+            )  # fmt: skip
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        now = self._clock()
+        new = what not in self._begun
+        began, before = self._begun.setdefault(what, (now, done))
+        rate = (done - before) / (now - began) if done > before and now > began else None
+        left = (total - done) / rate if rate and total is not None else None
+        state = f"{_amount(done)}/{_amount(total)}  {_amount(rate)}/s  {duration(left)} left"
+        if self._progress is not None:
+            if new:
+                self._tasks[what] = self._progress.add_task(what, total=total, state="")
+            self._progress.update(self._tasks[what], completed=done, total=total, state=state)
+        elif new or now - self._said[what] >= self._seconds:
+            self._said[what] = now
+            print_line(self.console, what if new else f"{what}: {state}")
+
+
+def _amount(value: float | None) -> str:
+    """A number of anything, also of bytes: 12,345 or 3.1 M."""
+    return count(value) if value is None or value < 1e6 else f"{value / 1e6:.1f} M"
 
 
 def _aligned(epoch: Mapping[str, Any], most: int, is_best: bool) -> Text:
