@@ -16,7 +16,7 @@ from oneshot.bench import flops, rows, run, scaling, source, studies, timing
 from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
 from oneshot.data import store
 from oneshot.errors import UserError
-from oneshot.record import bench_tables
+from oneshot.pages import bench_tables
 from oneshot.screen.bench import bench_table, changes_table, times
 from oneshot.settings import Model
 from oneshot.storage import Folder
