@@ -59,7 +59,7 @@ class Run:
     @property
     def running(self) -> bool:
         """Whether it goes on, as far as can be told from outside: it wrote lately, and what it began has not ended."""
-        begun = [trial for trial in self.trials if trial["status"] != "pending"]
+        begun = [trial for trial in self.trials if trial["status"] != "pending" or trial["history"]]
         if self.over or (begun and self.has("pending") and not self.has("running")):
             return False  # interrupted, its trials wait
         times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
