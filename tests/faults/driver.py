@@ -14,7 +14,7 @@ from command import start
 PARTS = {  # of a study's processes, by what they call themselves
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
-    "trial": "ray::Trial",
+    "trial": "ray::trial",
     "controller": "ray::TrainController",
     "worker": "ray::RayTrainWorker",
 }
@@ -73,12 +73,12 @@ class Driver:
     def part(self, name: str) -> list[psutil.Process]:
         """The processes of one of PARTS, found among the driver's descendants."""
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return sorted((each for each in found if PARTS[name] in _title(each)), key=lambda each: each.pid)
+        return sorted((each for each in found if PARTS[name].lower() in title(each).lower()), key=lambda each: each.pid)
 
     def left(self, *, seconds: float = 10) -> list[str]:
         """What still runs of all that it started, after so many seconds at most; itself included."""
         wait(lambda: not self._alive(), seconds=seconds)
-        return [_title(each) for each in self._alive()]
+        return [title(each) for each in self._alive()]
 
     def _alive(self) -> list[psutil.Process]:
         found = []
@@ -126,7 +126,8 @@ def position(checkpoint: Path) -> tuple[int, int]:
     return int(epoch), int(step[1]) if step else 0
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
+    """What a process calls itself; empty where it is gone."""
     try:
         return " ".join(process.cmdline()).strip()
     except psutil.Error:

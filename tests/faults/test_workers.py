@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from command import run, settings, start
+from driver import title
 from test_local import history, weights
 
 pytestmark = pytest.mark.ray
@@ -107,10 +108,10 @@ def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: P
     text, killed = "", set()
     for line in process.stdout or []:
         text += line
-        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ray::Trial", "trial 001 epoch 1/3")):
+        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ray::trial-001", "trial 001 epoch 1/3")):
             if mark in line and name not in killed:
                 family = psutil.Process(process.pid).children(recursive=True)
-                os.kill(next(each.pid for each in family if name in "".join(each.cmdline())), signal.SIGKILL)
+                os.kill(next(each.pid for each in family if name in title(each)), signal.SIGKILL)
                 killed.add(name)
     assert process.wait(timeout=60) == 0 and len(killed) == 2, text
     for trial in ("000", "001"):
