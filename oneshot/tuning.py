@@ -59,7 +59,9 @@ def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
         def __repr__(self) -> str:
             return f"trial-{self.config['trial']}"
 
-    return tune.with_resources(Trial, DRIVER)
+    made = tune.with_resources(Trial, DRIVER)  # a class of its own, whose name the process would bear
+    made.__name__ = made.__qualname__ = Trial.__name__
+    return made
 
 
 def name(trial: Any) -> str:

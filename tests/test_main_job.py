@@ -96,6 +96,7 @@ cli.main()
 """
 
 
+@pytest.mark.long
 def test_at_its_time_limit_a_study_judges_what_is_there_and_can_go_on(tmp_path: Path, data_root: Path) -> None:
     changes = settings(search__trials="2", search__grace="0", train__epochs="8", train__examples="512")
     limits = ["--max-time", "1h30m", "--max-concurrent", "1"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import ROOT, environment
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 RAY = str(Path(sys.executable).with_name("ray"))
 
 # Each trial is driven as the program drives it. A worker stays until all workers of all trials are there.

@@ -14,7 +14,7 @@ from command import start
 PARTS = {  # of a study's processes, by what they call themselves
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
-    "trial": "ray::trial",
+    "trial": "ray::Trial",
     "controller": "ray::TrainController",
     "worker": "ray::RayTrainWorker",
 }
@@ -73,7 +73,7 @@ class Driver:
     def part(self, name: str) -> list[psutil.Process]:
         """The processes of one of PARTS, found among the driver's descendants."""
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return sorted((each for each in found if PARTS[name].lower() in title(each).lower()), key=lambda each: each.pid)
+        return sorted((each for each in found if PARTS[name] in title(each)), key=lambda each: each.pid)
 
     def left(self, *, seconds: float = 10) -> list[str]:
         """What still runs of all that it started, after so many seconds at most; itself included."""

@@ -97,6 +97,7 @@ def test_a_worker_is_lost_and_nothing_else(
         print(f"\n{number.name} of a worker at {before}: went on at {taken_up[0]} after {recovered:.1f} s")
 
 
+@pytest.mark.long
 def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: Path, tmp_path: Path) -> None:
     """Ray Train's controller of one trial, Tune's actor of the other: both trials end as if nothing had happened."""
     changes = settings(
@@ -108,7 +109,7 @@ def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: P
     text, killed = "", set()
     for line in process.stdout or []:
         text += line
-        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ray::trial-001", "trial 001 epoch 1/3")):
+        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ray::Trial", "trial 001 epoch 1/3")):
             if mark in line and name not in killed:
                 family = psutil.Process(process.pid).children(recursive=True)
                 os.kill(next(each.pid for each in family if name in title(each)), signal.SIGKILL)
