@@ -168,7 +168,7 @@ def test_a_sound_search_is_accepted() -> None:
         ({"first": [{"batch": 127}]}, r"train\.batch = 127: must be even"),
         ({"batch": [64, 99]}, r"train\.batch = 99: must be even"),
         ({"choices": {"model.nam": ["koch"]}}, r"'model\.nam' names no setting; did you mean 'name'\?"),
-        ({"choices": {"model.name": ["koch", "vgg"]}}, r"model\.name = 'vgg': must be 'koch' or 'conv4'"),
+        ({"choices": {"model.name": ["koch", "vgg"]}}, r"model\.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),
         (
             {"choices": {"data.sampling": ["episodes", "pairs"], "train.objective": ["bce", "both"]}},
             r"train\.objective = 'both': needs data\.sampling = 'episodes'",  # each fits alone, not every two together
