@@ -3,6 +3,7 @@
 import pytest
 
 from oneshot import record, screenshots
+from oneshot.screen.console import duration
 
 KEPT = record.read_all()["quick"]["study"]
 
@@ -27,5 +28,8 @@ def test_at_its_beginning_nothing_is_known() -> None:
 
 def test_the_picture_shows_the_moment_and_says_that_it_is_a_replay() -> None:
     svg = screenshots.live({"study": KEPT}, command="make tune", share=0.6).replace("&#160;", " ")
-    assert "2:15" in svg and "replayed from the record" in svg
-    assert "8/12" in svg and "10/12" not in svg
+    assert duration(0.6 * KEPT["seconds"]) in svg and "replayed from the record" in svg
+    (longest,) = [each for each in KEPT["trials"] if each["epochs"] == KEPT["epochs"]]
+    then = screenshots.at(KEPT, 0.6 * KEPT["seconds"])["trials"][int(longest["id"])]["epochs"]
+    assert 0 < then < KEPT["epochs"]
+    assert f"{then}/{KEPT['epochs']}" in svg and f"{then + 1}/{KEPT['epochs']}" not in svg
