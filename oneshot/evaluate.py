@@ -76,6 +76,7 @@ def _measure(
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """What `measure` returns, and what it was computed from."""
     data = near(data)
+    about = store.describe(data)
     test, made, skipped = _trials(data, split, how)
 
     def embedded(drawings: Drawings) -> torch.Tensor:
@@ -91,16 +92,16 @@ def _measure(
         accuracies[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
-    validation = splits.load_part(data, splits.split(split, store.describe(data)).validation)
+    validation = splits.load_part(data, splits.split(split, about).validation)
     validation_logits_of = similarity(net, embedded(validation))
     result = {
-        "dataset": store.describe(data).name,
+        "dataset": about.name,
         "split": split,
         "protocols": accuracies,
         "skipped": skipped,
         "lowered": _lowered(made, how),
         "per_alphabet": alphabets,
-        "within_fixed": _within_fixed(test, store.describe(data).trial_alphabets, how, logits_of),
+        "within_fixed": _within_fixed(test, about.trial_alphabets, how, logits_of),
         "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
     }
     return result, Seen(test, z_ND.cpu().numpy(), judged)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from oneshot import formats, screenshots
 from oneshot.bench.run import read as read_bench
 from oneshot.errors import UserError
@@ -76,18 +78,19 @@ def errors_picture(name: str) -> str | None:
 
 def read_all() -> dict[str, dict[str, Any]]:
     """All studies' records by name. Raises UserError for one that is damaged."""
-    folder = Folder.of(records_folder())
-    names = [name for name in folder.names() if name.endswith(".json")]
-    studies = [name for name in names if "result" in folder.read_json(name)]  # there are other records
-    return {name.removesuffix(".json"): formats.read(formats.Kept, folder, name) for name in studies}
+    return _with("result", formats.Kept)
 
 
 def read_repeated() -> dict[str, dict[str, Any]]:
     """All records of several seeds by name. Raises UserError for one that is damaged."""
+    return _with("summary", formats.Repeated)
+
+
+def _with(key: str, kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The records that have this key, which tells their kind, by name."""
     folder = Folder.of(records_folder())
-    names = [name for name in folder.names() if name.endswith(".json")]
-    repeated = [name for name in names if "summary" in folder.read_json(name)]
-    return {name.removesuffix(".json"): formats.read(formats.Repeated, folder, name) for name in repeated}
+    names = [name for name in folder.names() if name.endswith(".json") and key in folder.read_json(name)]
+    return {name.removesuffix(".json"): formats.read(kind, folder, name) for name in names}
 
 
 def read() -> Records:
