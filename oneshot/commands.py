@@ -58,12 +58,14 @@ def train(
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
+            from oneshot.trainer import train_on_ray
+
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
             with TrainView(console, prints=False) as view, training.following(folder, view):
                 steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
-                training.train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
+                train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         training.finish(settings, folder, data=prepared.folder)
     reporting.at_the_end(console, folder)
     print_line(

@@ -14,8 +14,9 @@ from oneshot.batches import Batch, batches
 from oneshot.data.clean import shown
 from oneshot.errors import RunFailed
 from oneshot.images import Images
-from oneshot.loop import Parts, optimizer
+from oneshot.loop import Parts
 from oneshot.models import Siamese
+from oneshot.optimizers import optimizer
 from oneshot.screen.console import print_line
 from oneshot.settings import Settings
 from oneshot.storage import Folder

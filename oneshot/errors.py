@@ -59,3 +59,8 @@ def shown(value: object, most: int = 80) -> str:
     except ValueError:  # Python writes out no number of over 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def last_line(text: str) -> str:
+    """The last line that is not blank, where Ray puts the cause of a remote failure; empty where there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

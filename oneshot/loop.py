@@ -16,7 +16,7 @@ from oneshot.checkpoint import Checkpoint, Progress, check_same
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.images import Images
-from oneshot.models import Siamese
+from oneshot.optimizers import optimizer
 from oneshot.restore import load_optimizer, load_weights
 from oneshot.settings import Settings, Train
 from oneshot.storage import Folder
@@ -253,17 +253,6 @@ def _why_over(progress: Progress, train: Train) -> str:
     if train.patience and progress.epoch - progress.best_epoch >= train.patience:
         return "patience"
     return "epochs" if progress.epoch >= train.epochs else ""
-
-
-def optimizer(net: Siamese, train: Train) -> torch.optim.Optimizer:
-    """The optimizer of the settings, two groups: the encoder, the head. Fused: one pass over the parameters a step."""
-    groups = [{"params": net.encoder.parameters()}, {"params": net.head.parameters()}]
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay, fused=True
-        )
-    kind = torch.optim.Adam if train.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
 
 
 def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:

@@ -1,10 +1,8 @@
-"""One training: alone in this process, or under Ray Train. Both build a Worker and call the same loop."""
+"""One training in this process (under Ray Train: trainer), and the run folder of any: opened, followed, finished."""
 
 import contextlib
 import json
-import os
 import threading
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +11,14 @@ import torch
 from oneshot import artifact, checkpoint, formats, modelcard, owner, trust
 from oneshot.checkpoint import Progress, check_same
 from oneshot.environment import environment
-from oneshot.errors import DiskFull, RunFailed, UserError
+from oneshot.errors import RunFailed, UserError
 from oneshot.loop import DIVERGED, HISTORY, NOTES, Watch, fit, write_history
-from oneshot.packing import Packing
 from oneshot.parts import load_parts
-from oneshot.settings import Settings, parse, parse_toml
+from oneshot.settings import Settings, parse_toml
 from oneshot.storage import Folder
-from oneshot.worker import ProcessGroupWorker, Worker
+from oneshot.worker import Worker
 
-EXPERIMENT, FAILURE = "experiment.toml", "error.json"
+EXPERIMENT = "experiment.toml"
 
 
 def train_here(
@@ -30,112 +27,6 @@ def train_here(
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
     worker = Worker(device, precision=settings.train.precision)
     return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
-
-
-def train_on_ray(
-    settings: Settings,
-    data: Folder,
-    run: Folder,
-    packing: Packing,
-    *,
-    name: str,
-    known: int = 0,
-    callbacks: list[Any] | None = None,
-) -> None:
-    """Train with Ray Train on a connected cluster; what came of it lies in `run`.
-
-    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
-    first `known` epochs are no news. A lost, silent or homeless worker restarts the training from its last checkpoint,
-    `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
-    result, UserError where a worker refused its input.
-    """
-    from ray.exceptions import RayActorError
-
-    from oneshot.trainer import no_room
-
-    scale = settings.scale
-    if run.has(FAILURE):
-        run.write_json(FAILURE, None)
-    for left in reversed(range(1 + scale.max_failures)):
-        try:
-            trainer = _trainer(settings, data, run, packing, known=known, name=name, callbacks=callbacks or [])
-            trainer.fit()
-            break
-        except Exception as error:
-            if isinstance(error, RayActorError) and left:
-                continue  # the controller itself; it copes with the death of its workers
-            for failed in getattr(error, "worker_failures", {}).values():
-                if isinstance(failed, DiskFull):
-                    raise failed from None
-            reason = no_room(error, scale) or last_line(str(error)) or type(error).__name__
-            raise RunFailed(f"the training in {run} failed: {reason}") from error
-    if failure := read_failure(run):
-        raise UserError(failure)
-
-
-def read_failure(run: Folder) -> str | None:
-    """Why a training under Ray ended without a result, as it was written down."""
-    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
-    return str(failure.get("error")) if isinstance(failure, dict) else None
-
-
-def _trainer(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any]
-) -> Any:  # fmt: skip
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-
-    from oneshot.trainer import Config, Elastic, Trainer
-
-    scale = settings.scale
-    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
-        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
-    resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
-    numbers = scale.numbers(settings.train.batch)
-    workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
-    scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
-    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
-    session = ray.get_runtime_context()
-    notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
-    return Trainer(
-        _train_worker,
-        train_loop_config={
-            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
-        },
-        torch_config=Config(timeout_s=int(scale.timeout)),
-        scaling_config=scaling,
-        elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
-        run_config=RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
-            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
-            callbacks=callbacks,
-        ),
-    )  # fmt: skip
-
-
-def _train_worker(config: dict[str, Any]) -> None:
-    """What each of Ray Train's workers runs."""
-    from ray import train
-    from ray.train.torch import get_device
-
-    class RayWorker(ProcessGroupWorker):
-        def report(self, row: dict[str, Any]) -> None:
-            train.report(row)
-
-    torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
-    settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
-    try:
-        worker = RayWorker(get_device(), precision=settings.train.precision, compress=settings.scale.compress)
-        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
-    except UserError as error:
-        # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
-        if train.get_context().get_world_rank() == 0:
-            run.write_json(FAILURE, {"error": str(error)})
-
-
-def last_line(text: str) -> str:
-    """The last line that is not blank, where Ray puts the cause of a remote failure; empty where there is none."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 @contextlib.contextmanager

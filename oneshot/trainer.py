@@ -1,121 +1,136 @@
-"""Ray Train's TorchTrainer, with three of its parts exchanged."""
+"""One training under Ray Train: DDP over its workers, which run the same loop as everybody.
 
+The processes that lead to a worker, a trial's actor or Ray Train's controller, start before it and multiply nothing:
+this module, which all import, stays free of torch, whose import would be half of what they do. That is why it extends
+Ray Train's DataParallelTrainer, as Ray's own TorchTrainer does, and starts the process group by the functions of that
+one, called in the workers.
+"""
+
+import asyncio
+import contextlib
 import os
-import time
+import uuid
 from typing import Any
 
 import psutil
 import ray
-from ray._private.state import available_resources_per_node
-from ray.train import ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.torch.config import _TorchBackend
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train._internal.utils import get_address_and_port
+from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
-from ray.train.v2._internal.execution.worker_group import WorkerGroupState
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from oneshot.packing import Node, Packing, room
-from oneshot.settings import Scale
+from oneshot.elastic import Elastic
+from oneshot.errors import DiskFull, RunFailed, UserError, last_line
+from oneshot.packing import Packing
+from oneshot.settings import Scale, Settings, parse
+from oneshot.storage import Folder
 
-MONITOR = 10.0  # seconds between two looks at whether a training could have more workers
-
-
-class Trainer(TorchTrainer):
-    """Its cores are given back by `reclaim.reclaiming`; it starts no actor for that, one process less a training. An
-    interrupt is this program's to handle: Ray's own handler would end the process as if all were done."""
-
-    def __init__(self, *arguments: Any, elastic: "Elastic | None" = None, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.elastic = elastic
-
-    def _initialize_and_run_controller(self, **given: Any) -> Any:
-        policy = {"scaling_policy": self.elastic} if self.elastic else {}
-        return super()._initialize_and_run_controller(**given | policy)
-
-    def _register_sigint_handler(self, controller: object) -> None: ...
-
-    def _create_default_callbacks(self) -> list[object]:
-        callbacks = super()._create_default_callbacks()
-        return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+FAILURE = "error.json"
+LEAVE = 30.0  # seconds that workers have to leave their process group
 
 
-class Elastic(ElasticScalingPolicy):
-    """How many workers a training has now: its fair share of the nodes that are there, as far as it can be made.
+def train_on_ray(
+    settings: Settings,
+    data: Folder,
+    run: Folder,
+    packing: Packing,
+    *,
+    name: str,
+    known: int = 0,
+    callbacks: list[Any] | None = None,
+) -> None:
+    """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
-    Ray's own policy takes any number of the range, also one that does not share the batch evenly, goes by a list of
-    nodes that may be twenty seconds old, and gives all there is to the training that asked first.
+    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
+    first `known` epochs are no news. A lost, silent or homeless worker restarts the training from its last checkpoint,
+    `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
+    result, UserError where a worker refused its input.
     """
-
-    def __init__(self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int]) -> None:
-        super().__init__(scaling)
-        self.packing, self.numbers = packing, numbers  # which numbers of workers there may be, ascending
-        self.starts = 0  # without success
-
-    def make_decision_for_non_running_worker_group(self) -> ResizeDecision:
-        """Where its share was not to be had, as others use the cluster too, each further try is with less."""
-        self._maybe_send_resource_request()
-        able = self._able(self._share())
-        number = able[max(len(able) - 1 - self.starts, 0)]
-        self.starts += 1
-        return self._get_resize_decision(number)
-
-    def make_decision_for_running_worker_group(
-        self, worker_group_state: WorkerGroupState, worker_group_status: object
-    ) -> ResizeDecision | NoopDecision:
-        self._maybe_send_resource_request()
-        self.starts, now = 0, time.monotonic()
-        if now - max(worker_group_state.start_time, self._latest_monitor_time) < MONITOR:
-            return NoopDecision()
-        self._latest_monitor_time = now
-        have, share = worker_group_state.num_workers, self._able(self._share())[-1]
-        free = sum(self._room(resources) for resources in available_resources_per_node().values())
-        more = self._able(min(share, have + free))[-1]
-        if more > have:
-            return self._get_resize_decision(more)
-        return self._get_resize_decision(share) if share < have and _somebody_waits() else NoopDecision()
-
-    def _able(self, share: int) -> list[int]:
-        """The numbers of workers up to a share; at least the least, for which the training then waits."""
-        return [number for number in self.numbers if number <= share] or self.numbers[:1]
-
-    def _share(self) -> int:
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return sum(map(self._room, alive)) // self.packing.concurrent
-
-    def _room(self, resources: dict[str, float]) -> int:
-        node = Node("", resources.get("CPU", 0), resources.get("GPU", 0))
-        return room(node, self.packing.cpus, self.packing.gpus)
+    scale = settings.scale
+    if run.has(FAILURE):
+        run.write_json(FAILURE, None)
+    for left in reversed(range(1 + scale.max_failures)):
+        try:
+            trainer = _trainer(settings, data, run, packing, known=known, name=name, callbacks=callbacks or [])
+            trainer.fit()
+            break
+        except Exception as error:
+            if isinstance(error, RayActorError) and left:
+                continue  # the controller itself; it copes with the death of its workers
+            for failed in getattr(error, "worker_failures", {}).values():
+                if isinstance(failed, DiskFull):
+                    raise failed from None
+            reason = _no_room(error, scale) or last_line(str(error)) or type(error).__name__
+            raise RunFailed(f"the training in {run} failed: {reason}") from error
+    if failure := read_failure(run):
+        raise UserError(failure)
 
 
-def _somebody_waits() -> bool:
-    """Whether workers anywhere on the cluster have no room."""
-    return any(group["state"] == "PENDING" for group in ray.util.placement_group_table().values())
+def read_failure(run: Folder) -> str | None:
+    """Why a training under Ray ended without a result, as it was written down."""
+    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
+    return str(failure.get("error")) if isinstance(failure, dict) else None
 
 
-class Backend(_TorchBackend):
-    """Workers meet at the addresses by which Ray knows their nodes."""
+def _trainer(
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any]
+) -> Any:  # fmt: skip
+    scale = settings.scale
+    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
+    resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
+    numbers = scale.numbers(settings.train.batch)
+    workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
+    scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
+    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    session = ray.get_runtime_context()
+    notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
+    return Trainer(
+        _train_worker,
+        train_loop_config={
+            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
+        },
+        backend_config=ProcessGroup(seconds=scale.timeout),
+        scaling_config=scaling,
+        elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
+        run_config=RunConfig(
+            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
+            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
+            callbacks=callbacks,
+        ),
+    )  # fmt: skip
 
-    def on_start(self, worker_group: object, backend_config: TorchConfig) -> None:
-        worker_group.execute(use_own_interface)
-        super().on_start(worker_group, backend_config)
+
+def _train_worker(config: dict[str, Any]) -> None:
+    """What each of Ray Train's workers runs."""
+    import torch
+    from ray.train.torch import get_device
+
+    from oneshot.loop import fit
+    from oneshot.parts import load_parts
+    from oneshot.worker import ProcessGroupWorker
+
+    class RayWorker(ProcessGroupWorker):
+        def report(self, row: dict[str, Any]) -> None:
+            ray.train.report(row)
+
+    torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
+    settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
+    try:
+        worker = RayWorker(get_device(), precision=settings.train.precision, compress=settings.scale.compress)
+        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
+    except UserError as error:
+        # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
+        if ray.train.get_context().get_world_rank() == 0:
+            run.write_json(FAILURE, {"error": str(error)})
 
 
-class Config(TorchConfig):
-    @property
-    def backend_cls(self) -> type[Backend]:
-        return Backend
-
-
-def use_own_interface() -> None:
-    """Gloo listens where the host's own name points, which on many machines is loopback: no other node gets there."""
-    here = ray.util.get_node_ip_address()
-    names = [name for name, found in psutil.net_if_addrs().items() if any(each.address == here for each in found)]
-    if names:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", names[0])
-
-
-def no_room(error: Exception, scale: Scale) -> str:
+def _no_room(error: Exception, scale: Scale) -> str:
     """The sentence for a training that was given up because its workers found no room; empty for another error."""
     if not isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
         return ""
@@ -124,3 +139,78 @@ def no_room(error: Exception, scale: Scale) -> str:
         f" {scale.max_failures + 1} times: a node is lost, or others use it; started again, it goes on from its last"
         " checkpoint"
     )
+
+
+class Trainer(DataParallelTrainer):
+    """Its cores are given back by `reclaim.reclaiming`; it starts no actor for that. Nor does it for Ray Train's
+    controller where it is in an actor itself: two processes less a trial. An interrupt is this program's to handle:
+    Ray's own handler would end the process as if all were done."""
+
+    def __init__(self, *arguments: Any, elastic: Elastic | None = None, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.elastic = elastic
+
+    def _initialize_and_run_controller(self, **given: Any) -> Any:
+        given |= {"scaling_policy": self.elastic} if self.elastic else {}
+        if ray.get_runtime_context().get_actor_id() is None:
+            return super()._initialize_and_run_controller(**given)
+        controller = TrainController(**given)  # in a trial's own actor: it has nothing else to do
+        asyncio.run(controller.run())
+        return controller.get_result()
+
+    def _register_sigint_handler(self, controller: object) -> None: ...
+
+    def _create_default_callbacks(self) -> list[object]:
+        callbacks = super()._create_default_callbacks()
+        return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+
+
+class ProcessGroup(BackendConfig):
+    """Joins the workers: nccl where they have GPUs, else gloo. `seconds`: how long an operation waits for the others.
+    `kind`: instead of these."""
+
+    def __init__(self, seconds: float, kind: str | None = None) -> None:
+        self.seconds, self.kind = int(seconds), kind
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _Joining
+
+
+class _Joining(Backend):
+    share_cuda_visible_devices = True  # nccl between the GPUs of a node wants each worker to see them all
+
+    def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
+        kind = config.kind or ("nccl" if worker_group.get_resources_per_worker().get("GPU") else "gloo")
+        address, port = worker_group.execute_single(0, get_address_and_port)
+        ranks = range(len(worker_group))
+        group = kind, len(worker_group), address, port, config.seconds
+        ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
+
+    def on_shutdown(self, worker_group: Any, config: ProcessGroup) -> None:
+        with contextlib.suppress(ray.exceptions.GetTimeoutError):  # a worker that hangs is ended, too
+            ray.get(worker_group.execute_async(_leave), timeout=LEAVE)
+
+
+def _join(rank: int, kind: str, world_size: int, address: str, port: int, seconds: int) -> None:
+    """A worker's part: what torch and its users expect in the environment, its device, the group."""
+    import torch
+    from ray.train.torch import config, get_device
+
+    # Gloo listens where the host's own name points, which on many machines is loopback: no other node gets there.
+    here = ray.util.get_node_ip_address()
+    names = [name for name, found in psutil.net_if_addrs().items() if any(each.address == here for each in found)]
+    if names:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", names[0])
+    os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
+    config._set_torch_distributed_env_vars()
+    if (device := get_device()).type == "cuda":
+        torch.cuda.set_device(device)
+    config._setup_torch_process_group(kind, rank, world_size, "env://", seconds)
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -11,14 +11,14 @@ from typing import Any
 
 from oneshot import checkpoint, formats, modelcard
 from oneshot.artifact import read_digest
-from oneshot.errors import DiskFull, RunFailed
+from oneshot.errors import DiskFull, RunFailed, last_line
 from oneshot.evaluate import RESULT, evaluate
 from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import finish, last_line
+from oneshot.train import finish
 
 
 def tune(
@@ -31,7 +31,7 @@ def tune(
     does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
     trial has anything to show.
 
-    `trial` is what Tune runs for each in place of `tuning.run_trial`, where it is the driver that is looked at: one
+    `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at: one
     that ends by itself, so that its process can be used for the next.
     """
     view.update(study.record())
@@ -82,13 +82,14 @@ def _tuner(
     from ray import tune
 
     from oneshot import tuning
+    from oneshot.trial import name, run_trial, trainable
 
     return tune.Tuner(
-        tuning.trainable(packing, trial or tuning.run_trial),
+        trainable(packing, trial or run_trial),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=tuning.name, trial_dirname_creator=tuning.name, reuse_actors=trial is not None,
+            trial_name_creator=name, trial_dirname_creator=name, reuse_actors=trial is not None,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],

@@ -8,9 +8,9 @@ import ray
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 
-from oneshot import trainer
+from oneshot import elastic
+from oneshot.elastic import Elastic
 from oneshot.packing import Packing
-from oneshot.trainer import Elastic
 
 
 class Cluster:
@@ -20,8 +20,8 @@ class Cluster:
         self.alive, self.free, self.waiting = [4.0, 4.0], [0.0], False
         patch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": cpus}} for cpus in self.alive])
         free = lambda: {str(n): {"CPU": cpus} for n, cpus in enumerate(self.free)}  # noqa: E731
-        patch.setattr(trainer, "available_resources_per_node", free)
-        patch.setattr(trainer, "_somebody_waits", lambda: self.waiting)
+        patch.setattr(elastic, "available_resources_per_node", free)
+        patch.setattr(elastic, "_somebody_waits", lambda: self.waiting)
         patch.setattr(Elastic, "_maybe_send_resource_request", lambda self: None)
 
     def policy(self, *, numbers: list[int], concurrent: int = 1) -> Elastic:
@@ -37,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 def running(policy: Elastic, workers: int) -> int | None:
     """What a training of so many workers, that has run for a while, shall have instead."""
     policy._latest_monitor_time = -1e9
-    group = SimpleNamespace(num_workers=workers, start_time=time.monotonic() - 2 * trainer.MONITOR)
+    group = SimpleNamespace(num_workers=workers, start_time=time.monotonic() - 2 * elastic.MONITOR)
     decision = policy.make_decision_for_running_worker_group(group, None)
     return decision.num_workers if isinstance(decision, ResizeDecision) else None
 

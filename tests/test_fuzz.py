@@ -31,7 +31,19 @@ from test_archives import SMALL
 from test_omniglot import MEMBERS, made_archives
 from test_store import FIXED, ROWS, written
 
-from oneshot import artifact, calibration, checkpoint, formats, modelcard, packing, pages, record, search, train
+from oneshot import (
+    artifact,
+    calibration,
+    checkpoint,
+    formats,
+    modelcard,
+    packing,
+    pages,
+    record,
+    search,
+    train,
+    trainer,
+)
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
@@ -386,7 +398,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     search.check(chosen)
     with TrainView(console) as view, train.following(folder / "trials/000", view):
         view.start(3, 10)
-    train.read_failure(folder / "trials/000")
+    trainer.read_failure(folder / "trials/000")
     header = {
         "job": "quick", "epochs": chosen.train.epochs, "started": 0.0, "dataset": "omniglot", "split": "lake",
         "concurrent": 2, "workers": 1, "device": "cpu", "searcher": "random",

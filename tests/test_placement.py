@@ -34,22 +34,23 @@ def note(config):
     train.report({"val_loss": 0.0, "epoch": 1})
 
 def drive(config, packing, note):
-    import oneshot.train as t, oneshot.trainer as r
+    import oneshot.trainer as t
     from oneshot.settings import parse
     from oneshot.storage import Folder
     from ray.tune.integration.ray_train import TuneReportCallback
     everyone = packing.workers * packing.concurrent
     t._train_worker = lambda config: note(config | {"all": everyone})
-    r.Config = functools.partial(r.Config, backend="gloo")  # nccl wants GPUs that are there
+    t.ProcessGroup = functools.partial(t.ProcessGroup, kind="gloo")  # nccl wants GPUs that are there
     run, data = Folder.of(f"{config['folder']}/{config['trial']}"), Folder.of("/nowhere")
     given = parse({"scale": config["scale"]}, "the test")
     t._trainer(given, data, run, packing, known=0, name=config["trial"], callbacks=[TuneReportCallback()]).fit()
 
 address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 from rich.console import Console
-from oneshot import cluster, tuning
+from oneshot import cluster
 from oneshot.packing import describe, pack
 from oneshot.settings import Scale
+from oneshot.trial import DRIVER
 
 for _ in range(120):
     with cluster.connect(address, console=Console(), verbose=True) as there:
@@ -61,7 +62,7 @@ for _ in range(120):
         space = {"trial": tune.grid_search(list("ab")), "folder": folder, "scale": scale}
         driver = tune.with_parameters(drive, packing=packing, note=note)
         grid = tune.Tuner(
-            tune.with_resources(driver, tuning.DRIVER), param_space=space,
+            tune.with_resources(driver, DRIVER), param_space=space,
             tune_config=tune.TuneConfig(max_concurrent_trials=packing.concurrent),
             run_config=tune.RunConfig(name="study", storage_path=folder, verbose=0),
         ).fit()

@@ -7,19 +7,19 @@ import pytest
 import tiny
 import torch
 
-from oneshot import loop
 from oneshot.checkpoint import pack_tensors, unpack_tensors
 from oneshot.errors import UserError
 from oneshot.models import Siamese, build
+from oneshot.optimizers import optimizer
 from oneshot.restore import load_optimizer, load_weights, pack_optimizer
 
 
-def stepped(optimizer: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:
+def stepped(name: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:
     """A network and its optimizer after two steps."""
-    settings = tiny.settings(optimizer=optimizer, **changes)
+    settings = tiny.settings(optimizer=name, **changes)
     torch.manual_seed(0)
     net = build(settings.model, size=28)
-    made = loop.optimizer(net, settings.train)
+    made = optimizer(net, settings.train)
     for _ in range(2):
         made.zero_grad()
         net(torch.rand(4, 1, 28, 28), torch.rand(4, 1, 28, 28)).sum().backward()

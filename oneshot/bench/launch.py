@@ -26,7 +26,7 @@ from oneshot.screen.console import console
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.train import read_history, train_here, train_on_ray
+from oneshot.train import read_history, train_here
 
 WEIGHTS = "checkpoints/epoch-0001/model.safetensors"
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row
@@ -81,6 +81,8 @@ def _ray() -> Iterator[Path]:
 
 
 def _under_ray(request: Request, settings: Settings, run: Folder, workers: int, cpus: int) -> None:
+    from oneshot.trainer import train_on_ray
+
     train_on_ray(
         settings,
         Folder.of(request.data),

@@ -1,0 +1,43 @@
+"""The optimizers of the settings: torch's own, without the half of torch that compiles.
+
+torch.optim marks its methods for torch.compile and imports torch._dynamo where the first of them is called. That takes
+a second or more, as much as the rest of torch, in each process that trains, and nothing here is compiled. These classes
+call what lies below the marks; a step computes the same bits (tests/test_optimizers.py).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import optim
+
+from oneshot.models import Siamese
+from oneshot.settings import Train
+
+MARKED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+
+
+def optimizer(net: Siamese, train: Train) -> optim.Optimizer:
+    """The optimizer of the settings, two groups: the encoder, the head. Fused: one pass over the parameters a step."""
+    groups = [{"params": net.encoder.parameters()}, {"params": net.head.parameters()}]
+    given = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": True}
+    if train.optimizer == "sgd":
+        given["momentum"] = train.momentum
+    return KINDS[train.optimizer](groups, **given)
+
+
+def _uncompiled(kind: type[optim.Optimizer]) -> type[optim.Optimizer]:
+    below = {name: inspect.unwrap(getattr(optim.Optimizer, name)) for name in MARKED}
+    return type(kind.__name__, (kind,), below | {"step": _step(inspect.unwrap(kind.step)), "__doc__": kind.__doc__})
+
+
+def _step(below: Callable[..., Any]) -> Callable[..., Any]:
+    @torch.no_grad()
+    def step(self: optim.Optimizer) -> None:
+        below(self)
+
+    return step
+
+
+KINDS = {"sgd": _uncompiled(optim.SGD), "adam": _uncompiled(optim.Adam), "adamw": _uncompiled(optim.AdamW)}
