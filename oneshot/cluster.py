@@ -26,6 +26,8 @@ FAST = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
+# Of an embedded Ray: processes that it would keep ready run without this program's environment, so none is ever used.
+EMBEDDED = {"RAY_prestart_worker_first_driver": "0"}
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled by this program, see commands.py
@@ -51,7 +53,7 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
     `console` goes on writing where it did. Raises UserError where the address does not answer or is of another Ray.
     """
     handed_on = FAST | QUIET | (WATCHED if where else {})
-    for key, value in handed_on.items():
+    for key, value in (handed_on if where else handed_on | EMBEDDED).items():
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)

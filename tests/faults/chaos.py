@@ -152,7 +152,7 @@ class Study:
         """Inject the fault, see how the session takes it, count what it costs; whether there was what it strikes."""
         fault, struck = self.fault, Struck(self.fault.name)
         self.before, self.since = self._progress(), time.monotonic()
-        at_work = 1 if fault.part in ("worker", "trial", "controller") else len(session.part("worker"))
+        at_work = 1 if fault.part in ("worker", "trial") else len(session.part("worker"))
         if not strike(fault, session, draw):
             return False
         self.strikes += 1

@@ -15,7 +15,6 @@ PARTS = {  # of a study's processes, by what they call themselves
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
     "trial": "ray::Trial",
-    "controller": "ray::TrainController",
     "worker": "ray::RayTrainWorker",
 }
 

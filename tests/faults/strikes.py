@@ -93,7 +93,6 @@ FAULTS = (
     Fault("SIGKILL of a worker", part="worker"),
     Fault("a worker silent for 25 s", part="worker", signal="suspend"),
     Fault("SIGKILL of a trial's actor", part="trial"),
-    Fault("SIGKILL of Ray Train's controller", part="controller"),
     Fault("SIGKILL of the raylet", part="raylet", codes=(1,)),
     Fault("SIGKILL of the GCS", part="gcs", codes=(1,)),
     Fault("newest checkpoint damaged", codes=(-9,), at_rest=damage),

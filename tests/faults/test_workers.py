@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -52,6 +53,14 @@ def workers(driver: int) -> list[int]:
     return sorted(each.pid for each in found if "RayTrainWorker" in "".join(each.cmdline()))
 
 
+def kill(driver: int, name: str) -> int:
+    """SIGKILL to the process of this driver's own Ray that calls itself so; its pid."""
+    family = psutil.Process(driver).children(recursive=True)
+    pid = next(each.pid for each in family if name in title(each))
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
 def position(folder: Path) -> tuple[int, int]:
     """How far the newest checkpoint is: epochs and steps of the next."""
     states = sorted((folder / "checkpoints").glob("epoch-*/state.json"))
@@ -98,22 +107,32 @@ def test_a_worker_is_lost_and_nothing_else(
 
 
 @pytest.mark.long
+def test_the_controller_of_a_training_dies_and_the_training_goes_on(
+    whole: Path, begun: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    """Ray Train's, which has a process of its own where no trial's actor holds it."""
+    wait_for(tmp_path / "run", (0, 4))
+    kill(begun.pid, "TrainController")
+    text, _ = begun.communicate(timeout=300)
+    assert begun.returncode == 0, text
+    assert history(tmp_path / "run") == history(whole)
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+@pytest.mark.long
 def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: Path, tmp_path: Path) -> None:
-    """Ray Train's controller of one trial, Tune's actor of the other: both trials end as if nothing had happened."""
+    """Tune's actor of one trial and of the next: both trials end as if nothing had happened."""
     changes = settings(
         search__trials="2", search__grace="0", train__epochs="3", train__examples="2048", scale__checkpoint_steps="4"
     )
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     run("tune", "quick", "--run", str(calm), *changes, ONESHOT_DATA=str(data_root))
     process = start("tune", "quick", "--run", str(rough), *changes, ONESHOT_DATA=str(data_root))
-    text, killed = "", set()
+    text, killed = "", []
     for line in process.stdout or []:
         text += line
-        for name, mark in (("TrainController", "trial 000 epoch 1/3"), ("ray::Trial", "trial 001 epoch 1/3")):
-            if mark in line and name not in killed:
-                family = psutil.Process(process.pid).children(recursive=True)
-                os.kill(next(each.pid for each in family if name in title(each)), signal.SIGKILL)
-                killed.add(name)
+        if re.search(r"trial 00\d epoch 1/3", line):
+            killed.append(kill(process.pid, "ray::Trial"))
     assert process.wait(timeout=60) == 0 and len(killed) == 2, text
     for trial in ("000", "001"):
         assert history(rough / "trials" / trial) == history(calm / "trials" / trial)
