@@ -10,11 +10,14 @@ READY := $(VENV)/.ready
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
+# Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: install
-	$(BIN)/python -m pytest -m "long or not long" $(ARGS)
+	$(PYTEST) -m "long or not long" $(ARGS)
 
 SEEDS ?= 1..5
 

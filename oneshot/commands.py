@@ -46,15 +46,15 @@ def train(
         job = job or _default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
         packing = None if local else pack(settings.scale, nodes)
-        settings, prepared = _data(console, settings, root, source)
+        settings, prepared = with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
-        print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        print_line(console, f"run {folder}: {described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
-        stack.enter_context(_told_how_to_go_on(console, f"the same command with --run {folder}"))
+        stack.enter_context(told_how_to_go_on(console, f"the same command with --run {folder}"))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
@@ -77,7 +77,7 @@ def train(
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
+def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -119,7 +119,7 @@ def tune(
             settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         search.check(settings)
         packing = pack(settings.scale, nodes)
-        settings, prepared = _data(console, settings, root, source)
+        settings, prepared = with_data(console, settings, root, source)
         if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
             raise UserError(
                 f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
@@ -133,9 +133,9 @@ def tune(
             formats.read(formats.Result, folder, judgement.RESULT)
         stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
-        print_line(console, f"run {folder}: {_what(settings, prepared)}")
+        print_line(console, f"run {folder}: {described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
-        stack.enter_context(_told_how_to_go_on(console, f"python -m oneshot.tune --resume {folder}"))
+        stack.enter_context(told_how_to_go_on(console, f"python -m oneshot.tune --resume {folder}"))
         try:
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
@@ -201,7 +201,7 @@ def evaluate(
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
     asked = override(asked, given, source="the options")
-    asked, prepared = _data(console, asked, root, source)
+    asked, prepared = with_data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
@@ -256,7 +256,9 @@ def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib
     return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
 
 
-def _data(console: Console, settings: Settings, root: str | None, source: str | None) -> tuple[Settings, sets.Prepared]:
+def with_data(
+    console: Console, settings: Settings, root: str | None, source: str | None
+) -> tuple[Settings, sets.Prepared]:
     """The data set made ready, and the settings with `auto` replaced by what was had."""
     prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
     about = store.describe(near(prepared.folder))
@@ -280,5 +282,5 @@ def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) 
     return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
 
 
-def _what(settings: Settings, prepared: sets.Prepared) -> str:
+def described(settings: Settings, prepared: sets.Prepared) -> str:
     return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"

@@ -33,11 +33,11 @@ def run(
     chosen = {Path(job).stem: read(job_file(job), changes) for job in jobs}
     for job, settings in chosen.items():
         where = reach(folder or f"runs/records/{job}")
-        settings, prepared = commands._data(console, settings, root, source)
+        settings, prepared = commands.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
-        print_line(console, f"run {where}: {commands._what(settings, prepared)}, seeds {seeds}")
-        with _in_time(), commands._told_how_to_go_on(console, "the same command again"):
+        print_line(console, f"run {where}: {commands.described(settings, prepared)}, seeds {seeds}")
+        with _in_time(), commands.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
                 with TrainView(console) as view:
                     repeat.train_seed(
