@@ -31,7 +31,7 @@ from oneshot.settings import Scale, Settings, parse
 from oneshot.storage import Folder
 
 FAILURE = "error.json"
-LEAVE = 30.0  # seconds that workers have to leave their process group
+LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
 
 
 def train_on_ray(
@@ -120,9 +120,12 @@ def _train_worker(config: dict[str, Any]) -> None:
             ray.train.report(row)
 
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
-        worker = RayWorker(get_device(), precision=settings.train.precision, compress=settings.scale.compress)
+        worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
@@ -188,14 +191,13 @@ class _Joining(Backend):
         ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
 
     def on_shutdown(self, worker_group: Any, config: ProcessGroup) -> None:
-        with contextlib.suppress(ray.exceptions.GetTimeoutError):  # a worker that hangs is ended, too
+        with contextlib.suppress(ray.exceptions.GetTimeoutError):
             ray.get(worker_group.execute_async(_leave), timeout=LEAVE)
 
 
 def _join(rank: int, kind: str, world_size: int, address: str, port: int, seconds: int) -> None:
-    """A worker's part: what torch and its users expect in the environment, its device, the group."""
-    import torch
-    from ray.train.torch import config, get_device
+    """A worker's part: what torch and its users expect in the environment, and the group."""
+    from ray.train.torch import config
 
     # Gloo listens where the host's own name points, which on many machines is loopback: no other node gets there.
     here = ray.util.get_node_ip_address()
@@ -204,8 +206,6 @@ def _join(rank: int, kind: str, world_size: int, address: str, port: int, second
         os.environ.setdefault("GLOO_SOCKET_IFNAME", names[0])
     os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
     config._set_torch_distributed_env_vars()
-    if (device := get_device()).type == "cuda":
-        torch.cuda.set_device(device)
     config._setup_torch_process_group(kind, rank, world_size, "env://", seconds)
 
 
