@@ -68,13 +68,13 @@ LAYERS = (
         "models",
         "search",
         "cluster",
-        "trainer",
+        "elastic",
         "screen.live",
         "screen.ranking",
         "screen.results",
         "report.parallel",
     ),
-    ("data.store", "losses", "ranking", "report.accuracy"),
+    ("data.store", "losses", "optimizers", "ranking", "report.accuracy"),
     (
         "data.cache",
         "data.omniglot",
@@ -92,8 +92,8 @@ LAYERS = (
     ("data.view", "evaluate", "queries", "export"),
     ("loop", "modelcard", "classify"),
     ("parts",),
-    ("train", "debug", "verify", "screenshots"),
-    ("study", "datacli"),
+    ("train", "trainer", "debug", "verify", "screenshots"),
+    ("study", "trial", "datacli"),
     ("tuning", "report.reading"),
     ("tune", "repeat", "record", "report.answers", "report.studies", "report.seen"),
     ("report.page",),
@@ -110,8 +110,8 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "reclaim", "trainer"}
-RAY_FUNCTIONS = {"train", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
+RAY_MODULES = {"tuning", "reclaim", "elastic", "trainer", "trial"}
+RAY_FUNCTIONS = {"commands", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
 
 
 @cache
