@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot import checkpoint, formats, models, preprocess, settings
+from oneshot import cards, checkpoint, formats, models, preprocess, settings
 from oneshot.calibrate import measure
 from oneshot.calibration import RATE, Calibration
 from oneshot.data.drawings import Drawings
@@ -117,7 +117,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
 
 
 def _card(folder: Folder) -> dict[str, Any]:
-    return formats.read(formats.Card, folder, CARD, advice="restore it or use another network")
+    return formats.read(cards.Card, folder, CARD, advice="restore it or use another network")
 
 
 def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:

@@ -1,15 +1,11 @@
-"""What the JSON files of a run hold, checked when they are read: a person or a broken disk may have changed them.
+"""What the JSON files of a run hold, checked when they are read: a person or a broken disk may have changed them."""
 
-Keys beyond these are let through.
-"""
-
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
-from oneshot.kinds import Natural, Plain, Positive, Width
+from oneshot.kinds import Natural, Plain, Positive
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -19,11 +15,13 @@ Ended = Literal["", "epochs", "patience", "diverged"]
 Status = Literal["pending", "running", "finished", "stopped", "diverged", "failed"]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Keys beyond those named are let through; a number is a finite one."""
+
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-class Row(_Record):
+class Row(Record):
     """An epoch, as a line of `history.jsonl`."""
 
     epoch: Positive
@@ -38,14 +36,14 @@ class Row(_Record):
     seconds: Measured = None
 
 
-class Cleaning(_Record):
+class Cleaning(Record):
     """How one's own images became the drawings that a network was trained on: what `data.clean.prepare` is given."""
 
     side: Annotated[int, Field(ge=1, le=4096)]
     polarity: Literal["dark", "light", "photo"]
 
 
-class State(_Record):
+class State(Record):
     """`state.json` of a checkpoint."""
 
     epoch: Natural
@@ -60,7 +58,7 @@ class State(_Record):
     cleaning: Cleaning | None = None
 
 
-class Trial(_Record):
+class Trial(Record):
     id: Annotated[str, Field(pattern=r"^\d{3,6}$")]  # also the name of its folder
     status: Status
     settings: dict[str, Plain]
@@ -71,7 +69,7 @@ class Trial(_Record):
     error: str | None
 
 
-class Study(_Record):
+class Study(Record):
     """`study.json`, as far as a study that goes on needs it."""
 
     job: Annotated[str, Field(pattern=r"^[^/]+$")]  # also the name of its record
@@ -89,7 +87,7 @@ class FinishedStudy(Study):
     epochs_if_all_had_finished: Positive
 
 
-class Score(_Record):
+class Score(Record):
     trials: Positive
     correct: Natural
     accuracy: Share
@@ -105,7 +103,7 @@ class Within(Outcome):
     alphabets: Positive
 
 
-class Verification(_Record):
+class Verification(Record):
     pairs: Positive
     accuracy: Share
     interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
@@ -113,25 +111,25 @@ class Verification(_Record):
     at_threshold: Share
 
 
-class BestTrial(_Record):
+class BestTrial(Record):
     id: str | None
     settings: dict[str, Plain]
     epoch: Positive
     val_loss: float
 
 
-class Hardware(_Record):
+class Hardware(Record):
     cpu: str
     cores: Positive
     gpus: list[str]
 
 
-class Environment(_Record):
+class Environment(Record):
     hardware: Hardware
     commit: str | None
 
 
-class Result(_Record):
+class Result(Record):
     """`result.json`."""
 
     dataset: str
@@ -148,13 +146,13 @@ class Result(_Record):
     environment: Environment
 
 
-class KeptDrawing(_Record):
+class KeptDrawing(Record):
     png: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$", max_length=1 << 16)]  # base64
     character: str
     drawer: int
 
 
-class KeptTrial(_Record):
+class KeptTrial(Record):
     """`query`, `ranking`: numbers of drawings; `right`: the target's place among all n_way, 0 the first."""
 
     query: Natural
@@ -169,33 +167,33 @@ class KeptTrial(_Record):
         return self
 
 
-class Confusion(_Record):
+class Confusion(Record):
     characters: Annotated[list[str], Field(min_length=2, max_length=2)]
     counts: Annotated[list[Natural], Field(min_length=2, max_length=2)]  # the first was asked about; the second
     met: Natural
     drawings: Annotated[list[list[Natural]], Field(min_length=2, max_length=2)]
 
 
-class Confusions(_Record):
+class Confusions(Record):
     protocol: str
     trials: Positive
     errors: Natural
     pairs: list[Confusion]
 
 
-class MappedCharacter(_Record):
+class MappedCharacter(Record):
     character: str
     drawing: Natural
     points: list[Annotated[list[Natural], Field(min_length=2, max_length=2)]]
 
 
-class AlphabetMap(_Record):
+class AlphabetMap(Record):
     alphabet: str
     explained: Share
     characters: list[MappedCharacter]
 
 
-class Outcomes(_Record):
+class Outcomes(Record):
     """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings."""
 
     format: Literal[1]
@@ -224,7 +222,7 @@ class Outcomes(_Record):
         return self
 
 
-class Kept(_Record):
+class Kept(Record):
     """A study's record in `tune_jobs/records/`."""
 
     experiment: str
@@ -232,7 +230,7 @@ class Kept(_Record):
     result: Result
 
 
-class Spent(_Record):
+class Spent(Record):
     """`time.json` of a training: its seconds on the wall."""
 
     seconds: Seconds
@@ -247,7 +245,7 @@ class Seed(Spent):
     result: Result
 
 
-class Summary(_Record):
+class Summary(Record):
     """Of one accuracy over seeds."""
 
     mean: Share
@@ -256,7 +254,7 @@ class Summary(_Record):
     seeds: Positive
 
 
-class Repeated(_Record):
+class Repeated(Record):
     """The record of one job with several seeds in `tune_jobs/records/`."""
 
     experiment: str
@@ -267,91 +265,6 @@ class Repeated(_Record):
     summary: dict[str, Summary]
     test_evaluations: Natural
     seeds: Annotated[list[Seed], Field(min_length=1)]
-
-
-class Preprocessing(_Record):
-    size: Annotated[int, Field(ge=1, le=4096)]
-    cleaning: Cleaning | None = None
-
-
-class Provenance(_Record):
-    best_trial: BestTrial | None = None
-    settings: dict[str, dict[str, Any]]
-    environment: Environment | None = None
-
-
-class Pair(_Record):
-    slope: Annotated[float, Field(gt=0)]  # else a probability would fall with similarity
-    offset: float
-    pairs: Positive
-    ece_before: Share
-    ece_after: Share
-
-
-class Classes(_Record):
-    temperature: Annotated[float, Field(ge=1e-4, le=1e4)]
-    n_way: Positive
-    accuracy: Share
-    ece_before: Share
-    ece_after: Share
-
-
-class NoneOfThese(_Record):
-    n_way: Positive
-    limits: list[float]
-    false_accept: Share
-    refused: Share
-
-
-class Shots(_Record):
-    k_shot: Positive
-    pair: Pair
-    classes: Classes
-    none: Annotated[list[NoneOfThese], Field(min_length=1)]
-
-
-class MeasuredOn(_Record):
-    alphabets: Positive
-    characters: Positive
-    drawings: Positive
-    trials: Positive
-    n_way: Positive
-
-
-class Calibration(_Record):
-    """What `calibration` reads, and what it was measured on."""
-
-    measured_on: MeasuredOn
-    lead: Annotated[float, Field(ge=0)]
-    rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
-    shots: Annotated[list[Shots], Field(min_length=1)]
-    pooling: dict[str, Measured]
-
-    @model_validator(mode="after")
-    def _check(self) -> "Calibration":
-        _rising([shot.k_shot for shot in self.shots], "k_shot")
-        for shot in self.shots:
-            _rising([cell.n_way for cell in shot.none], "n_way")
-            if any(len(cell.limits) != len(self.rates) for cell in shot.none):
-                raise ValueError("calibration: each of none.limits needs one number for each of the rates")
-        return self
-
-
-def _rising(values: list[int], key: str) -> None:
-    if any(a >= b for a, b in pairwise(values)):
-        raise ValueError(f"calibration: {key} = {values}: must rise")
-
-
-class Card(_Record):
-    """`model.json` of a network."""
-
-    format: Literal[1]
-    architecture: str
-    width: Width | None = None
-    preprocessing: Preprocessing
-    sha256: str
-    provenance: Provenance
-    calibration: Calibration | None = None  # older ones have none
 
 
 def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:

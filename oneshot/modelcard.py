@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from oneshot import formats
+from oneshot import cards, formats
 from oneshot.artifact import CARD, WEIGHTS
 from oneshot.calibration import RATE
 from oneshot.environment import hardware
@@ -28,7 +28,7 @@ def write(run: Folder) -> None:
 
     Raises UserError where a record is damaged."""
     best = run / "best"
-    card = formats.read(formats.Card, best, CARD, advice="restore it or use another network")
+    card = formats.read(cards.Card, best, CARD, advice="restore it or use another network")
     result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
     if result and result.get("sha256") != card["sha256"]:
         result = None

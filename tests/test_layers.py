@@ -57,6 +57,7 @@ LAYERS = (
     ),
     ("formats", "outcomes", "packing", "data.tree", "data.sheet", "lots", "report.search", "bench.run", "bench.one"),
     (
+        "cards",
         "data.parquet",
         "data.allot",
         "checkpoint",

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from oneshot import artifact, formats
+from oneshot import artifact, cards, formats
 from oneshot.errors import UserError
 from oneshot.evaluate import RESULT, TOUCHED
 from oneshot.loop import HISTORY
@@ -187,7 +187,7 @@ def _environment(run: Folder) -> Mapping[str, Any] | None:
     best = run / "best"
     if not best.has(artifact.CARD):
         return None
-    return formats.read(formats.Card, best, artifact.CARD)["provenance"].get("environment")
+    return formats.read(cards.Card, best, artifact.CARD)["provenance"].get("environment")
 
 
 def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:
