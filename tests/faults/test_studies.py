@@ -171,7 +171,10 @@ def test_a_finished_study_makes_its_damaged_best_network_again(
 def test_a_study_killed_three_times_in_a_row_loses_nothing(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
-    for mark in ("trial 001 epoch 1", " goes on after epoch ", "study quick"):
+    first = sessions.begin(*command)
+    assert wait((folder / "trials/001/history.jsonl").exists, seconds=300, pause=0.01), first.text
+    first.kill()
+    for mark in (" goes on after epoch ", "study quick"):
         session = sessions.begin(*command)
         session.until(mark)
         session.kill()
