@@ -26,8 +26,9 @@ def settings(**changes: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change a command's meaning."""
-    plain = {key: value for key, value in os.environ.items() if not key.startswith(("ONESHOT_", "RAY_"))}
+    """This process's environment without what would change a command's meaning, or what Ray puts there for itself."""
+    foreign = ("ONESHOT_", "RAY_", "PYTHONBREAKPOINT")
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return plain | more
 
 

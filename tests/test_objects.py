@@ -81,6 +81,15 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(folder: Folder, object_
     assert folder.names() == ["large"] and folder.read("large") == b"the old content"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A Ctrl-C is heeded, whoever runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_write_is_finished_first(folder: Folder, object_store: ObjectStore) -> None:
     def interrupt(method: str, path: str, query: str) -> None:
         if method == "PUT":

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ray
 # No early stopping: which trials it stops depends on which report first. The trials run one after the other.
 CHANGES = settings(
     search__trials="2", search__grace="0", scale__max_concurrent="1", scale__checkpoint_steps="4", train__epochs="3",
-    train__examples="1024", search__batch="[64]",
+    train__examples="2048", search__batch="[64]",
 )  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, 
 
     session = sessions.begin(*command)  # and these it replaces
     session.until(" goes on after epoch ")
-    assert wait(lambda: len(session.part("worker")) == 2, seconds=120)
+    assert wait(lambda: session.part("worker"), seconds=120), session.text
     for trial in session.part("trial"):
         trial.kill()
     assert session.end() == 0, session.text
