@@ -97,7 +97,13 @@ def fixed_bytes(column: pa.ChunkedArray) -> np.ndarray:
     return whole.reshape(-1, width)
 
 
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of whole numbers without empty places, int64 (N,). Arrow's own `to_numpy` would import pandas first,
+    which takes longer than to read all of Omniglot."""
+    return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks]).astype(np.int64)
+
+
 def codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     """The different texts of a column, and for each row (N,) which of them it has."""
     chunks = column.unify_dictionaries().chunks
-    return chunks[0].dictionary.to_pylist(), np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    return chunks[0].dictionary.to_pylist(), numbers(pa.chunked_array([chunk.indices for chunk in chunks]))

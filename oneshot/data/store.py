@@ -213,7 +213,7 @@ def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list
         bits=about.bits,
         row=np.concatenate(rows),
         character=_characters(folder, table, {name: about.characters[name] for name in chosen}),
-        drawer=table["drawer"].to_numpy().astype(np.int64),
+        drawer=parquet.numbers(table["drawer"]),
         characters=tuple(f"{name}/{character}" for name in chosen for character in about.characters[name]),
         alphabet_of=np.repeat(np.arange(len(chosen)), [len(about.characters[name]) for name in chosen]),
         alphabets=tuple(chosen),
@@ -253,7 +253,7 @@ def load_trials(folder: Folder) -> FixedTrials:
         table = file.read()
         if any(column.null_count for column in table.columns):
             raise parquet.flaw(folder.file(TRIALS), "has empty places in its columns")
-        run, query, target = (table[name].to_numpy().astype(np.int64) for name in ("run", "query", "target"))
+        run, query, target = (parquet.numbers(table[name]) for name in ("run", "query", "target"))
         support = table["support"].to_pylist()
         if not support or any(not row or len(row) != len(support[0]) for row in support):
             raise parquet.flaw(folder.file(TRIALS), "holds no trials, or trials of different sizes")
