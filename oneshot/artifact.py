@@ -16,7 +16,7 @@ from oneshot import cards, checkpoint, formats, models, preprocess, settings
 from oneshot.calibrate import measure
 from oneshot.calibration import RATE, Calibration
 from oneshot.data.drawings import Drawings
-from oneshot.embedding import CHUNK
+from oneshot.embedding import chunk
 from oneshot.errors import UserError
 from oneshot.models import Siamese
 from oneshot.ranking import Classes, Ranking, rank
@@ -157,7 +157,7 @@ class OneShot:
     @torch.no_grad()
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
-        parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(CHUNK)]
+        parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
         return torch.cat([self.net.embed(part) for part in parts])
 
     @torch.no_grad()

@@ -9,8 +9,12 @@ from oneshot.images import Images
 from oneshot.models import Siamese
 from oneshot.worker import Worker
 
-CHUNK = 512  # drawings a call of the encoder
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+
+
+def chunk(device: torch.device) -> int:
+    """Drawings a call of the encoder: on a CPU as many as its cache and memory that it has already touched can hold."""
+    return 64 if device.type == "cpu" else 512
 
 
 @torch.no_grad()
@@ -20,14 +24,14 @@ def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | 
 
     `progress` is called after each chunk, with what is done of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)
-    training = net.training
+    training, step = net.training, chunk(images.device)
     net.eval()
     with worker.autocast():
         parts = []
-        for at in range(0, len(share), CHUNK):
-            parts.append(net.embed(images.gather(share[at : at + CHUNK])).float())
+        for at in range(0, len(share), step):
+            parts.append(net.embed(images.gather(share[at : at + step])).float())
             if progress:
-                progress("embedding drawings", min(at + CHUNK, len(share)), len(share))
+                progress("embedding drawings", min(at + step, len(share)), len(share))
     net.train(training)
     return worker.interleave(torch.cat(parts), len(images))
 

@@ -33,7 +33,7 @@ def images() -> Images:
 def test_all_drawings_are_embedded_in_order_as_in_evaluation(
     net: Siamese, images: Images, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "CHUNK", chunk)
+    monkeypatch.setattr(embedding, "chunk", lambda device: chunk)
     seen: list[tuple[int, int]] = []
     z_ND = embed(net, images, Worker(CPU, precision="fp32"), progress=lambda _, done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == [*range(chunk, 44, chunk), 44] and {total for _, total in seen} == {44}
