@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,15 @@ pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(slurm.why_not()), reason=
 OPEN = "import urllib.request as r; print(r.urlopen(r.Request('http://127.0.0.1:8265/api/jobs/')).status)"
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short: sockets are among its files."""
+    with tempfile.TemporaryDirectory(prefix="os-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("launch", ["manual", pytest.param("symmetric", marks=pytest.mark.long)])
-def test_a_slurm_job_trains_on_two_hosts(launch: str, tmp_path: Path, data_root: Path) -> None:
+def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Path, data_root: Path) -> None:
     changes = settings(
         search__trials="1", search__first="[]", search__grace="0", scale__workers="2", train__epochs="1",
         train__precision="fp32",
@@ -23,7 +32,7 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, tmp_path: Path, data_root:
         "LAUNCH": launch, "ONESHOT_DATA": str(data_root), "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }  # fmt: skip
-    with slurm.cluster(tmp_path / "slurm") as cluster:
+    with slurm.cluster(short / "slurm") as cluster:
         script = [str(ROOT / "cluster/slurm.sbatch"), "quick", "--run", str(tmp_path / "run"), *changes]
         job = cluster.command("sbatch", "--parsable", "--nodes=2", *script, cwd=tmp_path, **variables).strip()
         log = tmp_path / f"oneshot-{job}.log"
