@@ -1,4 +1,5 @@
-"""Cores given back: the placement groups of trainings whose controller is gone are removed, whatever ended it.
+"""Cores given back: the placement groups of trainings are removed when who made them is gone, whatever ended it: Ray
+Train's controller, or the trial's actor that holds it.
 
 Tune ends a trial by ending its processes. Ray keeps a placement group until the whole job is over, or somebody removes
 it; Ray Train has an actor for that (its PlacementGroupCleaner), which asks the dashboard whether the controller lives,
