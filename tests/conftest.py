@@ -17,6 +17,14 @@ from oneshot.storage import Folder
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing about colours and sizes."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
 @pytest.fixture(scope="session")
 def small_glyphs(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """8 generated alphabets (5 background, 3 evaluation) of 20 to 24 characters by 8 people. Do not write in it."""

@@ -1,0 +1,113 @@
+"""What is seen when a study is over: the table of its trials, the result among the published ones, the alphabets."""
+
+import re
+
+import pytest
+from samples import glyphs_result, outcome, result, study, trial
+from terminals import drawn, row_of
+
+from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.tables import study_table
+
+pytestmark = pytest.mark.usefixtures("plain_terminal")
+
+
+class TestStudyTable:
+    def test_the_best_comes_first_and_only_the_top_is_shown(self):
+        trials = [trial(f"{i:03}", "stopped", 3, floor=0.9 - i / 100) for i in range(20)]
+        lines = drawn(study_table(study(*trials), top=4), 100)
+        assert [line.split()[0] for line in lines if " stopped " in line] == ["★", "018", "017", "016"]
+        assert "  and 16 more" in lines
+
+    def test_it_says_what_early_stopping_saved(self):
+        trials = [
+            trial("000", "finished", 30),
+            trial("001", "stopped", 1),
+            trial("002", "stopped", 21),
+            trial("003", "stopped", 9),
+        ]
+        assert row_of(
+            drawn(study_table(study(*trials)), 100), "ran 61 of 120 epochs in 2:05: 49 % saved by early stopping"
+        )
+
+    def test_epochs_lost_to_broken_trials_are_no_saving(self):
+        lines = drawn(study_table(study(trial("000", "finished", 30), trial("001", "failed", 15, error="no"))), 100)
+        assert row_of(lines, "ran 45 of 60 epochs in 2:05: 25 % not run by trials that broke")
+
+    def test_broken_trials_are_named_with_the_reason_they_share(self):
+        broken = [trial(f"{i:03}", "failed", error="CUDA out of memory") for i in range(3)]
+        lines = drawn(study_table(study(*broken, trial("003", "diverged", 1, error="not finite"))), 100)
+        assert row_of(lines, "failed 000 001 002: CUDA out of memory")
+        assert row_of(lines, "diverged 003: not finite")
+        assert row_of(lines, "1 diverged · 3 failed")
+
+    def test_settings_that_differ_have_a_column(self):
+        trials = [trial(f"{i:03}", "finished", 3, weight_decay=i / 100, **{"model.name": "conv4"}) for i in range(2)]
+        text = "\n".join(drawn(study_table(study(*trials)), 140))
+        assert re.search(r"001 .* 1e-2 ", text) and "decay" in text
+        assert "conv4" not in text
+
+    def test_a_record_without_histories_has_no_column_of_them(self):
+        record = study(trial("000", "finished", 3))
+        assert "one-shot" in "".join(drawn(study_table(record), 100))
+        del record["trials"][0]["history"]
+        assert "one-shot" not in "".join(drawn(study_table(record), 100))
+
+    def test_a_study_in_which_nothing_worked_says_so(self):
+        lines = drawn(study_table(study(trial("000", "failed", error="boom"))), 80)
+        assert lines[0] == "No trial got as far as a validation loss."
+
+
+class TestResult:
+    def test_this_run_stands_in_its_place_on_the_ladder_of_its_protocol(self):
+        lines = drawn(result_panel(result()), 140)
+        start = next(i for i, line in enumerate(lines) if re.match(r"│  lake400 +│", line))
+        names = [re.split(r"  +", line.strip("│ ▶"))[0].strip() for line in lines[start + 1 : start + 10]]
+        assert names[5] == "this run"  # 90.8 %
+        assert names[4] == "convolutional Siamese net"  # 92.0 %
+        assert names[6] == "deep convnet"  # 86.5 %
+
+    def test_the_source_documents_figure_is_compared_with_its_own_protocol_only(self):
+        lines = drawn(result_panel(result()), 140)
+        headings = [(i, m[1]) for i, line in enumerate(lines) if (m := re.match(r"│  (\w+) +│$", line))]
+        at = row_of(lines, "source document  ", "91.2 %")
+        assert [name for i, name in headings if i < at][-1] == "seed352"
+
+    def test_data_set_split_network_and_every_interval_are_named(self):
+        text = "\n".join(drawn(result_panel(result()), 140))
+        for words in ("omniglot", "split lake", "trial 007 at epoch 27", "87.5–93.2 %", "83.5–84.9 %", "92.6–93.6 %"):
+            assert words in text
+
+    def test_glyphs_have_no_ladder(self):
+        text = "\n".join(drawn(result_panel(glyphs_result()), 140))
+        assert "do not compare with glyphs (generated)" in text
+        assert "BPL" not in text and "▶" not in text
+
+    def test_another_number_of_ways_has_no_ladder(self):
+        five = result(protocols={"within": outcome(9_500, 10_000, 0.945, 0.954, n_way=5)})
+        text = "\n".join(drawn(result_panel(five), 140))
+        assert "5-way 1-shot" in text
+        assert "do not compare with within here" in text
+        assert "▶" not in text
+
+    def test_a_network_that_fails_still_lies_on_the_scale(self):
+        dead = result(protocols={"lake400": outcome(20, 400, 0.033, 0.076)})
+        lines = drawn(result_panel(dead), 140)
+        assert "●" in lines[row_of(lines, "this run", "5.0 %")]
+
+    def test_what_was_not_measured_is_said_with_the_reason(self):
+        skipped = {"lake400": "this dataset has no fixed trials"}
+        text = "\n".join(drawn(result_panel(glyphs_result() | {"skipped": skipped}), 140))
+        assert "not measured: lake400: this dataset has no fixed trials" in text
+
+    def test_judging_more_than_once_is_said(self):
+        assert "judged 3 times" in "\n".join(drawn(result_panel(result(test_evaluations=3)), 140))
+        assert "judged" not in "\n".join(drawn(result_panel(result(test_evaluations=1)), 140))
+
+    def test_a_single_training_has_no_trial_to_name(self):
+        alone = {"id": None, "settings": {}, "epoch": 4, "val_loss": 0.5}
+        assert "the network at epoch 4, val loss 0.5000" in "\n".join(drawn(result_panel(result(best_trial=alone)), 80))
+
+    def test_alphabets_go_from_the_best_to_the_worst(self):
+        lines = drawn(alphabet_table(result()), 80)
+        assert [line.split("  ")[0] for line in lines[2:]] == ["Old Church Slavonic (Cyrillic)", "Tengwar", "Gurmukhi"]
