@@ -20,11 +20,12 @@ from oneshot.packing import Node
 from oneshot.screen.console import print_error, print_line
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
-# block (2 s at Ray's default); the other two cost start-up time for what this program does not use.
+# block (2 s at Ray's default); the others cost time for what this program does not use.
 FAST = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state, which nobody reads, it writes again and again, ever longer
 }
 # Of an embedded Ray: processes that it would keep ready run without this program's environment, so none is ever used.
 EMBEDDED = {"RAY_prestart_worker_first_driver": "0"}

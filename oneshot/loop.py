@@ -148,7 +148,9 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         (loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
         # The averaged gradient is the same on every rank and not finite where any rank's loss is not: all ranks agree.
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.train.clip or math.inf)
+        norm = nn.utils.get_total_norm([each.grad for each in self.net.parameters() if each.grad is not None])
+        if clip := self.settings.train.clip:  # without it, no pass over the gradients to multiply them by 1
+            nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, norm)
         loss, accuracy, norm = torch.stack([loss.detach(), accuracy, norm]).tolist()  # one wait for the device
         if not math.isfinite(norm):
             raise Diverged

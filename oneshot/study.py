@@ -3,7 +3,6 @@
 import json
 import math
 import time
-from copy import copy
 from typing import Any
 
 from oneshot import formats
@@ -28,7 +27,7 @@ class Study:
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
-        self._lines: dict[str, tuple[list[Any], str]] = {}  # what was last written of each trial, and its text
+        self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
 
     @staticmethod
     def _new(index: int) -> dict[str, Any]:
@@ -48,6 +47,7 @@ class Study:
         record = formats.read(formats.Study, self.run, STUDY, advice="restore it or start another --run")
         self.before = float(record["seconds"])
         self.header |= {"started": record["started"], "job": record["job"]}
+        self._lines.clear()
         found = {trial["id"]: trial for trial in record["trials"]}
         for trial in self.trials:
             if trial["id"] in found:
@@ -55,6 +55,7 @@ class Study:
         return [sentence for trial in self.trials if trial["settings"] for sentence in self._replay(trial)]
 
     def _replay(self, trial: dict[str, Any]) -> list[str]:
+        self._changing(trial["id"])
         recorded, epochs, lost = trial["status"], trial["epochs"], []
         rows = read_history(self.folder(trial["id"]))
         if recorded in OVER and _measured(rows) < epochs:
@@ -74,16 +75,22 @@ class Study:
         return self.run / "trials" / trial_id
 
     def trial(self, trial_id: str) -> dict[str, Any]:
+        """A trial as it stands; to be read."""
         return self.trials[int(trial_id)]
 
+    def _changing(self, trial_id: str) -> dict[str, Any]:
+        """A trial that is about to change: its line in the file is made again."""
+        self._lines.pop(trial_id, None)
+        return self.trial(trial_id)
+
     def start(self, trial_id: str, settings: dict[str, Any]) -> None:
-        self.trial(trial_id).update(status="running", settings=settings)
+        self._changing(trial_id).update(status="running", settings=settings)
         self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
         self.save()
 
     def row(self, trial_id: str, row: dict[str, Any]) -> None:
         """An epoch of a trial was reported. A row that is there already (a worker died and repeated it) is replaced."""
-        trial = self.trial(trial_id)
+        trial = self._changing(trial_id)
         trial["seconds"] = time.monotonic() - self._started[trial_id]
         if not math.isfinite(row["val_loss"]):
             row = row | {"val_loss": None}
@@ -102,7 +109,7 @@ class Study:
 
     def end(self, trial_id: str, *, error: str | None = None) -> None:
         """A trial is over: it finished, was stopped early, diverged, or failed with an error."""
-        trial = self.trial(trial_id)
+        trial = self._changing(trial_id)
         last = trial["history"][-1] if trial["history"] else {}
         trial["status"] = "failed" if error else _status(last.get("ended", ""))
         trial["error"] = error
@@ -114,7 +121,7 @@ class Study:
 
     def hear(self, trial_id: str) -> None:
         """Take over what a trial's training noted in its own folder."""
-        self.trial(trial_id)["notes"] = read_notes(self.folder(trial_id))
+        self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
 
     def note(self, trial_id: str, sentence: str) -> None:
         """Keep what befell a trial, beside what its training notes itself."""
@@ -124,7 +131,7 @@ class Study:
     def again(self, trial_id: str, why: str) -> None:
         """A trial that is over shall go on after all, from its newest whole checkpoint."""
         self.note(trial_id, why)
-        self.trial(trial_id).update(status="pending", error=None)
+        self._changing(trial_id).update(status="pending", error=None)
         self.save()
 
     def catch_up(self) -> None:
@@ -137,7 +144,7 @@ class Study:
         """The driver stops: trials that were running wait to go on."""
         for trial in self.trials:
             if trial["status"] == "running":
-                trial["status"] = "pending"
+                self._changing(trial["id"])["status"] = "pending"
         self.save()
 
     def waiting(self) -> int:
@@ -170,12 +177,10 @@ class Study:
 
     def _line(self, trial: dict[str, Any]) -> str:
         """A trial's text in the file; most have not changed since it was last written."""
-        told = [value for key, value in trial.items() if key != "history"]
-        known = self._lines.get(trial["id"])
-        if known is None or known[0] != told:
+        if trial["id"] not in self._lines:
             fields = {key: value for key, value in trial.items() if key != "history"}
-            known = self._lines[trial["id"]] = ([copy(value) for value in told], json.dumps(fields, ensure_ascii=False))
-        return known[1]
+            self._lines[trial["id"]] = json.dumps(fields, ensure_ascii=False)
+        return self._lines[trial["id"]]
 
 
 def _measured(rows: list[dict[str, Any]]) -> int:

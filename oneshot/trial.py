@@ -10,7 +10,7 @@ from ray.tune.trainable.function_trainable import wrap_function
 
 from oneshot.errors import DiskFull, RunFailed, UserError
 from oneshot.packing import Packing
-from oneshot.settings import parse
+from oneshot.settings import parse_toml
 from oneshot.storage import Folder
 from oneshot.trainer import FAILURE, train_on_ray
 
@@ -27,7 +27,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
 
     Where the training fails it says so in a file: what raises, or dies, Tune starts again, and this would fail again.
     """
-    settings = parse(config["settings"], f"trial {config['trial']}")
+    settings = parse_toml(config["settings"].encode(), f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
     try:
         train_on_ray(

@@ -44,7 +44,8 @@ class PlannedSearch(Searcher):
         return {
             "trial": trial["id"],
             "point": point,
-            "settings": self.settings.with_point(point).model_dump(),
+            # As one text: of every number in a trial's configuration Tune keeps statistics, report after report.
+            "settings": self.settings.with_point(point).to_toml(),
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
             "known": len(trial["history"]),

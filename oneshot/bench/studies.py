@@ -18,6 +18,7 @@ from oneshot.errors import RunFailed
 from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
+from oneshot.settings import parse_toml
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
 from oneshot.train import read_history
@@ -70,7 +71,7 @@ def synthetic(config: dict[str, Any], packing: Packing) -> None:
     from ray import tune
 
     floor = 0.2 + (int(config["trial"]) * 0.618) % 1
-    epochs = config["settings"]["train"]["epochs"]
+    epochs = parse_toml(config["settings"].encode(), "the trial").train.epochs
     for epoch in range(1, epochs + 1):
         ended = "epochs" if epoch == epochs else ""
         tune.report({"epoch": epoch, "val_loss": floor + 1 / epoch, "best": True, "ended": ended})
