@@ -59,16 +59,19 @@ class _Normalise(torch.autograd.Function):
         scale = weight * inverse
         slope = -scale * inverse * total[1] / count
         shift = -scale * total[0] / count - slope * mean
-        dx = torch.mul(x, _channels(slope, x), out=scratch)
-        dx.addcmul_(gradient, _channels(scale, x)).add_(_channels(shift, x))
+        if scratch is None:
+            dx = _affine(x, slope, shift).addcmul_(gradient, _channels(scale, x))
+        else:
+            dx = torch.mul(x, _channels(slope, x), out=scratch)
+            dx.addcmul_(gradient, _channels(scale, x)).add_(_channels(shift, x))
         return dx, for_weight, for_bias, None
 
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and variance (C,) of each channel, in the type of the parameters."""
-    if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32
-        _, mean, inverse = torch.native_batch_norm(x, None, None, None, None, True, 0.0, 0.0)
-        return mean.float(), inverse.float().square().reciprocal_()
+    if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32 and answer in the type of these zeros
+        zeros = torch.zeros(x.shape[1], device=x.device)
+        return torch.batch_norm_update_stats(x, zeros, zeros.clone(), momentum=0.0)
     mean = x.mean(dim=(0, 2, 3))
     centred = x - mean[:, None, None]  # before squaring: E[x^2] - E[x]^2 cancels
     return mean, centred.square_().mean(dim=(0, 2, 3))
@@ -88,15 +91,21 @@ def _combine(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _sums(
     x: torch.Tensor, gradient: torch.Tensor, mean: torch.Tensor, inverse: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The rank's sums of g and of g * xhat, (C,) each; and a tensor like `x` to write into."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The rank's sums of g and of g * xhat, (C,) each; and a tensor like `x` to write into, where one was made."""
     if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32
         _, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, None, mean, inverse.square().reciprocal(), mean, inverse, True, 0.0, [False, True, True]
         )  # fmt: skip
-        return for_bias.float(), for_weight.float(), torch.empty_like(x)
+        return for_bias.float(), for_weight.float(), None
     product = (x - mean[:, None, None]).mul_(gradient)
     return gradient.sum(dim=(0, 2, 3)), product.sum(dim=(0, 2, 3)) * inverse, product
+
+
+def _affine(x: torch.Tensor, slope_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
+    """x * slope + shift by channel, computed in float32 whatever the type of x: in one pass, as batch norm's kernel."""
+    mean, variance = torch.zeros_like(slope_C), torch.ones_like(slope_C)
+    return F.batch_norm(x, mean, variance, slope_C, shift_C, training=False, eps=0.0)
 
 
 def _channels(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
