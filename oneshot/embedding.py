@@ -14,7 +14,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, how much of it
 
 def chunk(device: torch.device) -> int:
     """Drawings a call of the encoder: on a CPU as many as its cache and memory that it has already touched can hold."""
-    return 64 if device.type == "cpu" else 512
+    return 48 if device.type == "cpu" else 512
 
 
 @torch.no_grad()
