@@ -111,7 +111,7 @@ class TimeLimit(Stopper):
 class Recorder(Callback):
     """Writes what happens to trials into the study's record and shows it, every `seconds` at most.
 
-    To draw a thousand trials takes a while: the driver spends a twentieth of its time on it at most.
+    To draw a thousand trials takes a while: the driver spends a hundredth of its time on it at most.
     """
 
     def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
@@ -159,7 +159,7 @@ class Recorder(Callback):
             return
         self.view.update(self.study.record())
         ended = time.monotonic()
-        self.due = ended + max(self.seconds, 20 * (ended - began))
+        self.due = ended + max(self.seconds, 100 * (ended - began))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with the experiment, to restore them; nothing is restored from there."""
