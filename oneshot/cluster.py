@@ -9,15 +9,16 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from oneshot.environment import cores
 from oneshot.errors import RayDied, UserError
 from oneshot.packing import Node
-from oneshot.screen.console import print_error, print_line
+from oneshot.screen.console import heard, print_error, print_line
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
 # block (2 s at Ray's default); the others cost time for what this program does not use.
@@ -36,6 +37,7 @@ QUIET = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
 WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
+PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PATIENCE = 10.0  # seconds for a cluster to answer
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
@@ -47,11 +49,14 @@ def address(option: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def connect(where: str | None, *, console: Console, verbose: bool = False) -> Iterator[list[Node]]:
+def connect(
+    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: str = ""
+) -> Iterator[list[Node]]:
     """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
 
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
-    `console` goes on writing where it did. Raises UserError where the address does not answer or is of another Ray.
+    `console` goes on writing where it did. Where the embedded Ray dies and does not let this process go, the process
+    says `how_to_go_on` and ends. Raises UserError where the address does not answer or is of another Ray.
     """
     handed_on = FAST | QUIET | (WATCHED if where else {})
     for key, value in (handed_on if where else handed_on | EMBEDDED).items():
@@ -76,18 +81,20 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
         else:
             _check_speaks(where)
             options["address"] = where
-        on_term = signal.getsignal(signal.SIGTERM)
+        on_term, dead = signal.getsignal(signal.SIGTERM), []
         try:
-            ray.init(**options)
-        except SystemExit:
-            raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts
-        except Exception as error:
-            raise UserError(_why_not(where, error)) from error
+            with contextlib.nullcontext() if where else _heart(console, dead, _killed, how_to_go_on):
+                ray.init(**options)
+        except BaseException as error:
+            if dead:
+                raise RayDied(DIED.format(dead[0])) from None
+            if isinstance(error, Exception):
+                raise UserError(_why_not(where, error)) from error
+            raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
         finally:
             signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
-        dead: list[str] = []
         try:
-            with contextlib.nullcontext() if where else _heart(console, dead), reclaiming():
+            with contextlib.nullcontext() if where else _heart(console, dead, _dead, how_to_go_on), reclaiming():
                 yield _nodes()
         except KeyboardInterrupt:
             if not dead:
@@ -99,19 +106,21 @@ def connect(where: str | None, *, console: Console, verbose: bool = False) -> It
 
 
 @contextlib.contextmanager
-def _heart(console: Console, dead: list[str], *, seconds: float = 0.25) -> Iterator[None]:
-    """Interrupt the block where a part of the embedded Ray dies without which it waits in vain; `dead`: which."""
-    import ray
-
-    over, node = threading.Event(), ray._private.worker._global_node
+def _heart(
+    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, *, seconds: float = 0.25
+) -> Iterator[None]:
+    """Interrupt the block where `look` finds that a part of the embedded Ray died; `dead`: which."""
+    over = threading.Event()
 
     def loop() -> None:
         while not dead:
             if over.wait(seconds):
                 return
-            dead.extend(kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server"))
+            dead.extend(look())
         _thread.interrupt_main(signal.SIGTERM)
         if not over.wait(5):  # what was asked of the dead Ray does not come back
+            if how_to_go_on:
+                print_line(heard(console), f"to go on: {how_to_go_on}")
             print_error(console, DIED.format(dead[0]))
             os._exit(1)
 
@@ -122,6 +131,30 @@ def _heart(console: Console, dead: list[str], *, seconds: float = 0.25) -> Itera
     finally:
         over.set()
         thread.join()
+
+
+def _dead() -> list[str]:
+    """The parts of the embedded Ray that died."""
+    import ray
+
+    return [kind for kind, _ in ray._private.worker._global_node.dead_processes() if kind in PARTS]
+
+
+def _killed() -> list[str]:
+    """The parts of an embedded Ray, still starting, that were killed; the others are then ended: Ray itself would wait
+    for half a minute and more, or end this process without a word. What ends by itself Ray explains better."""
+    parts, dead = [], []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, OSError):
+            if child.name() in PARTS:
+                parts.append(child)
+                how = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if how and (how.si_code, how.si_status) == (os.CLD_KILLED, signal.SIGKILL):
+                    dead.append(child.name())
+    for child in parts if dead else ():
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
+    return dead
 
 
 def _check_answers(where: str) -> None:

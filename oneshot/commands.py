@@ -54,14 +54,15 @@ def train(
         print_line(console, f"run {folder}: {described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
-        stack.enter_context(told_how_to_go_on(console, f"the same command with --run {folder}"))
+        how = f"the same command with --run {folder}"
+        stack.enter_context(told_how_to_go_on(console, how))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
             from oneshot.trainer import train_on_ray
 
             if where is None:
-                stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
+                stack.enter_context(cluster.connect(None, console=console, verbose=verbose, how_to_go_on=how))
             with TrainView(console, prints=False) as view, training.following(folder, view):
                 steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
@@ -135,10 +136,11 @@ def tune(
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
-        stack.enter_context(told_how_to_go_on(console, f"python -m oneshot.tune --resume {folder}"))
+        how = f"python -m oneshot.tune --resume {folder}"
+        stack.enter_context(told_how_to_go_on(console, how))
         try:
             if where is None:
-                stack.enter_context(cluster.connect(None, console=console, verbose=verbose))
+                stack.enter_context(cluster.connect(None, console=console, verbose=verbose, how_to_go_on=how))
             with StudyView(console) as view:
                 over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))

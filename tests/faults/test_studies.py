@@ -197,6 +197,19 @@ def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
     assert (tmp_path / "run/experiment.toml").read_bytes() == before
 
 
+@pytest.mark.parametrize(("part", "name"), [("gcs", "gcs_server"), ("raylet", "raylet")])
+def test_ray_killed_while_it_starts_is_not_waited_for(sessions: Sessions, tmp_path: Path, part: str, name: str) -> None:
+    """Ray itself would wait for half a minute, or after a minute end the process without a word."""
+    driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
+    driver.until("run ")
+    assert wait(lambda: driver.part(part), seconds=60, pause=0.02)
+    driver.part(part)[0].kill()
+    assert driver.end(seconds=60) == 1, driver.text
+    assert f"error: Ray's {name} died: killed, or out of memory" in driver.text
+    assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text
+    assert driver.left() == []
+
+
 def test_a_sigterm_while_ray_starts_is_heeded(sessions: Sessions, tmp_path: Path) -> None:
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
