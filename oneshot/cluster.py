@@ -93,8 +93,13 @@ def connect(
             raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
         finally:
             signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+        node = ray._private.worker._global_node
+
+        def died() -> list[str]:
+            return [kind for kind, _ in node.dead_processes() if kind in PARTS]
+
         try:
-            with contextlib.nullcontext() if where else _heart(console, dead, _dead, how_to_go_on), reclaiming():
+            with contextlib.nullcontext() if where else _heart(console, dead, died, how_to_go_on), reclaiming():
                 yield _nodes()
         except KeyboardInterrupt:
             if not dead:
@@ -131,13 +136,6 @@ def _heart(
     finally:
         over.set()
         thread.join()
-
-
-def _dead() -> list[str]:
-    """The parts of the embedded Ray that died."""
-    import ray
-
-    return [kind for kind, _ in ray._private.worker._global_node.dead_processes() if kind in PARTS]
 
 
 def _killed() -> list[str]:

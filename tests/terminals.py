@@ -34,7 +34,12 @@ def drawn(renderable, width: int, height: int = 40) -> list[str]:
     """The lines of something as a terminal shows them, without the codes."""
     screen = terminal(width, height)
     screen.print(renderable)
-    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.file.getvalue()).rstrip("\n").split("\n")
+    return plain(screen).rstrip("\n").split("\n")
+
+
+def plain(screen: Console) -> str:
+    """What was printed on a terminal, without the codes."""
+    return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.file.getvalue())
 
 
 def view_of(record, width: int = 140) -> StudyView:

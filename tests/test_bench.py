@@ -9,7 +9,7 @@ import command
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
+from terminals import drawn
 
 from oneshot import models
 from oneshot.bench import flops, rows, run, scaling, source, studies, timing
@@ -33,12 +33,6 @@ def found(value: list[float], reference: list[float], **shares: float) -> dict[s
 def record(*made_rows: dict[str, Any]) -> dict[str, Any]:
     hardware = {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0, "gpus": []}
     return {"kind": "bench", "environment": {"hardware": hardware, "commit": "abc"}, "rows": list(made_rows)}
-
-
-def drawn(table: Any, width: int) -> str:
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))
-    console.print(table)
-    return console.export_text()
 
 
 def test_every_row_names_a_measure_that_exists() -> None:
@@ -79,9 +73,10 @@ def test_a_row_that_is_not_run_or_fails_says_why() -> None:
     assert (left_out["met"], left_out["value"], left_out["note"]) == (None, None, "not run: no GPU")
     assert (broken["met"], broken["value"], broken["note"]) == (False, None, "failed: no room")
     for width in (80, 140):
-        text = drawn(bench_table(record(left_out, broken)), width)
+        lines = drawn(bench_table(record(left_out, broken)), width)
+        text = "\n".join(lines)
         assert "not run" in text and "failed" in text and "no room" in text
-        assert max(len(line) for line in text.splitlines()) <= width
+        assert max(map(len, lines)) <= width
 
 
 def test_sides_are_measured_in_turns() -> None:
@@ -98,14 +93,12 @@ def test_changes_since_a_record_are_shown_by_row() -> None:
     now = record(
         made("pairs", found([900.0], [1.0])), made("startup", found([10.0], [])), made("load", {"failed": "no room"})
     )
-    lines = {line.split()[0]: line for line in drawn(changes_table(now, before), 120).splitlines() if line.split()}
+    lines = {line.split()[0]: line for line in drawn(changes_table(now, before), 120) if line.split()}
     assert "400 x" in lines["pairs"] and "900 x" in lines["pairs"] and "+125 %" in lines["pairs"]
     assert "+100 %" in lines["startup"] and "not met" in lines["startup"]
     assert "%" not in lines["load"]
-    dearer = drawn(
-        changes_table(record(made("memory", found([300.0], [100.0]))), record(made("memory", found([150.0], [100.0])))),
-        120,
-    )
+    now, before = (record(made("memory", found([megabytes], [100.0]))) for megabytes in (300.0, 150.0))
+    dearer = "\n".join(drawn(changes_table(now, before), 120))
     assert "-50 %" in dearer and "met" in dearer
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 from samples import history, small_study, study, trial
-from terminals import HIDE, SHOW, Clock, drawn, log, row_of, terminal, told, view_of
+from terminals import HIDE, SHOW, Clock, drawn, log, plain, row_of, terminal, told, view_of
 
 from oneshot.screen.console import loss
 from oneshot.screen.live import StudyView, remaining
@@ -235,7 +235,7 @@ class TestTraining:
         with TrainView(screen) as view:
             view.start(epochs=200, steps_per_epoch=10)
             view.epoch(history(1)[0], True)
-        lines = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.file.getvalue()).replace("\r", "\n").split("\n")
+        lines = plain(screen).replace("\r", "\n").split("\n")
         head, row = lines[row_of(lines, "train loss", "one-shot")], lines[row_of(lines, "1/200", "0.6500")]
         for name, value in (
             ("epoch", "1/200"),
