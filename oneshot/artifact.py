@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot import cards, checkpoint, formats, models, preprocess, settings
+from oneshot import cards, checkpoint, formats, models, preprocess, settings, tensors
 from oneshot.calibrate import measure
 from oneshot.calibration import RATE, Calibration
 from oneshot.data.drawings import Drawings
@@ -41,7 +41,7 @@ def save(
 
     On `validation`, the drawings of the validation alphabets, its probabilities are calibrated; without, they are not.
     """
-    weights = checkpoint.pack_tensors(data.weights)
+    weights = tensors.pack(data.weights)
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
@@ -108,7 +108,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
         raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
     if hashlib.sha256(data).hexdigest() != card["sha256"]:
         raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
-    weights = checkpoint.unpack_tensors(data, folder.file(WEIGHTS))
+    weights = tensors.unpack(data, folder.file(WEIGHTS))
     if card["architecture"] not in models.ENCODERS:
         raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
     width = {"width": card["width"]} if card.get("width") else {}

@@ -10,23 +10,21 @@ One taken inside an epoch is named by what lies behind it: `epoch-0007-step-0004
 does not count, and the one before it is used.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors import torch as safetensors
+from typing import TYPE_CHECKING, Any
 
 from oneshot import formats
 from oneshot.errors import Unusable, UserError, shown
-from oneshot.restore import pack_optimizer
-from oneshot.settings import Settings
 from oneshot.storage import Folder
+
+if TYPE_CHECKING:  # torch is imported where a checkpoint is read or written: who only looks which there are needs none
+    import torch
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
 OLDER = "training.pt"  # instead of TRAINING: a pickle, which older versions wrote and none reads any more
@@ -58,23 +56,6 @@ class Checkpoint:
     cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
 
 
-def pack_tensors(tensors: dict[str, torch.Tensor]) -> bytes:
-    """Named tensors, as of `module.state_dict()`, as safetensors."""
-    return safetensors.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-
-
-def unpack_tensors(data: bytes, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, all finite. Raises Unusable naming `where`."""
-    try:
-        tensors = safetensors.load(data)
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise Unusable(f"{where} is not a whole safetensors file ({error})") from None
-    for name, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise Unusable(f"{where}: '{name}' holds values that are not finite")
-    return tensors
-
-
 def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
     optimizer: torch.optim.Optimizer, trained: torch.nn.Module | None = None, cleaning: dict[str, Any] | None = None,
@@ -86,12 +67,15 @@ def save(
     drawings, where they are one's own. Kept: the last two checkpoints and the best epoch of each, so that falling back
     by one loses neither the state nor the best.
     """
+    from oneshot import tensors
+    from oneshot.restore import pack_optimizer
+
     here = (progress.epoch, progress.step)
     place = folder / _name(*here)
     place.remove()  # one that did not count is in the way
     training = {f"optimizer.{name}": value for name, value in pack_optimizer(optimizer).items()}
     training |= {f"weights.{name}": value for name, value in trained.state_dict().items()} if trained else {}
-    files = {WEIGHTS: pack_tensors(net.state_dict()), TRAINING: pack_tensors(training)}
+    files = {WEIGHTS: tensors.pack(net.state_dict()), TRAINING: tensors.pack(training)}
     for name, data in files.items():
         place.write(name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -153,6 +137,8 @@ def _refuse_older(place: Folder) -> None:
 def read(place: Folder) -> Checkpoint:
     """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged, UserError where it is
     of an older version."""
+    from oneshot import tensors
+
     state = _state(place)
     files = {}
     for name in (WEIGHTS, TRAINING):
@@ -163,12 +149,12 @@ def read(place: Folder) -> Checkpoint:
             raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
             raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
-    training = _parts(unpack_tensors(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
+    training = _parts(tensors.unpack(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
     return Checkpoint(
         name=place.name,
         progress=_progress(state),
         settings=state["settings"],
-        weights=unpack_tensors(files[WEIGHTS], place.file(WEIGHTS)),
+        weights=tensors.unpack(files[WEIGHTS], place.file(WEIGHTS)),
         optimizer=training["optimizer"],
         trained=training["weights"],
         cleaning=state.get("cleaning"),
@@ -219,18 +205,3 @@ def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
     our business."""
     found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
     return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]
-
-
-def check_same(
-    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
-) -> None:
-    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
-    for section in fixed:
-        for key, value in getattr(settings, section).model_dump().items():
-            default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
-            old = recorded.get(section, {}).get(key, default)
-            if old != value and key not in free:
-                raise UserError(
-                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
-                    " go on"
-                )

@@ -50,13 +50,14 @@ def address(option: str | None) -> str | None:
 
 @contextlib.contextmanager
 def connect(
-    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: str = ""
+    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: str = "", trials: bool = False
 ) -> Iterator[list[Node]]:
     """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
 
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
     `console` goes on writing where it did. Where the embedded Ray dies and does not let this process go, the process
-    says `how_to_go_on` and ends. Raises UserError where the address does not answer or is of another Ray.
+    says `how_to_go_on` and ends. `trials`: a study's are to run; each process imports what they need before it is given
+    work. Raises UserError where the address does not answer or is of another Ray.
     """
     handed_on = FAST | QUIET | (WATCHED if where else {})
     for key, value in (handed_on if where else handed_on | EMBEDDED).items():
@@ -65,7 +66,9 @@ def connect(
         _check_answers(where)
     with contextlib.nullcontext() if verbose else _chatter_to_file(console):
         import ray
+        from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 
+        from oneshot import ahead
         from oneshot.reclaim import reclaiming
 
         options: dict[str, Any] = {
@@ -73,6 +76,8 @@ def connect(
             "log_to_driver": verbose,
             "logging_level": "INFO" if verbose else "ERROR",
         }
+        if trials and WORKER_PROCESS_SETUP_HOOK_ENV_VAR not in os.environ:  # else the submitted job has one of its own
+            options["runtime_env"]["worker_process_setup_hook"] = ahead.preparing()
         if where is None:
             options |= {
                 "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE,

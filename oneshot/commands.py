@@ -1,4 +1,7 @@
-"""What each verb of the command line does: settings, data, a run folder, a cluster, in this order; then the work."""
+"""What each verb of the command line does: settings, data, a run folder, a cluster, in this order; then the work.
+
+What imports torch is imported where it is used: a request that is refused, and a search that only drives, need none.
+"""
 
 import contextlib
 import json
@@ -8,12 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
-from oneshot import artifact, cluster, formats, modelcard, parts, reporting, search, sharing
-from oneshot import evaluate as judgement
-from oneshot import train as training
+from oneshot import cluster, formats, history, judgement, runs, search, sharing
 from oneshot import tune as tuning
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
@@ -29,8 +29,6 @@ from oneshot.screen.tables import study_table
 from oneshot.settings import Settings, job_file, override, parse, read
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
-from oneshot.train import EXPERIMENT
-from oneshot.worker import pick_device
 
 
 def train(
@@ -38,6 +36,10 @@ def train(
     changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
+    from oneshot import parts, reporting
+    from oneshot.train import finish
+    from oneshot.worker import pick_device
+
     where = None if local else cluster.address(address)
     here = pick_device(device)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
@@ -50,7 +52,7 @@ def train(
         parts.check(settings, prepared.folder)
         folder = _run_folder(run, job, root, attached=where is not None)
         _check_sharing(where, nodes, folder, prepared.folder)
-        stack.enter_context(training.open_run(settings, folder, fixed=("data", "model")))
+        stack.enter_context(runs.open_run(settings, folder, fixed=("data", "model")))
         print_line(console, f"run {folder}: {described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
@@ -63,18 +65,18 @@ def train(
 
             if where is None:
                 stack.enter_context(cluster.connect(None, console=console, verbose=verbose, how_to_go_on=how))
-            with TrainView(console, prints=False) as view, training.following(folder, view):
-                steps, done = settings.train.examples // settings.train.batch, len(training.read_history(folder))
+            with TrainView(console, prints=False) as view, history.following(folder, view):
+                steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
-        training.finish(settings, folder, data=prepared.folder)
+        finish(settings, folder, data=prepared.folder)
     reporting.at_the_end(console, folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
-    history = training.read_history(folder)
-    best = next((row for row in reversed(history) if row.get("best")), None)
-    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(history), "best_epoch": best}
+    rows = history.read_history(folder)
+    best = next((row for row in reversed(rows) if row.get("best")), None)
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": best}
 
 
 @contextlib.contextmanager
@@ -90,14 +92,17 @@ def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
 
 
 def _train_here(
-    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: torch.device, debug: bool
+    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: Any, debug: bool
 ) -> None:
+    from oneshot.parts import load_parts
+    from oneshot.train import train_here
+
     if debug:
         from oneshot import debug as inspection
 
-        inspection.inspect(console, settings, parts.load_parts(data, settings.data), folder, device=device)
+        inspection.inspect(console, settings, load_parts(data, settings.data), folder, device=device)
     with TrainView(console) as view:
-        training.train_here(settings, data, folder, device=device, watch=view)
+        train_here(settings, data, folder, device=device, watch=view)
 
 
 def tune(
@@ -107,7 +112,7 @@ def tune(
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = cluster.address(address), _seconds(max_time) if max_time else None
     with contextlib.ExitStack() as stack:
-        nodes = _nodes(console, where, verbose, stack)
+        nodes = _nodes(console, where, verbose, stack, trials=True)
         if resume:
             folder = reach(resume)
             settings = _settings_of(folder)
@@ -132,7 +137,7 @@ def tune(
         _check_sharing(where, nodes, folder, prepared.folder)
         if folder.has(judgement.RESULT):
             formats.read(formats.Result, folder, judgement.RESULT)
-        stack.enter_context(training.open_run(settings, folder, fixed=("data", "model", "train", "search")))
+        stack.enter_context(runs.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
@@ -140,7 +145,9 @@ def tune(
         stack.enter_context(told_how_to_go_on(console, how))
         try:
             if where is None:
-                stack.enter_context(cluster.connect(None, console=console, verbose=verbose, how_to_go_on=how))
+                stack.enter_context(
+                    cluster.connect(None, console=console, verbose=verbose, how_to_go_on=how, trials=True)
+                )
             with StudyView(console) as view:
                 over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
@@ -150,6 +157,8 @@ def tune(
             raise
         finally:
             console.print(study_table(study.record()), new_line_start=True)
+    from oneshot import reporting
+
     console.print(result_panel(result), new_line_start=True)
     reporting.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
@@ -198,6 +207,9 @@ def evaluate(
     split: str | None, root: str | None, source: str | None,
 ) -> None:  # fmt: skip
     """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
+    from oneshot import evaluate as judging
+    from oneshot import modelcard, reporting
+
     folder = reach(where)
     settings = _settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
@@ -205,10 +217,10 @@ def evaluate(
     asked = override(asked, given, source="the options")
     asked, prepared = with_data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
-    own = folder.has(EXPERIMENT) and asked == settings
+    own = folder.has(runs.EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
     with Stages(console) as progress:
-        result = judgement.evaluate(
+        result = judging.evaluate(
             folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep,
             progress=progress,
         )  # fmt: skip
@@ -232,15 +244,17 @@ def evaluate(
 
 def _settings_of(run: Folder) -> Settings:
     """The settings a run was begun with. Raises UserError where there is none."""
-    if not run.has(EXPERIMENT):
-        raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
-    return training.read_experiment(run)
+    if not run.has(runs.EXPERIMENT):
+        raise UserError(f"{run} holds no run: {runs.EXPERIMENT} is missing; name a folder that train or tune made")
+    return runs.read_experiment(run)
 
 
 def _settings_for(where: Folder) -> Settings:
     """The settings of a run, or what a network's folder or a checkpoint says of its own."""
-    if where.has(EXPERIMENT):
-        return training.read_experiment(where)
+    if where.has(runs.EXPERIMENT):
+        return runs.read_experiment(where)
+    from oneshot import artifact
+
     return parse(artifact.recorded_settings(where), str(where))
 
 
@@ -251,11 +265,13 @@ def _default_job(console: Console, nodes: list[Node]) -> str:
     return job
 
 
-def _nodes(console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack) -> list[Node]:
+def _nodes(
+    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *, trials: bool = False
+) -> list[Node]:
     """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
     if where is None:
         return [this_machine()]
-    return stack.enter_context(cluster.connect(where, console=console, verbose=verbose))
+    return stack.enter_context(cluster.connect(where, console=console, verbose=verbose, trials=trials))
 
 
 def with_data(

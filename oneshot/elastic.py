@@ -1,11 +1,18 @@
-"""How many workers a training has that may have fewer or more of them."""
+"""How many workers a training has, that may have fewer or more of them or not; whether an autoscaler hears of it."""
 
 import time
+from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
 from ray.train import ScalingConfig
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
+from ray.train.v2._internal.execution.scaling_policy import (
+    ElasticScalingPolicy,
+    FixedScalingPolicy,
+    NoopDecision,
+    ResizeDecision,
+    ScalingPolicy,
+)
 from ray.train.v2._internal.execution.worker_group import WorkerGroupState
 
 from oneshot.packing import Node, Packing, room
@@ -13,15 +20,43 @@ from oneshot.packing import Node, Packing, room
 MONITOR = 10.0  # seconds between two looks at whether a training could have more workers
 
 
-class Elastic(ElasticScalingPolicy):
+def policy(scaling: ScalingConfig, *, packing: Packing, numbers: list[int], grows: bool) -> ScalingPolicy:
+    """Of a training that may have any of these numbers of workers; `grows`: an autoscaler may bring nodes for it."""
+    if len(numbers) == 1:
+        return Fixed(scaling, grows=grows)
+    return Elastic(scaling, packing=packing, numbers=numbers, grows=grows)
+
+
+class _Asking(ScalingPolicy):
+    """Tells the autoscaler what it needs, where there is one. Ray's own policies always do: by an actor, whose process
+    has to start before a session's first training can."""
+
+    def __init__(self, scaling: ScalingConfig, *, grows: bool) -> None:
+        super().__init__(scaling)
+        self.grows = grows
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        if self.grows:
+            super().after_controller_start(train_run_context)
+
+    def _maybe_send_resource_request(self) -> None:
+        if self.grows:
+            super()._maybe_send_resource_request()
+
+
+class Fixed(_Asking, FixedScalingPolicy):
+    """Always the same number."""
+
+
+class Elastic(_Asking, ElasticScalingPolicy):
     """How many workers a training has now: its fair share of the nodes that are there, as far as it can be made.
 
     Ray's own policy takes any number of the range, also one that does not share the batch evenly, goes by a list of
     nodes that may be twenty seconds old, and gives all there is to the training that asked first.
     """
 
-    def __init__(self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int]) -> None:
-        super().__init__(scaling)
+    def __init__(self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int], grows: bool) -> None:
+        super().__init__(scaling, grows=grows)
         self.packing, self.numbers = packing, numbers  # which numbers of workers there may be, ascending
         self.starts = 0  # without success
 

@@ -16,48 +16,15 @@ from oneshot.data.store import Drawings
 from oneshot.embedding import Progress, embed, similarity
 from oneshot.environment import environment
 from oneshot.images import Images
+from oneshot.judgement import TOUCHED, lowered, trials_of
 from oneshot.models import Siamese
 from oneshot.outcomes import OUTCOMES, Seen, outcomes
-from oneshot.scoring import Similarity, Trials, judge, per_alphabet, score
+from oneshot.scoring import Similarity, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
-from oneshot.trials import Unsuited, protocols, within
+from oneshot.trials import Unsuited, within
 from oneshot.verification import verification
 from oneshot.worker import Worker, pick_device
-
-RESULT, TOUCHED = "result.json", "evaluations.jsonl"
-
-
-def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
-    """What of the trials asked for will be made easier, {protocol: why}, as the test part of a split allows no more.
-
-    Raises UserError where it carries none. No pixel of it is read."""
-    _, made, _ = _trials(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
-    return _lowered(made, how)
-
-
-def _lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:
-    """The protocols that are of fewer ways than asked for: one's own images may have no more classes."""
-    room = {"within": "no group of the test part has more classes", "between": "the test part has no more classes"}
-    return {
-        each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} of"
-        f" {each.k_shot + 1} images"
-        for each in made
-        if each.name in room and each.n_way < how.n_way
-    }
-
-
-def _trials(
-    data: Folder, split: str, how: Evaluate, *, pixels: bool = True
-) -> tuple[Drawings, list[Trials], dict[str, str]]:
-    """The test drawings, the trials on them, and what was left out."""
-    about = store.describe(data)
-    test = splits.load_part(data, splits.split(split, about).test, pixels=pixels)
-    fixed = None if about.own else store.load_trials(data)
-    made, skipped = protocols(
-        test, fixed, names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials, seed=how.seed
-    )
-    return test, made, skipped
 
 
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
@@ -77,7 +44,7 @@ def _measure(
     """What `measure` returns, and what it was computed from."""
     data = near(data)
     about = store.describe(data)
-    test, made, skipped = _trials(data, split, how)
+    test, made, skipped = trials_of(data, split, how)
 
     def embedded(drawings: Drawings) -> torch.Tensor:
         return embed(net, Images(drawings, size=net.size, device=worker.device), worker, progress=progress)
@@ -99,7 +66,7 @@ def _measure(
         "split": split,
         "protocols": accuracies,
         "skipped": skipped,
-        "lowered": _lowered(made, how),
+        "lowered": lowered(made, how),
         "per_alphabet": alphabets,
         "within_fixed": _within_fixed(test, about.trial_alphabets, how, logits_of),
         "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),

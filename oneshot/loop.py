@@ -1,6 +1,5 @@
 """The training loop: the only one. It knows a Worker and no Ray; local mode, Ray Train and tests build the Worker."""
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from torch import nn
 from oneshot import checkpoint, events, models
 from oneshot.average import Average
 from oneshot.batches import batches
-from oneshot.checkpoint import Checkpoint, Progress, check_same
+from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
+from oneshot.history import DIVERGED, HISTORY, NOTES, Watch, write_history
 from oneshot.images import Images
 from oneshot.optimizers import optimizer
 from oneshot.restore import load_optimizer, load_weights
+from oneshot.runs import check_same
 from oneshot.settings import Settings, Train
 from oneshot.storage import Folder
 from oneshot.validation import Validation
@@ -27,25 +28,11 @@ from oneshot.worker import Worker
 # every rank learns of it in the same step.
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
-HISTORY, NOTES = "history.jsonl", "notes.jsonl"
 IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
-DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
 
 class Diverged(Exception):
     """The loss or the gradient is not finite, on every rank alike."""
-
-
-class Watch:
-    """What a person may see of a training while it runs. Here: nothing."""
-
-    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None: ...
-
-    def step(self, done: int, loss: float, images_per_second: float) -> None: ...
-
-    def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
-
-    def note(self, sentence: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -266,13 +253,6 @@ def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
     if train.schedule == "cosine":
         return rise * 0.5 * (1 + math.cos(math.pi * done / (train.epochs * steps)))
     return rise
-
-
-def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
-    """Write a training's history, a row an epoch, unless it stands there already."""
-    data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
-    if not folder.has(HISTORY) or folder.read(HISTORY) != data:
-        folder.write(HISTORY, data)
 
 
 def _identity(settings: Settings) -> dict[str, Any]:

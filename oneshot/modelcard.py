@@ -7,7 +7,7 @@ from oneshot import cards, formats
 from oneshot.artifact import CARD, WEIGHTS
 from oneshot.calibration import RATE
 from oneshot.environment import hardware
-from oneshot.evaluate import RESULT
+from oneshot.judgement import RESULT
 from oneshot.preprocess import STEPS
 from oneshot.screen.console import count, interval, percent
 from oneshot.storage import Folder

@@ -1,7 +1,9 @@
 """How trainings lie on the nodes of a cluster: what fits at once, and the arithmetic of what never can."""
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from oneshot.environment import cores
 from oneshot.errors import UserError
@@ -103,7 +105,10 @@ def _many(number: float, thing: str) -> str:
 
 
 def this_machine() -> Node:
-    """What an embedded Ray will find, known before it starts. Imports torch."""
-    import torch
+    """What an embedded Ray will find, known before it starts. Imports torch where the system shows any GPU at all."""
+    gpus = 0
+    if sys.platform != "linux" or any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
+        import torch
 
-    return Node("this machine", cores(), torch.cuda.device_count())
+        gpus = torch.cuda.device_count()
+    return Node("this machine", cores(), gpus)

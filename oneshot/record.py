@@ -10,14 +10,15 @@ from pydantic import BaseModel
 from oneshot import formats, screenshots
 from oneshot.bench.run import read as read_bench
 from oneshot.errors import UserError
-from oneshot.evaluate import RESULT
+from oneshot.history import read_history
+from oneshot.judgement import RESULT
 from oneshot.report import pictures
 from oneshot.report.canvas import png
 from oneshot.report.reading import read_outcomes
+from oneshot.runs import EXPERIMENT, read_experiment
 from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.train import EXPERIMENT, read_experiment, read_history
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,13 @@ import torch
 from oneshot import formats
 from oneshot.artifact import read_digest
 from oneshot.errors import UserError
-from oneshot.evaluate import RESULT, evaluate
-from oneshot.loop import Watch
+from oneshot.evaluate import evaluate
+from oneshot.history import Watch, read_history
+from oneshot.judgement import RESULT
+from oneshot.runs import open_run
 from oneshot.settings import Settings, override
 from oneshot.storage import Folder
-from oneshot.train import finish, open_run, read_history, train_here
+from oneshot.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"
 MOST = 100  # seeds

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oneshot import commands, parts, record, repeat
-from oneshot import evaluate as judgement
+from oneshot import commands, judgement, parts, record, repeat
 from oneshot.errors import RunFailed, UserError
 from oneshot.reach import reach
 from oneshot.report.reading import read_outcomes

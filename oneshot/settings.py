@@ -119,6 +119,7 @@ class Scale(Section):
     max_failures: Natural = 2  # restarts of a training whose worker or node died
     timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
     compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
+    ahead: bool = True  # the next trial's processes start while one trains; they take memory: 0.2 GB and 0.4 a worker
     checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
     autoscaler: list[Group] = []  # nodes that the cluster's autoscaler may still bring, beyond those that are there
 

@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 from oneshot import formats
-from oneshot.loop import HISTORY, NOTES
+from oneshot.history import HISTORY, NOTES, read_history, read_notes, restore_history
 from oneshot.storage import Folder
-from oneshot.train import read_history, read_notes, restore_history
 
 STUDY = "study.json"
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again

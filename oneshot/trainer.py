@@ -19,18 +19,21 @@ from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from oneshot.elastic import Elastic
+from oneshot import ahead, elastic
 from oneshot.errors import DiskFull, RunFailed, UserError, last_line
 from oneshot.packing import Packing
 from oneshot.settings import Scale, Settings, parse
 from oneshot.storage import Folder
 
 FAILURE = "error.json"
+# Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
+NEEDLESS = (DatasetsCallback, PlacementGroupCleanerCallback)
 LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
 
 
@@ -43,11 +46,13 @@ def train_on_ray(
     name: str,
     known: int = 0,
     callbacks: list[Any] | None = None,
+    followed: bool = False,
 ) -> None:
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
     `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
-    first `known` epochs are no news. A lost, silent or homeless worker restarts the training from its last checkpoint,
+    first `known` epochs are no news. `followed`: this process, a trial's, and the workers have processes started ahead
+    for the trial that follows. A lost, silent or homeless worker restarts the training from its last checkpoint,
     `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
     result, UserError where a worker refused its input.
     """
@@ -56,7 +61,9 @@ def train_on_ray(
         run.write_json(FAILURE, None)
     for left in reversed(range(1 + scale.max_failures)):
         try:
-            trainer = _trainer(settings, data, run, packing, known=known, name=name, callbacks=callbacks or [])
+            trainer = _trainer(
+                settings, data, run, packing, known=known, name=name, callbacks=callbacks or [], followed=followed
+            )
             trainer.fit()
             break
         except Exception as error:
@@ -78,7 +85,8 @@ def read_failure(run: Folder) -> str | None:
 
 
 def _trainer(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any]
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any],
+    followed: bool,
 ) -> Any:  # fmt: skip
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
@@ -94,12 +102,14 @@ def _trainer(
         _train_worker,
         train_loop_config={
             "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
+            "followed": ahead.this_process() if followed else None,
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
         scaling_config=scaling,
-        elastic=Elastic(scaling, packing=packing, numbers=numbers) if len(numbers) > 1 else None,
+        policy=elastic.policy(scaling, packing=packing, numbers=numbers, grows=bool(scale.autoscaler)),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
+            worker_runtime_env=ahead.environment(ahead.WORKER),
             failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
             callbacks=callbacks,
         ),
@@ -111,6 +121,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
+    from oneshot.history import NOTES, Watch
     from oneshot.loop import fit
     from oneshot.parts import load_parts
     from oneshot.worker import ProcessGroupWorker
@@ -119,6 +130,23 @@ def _train_worker(config: dict[str, Any]) -> None:
         def report(self, row: dict[str, Any]) -> None:
             ray.train.report(row)
 
+    class Ahead(Watch):
+        """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
+
+        due = config["followed"] is not None
+
+        def step(self, done: int, loss: float, images_per_second: float) -> None:
+            if not self.due:
+                return
+            self.due = False
+            first = worker.rank == 0
+            try:
+                for process in [config["followed"]] * first + [ahead.this_process()]:
+                    process.start_another()
+            except RuntimeError as error:
+                if first:
+                    run.append_json(NOTES, {"note": f"the next trial's processes cannot be started ahead ({error})"})
+
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
     if device.type == "cuda":
@@ -126,7 +154,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     try:
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
-        fit(worker, settings, load_parts(Folder.of(config["data"]), settings.data), run, known=config["known"])
+        parts = load_parts(Folder.of(config["data"]), settings.data)
+        fit(worker, settings, parts, run, known=config["known"], watch=Ahead())
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
         if ray.train.get_context().get_world_rank() == 0:
@@ -145,16 +174,16 @@ def _no_room(error: Exception, scale: Scale) -> str:
 
 
 class Trainer(DataParallelTrainer):
-    """Its cores are given back by `reclaim.reclaiming`; it starts no actor for that. Nor does it for Ray Train's
-    controller where it is in an actor itself: two processes less a trial. An interrupt is this program's to handle:
-    Ray's own handler would end the process as if all were done."""
+    """Starts no actor that it can do without: none that is NEEDLESS, and none for Ray Train's controller where it is
+    in an actor itself. An interrupt is this program's to handle: Ray's own handler would end the process as if all were
+    done."""
 
-    def __init__(self, *arguments: Any, elastic: Elastic | None = None, **more: Any) -> None:
+    def __init__(self, *arguments: Any, policy: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.elastic = elastic
+        self.policy = policy
 
     def _initialize_and_run_controller(self, **given: Any) -> Any:
-        given |= {"scaling_policy": self.elastic} if self.elastic else {}
+        given["scaling_policy"] = self.policy
         if ray.get_runtime_context().get_actor_id() is None:
             return super()._initialize_and_run_controller(**given)
         controller = TrainController(**given)  # in a trial's own actor: it has nothing else to do
@@ -165,7 +194,7 @@ class Trainer(DataParallelTrainer):
 
     def _create_default_callbacks(self) -> list[object]:
         callbacks = super()._create_default_callbacks()
-        return [each for each in callbacks if not isinstance(each, PlacementGroupCleanerCallback)]
+        return [each for each in callbacks if not isinstance(each, NEEDLESS)]
 
 
 class ProcessGroup(BackendConfig):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.train import UserCallback
 from ray.tune.trainable.function_trainable import wrap_function
 
 from oneshot.errors import DiskFull, RunFailed, UserError
@@ -22,6 +22,14 @@ FAILED = "failed"
 DRIVER = {"node:__internal_head__": 0.001}
 
 
+class Report(UserCallback):
+    """Hands each report on to Tune. Ray's own callback starts a process for that, as Ray Train's controller is in
+    another process than the trial; here it is in the same."""
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        tune.report(metrics[0])  # all ranks have the same
+
+
 def run_trial(config: dict[str, Any], packing: Packing) -> None:
     """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
 
@@ -32,7 +40,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     try:
         train_on_ray(
             settings, data, run, packing, known=config["known"], name=f"trial-{config['trial']}",
-            callbacks=[TuneReportCallback()],
+            callbacks=[Report()], followed=settings.scale.ahead and config["followed"],
         )  # fmt: skip
     except DiskFull:
         raise

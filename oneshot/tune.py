@@ -2,23 +2,21 @@
 
 A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state
 that a later session reads: a study that goes on shows Tune only the trials that are not over, and tells its scheduler
-what the others reported.
+what the others reported. Until the final job this process is free of torch: it only drives.
 """
 
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from oneshot import checkpoint, formats, modelcard
-from oneshot.artifact import read_digest
+from oneshot import checkpoint, formats
 from oneshot.errors import DiskFull, RunFailed, last_line
-from oneshot.evaluate import RESULT, evaluate
+from oneshot.judgement import RESULT
 from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
-from oneshot.train import finish
 
 
 def tune(
@@ -88,7 +86,8 @@ def _tuner(
         trainable(packing, trial or run_trial),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
-            search_alg=tuning.PlannedSearch(settings, study, data), scheduler=tuning.ResumableASHA(settings, study),
+            search_alg=tuning.PlannedSearch(settings, study, data, concurrent=packing.concurrent),
+            scheduler=tuning.ResumableASHA(settings, study),
             trial_name_creator=name, trial_dirname_creator=name, reuse_actors=trial is not None,
         ),
         run_config=tune.RunConfig(
@@ -105,15 +104,19 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     alphabets are touched once. Raises RunFailed, UserError."""
     import ray
 
+    from oneshot import ahead, artifact, modelcard
+    from oneshot.train import finish
+
     best = study.best()
     assert best is not None
     known = {"id": best["id"], "settings": best["settings"]}
     finish(settings, study.run, data=data, trial=study.folder(best["id"]), best_trial=known)
     if study.run.has(RESULT):
         result = formats.read(formats.Result, study.run, RESULT)
-        if result.get("sha256") == read_digest(study.run):
+        if result.get("sha256") == artifact.read_digest(study.run):
             return result
-    job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2)(_judge)
+    kind = ahead.environment(ahead.OTHER)
+    job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
     try:
         result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
     except ray.exceptions.RayTaskError as error:
@@ -124,6 +127,8 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
 
 
 def _judge(settings: dict[str, Any], run: str, data: str, device: str) -> dict[str, Any]:
+    from oneshot.evaluate import evaluate
+
     chosen = parse(settings, "the run's settings")
     return evaluate(
         Folder.of(run), Folder.of(data), split=chosen.data.split, how=chosen.evaluate, device=device, keep=True

@@ -25,9 +25,9 @@ from oneshot.trial import FAILED, METRIC, TIME
 class PlannedSearch(Searcher):
     """The trials of a study that are not over: those that were begun go on as they were, new ones get new points."""
 
-    def __init__(self, settings: Settings, study: Study, data: Folder) -> None:
+    def __init__(self, settings: Settings, study: Study, data: Folder, *, concurrent: int) -> None:
         super().__init__(metric=METRIC, mode="min")
-        self.settings, self.study, self.data = settings, study, data
+        self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points = search.points(settings.search)
         self.waiting = [trial["id"] for trial in study.trials if trial["status"] not in OVER]
         self.asked: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
@@ -49,6 +49,7 @@ class PlannedSearch(Searcher):
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
             "known": len(trial["history"]),
+            "followed": len(self.waiting) >= self.concurrent,  # another trial will have this one's place
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 import oneshot
-from oneshot import artifact, checkpoint
-from oneshot.checkpoint import Checkpoint, Progress, pack_tensors
+from oneshot import artifact, checkpoint, tensors
+from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.errors import UserError
 from oneshot.models import Siamese, build
 from oneshot.storage import Folder
@@ -202,9 +202,9 @@ def weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path]
     """Changes the weights, with a digest to match."""
 
     def forge(folder: Path) -> None:
-        tensors = trained().state_dict()
-        change(tensors)
-        data = pack_tensors(tensors)
+        state = trained().state_dict()
+        change(state)
+        data = tensors.pack(state)
         (folder / "model.safetensors").write_bytes(data)
         card(sha256=hashlib.sha256(data).hexdigest())(folder)
 

@@ -11,7 +11,8 @@ from torch import nn
 from oneshot import artifact, checkpoint
 from oneshot.average import Average
 from oneshot.errors import UserError
-from oneshot.loop import Training, Watch
+from oneshot.history import Watch
+from oneshot.loop import Training
 from oneshot.storage import Folder
 from oneshot.train import finish
 from oneshot.worker import Worker

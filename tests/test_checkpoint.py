@@ -14,6 +14,7 @@ import tiny
 import torch
 from torch import nn
 
+from oneshot import tensors
 from oneshot.checkpoint import (
     OLDER,
     STATE,
@@ -23,11 +24,9 @@ from oneshot.checkpoint import (
     Progress,
     best,
     newest,
-    pack_tensors,
     read,
     refuse_older,
     save,
-    unpack_tensors,
 )
 from oneshot.errors import UserError
 from oneshot.models import build
@@ -109,7 +108,7 @@ def test_a_checkpoint_is_safetensors_and_json(run: Run) -> None:
     run.epochs(1)
     assert (run.folder / "epoch-0001").names() == ["model.safetensors", "state.json", "training.safetensors"]
     assert [f"optimizer.{index}.{name}" for index in (0, 1) for name in ("exp_avg", "exp_avg_sq", "step")] == sorted(
-        unpack_tensors(run.file(1, TRAINING).read_bytes(), TRAINING)
+        tensors.unpack(run.file(1, TRAINING).read_bytes(), TRAINING)
     )
     json.loads(run.file(1, STATE).read_text())
 
@@ -346,7 +345,7 @@ def test_foreign_bytes_in_a_checkpoint_are_a_sentence(run: Run, data: bytes) -> 
 @pytest.mark.parametrize("name", ["weight", "exp_avg", "optimizers.0.step", ""])
 def test_other_tensors_than_those_of_a_training_are_refused(run: Run, name: str) -> None:
     run.epochs(2)
-    forge(run, 2, TRAINING, pack_tensors({name: torch.zeros(1)}))
+    forge(run, 2, TRAINING, tensors.pack({name: torch.zeros(1)}))
     with pytest.raises(
         UserError, match=rf"training\.safetensors is not the training state of a checkpoint \(it holds '{name}'\)"
     ):
@@ -359,7 +358,7 @@ def test_other_tensors_than_those_of_a_training_are_refused(run: Run, name: str)
 @pytest.mark.parametrize(("file", "name"), [(WEIGHTS, "weight"), (TRAINING, "optimizer.0.exp_avg")])
 def test_tensors_that_are_not_finite_are_refused(run: Run, value: float, file: str, name: str) -> None:
     run.epochs(2)
-    forge(run, 2, file, pack_tensors({name: torch.tensor([1.0, value])}))
+    forge(run, 2, file, tensors.pack({name: torch.tensor([1.0, value])}))
     with pytest.raises(UserError, match=rf"{file}: '{name}' holds values that are not finite"):
         read(run.folder / "epoch-0002")
     found, _ = newest(run.folder)
@@ -394,11 +393,11 @@ F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_a_safetensors_header_that_lies_is_refused(data: bytes) -> None:
     with pytest.raises(UserError, match=r"w\.bin is not a whole safetensors file"):
-        unpack_tensors(data, "w.bin")
+        tensors.unpack(data, "w.bin")
 
 
 def test_an_honest_header_is_read() -> None:
-    assert unpack_tensors(lying(header={"w": F32}), "w.bin")["w"].tolist() == [0.0, 0.0]
+    assert tensors.unpack(lying(header={"w": F32}), "w.bin")["w"].tolist() == [0.0, 0.0]
 
 
 def test_a_checkpoint_knows_its_name(run: Run) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from oneshot import checkpoint
-from oneshot.loop import Watch
+from oneshot.history import Watch
 from oneshot.models import build
 from oneshot.settings import Settings, override
 from oneshot.storage import Folder

@@ -22,11 +22,12 @@ class Cluster:
         free = lambda: {str(n): {"CPU": cpus} for n, cpus in enumerate(self.free)}  # noqa: E731
         patch.setattr(elastic, "available_resources_per_node", free)
         patch.setattr(elastic, "_somebody_waits", lambda: self.waiting)
-        patch.setattr(Elastic, "_maybe_send_resource_request", lambda self: None)
 
     def policy(self, *, numbers: list[int], concurrent: int = 1) -> Elastic:
         packing = Packing(workers=numbers[-1], least=numbers[0], cpus=1, gpus=0, concurrent=concurrent)
-        return Elastic(ScalingConfig(num_workers=(numbers[0], numbers[-1])), packing=packing, numbers=numbers)
+        return Elastic(
+            ScalingConfig(num_workers=(numbers[0], numbers[-1])), packing=packing, numbers=numbers, grows=False
+        )
 
 
 @pytest.fixture

@@ -48,12 +48,14 @@ from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.store import DRAWINGS, TRIALS
 from oneshot.errors import UserError
-from oneshot.loop import Diverged, Training, Watch
+from oneshot.history import Watch, following
+from oneshot.loop import Diverged, Training
 from oneshot.outcomes import Seen, outcomes
 from oneshot.pairs import PairDataset
 from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
+from oneshot.runs import read_experiment
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
@@ -394,9 +396,9 @@ FILES = [
 def use_run(folder: Folder, kept: Path) -> None:
     """Everything that reads a run: the study that goes on, the judgement, the record, the report."""
     console = Console(file=io.StringIO(), width=100)
-    chosen = train.read_experiment(folder)
+    chosen = read_experiment(folder)
     search.check(chosen)
-    with TrainView(console) as view, train.following(folder / "trials/000", view):
+    with TrainView(console) as view, following(folder / "trials/000", view):
         view.start(3, 10)
     trainer.read_failure(folder / "trials/000")
     header = {

@@ -25,6 +25,7 @@ LAYERS = (
         "distributed",
         "data.drawings",
         "reclaim",
+        "ahead",
         "data.pen",
         "data.strokes",
         "screen.published",
@@ -50,6 +51,7 @@ LAYERS = (
         "worker",
         "norm",
         "restore",
+        "tensors",
         "screen.progress",
         "screen.tables",
         "report.axes",
@@ -75,7 +77,7 @@ LAYERS = (
         "screen.results",
         "report.parallel",
     ),
-    ("data.store", "losses", "optimizers", "ranking", "report.accuracy"),
+    ("data.store", "losses", "optimizers", "ranking", "report.accuracy", "history", "runs"),
     (
         "data.cache",
         "data.omniglot",
@@ -85,8 +87,9 @@ LAYERS = (
         "images",
         "report.pictures",
         "report.ladder",
+        "study",
     ),
-    ("data.own", "batches", "embedding", "preprocess", "sharing", "verification"),
+    ("judgement", "data.own", "batches", "embedding", "preprocess", "sharing", "verification"),
     ("data.keep", "validation"),
     ("data.sets", "calibrate"),
     ("artifact",),
@@ -94,7 +97,7 @@ LAYERS = (
     ("loop", "modelcard", "classify"),
     ("parts",),
     ("train", "trainer", "debug", "verify", "screenshots"),
-    ("study", "trial", "datacli"),
+    ("trial", "datacli"),
     ("tuning", "report.reading"),
     ("tune", "repeat", "record", "report.answers", "report.studies", "report.seen"),
     ("report.page",),
@@ -111,17 +114,18 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "reclaim", "elastic", "trainer", "trial"}
+RAY_MODULES = {"tuning", "ahead", "reclaim", "elastic", "trainer", "trial"}
 RAY_FUNCTIONS = {"commands", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
 
 
 @cache
 def imports(module: str) -> tuple[tuple[str, bool], ...]:
-    """What a module imports: (name, whether inside a function). What a file does when it is run is not counted."""
+    """What a module imports: (name, whether inside a function). What a file does when it is run, or
+    for its types alone, is not counted."""
     tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
 
     def found(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("__name__ == '__main__'", "TYPE_CHECKING"):
             return
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
@@ -224,6 +228,12 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
 )
 def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None:
     assert "torch" not in {root for each in closure(module, late=True) for root in roots(each)}
+
+
+@pytest.mark.parametrize("module", ["commands", "tune", "tuning", "trial", "study", "history", "runs", "judgement"])
+def test_what_only_drives_imports_no_torch(module: str) -> None:
+    """A study's driver and a trial's multiply nothing: they start sooner, and a refusal is said at once."""
+    assert "torch" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
 
 
 @pytest.mark.parametrize("module", ["trials", "scoring"])

@@ -15,7 +15,8 @@ import torch
 from oneshot import checkpoint
 from oneshot.checkpoint import Checkpoint
 from oneshot.errors import UserError
-from oneshot.loop import Diverged, Parts, Training, Watch, fit, schedule
+from oneshot.history import Watch
+from oneshot.loop import Diverged, Parts, Training, fit, schedule
 from oneshot.models import build
 from oneshot.settings import Settings, Train, override
 from oneshot.storage import Folder

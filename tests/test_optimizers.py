@@ -60,8 +60,8 @@ def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
     assert done.stdout.split()[-1:] == ["False"], done.stdout + done.stderr
 
 
-def test_what_drives_a_trial_imports_no_torch() -> None:
-    """Neither a trial's actor nor Ray Train's controller multiplies anything."""
-    script = "import sys, oneshot.trial; print('torch' in sys.modules)"
+def test_what_only_drives_imports_no_torch() -> None:
+    """Neither a study's driver, a trial's actor nor Ray Train's controller multiplies anything."""
+    script = "import sys, oneshot.commands, oneshot.tuning, oneshot.trial; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), text=True, capture_output=True)
     assert done.stdout.split() == ["False"], done.stderr

@@ -20,9 +20,9 @@ from web import Site, serve
 from oneshot.data.archives import content_digest
 from oneshot.data.png import encode
 from oneshot.data.store import TRIALS
+from oneshot.runs import EXPERIMENT
 from oneshot.settings import job_file, override, read
 from oneshot.storage import Folder
-from oneshot.train import EXPERIMENT
 
 BACKGROUND = "images_background.zip"
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from oneshot.checkpoint import pack_tensors, unpack_tensors
+from oneshot import tensors
 from oneshot.errors import UserError
 from oneshot.models import Siamese, build
 from oneshot.optimizers import optimizer
@@ -29,7 +29,7 @@ def stepped(name: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:
 
 def packed(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """What an optimizer gathered, as it comes back from a checkpoint's file."""
-    return unpack_tensors(pack_tensors(pack_optimizer(optimizer)), "it")
+    return tensors.unpack(tensors.pack(pack_optimizer(optimizer)), "it")
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("adam", 0.9), ("adamw", 0.9)])

@@ -8,7 +8,8 @@ import torch
 
 from oneshot.checkpoint import Progress
 from oneshot.data.drawings import Drawings
-from oneshot.loop import Parts, Watch, fit
+from oneshot.history import Watch
+from oneshot.loop import Parts, fit
 from oneshot.settings import Settings, parse
 from oneshot.storage import Folder
 from oneshot.worker import Worker

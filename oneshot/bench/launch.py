@@ -20,13 +20,13 @@ from oneshot.bench.timing import in_turns
 from oneshot.data import store
 from oneshot.environment import cores
 from oneshot.errors import RunFailed
-from oneshot.loop import HISTORY
+from oneshot.history import HISTORY, read_history
 from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.train import read_history, train_here
+from oneshot.train import train_here
 
 WEIGHTS = "checkpoints/epoch-0001/model.safetensors"
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row

@@ -17,8 +17,9 @@ from oneshot.data import splits, store
 from oneshot.data.drawings import Drawings
 from oneshot.embedding import embed, similarity
 from oneshot.errors import RunFailed
+from oneshot.history import Watch
 from oneshot.images import Images
-from oneshot.loop import Parts, Training, Watch
+from oneshot.loop import Parts, Training
 from oneshot.models import Siamese
 from oneshot.parts import load_parts
 from oneshot.scoring import score

@@ -16,7 +16,8 @@ from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
-from oneshot.loop import Parts, Training, Watch
+from oneshot.history import Watch
+from oneshot.loop import Parts, Training
 from oneshot.settings import Settings, job_file, override, read
 from oneshot.storage import Folder
 from oneshot.worker import Worker

@@ -15,13 +15,13 @@ from oneshot.bench.launch import study
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.steps import quick_settings
 from oneshot.errors import RunFailed
+from oneshot.history import read_history
 from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
 from oneshot.settings import parse_toml
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
-from oneshot.train import read_history
 
 SEEDS = (0, 1, 2)
 TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the search that shows the driver's cost

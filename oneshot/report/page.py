@@ -9,7 +9,7 @@ from oneshot.report import answers, seen, studies
 from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
-from oneshot.train import EXPERIMENT
+from oneshot.runs import EXPERIMENT
 
 _MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
 

@@ -15,14 +15,14 @@ from PIL import Image
 
 from oneshot import artifact, cards, formats
 from oneshot.errors import UserError
-from oneshot.evaluate import RESULT, TOUCHED
-from oneshot.loop import HISTORY
+from oneshot.history import HISTORY, read_history
+from oneshot.judgement import RESULT, TOUCHED
 from oneshot.outcomes import OUTCOMES
+from oneshot.runs import EXPERIMENT, read_experiment
 from oneshot.screen.tables import measured_epochs
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 from oneshot.study import STUDY
-from oneshot.train import EXPERIMENT, read_experiment, read_history
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
 # tells how long one takes, and how many times the longest epoch.
