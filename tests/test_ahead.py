@@ -1,0 +1,129 @@
+"""Processes started ahead: the next trial gets those that were started while the one before it trained."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from command import ROOT, environment, settings, start
+from ray import cloudpickle
+from rich.console import Console
+
+from oneshot import ahead, cluster
+from oneshot.errors import UserError
+from oneshot.history import read_history, read_notes
+from oneshot.storage import Folder
+
+TRIALS, WORKERS = "ray::Trial", "ray::RayTrainWorker"
+
+
+def appearances(run: Path, data_root: Path, **changes: str) -> dict[str, list[float]]:
+    """A study of three trials, one after the other: when the processes of its trials and of their workers were first
+    seen, whatever they were then, {name: times in the order of their work}."""
+    arguments = settings(
+        search__trials="3", search__grace="0", search__batch="[64]", scale__max_concurrent="1", train__epochs="4",
+        train__examples="1024", **changes,
+    )  # fmt: skip
+    seen: dict[int, float] = {}
+    found: dict[str, dict[int, float]] = {TRIALS: {}, WORKERS: {}}
+    study = start("tune", "quick", "--run", str(run), *arguments, ONESHOT_DATA=str(data_root))
+    try:
+        while study.poll() is None:
+            for process in psutil.Process(study.pid).children(recursive=True):
+                first = seen.setdefault(process.pid, time.time())
+                with contextlib.suppress(psutil.Error):
+                    title = " ".join(process.cmdline())
+                    for name, times in found.items():
+                        if title.startswith(name):
+                            times.setdefault(process.pid, first)
+            time.sleep(0.05)
+    finally:
+        study.kill()
+        text = study.communicate()[0]
+    assert study.returncode == 0, text
+    return {name: list(times.values()) for name, times in found.items()}
+
+
+def ends(run: Path) -> list[float]:
+    """When each trial's last epoch was recorded."""
+    return [(run / f"trials/00{number}/history.jsonl").stat().st_mtime for number in range(3)]
+
+
+@pytest.mark.ray
+def test_a_trials_processes_are_started_while_the_one_before_it_trains(tmp_path: Path, data_root: Path) -> None:
+    seen = appearances(tmp_path / "run", data_root)
+    first, second, _ = ends(tmp_path / "run")
+    for name in (TRIALS, WORKERS):
+        assert len(seen[name]) == 3, seen
+        assert seen[name][1] < first < second and seen[name][2] < second
+    assert not [note for number in range(3) for note in read_notes(Folder.of(tmp_path / f"run/trials/00{number}"))]
+
+
+@pytest.mark.ray
+def test_without_it_they_are_started_when_they_are_wanted(tmp_path: Path, data_root: Path) -> None:
+    seen = appearances(tmp_path / "run", data_root, scale__ahead="false")
+    first, second, _ = ends(tmp_path / "run")
+    for name in (TRIALS, WORKERS):
+        assert len(seen[name]) == 3, seen
+        assert first < seen[name][1] < second < seen[name][2]
+    assert all(len(read_history(Folder.of(tmp_path / f"run/trials/00{number}"))) == 4 for number in range(3))
+
+
+def test_a_node_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "PATIENCE", 2.0)
+    with pytest.raises(RuntimeError, match=r"^127\.0\.0\.1:1: (UNAVAILABLE|DEADLINE_EXCEEDED)$"):
+        ahead.Process("127.0.0.1:1", b"1234", "{}").start_another()
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [(ahead.WORKER, "oneshot.loop torch"), (ahead.DRIVER, "oneshot.trial"), (ahead.OTHER, ""), (None, "oneshot.trial")],
+)
+def test_each_kind_of_process_imports_what_it_needs(kind: str | None, found: str) -> None:
+    script = (
+        "import sys; from oneshot import ahead; ahead.prepare()\n"
+        "print(*sorted({'oneshot.loop', 'oneshot.trial', 'torch'} & sys.modules.keys()))"
+    )
+    variables = {ahead.KIND: kind} if kind else {}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment() | variables, text=True, capture_output=True
+    )
+    assert done.stdout.strip() == found, done.stderr
+
+
+def test_where_this_program_is_not_installed_a_process_starts_all_the_same() -> None:
+    """Who needs the program there says so; a process that ended in its preparation, Ray would start again for ever."""
+    script = (
+        "import sys; sys.modules['oneshot'] = None\n"
+        "from ray import cloudpickle\n"
+        "cloudpickle.loads(sys.stdin.buffer.read())()\n"
+        "print('started')"
+    )
+    code = cloudpickle.dumps(ahead.preparing())
+    done = subprocess.run([sys.executable, "-c", script], input=code, capture_output=True)
+    assert done.stdout == b"started\n", done.stderr
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_submitted_jobs_own_preparation_stays(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray refuses a second one."""
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+
+    given: dict[str, Any] = {}
+
+    def init(**options: Any) -> None:
+        given.update(options)
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, raising=False)
+    if own:
+        monkeypatch.setenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, "theirs.prepare")
+    with pytest.raises(UserError, match="not today"), cluster.connect("auto", console=Console(), trials=True):
+        pass
+    assert ("worker_process_setup_hook" in given["runtime_env"]) is not own
