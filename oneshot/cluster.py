@@ -112,7 +112,12 @@ def connect(
             raise RayDied(DIED.format(dead[0])) from None
         finally:
             if not dead:
+                started = [] if where else _of_the_raylet()
                 ray.shutdown()
+                signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
+                for each in started:
+                    with contextlib.suppress(psutil.Error):
+                        each.kill()
 
 
 @contextlib.contextmanager
@@ -141,6 +146,16 @@ def _heart(
     finally:
         over.set()
         thread.join()
+
+
+def _of_the_raylet() -> list[psutil.Process]:
+    """What the raylet of an embedded Ray has started: when it ends, they do so by themselves, seconds later."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children():
+            if child.name() == "raylet":
+                found += child.children(recursive=True)
+    return found
 
 
 def _killed() -> list[str]:

@@ -70,7 +70,8 @@ def train(
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         finish(settings, folder, data=prepared.folder)
-    reporting.at_the_end(console, folder)
+    with told_how_to_go_on(console, how):
+        reporting.at_the_end(console, folder)
     print_line(
         console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
     )
@@ -157,10 +158,11 @@ def tune(
             raise
         finally:
             console.print(study_table(study.record()), new_line_start=True)
-    from oneshot import reporting
+    with told_how_to_go_on(console, how):
+        console.print(result_panel(result), new_line_start=True)
+        from oneshot import reporting
 
-    console.print(result_panel(result), new_line_start=True)
-    reporting.at_the_end(console, folder)
+        reporting.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
     if not over:
         print_line(console, f"to go on with the search: python -m oneshot.tune --resume {folder}")

@@ -57,6 +57,21 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_the_result_is_shown_is_answered_too(
+    number: signal.Signals, sessions: Sessions, whole: Path, tmp_path: Path
+) -> None:
+    """Ray's end must not take this program's answers with it: it once left those of the system."""
+    shutil.copytree(whole, tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()  # it is judged again
+    driver = sessions.begin("--resume", str(tmp_path / "run"))
+    driver.until("verification: ")
+    driver.process.send_signal(number)
+    code = driver.end(seconds=60)
+    assert (tmp_path / "run/result.json").exists() and not driver.left()
+    assert code == 0 or (code == 130 and f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text)
+
+
 def unfinished(folder: Path) -> bool:
     """Whether the newest checkpoint, one after the first epoch, is being written: its last file is not there yet."""
     found = checkpoints(folder)
