@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import ray
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
 KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
@@ -38,7 +39,7 @@ class Process:
             keep_alive_duration_secs=HOURS * 3600,
         )  # fmt: skip
         request.runtime_env_info.serialized_runtime_env = self.environment
-        channel = init_grpc_channel(self.raylet)
+        channel = init_grpc_channel(self.raylet, options=GLOBAL_GRPC_OPTIONS)
         try:
             node_manager_pb2_grpc.NodeManagerServiceStub(channel).PrestartWorkers(request, timeout=PATIENCE)
         except grpc.RpcError as error:
