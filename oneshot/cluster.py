@@ -91,6 +91,8 @@ def connect(
             with contextlib.nullcontext() if where else _heart(console, dead, _killed, how_to_go_on):
                 ray.init(**options)
         except BaseException as error:
+            if where is None:
+                _end(_raylet(stopped=True))
             if dead:
                 raise RayDied(DIED.format(dead[0])) from None
             if isinstance(error, Exception):
@@ -112,12 +114,10 @@ def connect(
             raise RayDied(DIED.format(dead[0])) from None
         finally:
             if not dead:
-                started = [] if where else _of_the_raylet()
+                started = [] if where else _raylet()
                 ray.shutdown()
                 signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
-                for each in started:
-                    with contextlib.suppress(psutil.Error):
-                        each.kill()
+                _end(started)
 
 
 @contextlib.contextmanager
@@ -148,14 +148,23 @@ def _heart(
         thread.join()
 
 
-def _of_the_raylet() -> list[psutil.Process]:
-    """What the raylet of an embedded Ray has started: when it ends, they do so by themselves, seconds later."""
+def _raylet(*, stopped: bool = False) -> list[psutil.Process]:
+    """The raylet of an embedded Ray and what it has started: when it ends, they do so by themselves, but seconds later,
+    or half a minute where they have just been started. `stopped`: it starts no more."""
     found = []
-    with contextlib.suppress(psutil.Error):
-        for child in psutil.Process().children():
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
             if child.name() == "raylet":
-                found += child.children(recursive=True)
+                if stopped:
+                    child.suspend()
+                found += [child, *child.children(recursive=True)]
     return found
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    for each in processes:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
 
 
 def _killed() -> list[str]:

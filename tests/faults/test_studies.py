@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from command import refused, run, settings
-from driver import Driver, checkpoints, stop_while, wait
+from driver import Driver, checkpoints, stop_while, title, wait
 from outcome import differences, outcome
 
 pytestmark = pytest.mark.ray
@@ -70,6 +71,17 @@ def test_a_signal_after_the_result_is_shown_is_answered_too(
     code = driver.end(seconds=60)
     assert (tmp_path / "run/result.json").exists() and not driver.left()
     assert code == 0 or (code == 130 and f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text)
+
+
+@pytest.mark.parametrize("name", ["raylet", "RuntimeEnvAgent"])
+def test_an_interrupt_while_ray_starts_leaves_no_process(name: str, sessions: Sessions, tmp_path: Path) -> None:
+    """Ray's agents, just started, take half a minute to find that their raylet is gone."""
+    driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
+    there = lambda: [each for each in psutil.Process(driver.process.pid).children(True) if name in title(each)]  # noqa: E731
+    assert wait(there, seconds=60, pause=0.01)
+    driver.interrupt()
+    assert driver.end(seconds=60) == 130 and not driver.left()
+    assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text
 
 
 def unfinished(folder: Path) -> bool:
