@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import psutil
@@ -66,26 +66,12 @@ def connect(
         _check_answers(where)
     with contextlib.nullcontext() if verbose else _chatter_to_file(console):
         import ray
-        from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
 
-        from oneshot import ahead
         from oneshot.reclaim import reclaiming
 
-        options: dict[str, Any] = {
-            "runtime_env": {"env_vars": {key: os.environ[key] for key in handed_on}},
-            "log_to_driver": verbose,
-            "logging_level": "INFO" if verbose else "ERROR",
-        }
-        if trials and WORKER_PROCESS_SETUP_HOOK_ENV_VAR not in os.environ:  # else the submitted job has one of its own
-            options["runtime_env"]["worker_process_setup_hook"] = ahead.preparing()
-        if where is None:
-            options |= {
-                "address": "local", "num_cpus": cores(), "object_store_memory": OBJECT_STORE,
-                "include_dashboard": False,
-            }  # fmt: skip
-        else:
+        if where:
             _check_speaks(where)
-            options["address"] = where
+        options = _options(where, handed_on, verbose=verbose, trials=trials)
         on_term, dead = signal.getsignal(signal.SIGTERM), []
         try:
             with contextlib.nullcontext() if where else _heart(console, dead, _killed, how_to_go_on):
@@ -118,6 +104,24 @@ def connect(
                 ray.shutdown()
                 signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
                 _end(started)
+
+
+def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
+    """What `ray.init` is given, as `connect` is asked; `handed_on`: variables of the environment for all processes."""
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+
+    from oneshot import ahead
+
+    environment: dict[str, Any] = {"env_vars": {key: os.environ[key] for key in handed_on}}
+    if trials and WORKER_PROCESS_SETUP_HOOK_ENV_VAR not in os.environ:  # else the submitted job has one of its own
+        environment["worker_process_setup_hook"] = ahead.preparing()
+    options = {
+        "runtime_env": environment, "log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR",
+        "address": where or "local",
+    }  # fmt: skip
+    if where is None:
+        options |= {"num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    return options
 
 
 @contextlib.contextmanager

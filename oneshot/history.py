@@ -91,6 +91,11 @@ def restore_history(run: Folder) -> list[dict[str, Any]]:
     return found.progress.history
 
 
+def write_note(run: Folder, sentence: str) -> None:
+    """Add a sentence to what befell a training."""
+    run.append_json(NOTES, {"note": sentence})
+
+
 def read_notes(run: Folder) -> list[str]:
     """What befell a training, a sentence each. Raises UserError where the file is damaged."""
     if not run.has(NOTES):

@@ -14,7 +14,7 @@ from oneshot.batches import batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
-from oneshot.history import DIVERGED, HISTORY, NOTES, Watch, write_history
+from oneshot.history import DIVERGED, HISTORY, Watch, write_history, write_note
 from oneshot.images import Images
 from oneshot.optimizers import optimizer
 from oneshot.restore import load_optimizer, load_weights
@@ -231,7 +231,7 @@ class Training:
         for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
             last_hope = "using the one before it" if found or left else "none is left: the training starts again"
             self.watch.note(f"{sentence}; {last_hope}")
-            self.folder.append_json(NOTES, {"note": f"{sentence}; {last_hope}"})
+            write_note(self.folder, f"{sentence}; {last_hope}")
         if found or self.folder.has(HISTORY):
             write_history(self.folder, found.progress.history if found else [])
         return found

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from oneshot import formats
-from oneshot.history import HISTORY, NOTES, read_history, read_notes, restore_history
+from oneshot.history import HISTORY, read_history, read_notes, restore_history, write_note
 from oneshot.storage import Folder
 
 STUDY = "study.json"
@@ -124,7 +124,7 @@ class Study:
 
     def note(self, trial_id: str, sentence: str) -> None:
         """Keep what befell a trial, beside what its training notes itself."""
-        self.folder(trial_id).append_json(NOTES, {"note": sentence})
+        write_note(self.folder(trial_id), sentence)
         self.hear(trial_id)
 
     def again(self, trial_id: str, why: str) -> None:

@@ -121,7 +121,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
-    from oneshot.history import NOTES, Watch
+    from oneshot.history import Watch, write_note
     from oneshot.loop import fit
     from oneshot.parts import load_parts
     from oneshot.worker import ProcessGroupWorker
@@ -145,7 +145,7 @@ def _train_worker(config: dict[str, Any]) -> None:
                     process.start_another()
             except RuntimeError as error:
                 if first:
-                    run.append_json(NOTES, {"note": f"the next trial's processes cannot be started ahead ({error})"})
+                    write_note(run, f"the next trial's processes cannot be started ahead ({error})")
 
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
