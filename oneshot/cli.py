@@ -209,16 +209,35 @@ def main(verb: list[str] | None = None) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else who started it wants it ignored
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        code = app(arguments, prog_name="oneshot", standalone_mode=False) or 0
+        code = _answer(arguments)
+        _heed_no_more()
     except KeyboardInterrupt:
+        _heed_no_more()
         code = 130
+    sys.exit(code)
+
+
+def _answer(arguments: list[str]) -> int:
+    """Do what is asked for; the exit code."""
+    try:
+        return app(arguments, prog_name="oneshot", standalone_mode=False) or 0
     except Exception as error:
         if "--debug" in arguments:
             raise
         code = _explain(error)
         if isinstance(error, RayDied):
             os._exit(code)
-    sys.exit(code)
+        return code
+
+
+def _heed_no_more() -> None:
+    """All is done and said: a signal, while Python tears itself down or an earlier one, is not to replace the exit
+    code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    # An interrupt that went through an exec of a string, as where a dataclass is made, CPython holds for unhandled even
+    # if it was caught: `python -m` then ends by a SIGINT of its own. The next such exec makes it forget.
+    exec("")
 
 
 _interrupted = -math.inf  # when it last was

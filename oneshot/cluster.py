@@ -101,9 +101,11 @@ def connect(
         finally:
             if not dead:
                 started = [] if where else _raylet()
-                ray.shutdown()
-                signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
-                _end(started)
+                try:
+                    ray.shutdown()
+                finally:
+                    signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
+                    _end(started)
 
 
 def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:

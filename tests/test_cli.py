@@ -3,11 +3,12 @@
 import json
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from command import refused, run, settings
+from command import environment, refused, run, settings
 
 from oneshot import cli
 from oneshot.data import sets
@@ -162,6 +163,33 @@ def test_what_goes_wrong_on_the_way_is_a_sentence_too(
         cli.main(["data"])
     assert ended.value.code == code
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
+
+
+# A signal may come anywhere: here while an import makes a dataclass, and when only Python's own end is left.
+STRUCK = """
+import os, signal
+from oneshot import cli
+from oneshot.data import sets
+
+def prepare(*_, **__):
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+
+class Late:
+    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM):
+        kill(me, number)
+
+late = Late()
+sets.prepare = prepare
+cli.main(["data"])
+"""
+
+
+def test_a_signal_anywhere_leaves_the_exit_code_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "struck.py").write_text(STRUCK)
+    (tmp_path / "late.py").write_text(STRUCK.replace('["data"]', '["data", "--help"]'))
+    for module, code in (("struck", 130), ("late", 0)):
+        ended = subprocess.run([sys.executable, "-m", module], cwd=tmp_path, env=environment(), capture_output=True)
+        assert ended.returncode == code, (module, ended.stderr)
 
 
 def test_debug_shows_the_traceback() -> None:
