@@ -70,13 +70,13 @@ def train(
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         finish(settings, folder, data=prepared.folder)
-    with told_how_to_go_on(console, how):
-        reporting.at_the_end(console, folder)
-    print_line(
-        console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
-    )
     rows = history.read_history(folder)
     best = next((row for row in reversed(rows) if row.get("best")), None)
+    with told_how_to_go_on(console, how):
+        reporting.at_the_end(console, folder)
+        print_line(
+            console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
+        )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": best}
 
 
@@ -163,9 +163,9 @@ def tune(
         from oneshot import reporting
 
         reporting.at_the_end(console, folder)
-    print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
-    if not over:
-        print_line(console, f"to go on with the search: python -m oneshot.tune --resume {folder}")
+        print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
+        if not over:
+            print_line(console, f"to go on with the search: {how}")
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 
 

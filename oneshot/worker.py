@@ -25,6 +25,8 @@ class Worker:
     def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
         self.device = device
         self.precision = resolve_precision(precision, device)
+        if device.type == "cpu":
+            settle()
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module on the worker's device, wrapped so that its gradients are those of the global batch."""
@@ -91,6 +93,20 @@ class ProcessGroupWorker(Worker):
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
         return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+@functools.cache
+def settle() -> None:
+    """Make this process compute what others do, to the bit.
+
+    MKL picks the kernel of a vector function at its first call. Where two threads make that call at once, one may get
+    another kernel: 5 of 12 processes on a Xeon had other last bits in their first logsumexp. One thread's call settles
+    it, and so few numbers are one thread's.
+    """
+    for kind in (torch.float32, torch.float64):
+        few = torch.ones(8, dtype=kind)
+        for function in (torch.exp, torch.log, torch.sqrt, torch.tanh):
+            function(few)
 
 
 @functools.cache
