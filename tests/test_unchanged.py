@@ -35,4 +35,6 @@ def test_losses_of_fixed_seeds_stay_what_they_were(case: str, tmp_path, one_thre
     settings = CASES[case]
     history = tiny.train(tmp_path, settings, data=tiny.parts(side=settings.data.size)).history
     found = [(row["train_loss"], row["val_loss"]) for row in history]
-    assert found == [pytest.approx(kept, abs=2e-5) for kept in KEPT[case]]
+    # Another processor's kernels add in another order, and each step makes that larger: in resnet's second epoch an
+    # EPYC and a Xeon with AMX are 1.5e-4 apart.
+    assert found == [pytest.approx(kept, abs=1e-3 if epoch else 2e-5) for epoch, kept in enumerate(KEPT[case])]
