@@ -55,9 +55,10 @@ def connect(
     """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
 
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
-    `console` goes on writing where it did. Where the embedded Ray dies and does not let this process go, the process
-    says `how_to_go_on` and ends. `trials`: a study's are to run; each process imports what they need before it is given
-    work. Raises UserError where the address does not answer or is of another Ray.
+    `console` goes on writing where it did. An embedded Ray outlives a SIGTERM to all processes until the block has
+    ended; where it dies and does not let this process go, the process says `how_to_go_on` and ends. `trials`: a study's
+    are to run; each process imports what they need before it is given work. Raises UserError where the address does not
+    answer or is of another Ray.
     """
     handed_on = FAST | QUIET | (WATCHED if where else {})
     for key, value in (handed_on if where else handed_on | EMBEDDED).items():
@@ -74,8 +75,11 @@ def connect(
         options = _options(where, handed_on, verbose=verbose, trials=trials)
         on_term, dead = signal.getsignal(signal.SIGTERM), []
         try:
-            with contextlib.nullcontext() if where else _heart(console, dead, _killed, how_to_go_on):
+            if where:
                 ray.init(**options)
+            else:
+                with _heart(console, dead, _killed, how_to_go_on), _deaf_children():
+                    ray.init(**options)
         except BaseException as error:
             if where is None:
                 _end(_raylet(stopped=True))
@@ -100,12 +104,37 @@ def connect(
             raise RayDied(DIED.format(dead[0])) from None
         finally:
             if not dead:
-                started = [] if where else _raylet()
-                try:
-                    ray.shutdown()
-                finally:
-                    signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
-                    _end(started)
+                _take_leave(node, on_term, embedded=where is None)
+
+
+def _take_leave(node: Any, on_term: Any, *, embedded: bool) -> None:
+    """End the connection, and with it an embedded Ray; a SIGTERM is answered by `on_term` again."""
+    import ray
+
+    started = _raylet() if embedded else []
+    for each in (process for kind in node.all_processes.values() for process in kind) if embedded else ():
+        each.process.terminate = (
+            each.process.kill
+        )  # a SIGTERM it does not hear, and Ray would wait for that
+    try:
+        ray.shutdown()
+    finally:
+        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
+        _end(started)
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """What the block starts, and what that starts, does not hear a SIGTERM; this process does, by its other threads.
+
+    `timeout` sends it to a process group, SLURM and systemd to every process of a job: Ray would go before this program
+    has saved and said what is to be, and Ray's C++ part end it there and then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
@@ -142,7 +171,7 @@ def _heart(
         if not over.wait(5):  # what was asked of the dead Ray does not come back
             if how_to_go_on:
                 print_line(heard(console), f"to go on: {how_to_go_on}")
-            print_error(console, DIED.format(dead[0]))
+            print_error(heard(console), DIED.format(dead[0]))
             os._exit(1)
 
     thread = threading.Thread(target=loop, name="heart", daemon=True)
@@ -248,22 +277,24 @@ def _nodes() -> list[Node]:
 @contextlib.contextmanager
 def _chatter_to_file(console: Console) -> Iterator[None]:
     """Send this process's standard output and error to a file, below Python too: Ray's C++ parts write to the
-    descriptors themselves. `console` gets a copy of the output it had."""
+    descriptors themselves. What is heard of `console` gets a copy of the output it had."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    console.file = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    out = heard(console)
+    stream = sys.stderr if out.stderr else sys.stdout
+    out.file = os.fdopen(os.dup(2 if out.stderr else 1), "w", encoding=stream.encoding, errors=stream.errors)
     log, path = tempfile.mkstemp(prefix="oneshot-ray-", suffix=".log")
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         os.unlink(path)
         raise
     except Exception:
-        print_line(console, f"Ray's own messages are in {path}")
+        print_line(out, f"Ray's own messages are in {path}")
         raise
     else:
         os.unlink(path)

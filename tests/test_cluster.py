@@ -1,6 +1,9 @@
 """What fits on a cluster, the arithmetic of what does not, and addresses that are none. No Ray is started."""
 
+import os
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ from rich.console import Console
 from oneshot import cluster
 from oneshot.errors import UserError
 from oneshot.packing import Node, describe, pack, this_machine
+from oneshot.screen.console import console, print_line, print_warning
 from oneshot.settings import Scale
 
 LAPTOP = Node("laptop", 8, 0)
@@ -180,3 +184,19 @@ def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         f"the cluster at 'auto' runs Ray 2.9.0 on Python 3.10.1, and this program Ray {ray.__version__}"
     )
     assert said.endswith(": both need the same")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
+    quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    screen = console(quiet=quiet)
+    with pytest.raises(KeyboardInterrupt), cluster._chatter_to_file(screen):
+        os.write(1, b"what Ray writes")
+        os.write(2, b"what Ray writes")
+        print_line(screen, "a line")
+        print_warning(screen, "a warning")
+        raise KeyboardInterrupt
+    assert capfd.readouterr() == (("", "warning: a warning\n") if quiet else ("a line\nwarning: a warning\n", ""))
+    assert list(tmp_path.iterdir()) == []  # an interrupt is no failure that Ray's messages would explain

@@ -34,12 +34,21 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     plain: dict[str, Any] = {"force_interactive": False} if quiet else {}
     if not stream.isatty():
         plain = {"force_terminal": False, "force_interactive": False, "color_system": None, "width": PLAIN_WIDTH}
-    return Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False, force_jupyter=False, **plain)
+    made = QuietConsole if quiet else Console
+    return made(stderr=stderr, quiet=quiet, highlight=False, emoji=False, force_jupyter=False, **plain)
 
 
-def heard(quiet: Console) -> Console:
+class QuietConsole(Console):
+    """Prints nothing. `aloud`, the console of standard error, has what is to be heard all the same."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.aloud = console(stderr=True)
+
+
+def heard(console: Console) -> Console:
     """For what has to be said: a console, or where it is quiet that of standard error."""
-    return console(stderr=True) if quiet.quiet else quiet
+    return console.aloud if isinstance(console, QuietConsole) else console
 
 
 def print_line(console: Console, text: str | Text) -> None:

@@ -1,5 +1,6 @@
 """A command and all the processes it starts, its own Ray's too: struck by signals, watched to the last of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,6 +69,13 @@ class Driver:
     def interrupt(self) -> None:
         """What Ctrl-C sends at a terminal: SIGINT, to all of the foreground."""
         os.killpg(self.process.pid, signal.SIGINT)
+
+    def terminate(self, *, driver: bool = True) -> None:
+        """What SLURM and systemd send to a job: SIGTERM, to every process; `driver`: this one included."""
+        for each in self._alive():
+            if driver or each.pid != self.process.pid:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.terminate()
 
     def part(self, name: str) -> list[psutil.Process]:
         """The processes of one of PARTS, found among the driver's descendants."""

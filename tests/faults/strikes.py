@@ -44,6 +44,8 @@ def strike(fault: Fault, session: Driver, rng: random.Random) -> bool:
                 silence(victim)
         elif fault.signal == "interrupt":
             session.interrupt()
+        elif fault.signal == "terminate all":
+            session.terminate()
         else:
             getattr(session.process, fault.signal)()
     except (psutil.NoSuchProcess, ProcessLookupError):
@@ -89,6 +91,7 @@ def move(run: Path, rng: random.Random) -> Path:
 FAULTS = (
     Fault("SIGKILL of the driver", codes=(-9,)),
     Fault("SIGTERM to the driver", signal="terminate", codes=(130,)),
+    Fault("SIGTERM to every process", signal="terminate all", codes=(130,)),
     Fault("Ctrl-C", signal="interrupt", codes=(130,)),
     Fault("SIGKILL of a worker", part="worker"),
     Fault("a worker silent for 25 s", part="worker", signal="suspend"),

@@ -151,6 +151,36 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
 
 
 @pytest.mark.long
+def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
+    sessions: Sessions, whole: Path, tmp_path: Path
+) -> None:
+    """As SLURM and systemd send it. Ray's own processes once went before the driver, and took its last words along."""
+    folder = tmp_path / "run"
+    driver = sessions.begin("quick", "--run", str(folder), *CHANGES)
+    driver.until("trial 000 epoch 1")
+    driver.terminate(driver=False)
+    driver.until("trial 001 epoch 1")  # what is not the driver does not hear it
+    driver.terminate()
+    assert driver.end(seconds=60) == 130, driver.text
+    assert f"interrupted; to go on: python -m oneshot.tune --resume {folder}" in driver.text
+    assert driver.left() == []
+    again = sessions.begin("--resume", str(folder))
+    assert again.end() == 0, again.text
+    assert "trial 000 epoch" not in again.text and "trial 001 epoch 1" not in again.text
+    assert differences(outcome(folder), outcome(whole)) == []
+
+
+def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_path: Path, data_root: Path) -> None:
+    more = settings(train__epochs="50", train__examples="2048")
+    driver = Driver("train", "quick", "--run", str(tmp_path / "run"), *more, ONESHOT_DATA=str(data_root))
+    sessions.all.append(driver)
+    driver.until("epoch  1")
+    driver.terminate()
+    assert driver.end(seconds=60) == 130, driver.text
+    assert f"interrupted; to go on: the same command with --run {tmp_path / 'run'}" in driver.text
+    assert driver.left() == []
+
+
 def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
