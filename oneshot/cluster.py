@@ -113,9 +113,7 @@ def _take_leave(node: Any, on_term: Any, *, embedded: bool) -> None:
 
     started = _raylet() if embedded else []
     for each in (process for kind in node.all_processes.values() for process in kind) if embedded else ():
-        each.process.terminate = (
-            each.process.kill
-        )  # a SIGTERM it does not hear, and Ray would wait for that
+        each.process.terminate = each.process.kill  # a SIGTERM it does not hear, and Ray would wait for that
     try:
         ray.shutdown()
     finally:

@@ -150,7 +150,6 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
         print(f"\nCtrl-C, twice, in a trial: everything ended after {seconds:.1f} s")
 
 
-@pytest.mark.long
 def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
     sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +180,7 @@ def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_p
     assert driver.left() == []
 
 
+@pytest.mark.long
 def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
