@@ -97,7 +97,8 @@ def chaos_table(record: dict[str, Any]) -> str:
     for row in record["faults"]:
         seconds = row["recovery_seconds"]
         times = f"{seconds['median']:.0f} (≤ {seconds['most']:.0f})" if seconds else "–"
-        repeated = "–" if row["steps_repeated"] is None else f"≤ {row['steps_repeated']}"
+        most = row["steps_repeated"]
+        repeated = "–" if most is None else f"≤ {most}" if most else "0"
         rows.append(f"| {row['fault']} | {row['injected']} | {row['survived']} | {repeated} | {times} |")
     where, study = record["environment"], record["study"]
     equal = "yes" if record["equal"] else "no"
