@@ -52,13 +52,13 @@ def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | N
     For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
     Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
     if cleaning:
-        return resize(torch.from_numpy(_cleaned(image, **cleaning))[None], size)
+        return torch.from_numpy(resize(_cleaned(image, **cleaning)[None], size))
     if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
         raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
     grey: Any = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
     if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
         raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
-    return resize(torch.from_numpy(255 - grey)[None], size)
+    return torch.from_numpy(resize(255 - grey[None], size))
 
 
 def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:

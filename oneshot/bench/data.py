@@ -60,14 +60,16 @@ def pairs(request: Request) -> Measured:
 
 
 _COLD = """
-import json, sys, time
+import json, sys, time, torch
 from oneshot.data import store
+from oneshot.images import Images
 from oneshot.storage import Folder
 began = time.perf_counter()
 drawings = store.load(Folder.of(sys.argv[1]))
 packed = time.perf_counter() - began
-pixels = drawings.pixels()
-print(json.dumps({"packed": packed, "whole": time.perf_counter() - began, "ink": int(pixels.sum(dtype="int64"))}))
+images = Images(drawings, size=drawings.height, device=torch.device("cpu"))
+whole = time.perf_counter() - began
+print(json.dumps({"packed": packed, "whole": whole, "ink": int(images.pixels.sum(dtype=torch.int64))}))
 """
 
 
