@@ -1,6 +1,5 @@
 """Where Ray runs: a cluster that is there, or one embedded in this process."""
 
-import _thread
 import contextlib
 import os
 import re
@@ -8,17 +7,16 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import psutil
 from rich.console import Console
 
+from oneshot import embedded
 from oneshot.environment import cores
 from oneshot.errors import RayDied, UserError
 from oneshot.packing import Node
-from oneshot.screen.console import heard, print_error, print_line
+from oneshot.screen.console import heard, print_line
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
 # block (2 s at Ray's default); the others cost time for what this program does not use.
@@ -34,11 +32,10 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled by this program, see commands.py
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one, told to be silent, still writes a text of all resources at every step
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
 WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
-PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
-DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PATIENCE = 10.0  # seconds for a cluster to answer
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
@@ -70,69 +67,42 @@ def connect(
 
         from oneshot.reclaim import reclaiming
 
+        on_term, dead = signal.getsignal(signal.SIGTERM), []
+
+        def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext() if where else embedded.watched(console, dead, look, how_to_go_on)
+
         if where:
             _check_speaks(where)
         options = _options(where, handed_on, verbose=verbose, trials=trials)
-        on_term, dead = signal.getsignal(signal.SIGTERM), []
         try:
-            if where:
+            with watched(embedded.killed_at_start), contextlib.nullcontext() if where else embedded.deaf_children():
                 ray.init(**options)
-            else:
-                with _heart(console, dead, _killed, how_to_go_on), _deaf_children():
-                    ray.init(**options)
         except BaseException as error:
             if where is None:
-                _end(_raylet(stopped=True))
+                embedded.kill(embedded.raylet(stopped=True))
             if dead:
-                raise RayDied(DIED.format(dead[0])) from None
+                raise RayDied(embedded.DIED.format(dead[0])) from None
             if isinstance(error, Exception):
                 raise UserError(_why_not(where, error)) from error
             raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
         finally:
             signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
         node = ray._private.worker._global_node
-
-        def died() -> list[str]:
-            return [kind for kind, _ in node.dead_processes() if kind in PARTS]
-
         try:
-            with contextlib.nullcontext() if where else _heart(console, dead, died, how_to_go_on), reclaiming():
+            with watched(lambda: embedded.died(node)), reclaiming():
                 yield _nodes()
         except KeyboardInterrupt:
             if not dead:
                 raise
-            raise RayDied(DIED.format(dead[0])) from None
+            raise RayDied(embedded.DIED.format(dead[0])) from None
         finally:
             if not dead:
-                _take_leave(node, on_term, embedded=where is None)
-
-
-def _take_leave(node: Any, on_term: Any, *, embedded: bool) -> None:
-    """End the connection, and with it an embedded Ray; a SIGTERM is answered by `on_term` again."""
-    import ray
-
-    started = _raylet() if embedded else []
-    for each in (process for kind in node.all_processes.values() for process in kind) if embedded else ():
-        each.process.terminate = each.process.kill  # a SIGTERM it does not hear, and Ray would wait for that
-    try:
-        ray.shutdown()
-    finally:
-        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process at once
-        _end(started)
-
-
-@contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """What the block starts, and what that starts, does not hear a SIGTERM; this process does, by its other threads.
-
-    `timeout` sends it to a process group, SLURM and systemd to every process of a job: Ray would go before this program
-    has saved and said what is to be, and Ray's C++ part end it there and then.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                with contextlib.nullcontext() if where else embedded.ended(node):
+                    try:
+                        ray.shutdown()
+                    finally:
+                        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process
 
 
 def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
@@ -151,70 +121,6 @@ def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, tria
     if where is None:
         options |= {"num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": False}
     return options
-
-
-@contextlib.contextmanager
-def _heart(
-    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, *, seconds: float = 0.25
-) -> Iterator[None]:
-    """Interrupt the block where `look` finds that a part of the embedded Ray died; `dead`: which."""
-    over = threading.Event()
-
-    def loop() -> None:
-        while not dead:
-            if over.wait(seconds):
-                return
-            dead.extend(look())
-        _thread.interrupt_main(signal.SIGTERM)
-        if not over.wait(5):  # what was asked of the dead Ray does not come back
-            if how_to_go_on:
-                print_line(heard(console), f"to go on: {how_to_go_on}")
-            print_error(heard(console), DIED.format(dead[0]))
-            os._exit(1)
-
-    thread = threading.Thread(target=loop, name="heart", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _raylet(*, stopped: bool = False) -> list[psutil.Process]:
-    """The raylet of an embedded Ray and what it has started: when it ends, they do so by themselves, but seconds later,
-    or half a minute where they have just been started. `stopped`: it starts no more."""
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if child.name() == "raylet":
-                if stopped:
-                    child.suspend()
-                found += [child, *child.children(recursive=True)]
-    return found
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for each in processes:
-        with contextlib.suppress(psutil.Error):
-            each.kill()
-
-
-def _killed() -> list[str]:
-    """The parts of an embedded Ray, still starting, that were killed; the others are then ended: Ray itself would wait
-    for half a minute and more, or end this process without a word. What ends by itself Ray explains better."""
-    parts, dead = [], []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, OSError):
-            if child.name() in PARTS:
-                parts.append(child)
-                how = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if how and (how.si_code, how.si_status) == (os.CLD_KILLED, signal.SIGKILL):
-                    dead.append(child.name())
-    for child in parts if dead else ():
-        with contextlib.suppress(psutil.Error):
-            child.terminate()
-    return dead
 
 
 def _check_answers(where: str) -> None:

@@ -7,26 +7,25 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from oneshot import cluster, formats, history, judgement, runs, search, sharing
+from oneshot import cluster, formats, history, judgement, request, runs, search
 from oneshot import tune as tuning
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
-from oneshot.errors import DiskFull, RayDied, UserError
+from oneshot.errors import UserError
 from oneshot.outcomes import OUTCOMES
-from oneshot.packing import Node, Packing, describe, pack, this_machine
+from oneshot.packing import Packing, describe, pack
 from oneshot.reach import reach
-from oneshot.screen.console import duration, heard, print_line, print_warning
+from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.settings import Settings, job_file, override, parse, read
+from oneshot.settings import Settings, job_file, override, read
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
 
@@ -44,20 +43,20 @@ def train(
     here = pick_device(device)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
     with contextlib.ExitStack() as stack:
-        nodes = _nodes(console, where, verbose, stack)
-        job = job or _default_job(console, nodes)
+        nodes = request.nodes_of(console, where, verbose, stack)
+        job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
         packing = None if local else pack(settings.scale, nodes)
-        settings, prepared = with_data(console, settings, root, source)
+        settings, prepared = request.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
-        folder = _run_folder(run, job, root, attached=where is not None)
-        _check_sharing(where, nodes, folder, prepared.folder)
+        folder = request.run_folder(run, job, root, attached=where is not None)
+        request.check_sharing(where, nodes, folder, prepared.folder)
         stack.enter_context(runs.open_run(settings, folder, fixed=("data", "model")))
-        print_line(console, f"run {folder}: {described(settings, prepared)}")
+        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
         how = f"the same command with --run {folder}"
-        stack.enter_context(told_how_to_go_on(console, how))
+        stack.enter_context(request.told_how_to_go_on(console, how))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
@@ -72,24 +71,12 @@ def train(
         finish(settings, folder, data=prepared.folder)
     rows = history.read_history(folder)
     best = next((row for row in reversed(rows) if row.get("best")), None)
-    with told_how_to_go_on(console, how):
+    with request.told_how_to_go_on(console, how):
         reporting.at_the_end(console, folder)
         print_line(
             console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
         )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": best}
-
-
-@contextlib.contextmanager
-def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        print_line(heard(console), f"interrupted; to go on: {how}")
-        raise
-    except (DiskFull, RayDied):
-        print_line(heard(console), f"to go on: {how}")
-        raise
 
 
 def _train_here(
@@ -113,37 +100,30 @@ def tune(
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = cluster.address(address), _seconds(max_time) if max_time else None
     with contextlib.ExitStack() as stack:
-        nodes = _nodes(console, where, verbose, stack, trials=True)
+        nodes = request.nodes_of(console, where, verbose, stack, trials=True)
         if resume:
             folder = reach(resume)
-            settings = _settings_of(folder)
+            settings = request.settings_of(folder)
             job = folder.name
         else:
-            job = job or _default_job(console, nodes)
+            job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
-            folder = _run_folder(run, Path(job).stem, root, attached=where is not None)
+            folder = request.run_folder(run, Path(job).stem, root, attached=where is not None)
         if max_concurrent:
             settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         search.check(settings)
         packing = pack(settings.scale, nodes)
-        settings, prepared = with_data(console, settings, root, source)
-        if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
-            raise UserError(
-                f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
-                " choose by them; search with --set data.split=lake, then train on all"
-            )
-        # The last job's request is refused now, and not when the search is over.
-        for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
-            print_warning(console, f"{protocol} will be {why}")
-        _check_sharing(where, nodes, folder, prepared.folder)
+        settings, prepared = request.with_data(console, settings, root, source)
+        _check_judgement(console, settings, prepared)
+        request.check_sharing(where, nodes, folder, prepared.folder)
         if folder.has(judgement.RESULT):
             formats.read(formats.Result, folder, judgement.RESULT)
         stack.enter_context(runs.open_run(settings, folder, fixed=("data", "model", "train", "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
-        print_line(console, f"run {folder}: {described(settings, prepared)}")
+        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
         how = f"python -m oneshot.tune --resume {folder}"
-        stack.enter_context(told_how_to_go_on(console, how))
+        stack.enter_context(request.told_how_to_go_on(console, how))
         try:
             if where is None:
                 stack.enter_context(
@@ -158,15 +138,30 @@ def tune(
             raise
         finally:
             console.print(study_table(study.record()), new_line_start=True)
-    with told_how_to_go_on(console, how):
-        console.print(result_panel(result), new_line_start=True)
-        from oneshot import reporting
-
-        reporting.at_the_end(console, folder)
-        print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
-        if not over:
-            print_line(console, f"to go on with the search: {how}")
+    with request.told_how_to_go_on(console, how):
+        _show_result(console, folder, result, to_go_on="" if over else how)
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
+
+
+def _check_judgement(console: Console, settings: Settings, prepared: sets.Prepared) -> None:
+    """Whether the search can choose and the final job judge: refused now, and not when the search is over."""
+    if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
+        raise UserError(
+            f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
+            " choose by them; search with --set data.split=lake, then train on all"
+        )
+    for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
+        print_warning(console, f"{protocol} will be {why}")
+
+
+def _show_result(console: Console, folder: Folder, result: dict[str, Any], *, to_go_on: str) -> None:
+    from oneshot import reporting
+
+    console.print(result_panel(result), new_line_start=True)
+    reporting.at_the_end(console, folder)
+    print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
+    if to_go_on:
+        print_line(console, f"to go on with the search: {to_go_on}")
 
 
 def _seconds(text: str) -> int:
@@ -213,11 +208,11 @@ def evaluate(
     from oneshot import modelcard, reporting
 
     folder = reach(where)
-    settings = _settings_for(folder)
+    settings = request.settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
     asked = override(asked, given, source="the options")
-    asked, prepared = with_data(console, asked, root, source)
+    asked, prepared = request.with_data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(runs.EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
@@ -242,65 +237,3 @@ def evaluate(
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
     if keep:
         reporting.at_the_end(console, folder)
-
-
-def _settings_of(run: Folder) -> Settings:
-    """The settings a run was begun with. Raises UserError where there is none."""
-    if not run.has(runs.EXPERIMENT):
-        raise UserError(f"{run} holds no run: {runs.EXPERIMENT} is missing; name a folder that train or tune made")
-    return runs.read_experiment(run)
-
-
-def _settings_for(where: Folder) -> Settings:
-    """The settings of a run, or what a network's folder or a checkpoint says of its own."""
-    if where.has(runs.EXPERIMENT):
-        return runs.read_experiment(where)
-    from oneshot import artifact
-
-    return parse(artifact.recorded_settings(where), str(where))
-
-
-def _default_job(console: Console, nodes: list[Node]) -> str:
-    gpus = sum(node.gpus for node in nodes)
-    job, why = ("koch", f"{gpus:g} GPU(s)") if gpus >= 1 else ("quick", "no GPU")
-    print_line(console, f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)")
-    return job
-
-
-def _nodes(
-    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *, trials: bool = False
-) -> list[Node]:
-    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
-    if where is None:
-        return [this_machine()]
-    return stack.enter_context(cluster.connect(where, console=console, verbose=verbose, trials=trials))
-
-
-def with_data(
-    console: Console, settings: Settings, root: str | None, source: str | None
-) -> tuple[Settings, sets.Prepared]:
-    """The data set made ready, and the settings with `auto` replaced by what was had."""
-    prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
-    about = store.describe(near(prepared.folder))
-    split = splits.fitting(settings.data.split, about)
-    splits.split(split, about)  # refused now, not by a worker in a minute
-    return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
-
-
-def _check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:
-    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk."""
-    if where is not None and (len(nodes) > 1 or not (folder.is_local and data.is_local)):
-        sharing.check(folder, data)
-
-
-def _run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:
-    """The run folder: as named, else runs/JOB-TIME. A submitted job's working directory is a copy that Ray throws away,
-    so there it lies beside the data."""
-    if run:
-        return reach(run)
-    name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
-
-
-def described(settings: Settings, prepared: sets.Prepared) -> str:
-    return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oneshot import commands, judgement, parts, record, repeat
+from oneshot import judgement, parts, record, repeat, request
 from oneshot.errors import RunFailed, UserError
 from oneshot.reach import reach
 from oneshot.report.reading import read_outcomes
@@ -32,11 +32,11 @@ def run(
     chosen = {Path(job).stem: read(job_file(job), changes) for job in jobs}
     for job, settings in chosen.items():
         where = reach(folder or f"runs/records/{job}")
-        settings, prepared = commands.with_data(console, settings, root, source)
+        settings, prepared = request.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
-        print_line(console, f"run {where}: {commands.described(settings, prepared)}, seeds {seeds}")
-        with _in_time(), commands.told_how_to_go_on(console, "the same command again"):
+        print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
+        with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
                 with TrainView(console) as view:
                     repeat.train_seed(

@@ -1,0 +1,113 @@
+"""The processes of an embedded Ray: watched, kept from signals that are not theirs, ended to the last."""
+
+import _thread
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from oneshot.screen.console import heard, print_error, print_line
+
+PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
+DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """What the block starts, and what that starts, does not hear a SIGTERM; this process does, by its other threads.
+
+    `timeout` sends it to a process group, SLURM and systemd to every process of a job: Ray would go before this program
+    has saved and said what is to be, and Ray's C++ part end it there and then.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def watched(
+    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, *, seconds: float = 0.25
+) -> Iterator[None]:
+    """Interrupt the block where `look` finds that a part of the embedded Ray died, and put it into `dead`. A block that
+    does not end by that ends the process, after a word on `how_to_go_on`."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not dead:
+            if over.wait(seconds):
+                return
+            dead.extend(look())
+        _thread.interrupt_main(signal.SIGTERM)
+        if not over.wait(5):  # what was asked of the dead Ray does not come back
+            if how_to_go_on:
+                print_line(heard(console), f"to go on: {how_to_go_on}")
+            print_error(heard(console), DIED.format(dead[0]))
+            os._exit(1)
+
+    thread = threading.Thread(target=loop, name="watching Ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def raylet(*, stopped: bool = False) -> list[psutil.Process]:
+    """The raylet of an embedded Ray and what it has started: when it ends, they do so by themselves, but seconds later,
+    or half a minute where they have just been started. `stopped`: it starts no more."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child.name() == "raylet":
+                if stopped:
+                    child.suspend()
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for each in processes:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+
+
+def killed_at_start() -> list[str]:
+    """The parts of an embedded Ray, still starting, that were killed; the others are then ended: Ray itself would wait
+    for half a minute and more, or end this process without a word. What ends by itself Ray explains better."""
+    parts, dead = [], []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, OSError):
+            if child.name() in PARTS:
+                parts.append(child)
+                how = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if how and (how.si_code, how.si_status) == (os.CLD_KILLED, signal.SIGKILL):
+                    dead.append(child.name())
+    for child in parts if dead else ():
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    return dead
+
+
+def died(node: Any) -> list[str]:
+    """The parts of a running Ray that died; `node` is Ray's own object."""
+    return [kind for kind, _ in node.dead_processes() if kind in PARTS]
+
+
+@contextlib.contextmanager
+def ended(node: Any) -> Iterator[None]:
+    """The block ends Ray; after it none of its processes is left."""
+    started = raylet()
+    for each in (process for kind in node.all_processes.values() for process in kind):
+        each.process.terminate = each.process.kill  # Ray would ask it to go, which it does not hear, and wait a second
+    try:
+        yield
+    finally:
+        kill(started)
