@@ -74,6 +74,7 @@ def raylet(*, stopped: bool = False) -> list[psutil.Process]:
 
 
 def kill(processes: list[psutil.Process]) -> None:
+    """SIGKILL to each that is still there."""
     for each in processes:
         with contextlib.suppress(psutil.Error):
             each.kill()

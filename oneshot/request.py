@@ -35,6 +35,7 @@ def settings_for(where: Folder) -> Settings:
 
 
 def default_job(console: Console, nodes: list[Node]) -> str:
+    """The job where none is named, by what the nodes have; it is said which."""
     gpus = sum(node.gpus for node in nodes)
     job, why = ("koch", f"{gpus:g} GPU(s)") if gpus >= 1 else ("quick", "no GPU")
     print_line(console, f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)")
@@ -77,11 +78,13 @@ def run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -
 
 
 def described(settings: Settings, prepared: sets.Prepared) -> str:
+    """Network, size, data and split, as the first line of a run says them."""
     return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
 
 
 @contextlib.contextmanager
 def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
+    """Say how to go on where the block is interrupted, the disk is full or the embedded Ray dies."""
     try:
         yield
     except KeyboardInterrupt:
