@@ -9,6 +9,7 @@ from oneshot.bench import scaling
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.record import Records, errors_picture, read, read_benches
+from oneshot.repeat import difference
 from oneshot.report import ladder
 from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder as published
@@ -77,7 +78,22 @@ def seeds_table(records: Records) -> str:
         else:
             cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
         rows.append(f"{start} {' | '.join(cells)} |")
-    return "\n".join(rows)
+    return "\n".join(rows) + _splits_apart(records)
+
+
+def _splits_apart(records: Records) -> str:
+    """A sentence: what Koch's split changes, on the trials that both splits judge by."""
+    if not {"cpu5-koch", "cpu5-lake"} <= records.repeated.keys():
+        return ""
+    said = []
+    for name, trials in (("lake400", "`lake400`"), ("within_fixed", "`within`, its 10 alphabets")):
+        koch, lake = (records.repeated[job]["summary"][name] for job in ("cpu5-koch", "cpu5-lake"))
+        apart, (low, high) = difference(koch, lake)
+        said.append(f"{100 * apart:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {trials}")
+    return (
+        "\n\nKoch's split (30 alphabets by 12 drawers) in place of Lake's (22 by 20), all else equal:"
+        f" {' and '.join(said)}; in parentheses Welch's 95 % interval."
+    )
 
 
 def _best_record(records: dict[str, dict[str, Any]]) -> str:

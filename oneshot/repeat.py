@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -139,6 +139,18 @@ def spread_of(values: Sequence[float]) -> dict[str, Any]:
     half = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1] * spread / len(values) ** 0.5
     interval = [max(0.0, mean - half), min(1.0, mean + half)]
     return {"mean": mean, "interval": interval, "spread": spread, "seeds": len(values)}
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, list[float]]:
+    """How much the mean of `one` is above that of `other`, and the 95 % interval of that (Welch 1947); both as
+    `spread_of` gives them, of two seeds or more each. The degrees of freedom are rounded down, which is on the safe
+    side."""
+    shares = [each["spread"] ** 2 / each["seeds"] for each in (one, other)]
+    squares = sum(share**2 / (each["seeds"] - 1) for share, each in zip(shares, (one, other), strict=True))
+    freedom = int(sum(shares) ** 2 / squares) if squares else len(_STUDENT)
+    apart = one["mean"] - other["mean"]
+    half = _STUDENT[min(freedom, len(_STUDENT)) - 1] * sum(shares) ** 0.5
+    return apart, [apart - half, apart + half]
 
 
 def _per_alphabet(results: Sequence[dict[str, Any]]) -> dict[str, float]:

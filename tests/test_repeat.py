@@ -106,6 +106,29 @@ def test_the_interval_of_the_mean_is_students() -> None:
     assert repeat.spread_of([0.9]) == {"mean": 0.9, "interval": None, "spread": None, "seeds": 1}
 
 
+def test_the_interval_of_a_difference_is_welchs() -> None:
+    one = {"mean": 0.95, "spread": 0.02, "seeds": 5}
+    alike, certain = one | {"mean": 0.92}, one | {"mean": 0.96, "spread": 0.0}
+    apart, (low, high) = repeat.difference(one, alike)  # equal spreads: Student's t of 8 degrees of freedom
+    assert apart == pytest.approx(0.03) and high - apart == pytest.approx(apart - low)
+    assert high - apart == pytest.approx(2.306 * 0.02 * math.sqrt(2 / 5))
+    apart, (low, high) = repeat.difference(one, certain)  # the spread of one alone: its 4 degrees of freedom
+    assert apart == pytest.approx(-0.01) and high - apart == pytest.approx(2.776 * 0.02 / math.sqrt(5))
+
+
+def test_two_splits_are_compared_once_both_were_run() -> None:
+    summary = {name: {"mean": 0.95, "spread": 0.01, "seeds": 5, "interval": [0.94, 0.96]}
+               for name in ("lake400", "within_fixed")}  # fmt: skip
+    better = {name: each | {"mean": 0.96} for name, each in summary.items()}
+    row = {"seed": 1, "result": record.read_all()["quick"]["result"]}
+    made = {job: {"split": "x", "seconds": 1.0, "seeds": [row], "summary": found}
+            for job, found in (("cpu5-lake", summary), ("cpu5-koch", better))}  # fmt: skip
+    text = pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
+    assert "+1.0 points (-0.5 to +2.5) on `lake400` and +1.0 points" in text
+    del made["cpu5-koch"]
+    assert "points" not in pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
+
+
 def test_one_run_folder_is_for_one_job() -> None:
     assert "--run x is one job's" in refused("repeat", "quick", "koch", "--run", "x")
 
