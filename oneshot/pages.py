@@ -92,8 +92,8 @@ def _splits_apart(records: Records) -> str:
         said.append(f"{100 * apart:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {trials}")
     return (
         "\n\nKoch's split (30 alphabets by 12 drawers) in place of Lake's (22 by 20), all else equal:"
-        f" {' and '.join(said)}; in parentheses Welch's 95 % interval. Koch's test holds these 10 alphabets alone, so the"
-        " row's other columns are of them too."
+        f" {' and '.join(said)}; in parentheses Welch's 95 % interval. Koch's test holds these 10 alphabets alone,"
+        " so the row's other columns are of them too."
     )
 
 
