@@ -16,6 +16,7 @@ from pyarrow import fs
 from oneshot.errors import DiskFull, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
+TRIES = 3  # to read an object that others replace
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,20 @@ class Folder:
             return stream.read()
 
     def read_json(self, name: str) -> Any:
-        """The file's value. Raises UserError where it is not JSON."""
-        try:
-            return json.loads(self.read(name))
-        except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
-            raise UserError(
-                f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
-            ) from error
+        """The file's value. Raises UserError where it is not JSON.
+
+        Of an object that is replaced while it is read, pyarrow gives the new content at the length of the old one: what
+        is no JSON is read again there."""
+        left = 1 if self.is_local else TRIES
+        while True:
+            try:
+                return json.loads(self.read(name))
+            except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
+                left -= 1
+                if not left:
+                    raise UserError(
+                        f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
+                    ) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.

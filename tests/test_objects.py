@@ -52,6 +52,29 @@ def test_a_folder_does_not_see_its_neighbours_whose_names_begin_alike(bucket: st
     assert other.read("data") == b"x"
 
 
+@pytest.mark.parametrize("value", [{"n": 1}, {"n": 1, "more": "x" * 50}])
+def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(
+    value: dict[str, object], folder: Folder, object_store: ObjectStore
+) -> None:
+    """Its length is asked for first, and then its content."""
+    folder.write_json("value.json", {"n": 1, "some": "x" * 20})
+
+    def replace(method: str, path: str, query: str) -> None:
+        if method == "GET" and path.endswith("/value.json"):
+            object_store.refuse = lambda *request: None
+            folder.write_json("value.json", value)
+
+    object_store.refuse = replace
+    assert folder.read_json("value.json") == value
+    assert object_store.gets("value.json") == 2
+
+
+def test_an_object_that_is_no_json_is_said_to_be_damaged(folder: Folder) -> None:
+    folder.write("value.json", b"{")
+    with pytest.raises(UserError, match=r"value\.json is not JSON .* restore it or remove it"):
+        folder.read_json("value.json")
+
+
 def test_lines_are_added_one_by_one(folder: Folder) -> None:
     for number in range(3):
         folder.append_json("lines.jsonl", {"n": number})
