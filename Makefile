@@ -11,7 +11,9 @@ tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
 # Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
+# In the order of tests/conftest.py; xdist's own begins with the files of many small tests.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile \
+	--no-loadscope-reorder
 
 test: install
 	$(PYTEST) $(ARGS)
