@@ -11,9 +11,7 @@ tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
 # Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them.
-# In the order of tests/conftest.py; xdist's own begins with the files of many small tests.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile \
-	--no-loadscope-reorder
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
 
 test: install
 	$(PYTEST) $(ARGS)
