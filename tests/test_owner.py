@@ -47,11 +47,13 @@ def test_a_note_that_is_old_or_says_nothing_does_not_count(content: object, run:
 
 
 def test_the_note_is_renewed_and_a_store_out_of_reach_is_borne(run: Folder, object_store: ObjectStore) -> None:
-    renewed, refused = threading.Event(), threading.Event()
+    renewed, refused, puts = threading.Event(), threading.Event(), []
 
     def watch(method: str, path: str, query: str) -> int | None:
         if refused.is_set() and method == "PUT":
-            renewed.set()
+            puts.append(path)
+            if len(puts) == 2:  # the first is over: what is asked for is not done yet
+                renewed.set()
         elif not refused.is_set():
             refused.set()
             return 400
