@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from oneshot.beside import beside
 from oneshot.screen.console import heard, print_error, print_line
 
 PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
@@ -37,9 +38,8 @@ def watched(
 ) -> Iterator[None]:
     """Interrupt the block where `look` finds that a part of the embedded Ray died, and put it into `dead`. A block that
     does not end by that ends the process, after a word on `how_to_go_on`."""
-    over = threading.Event()
 
-    def loop() -> None:
+    def loop(over: threading.Event) -> None:
         while not dead:
             if over.wait(seconds):
                 return
@@ -51,13 +51,8 @@ def watched(
             print_error(heard(console), DIED.format(dead[0]))
             os._exit(1)
 
-    thread = threading.Thread(target=loop, name="watching Ray", daemon=True)
-    thread.start()
-    try:
+    with beside(loop, name="watching Ray"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def raylet(*, stopped: bool = False) -> list[psutil.Process]:
@@ -91,9 +86,8 @@ def killed_at_start() -> list[str]:
                 how = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
                 if how and (how.si_code, how.si_status) == (os.CLD_KILLED, signal.SIGKILL):
                     dead.append(child.name())
-    for child in parts if dead else ():
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    if dead:
+        kill(parts)
     return dead
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from oneshot import checkpoint, formats
+from oneshot.beside import beside
 from oneshot.errors import RunFailed, UserError
 from oneshot.storage import Folder
 
@@ -37,7 +38,7 @@ def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
 def following(run: Folder, watch: Watch) -> Iterator[None]:
     """Show a training that runs in other processes, for the time of the block: each new note and row of its history."""
     seconds = 0.5 if run.is_local else 5.0  # to look costs requests
-    over, shown, heard = threading.Event(), len(read_history(run)), len(read_notes(run))
+    shown, heard = len(read_history(run)), len(read_notes(run))
 
     def show() -> None:
         nonlocal shown, heard
@@ -52,18 +53,15 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
                 watch.epoch(row, row["best"])
         shown = max(shown, len(rows))
 
-    def loop() -> None:
+    def loop(over: threading.Event) -> None:
         while not over.wait(seconds):
             with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
                 show()
 
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(loop, name="following"):
+            yield
     finally:
-        over.set()
-        thread.join()
         show()
 
 
@@ -72,7 +70,7 @@ def read_history(run: Folder) -> list[dict[str, Any]]:
     if not run.has(HISTORY):
         return []
     try:
-        rows = [json.loads(line) for line in run.read(HISTORY).splitlines()]
+        rows = run.read_lines(HISTORY)
         for row in rows:
             formats.check(formats.Row, row)
     except (ValueError, RecursionError) as error:
@@ -101,6 +99,6 @@ def read_notes(run: Folder) -> list[str]:
     if not run.has(NOTES):
         return []
     try:
-        return [str(json.loads(line)["note"]) for line in run.read(NOTES).splitlines()]
+        return [str(line["note"]) for line in run.read_lines(NOTES)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{run.file(NOTES)} is damaged ({error!r}); restore it or remove it") from None

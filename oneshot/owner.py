@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 
+from oneshot.beside import beside
 from oneshot.errors import RunFailed, UserError
 from oneshot.storage import Folder, needing_room
 
@@ -55,7 +56,7 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
     took it over because this one was silent for too long."""
     _refuse_a_fresh_one(run, fresh)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
-    over, lost = threading.Event(), threading.Event()
+    lost = threading.Event()
 
     def renew() -> None:
         run.write_json(NOTE, me | {"time": time.time()})
@@ -63,7 +64,7 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
     def is_mine() -> bool:
         return (_read(run) or me)["id"] == me["id"]
 
-    def loop() -> None:
+    def loop(over: threading.Event) -> None:
         while not over.wait(every):
             with contextlib.suppress(RunFailed):  # the store is out of reach for a moment
                 if not is_mine():
@@ -73,17 +74,14 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
                 renew()
 
     renew()
-    thread = threading.Thread(target=loop, name="owner", daemon=True)
-    thread.start()
     try:
-        yield
+        with beside(loop, name="owner"):
+            yield
     except KeyboardInterrupt:
         if lost.is_set():
             raise RunFailed(f"{run} was taken over by {_name(_read(run))}: this process was silent too long") from None
         raise
     finally:
-        over.set()
-        thread.join()
         with contextlib.suppress(RunFailed):
             if is_mine():
                 run.remove(NOTE)

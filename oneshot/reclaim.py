@@ -16,24 +16,20 @@ from ray._private import state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from oneshot.beside import beside
+
 
 @contextlib.contextmanager
 def reclaiming(*, seconds: float = 0.25) -> Iterator[None]:
     """Look for abandoned placement groups every so many seconds, for the time of the block, on a connected Ray."""
-    over = threading.Event()
 
-    def loop() -> None:
+    def loop(over: threading.Event) -> None:
         while not over.wait(seconds):
             with contextlib.suppress(Exception):  # Ray's head may be out of reach for a moment
                 reclaim()
 
-    thread = threading.Thread(target=loop, name="reclaiming", daemon=True)
-    thread.start()
-    try:
+    with beside(loop, name="reclaiming", patience=1):  # it hangs where Ray's head has died
         yield
-    finally:
-        over.set()
-        thread.join(timeout=1)  # it hangs where Ray's head has died
 
 
 def reclaim() -> int:

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,20 +118,29 @@ class Folder:
             return stream.read()
 
     def read_json(self, name: str) -> Any:
-        """The file's value. Raises UserError where it is not JSON.
+        """The file's value. Raises UserError where it is not JSON."""
+        try:
+            return self._parsed(name, json.loads)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
+            ) from error
 
-        Of an object that is replaced while it is read, pyarrow gives the new content at the length of the old one: what
-        is no JSON is read again there."""
+    def read_lines(self, name: str) -> list[Any]:
+        """The values of a file of JSON lines. Raises ValueError or RecursionError where one is not JSON."""
+        return self._parsed(name, lambda data: [json.loads(line) for line in data.splitlines()])
+
+    def _parsed(self, name: str, parse: Callable[[bytes], Any]) -> Any:
+        """Of an object that is replaced while it is read, pyarrow gives the new content at the length of the old one:
+        what `parse` does not take is read again there."""
         left = 1 if self.is_local else TRIES
         while True:
             try:
-                return json.loads(self.read(name))
-            except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
+                return parse(self.read(name))
+            except (ValueError, RecursionError):  # also a number of thousands of digits, thousands of brackets
                 left -= 1
                 if not left:
-                    raise UserError(
-                        f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
-                    ) from error
+                    raise
 
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.

@@ -69,6 +69,18 @@ def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(
     assert object_store.gets("value.json") == 2
 
 
+def test_lines_that_become_fewer_while_they_are_read_are_read_whole(folder: Folder, object_store: ObjectStore) -> None:
+    folder.write("lines.jsonl", b"{}\n[1, 2, 3]\n")
+
+    def replace(method: str, path: str, query: str) -> None:
+        if method == "GET" and path.endswith("/lines.jsonl"):
+            object_store.refuse = lambda *request: None
+            folder.write("lines.jsonl", b"{}\n")
+
+    object_store.refuse = replace
+    assert folder.read_lines("lines.jsonl") == [{}]
+
+
 def test_an_object_that_is_no_json_is_said_to_be_damaged(folder: Folder) -> None:
     folder.write("value.json", b"{")
     with pytest.raises(UserError, match=r"value\.json is not JSON .* restore it or remove it"):

@@ -17,6 +17,7 @@ from oneshot import cluster
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import quick_settings
 from oneshot.bench.timing import in_turns
+from oneshot.beside import beside
 from oneshot.data import store
 from oneshot.environment import cores
 from oneshot.errors import RunFailed
@@ -100,20 +101,15 @@ def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) 
     """Images a second between the first epoch's end and the last's, by when the history was written."""
     ends: dict[int, float] = {}
     run = Folder.of(tempfile.mkdtemp(dir=scratch))
-    history, over = Path(run.file(HISTORY)), threading.Event()
+    history = Path(run.file(HISTORY))
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         while not over.wait(0.01):
             with contextlib.suppress(FileNotFoundError):
                 ends.setdefault(len(history.read_bytes().splitlines()), history.stat().st_mtime)
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with beside(watch):
         train(run)
-    finally:
-        over.set()
-        thread.join()
     epochs = settings.train.epochs
     ends[epochs] = history.stat().st_mtime
     images = (epochs - 1) * (settings.train.examples // settings.train.batch) * settings.train.batch
@@ -205,22 +201,16 @@ def memory(request: Request) -> Measured:
     with _ray() as scratch:
         bare = float(ray.get(ray.remote(_bare).remote()))
         peaks: dict[int, float] = {}
-        over = threading.Event()
 
-        def watch() -> None:
+        def watch(over: threading.Event) -> None:
             while not over.wait(0.05):
                 for process in psutil.Process().children(recursive=True):
                     with contextlib.suppress(psutil.Error, OSError, StopIteration):
                         if "RayTrainWorker" in " ".join(process.cmdline()):
                             peaks[process.pid] = _memory(process.pid, "VmHWM")
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with beside(watch):
             _under_ray(request, settings, Folder.of(scratch / "run"), 1, cores())
-        finally:
-            over.set()
-            thread.join()
     if not peaks:
         raise RunFailed("no worker of Ray Train was seen among the processes")
     peak = max(peaks.values())

@@ -38,8 +38,8 @@ class Sessions:
     def __init__(self, data_root: Path) -> None:
         self.data_root, self.all = data_root, []
 
-    def begin(self, *arguments: str) -> Driver:
-        self.all.append(Driver("tune", *arguments, ONESHOT_DATA=str(self.data_root)))
+    def begin(self, *arguments: str, verb: str = "tune") -> Driver:
+        self.all.append(Driver(verb, *arguments, ONESHOT_DATA=str(self.data_root)))
         return self.all[-1]
 
 
@@ -169,10 +169,9 @@ def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
     assert differences(outcome(folder), outcome(whole)) == []
 
 
-def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_path: Path, data_root: Path) -> None:
+def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_path: Path) -> None:
     more = settings(train__epochs="50", train__examples="2048")
-    driver = Driver("train", "quick", "--run", str(tmp_path / "run"), *more, ONESHOT_DATA=str(data_root))
-    sessions.all.append(driver)
+    driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *more, verb="train")
     driver.until("epoch  1")
     driver.terminate()
     assert driver.end(seconds=60) == 130, driver.text
