@@ -58,10 +58,24 @@ def version(package: str) -> str | None:
 
 def hardware(found: dict[str, Any]) -> str:
     """The hardware of an environment in words: its GPUs, else its cores."""
-    return ", ".join(found["hardware"]["gpus"]) or f"{found['hardware']['cores']} cores, {found['hardware']['cpu']}"
+    count, cpu = found["hardware"]["cores"], found["hardware"]["cpu"]
+    return ", ".join(found["hardware"]["gpus"]) or f"{count} core{'s' * (count != 1)}, {cpu}"
 
 
 def _cpu() -> str:
+    """A processor's name, and the widest instructions that torch finds in it: clouds name three generations alike."""
+    import torch
+
+    if torch.cpu._is_amx_tile_supported():
+        widest = "AMX"
+    elif torch.cpu._is_avx512_bf16_supported():
+        widest = "AVX512 BF16"
+    else:
+        widest = torch.backends.cpu.get_cpu_capability()
+    return f"{_cpu_name()} ({widest})"
+
+
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -191,10 +191,15 @@ def test_the_least_batch_is_the_one_at_which_scaling_holds() -> None:
 def test_a_wrong_request_is_refused_in_a_sentence(tmp_path: Path) -> None:
     assert "there is no row 'pears'; did you mean 'pairs'?" in command.refused("bench", "--rows", "pears")
     assert "no such file" in command.refused("bench", "--rows", "pairs", "--against", str(tmp_path / "none.json"))
+    run.keep(record(made("pairs", found([1.0], [1.0]))), other := tmp_path / "other.json")
+    said = command.run("bench", "--rows", "pairs", "--out", str(other), code=2)
+    assert "figures of another machine" in said and "measuring" not in said
 
 
-def test_a_study_is_drawn_now_and_then_and_written_whole(tmp_path: Path) -> None:
+def test_a_study_is_drawn_now_and_then_written_whole_and_leaves_little_in_memory(tmp_path: Path) -> None:
     """However many reports come: the driver of a thousand trials has better to do."""
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
     from oneshot.study import STUDY, Study
     from oneshot.tuning import Recorder
 
@@ -209,12 +214,14 @@ def test_a_study_is_drawn_now_and_then_and_written_whole(tmp_path: Path) -> None
     recorder = Recorder(study, View(), seconds=3600)
     for index in range(30):
         config = {"trial": f"{index:03d}", "point": {"lr": 1e-3 * (index + 1)}, "folder": str(tmp_path / "none")}
-        trial = SimpleNamespace(config=config)
+        trial = SimpleNamespace(config=config, run_metadata=_TrainingRunMetadata())
         recorder.on_trial_start(0, [], trial)
         for epoch in (1, 2):
             row = {"epoch": epoch, "val_loss": 1 / epoch, "best": True, "ended": "epochs" if epoch == 2 else ""}
+            trial.run_metadata.update_metric("val_loss", row["val_loss"])
             recorder.on_trial_result(0, [], trial, row)
         recorder.on_trial_complete(0, [], trial)
+        assert trial.run_metadata.get_json_state() == _TrainingRunMetadata().get_json_state()
         written = run_.read_json(STUDY)["trials"]
         assert written == [{k: v for k, v in each.items() if k != "history"} for each in study.trials]
         assert [each["status"] for each in written] == ["finished"] * (index + 1) + ["pending"] * (29 - index)

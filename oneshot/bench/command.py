@@ -51,21 +51,24 @@ def bench(
     from oneshot.bench import run
     from oneshot.data import sets
     from oneshot.data.cache import near
+    from oneshot.environment import environment
     from oneshot.screen.bench import bench_table, changes_table
 
     before = run.read(against) if against else None
-    if out and out.exists():
-        run.read(out)
+    hardware = environment()["hardware"]
+    path = out or (None if quick or rows else run.default_path(hardware))
+    if path:
+        run.check_place(path, hardware)  # before an hour's work, not after it
     console = make_console(quiet=as_json)
     prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
     request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick)
-    record = run.bench(wanted, request, show=lambda name: print_line(console, f"measuring {name} ..."))
+    record = run.bench(
+        wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
+    )
     if as_json:
         print(json.dumps(record, indent=1, ensure_ascii=False))
     console.print(bench_table(record), new_line_start=True)
     if before:
         console.print(changes_table(record, before), new_line_start=True)
-    path = out or (None if quick or rows else run.default_path(record))
     if path:
-        run.keep(record, path.absolute())
         print_line(console, f"record: {path}")

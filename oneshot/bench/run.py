@@ -23,9 +23,12 @@ from oneshot.storage import Folder
 KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
 
 
-def bench(rows: list[Row], request: Request, *, show: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def bench(
+    rows: list[Row], request: Request, *, path: Path | None = None, show: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:  # fmt: skip
     """The record of the rows: `environment`, `settings`, `rows`. A row that fails or is not run says why in its note,
-    with `met` None where it was not run and false where it failed. `show` is told what goes on."""
+    with `met` None where it was not run and false where it failed. `show` is told what goes on; at `path` the record
+    is kept row by row."""
     record = {"kind": "bench", "environment": environment(), "settings": asdict(request), "rows": []}
     record["settings"]["data"] = Folder.of(request.data).name
     for row in rows:
@@ -34,6 +37,8 @@ def bench(rows: list[Row], request: Request, *, show: Callable[[str], None] = la
         found = _apart(row, request)
         made = _row(row, found) | {"seconds": round(time.monotonic() - began, 1), "commit": commit()}
         record["rows"].append(made)
+        if path:
+            keep(record, path)
     return record
 
 
@@ -104,10 +109,9 @@ def records_folder() -> Path:
     return jobs_folder() / "records"
 
 
-def default_path(record: dict[str, Any]) -> Path:
-    """Where the record of this hardware is kept: bench-2-cores.json, bench-nvidia-h100.json."""
-    hardware = record["environment"]["hardware"]
-    name = hardware["gpus"][0] if hardware["gpus"] else f"{hardware['cores']} cores"
+def default_path(hardware: dict[str, Any]) -> Path:
+    """Where the record of this hardware is kept: bench-2-cores-amd-epyc-avx2.json, bench-nvidia-h100.json."""
+    name = hardware["gpus"][0] if hardware["gpus"] else f"{hardware['cores']} cores {hardware['cpu']}"
     return records_folder() / f"bench-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
 
 
@@ -122,13 +126,17 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
+def check_place(path: Path, hardware: dict[str, Any]) -> None:
+    """Raises UserError where something else is kept at this path, or other hardware's figures."""
+    if path.exists() and read(path)["environment"]["hardware"] != hardware:
+        raise UserError(f"{path} holds figures of another machine; name another --out")
+
+
 def keep(record: dict[str, Any], path: Path) -> None:
     """Write a record. Rows of an earlier one there, of the same hardware, that were not run now stay, with the commit
     of their own. Raises UserError where it holds something else or other hardware's figures."""
+    check_place(path, record["environment"]["hardware"])
     if path.exists():
-        old = read(path)
-        if old["environment"]["hardware"] != record["environment"]["hardware"]:
-            raise UserError(f"{path} holds figures of another machine; name another --out")
-        rows = {row["name"]: row for row in old["rows"]} | {row["name"]: row for row in record["rows"]}
+        rows = {row["name"]: row for row in read(path)["rows"]} | {row["name"]: row for row in record["rows"]}
         record = record | {"rows": [rows[name] for name in NAMES if name in rows]}
     Folder.of(path.parent).write_json(path.name, record)

@@ -51,7 +51,9 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         result = result_of(record)
         if is_omniglot(result):
             seeds = f", mean of {len(record['seeds'])} seeds" if "seeds" in record else ""
-            source = f"split {result['split']}{seeds}, commit {result['environment']['commit'] or 'unknown'}"
+            judges = f"{len(result['per_alphabet'])} test alphabets"
+            commit = result["environment"]["commit"] or "unknown"
+            source = f"split {result['split']} ({judges}){seeds}, commit {commit}"
             rows.append(Rung(name, True, _cells(record), source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
 
