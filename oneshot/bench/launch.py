@@ -29,7 +29,7 @@ from oneshot.storage import Folder
 from oneshot.study import STUDY
 from oneshot.train import train_here
 
-WEIGHTS = "checkpoints/epoch-0001/model.safetensors"
+CURVES = "events/events.out.tfevents.000001.oneshot"  # written after the first row, and never removed
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row
 
 
@@ -141,8 +141,8 @@ def study(request: Request, run: Path, *changes: str) -> Iterator[subprocess.Pop
 
 
 def first_step(trial: Folder) -> float:
-    """When a trial's first step began, in seconds since 1970: its first epoch's checkpoint, less the epoch."""
-    return Path(trial.file(WEIGHTS)).stat().st_mtime - read_history(trial)[0]["seconds"]
+    """When a trial's first step began, in seconds since 1970: its first epoch's end, less the epoch."""
+    return Path(trial.file(CURVES)).stat().st_mtime - read_history(trial)[0]["seconds"]
 
 
 def startup(request: Request) -> Measured:
@@ -154,11 +154,11 @@ def startup(request: Request) -> Measured:
             began = time.time()
             with study(request, run, "train.examples=256", "search.trials=2", "search.batch=[64]") as process:
                 trials = [Folder.of(run / "trials" / name) for name in ("000", "001")]
-                while not any(trial.has(HISTORY) and trial.has(WEIGHTS) for trial in trials):
+                while not any(trial.has(CURVES) for trial in trials):
                     if process.poll() is not None:
                         raise RunFailed(f"the study ended before its first epoch: {process.communicate()[0][-300:]}")
                     time.sleep(0.05)
-                found.append(min(first_step(trial) for trial in trials if trial.has(HISTORY)) - began)
+                found.append(min(first_step(trial) for trial in trials if trial.has(CURVES)) - began)
     return Measured(found, note="`python -m oneshot.tune quick` itself; make adds the check of its environment")
 
 
