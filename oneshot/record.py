@@ -106,7 +106,8 @@ def read_chaos() -> dict[str, Any]:
 
 def read_benches() -> dict[str, dict[str, Any]]:
     """The bench's records by name. Raises UserError for one that is damaged."""
-    return {path.stem: read_bench(path) for path in sorted(Path(records_folder()).glob("bench-*.json"))}
+    paths = sorted(Path(records_folder()).glob("bench-*.json"), key=lambda path: path.stem)
+    return {path.stem: read_bench(path) for path in paths}
 
 
 def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
