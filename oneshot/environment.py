@@ -66,13 +66,16 @@ def _cpu() -> str:
     """A processor's name, and the widest instructions that torch finds in it: clouds name three generations alike."""
     import torch
 
+    return f"{_cpu_name()} ({bf16_instructions() or torch.backends.cpu.get_cpu_capability()})"
+
+
+def bf16_instructions() -> str:
+    """With what this processor multiplies bf16: AMX or AVX512 BF16; empty where it does not."""
+    import torch
+
     if torch.cpu._is_amx_tile_supported():
-        widest = "AMX"
-    elif torch.cpu._is_avx512_bf16_supported():
-        widest = "AVX512 BF16"
-    else:
-        widest = torch.backends.cpu.get_cpu_capability()
-    return f"{_cpu_name()} ({widest})"
+        return "AMX"
+    return "AVX512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
 
 
 def _cpu_name() -> str:

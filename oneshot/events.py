@@ -36,8 +36,12 @@ def write(folder: Folder, row: dict[str, Any]) -> None:
         if isinstance(row.get(key), float) and math.isfinite(row[key])
     )
     event = _field(1, now) + _field(2, row["epoch"]) + _field(5, values)
-    name = f"events.out.tfevents.{row['epoch']:06d}.oneshot"
-    (folder / EVENTS).write(name, _record(start) + _record(event))
+    (folder / EVENTS).write(name(row["epoch"]), _record(start) + _record(event))
+
+
+def name(epoch: int) -> str:
+    """Of an epoch's file, in `events/`."""
+    return f"events.out.tfevents.{epoch:06d}.oneshot"
 
 
 def _field(number: int, value: float | int | bytes) -> bytes:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from oneshot.distributed import average_in_bf16
+from oneshot.environment import bf16_instructions
 from oneshot.errors import UserError
 
 T = TypeVar("T")
@@ -115,7 +116,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        able = bool(bf16_instructions())
     if precision == "auto":
         return "bf16" if able else "fp32"
     if precision == "bf16" and device.type == "cuda" and not able:

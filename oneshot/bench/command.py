@@ -58,7 +58,7 @@ def bench(
     hardware = environment()["hardware"]
     path = out or (None if quick or rows else run.default_path(hardware))
     if path:
-        run.check_place(path, hardware)  # before an hour's work, not after it
+        run.kept(path, hardware)  # refused before an hour's work, not after it
     console = make_console(quiet=as_json)
     prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
     request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from oneshot import cluster
+from oneshot import cluster, events
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import quick_settings
 from oneshot.bench.timing import in_turns
@@ -29,7 +29,7 @@ from oneshot.storage import Folder
 from oneshot.study import STUDY
 from oneshot.train import train_here
 
-CURVES = "events/events.out.tfevents.000001.oneshot"  # written after the first row, and never removed
+CURVES = f"{events.EVENTS}/{events.name(1)}"  # written after the first row, and never removed
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row
 
 

@@ -126,17 +126,20 @@ def read(path: Path) -> dict[str, Any]:
     return record
 
 
-def check_place(path: Path, hardware: dict[str, Any]) -> None:
-    """Raises UserError where something else is kept at this path, or other hardware's figures."""
-    if path.exists() and read(path)["environment"]["hardware"] != hardware:
+def kept(path: Path, hardware: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that this hardware's record at this path has already, if there is one. Raises UserError where something
+    else is kept there, or other hardware's figures."""
+    if not path.exists():
+        return []
+    record = read(path)
+    if record["environment"]["hardware"] != hardware:
         raise UserError(f"{path} holds figures of another machine; name another --out")
+    return record["rows"]
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
     """Write a record. Rows of an earlier one there, of the same hardware, that were not run now stay, with the commit
     of their own. Raises UserError where it holds something else or other hardware's figures."""
-    check_place(path, record["environment"]["hardware"])
-    if path.exists():
-        rows = {row["name"]: row for row in read(path)["rows"]} | {row["name"]: row for row in record["rows"]}
-        record = record | {"rows": [rows[name] for name in NAMES if name in rows]}
+    rows = {row["name"]: row for row in kept(path, record["environment"]["hardware"]) + record["rows"]}
+    record = record | {"rows": [rows[name] for name in NAMES if name in rows]}
     Folder.of(path.parent).write_json(path.name, record)
