@@ -62,7 +62,8 @@ def connect(
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
-    with contextlib.nullcontext() if verbose else _chatter_to_file(console):
+    quiet = contextlib.nullcontext() if verbose else _chatter_to_file(console)
+    with quiet, contextlib.nullcontext([]) if where else embedded.adopting() as spared:
         import ray
 
         from oneshot.reclaim import reclaiming
@@ -70,7 +71,7 @@ def connect(
         on_term, dead = signal.getsignal(signal.SIGTERM), []
 
         def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
-            return contextlib.nullcontext() if where else embedded.watched(console, dead, look, how_to_go_on)
+            return contextlib.nullcontext() if where else embedded.watched(console, dead, look, how_to_go_on, spared)
 
         if where:
             _check_speaks(where)
@@ -80,7 +81,7 @@ def connect(
                 ray.init(**options)
         except BaseException as error:
             if where is None:
-                embedded.kill(embedded.raylet(stopped=True))
+                embedded.kill_all(spared)
             if dead:
                 raise RayDied(embedded.DIED.format(dead[0])) from None
             if isinstance(error, Exception):
@@ -95,6 +96,7 @@ def connect(
         except KeyboardInterrupt:
             if not dead:
                 raise
+            embedded.kill_all(spared)
             raise RayDied(embedded.DIED.format(dead[0])) from None
         finally:
             if not dead:

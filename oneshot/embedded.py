@@ -2,8 +2,10 @@
 
 import _thread
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from oneshot.screen.console import heard, print_error, print_line
 
 PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
 
 
 @contextlib.contextmanager
@@ -33,15 +36,27 @@ def deaf_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def adopting() -> Iterator[list[psutil.Process]]:
+    """The children this process has already. What loses its parent within the block becomes a child of it too, not of
+    init, so that `kill_all` finds what a dead raylet leaves: by itself that may take a minute to end. Linux only."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield psutil.Process().children()
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@contextlib.contextmanager
 def watched(
-    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, *, seconds: float = 0.25
+    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, spared: list[psutil.Process]
 ) -> Iterator[None]:
     """Interrupt the block where `look` finds that a part of the embedded Ray died, and put it into `dead`. A block that
-    does not end by that ends the process, after a word on `how_to_go_on`."""
+    does not end by that ends the process, and its children but for the `spared`, after a word on `how_to_go_on`."""
 
     def loop(over: threading.Event) -> None:
         while not dead:
-            if over.wait(seconds):
+            if over.wait(0.25):
                 return
             dead.extend(look())
         _thread.interrupt_main(signal.SIGTERM)
@@ -49,21 +64,20 @@ def watched(
             if how_to_go_on:
                 print_line(heard(console), f"to go on: {how_to_go_on}")
             print_error(heard(console), DIED.format(dead[0]))
+            kill_all(spared)
             os._exit(1)
 
     with beside(loop, name="watching Ray"):
         yield
 
 
-def raylet(*, stopped: bool = False) -> list[psutil.Process]:
+def raylet() -> list[psutil.Process]:
     """The raylet of an embedded Ray and what it has started: when it ends, they do so by themselves, but seconds later,
-    or half a minute where they have just been started. `stopped`: it starts no more."""
+    or a minute where they have just been started."""
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if child.name() == "raylet":
-                if stopped:
-                    child.suspend()
                 found += [child, *child.children(recursive=True)]
     return found
 
@@ -73,6 +87,16 @@ def kill(processes: list[psutil.Process]) -> None:
     for each in processes:
         with contextlib.suppress(psutil.Error):
             each.kill()
+
+
+def kill_all(spared: list[psutil.Process]) -> None:
+    """SIGKILL to all that this process has started or adopted and what those have, but for the `spared` and theirs."""
+    for _ in range(3):  # a raylet that is being killed may just have started one more
+        for child in psutil.Process().children():
+            if child not in spared:
+                with contextlib.suppress(psutil.Error):
+                    child.suspend()  # it starts no more
+                    kill([*child.children(recursive=True), child])
 
 
 def killed_at_start() -> list[str]:

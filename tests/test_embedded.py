@@ -1,0 +1,36 @@
+"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from oneshot import embedded
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt another's children")
+def test_what_a_dead_process_had_started_is_ended_and_what_was_there_before_is_not() -> None:
+    before = subprocess.Popen(["sleep", "60"])
+    with before, embedded.adopting() as spared:
+        parent = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+        with parent:
+            assert parent.stdout is not None
+            orphan = psutil.Process(int(parent.stdout.readline()))
+            parent.kill()
+            parent.wait()
+            assert orphan.ppid() == psutil.Process().pid and orphan.is_running()
+            embedded.kill_all(spared)
+            orphan.wait(10)
+        assert before.poll() is None
+        before.kill()
+
+
+def test_all_that_was_started_is_ended_with_what_it_has_started() -> None:
+    with embedded.adopting() as spared:
+        with subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True) as parent:
+            assert parent.stdout is not None
+            child = psutil.Process(int(parent.stdout.readline()))
+            embedded.kill_all(spared)
+            assert parent.wait(10) == -9
+            child.wait(10)
