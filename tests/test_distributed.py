@@ -17,15 +17,11 @@ from oneshot.models import build
 from oneshot.settings import Settings, override
 from oneshot.storage import Folder
 
-# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers.
-#
-# Of the learning rates. Ranks add the same numbers in another order, so a gradient differs by 1e-7. ReLU, max pooling
-# and |a - b| have kinks, and in some step of some run that suffices to move an activation across one: the gradient of a
-# channel then jumps by a hundredth, and the loss by the learning rate times that. So the rates are small enough that
-# such a jump stays below the tolerance, and great enough that the losses move by a hundred times the tolerance. For the
-# same reason no Adam, which divides small gradients by themselves, and no calibrated head, whose weights are large.
-# Koch's network, whose sigmoid units start almost alike, is moved by a faster head instead.
-TOLERANCE = 1e-5
+# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. All networks are
+# smooth, see there: of 190 runs whose weights began 1e-7 apart none came to losses 1e-6 apart. No Adam, which divides
+# small gradients by themselves, and no calibrated head, whose weights are large. Koch's network, whose sigmoid units
+# start almost alike, is moved by a faster head instead.
+TOLERANCE = 5e-6
 SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
 SMALL = SHARED | {"name": "conv4", "examples": 36}
 AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}
@@ -33,12 +29,12 @@ KOCH = SHARED | {"name": "koch", "size": 65, "examples": 12, "epochs": 4}
 PAIRS: dict[str, Any] = {"sampling": "pairs", "objective": "bce"}
 EPISODES: dict[str, Any] = {"sampling": "episodes", "objective": "both"}
 CASES: dict[str, Settings] = {
-    "conv4 on pairs": tiny.settings(**SMALL, **PAIRS, lr=2e-4),
-    "conv4 on episodes": tiny.settings(**SMALL, **EPISODES, lr=2e-4),
-    "resnet on pairs": tiny.settings(**AVERAGED, **PAIRS, lr=2e-4),
-    "resnet on episodes": tiny.settings(**AVERAGED, **EPISODES, lr=2e-4),
-    "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.05, head_lr=30.0),
-    "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=5e-3, head_lr=20.0),
+    "conv4 on pairs": tiny.settings(**SMALL, **PAIRS, lr=2e-3),
+    "conv4 on episodes": tiny.settings(**SMALL, **EPISODES, lr=2e-3),
+    "resnet on pairs": tiny.settings(**AVERAGED, **PAIRS, lr=2e-3),
+    "resnet on episodes": tiny.settings(**AVERAGED, **EPISODES, lr=2e-3),
+    "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.5, head_lr=30.0),
+    "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=0.05, head_lr=20.0),
 }
 
 
@@ -89,7 +85,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
     @cache
     def hold(workers: int) -> Met:
         folder = tmp_path_factory.mktemp("ranks")
-        with pytest.raises(Killed):
+        with ranks.smooth(), pytest.raises(Killed):
             tiny.train(folder / "begun by one", GOES_ON, watch=Killer())
         tasks: dict[str, dict[str, Any]] = {
             "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
@@ -113,7 +109,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[dict
     folder = tmp_path_factory.mktemp("alone")
     made = {}
     for name, settings in CASES.items():
-        made[name] = tiny.train(folder / name, settings, data=tiny.parts(side=settings.data.size)).history
+        with ranks.smooth():
+            made[name] = tiny.train(folder / name, settings, data=tiny.parts(side=settings.data.size)).history
     return made, folder
 
 
@@ -207,7 +204,8 @@ def test_a_training_may_go_on_with_another_number_of_workers(
     made, folder = meet(workers)
     expected = alone[0]["conv4 on episodes"]
     more = made[0]["train"]["begun by one"]["history"]
-    less = tiny.train(folder / "ended by one", GOES_ON).history
+    with ranks.smooth():
+        less = tiny.train(folder / "ended by one", GOES_ON).history
     for history in (more, less):
         assert [row["epoch"] for row in history] == [1, 2, 3]
         for row, same in zip(history, expected, strict=True):
@@ -244,7 +242,7 @@ def test_any_number_of_workers_ends_with_the_weights_of_one(
     )
     assert last is not None and same is not None
     assert last.progress.epoch == same.progress.epoch == CASES[case].train.epochs
-    assert distance(last.weights, same.weights) < 0.02 * distance(first, same.weights)
+    assert distance(last.weights, same.weights) < 1e-3 * distance(first, same.weights)
 
 
 @EITHER
