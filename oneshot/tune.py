@@ -29,8 +29,7 @@ def tune(
     does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
     trial has anything to show.
 
-    `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at: one
-    that ends by itself, so that its process can be used for the next.
+    `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
     """
     view.update(study.record())
     _reopen_damaged(study)
@@ -88,7 +87,7 @@ def _tuner(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data, concurrent=packing.concurrent),
             scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=name, trial_dirname_creator=name, reuse_actors=trial is not None,
+            trial_name_creator=name, trial_dirname_creator=name,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],

@@ -68,6 +68,7 @@ LAYERS = (
         "report.search",
         "bench.run",
         "bench.one",
+        "bench.synthetic",
     ),
     (
         "cards",
@@ -125,7 +126,7 @@ LAYERS = (
 MODULES = [name for row in LAYERS for name in row]
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "ahead", "reclaim", "elastic", "trainer", "trial"}
+RAY_MODULES = {"tuning", "ahead", "reclaim", "elastic", "trainer", "trial", "bench.synthetic"}
 RAY_FUNCTIONS = {"commands", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
 
 

@@ -125,7 +125,7 @@ ROWS = (
     ),
     Row(
         "driver", "driver's CPU time a report, 1,000 trials", "their beginning", "ms", "≤ 1.25 x, memory ≤ 1.1 x",
-        lambda value, ratio, shares: ratio <= 1.25 and shares["growth of memory"] <= 1.1, "studies:driver", 900,
+        lambda value, ratio, shares: ratio <= 1.25 and shares["growth of memory"] <= 1.1, "studies:driver", 1800,
         cost=True,
     ),
 )  # fmt: skip

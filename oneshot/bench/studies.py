@@ -19,7 +19,6 @@ from oneshot.history import read_history
 from oneshot.packing import Packing
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
-from oneshot.settings import parse_toml
 from oneshot.storage import Folder
 from oneshot.study import STUDY, Study
 
@@ -66,17 +65,6 @@ def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[st
     return {"epochs": record["epochs_run"], "oneshot": row["val_oneshot"], "trials": val_trials}
 
 
-def synthetic(config: dict[str, Any], packing: Packing) -> None:
-    """A trial that trains nothing and reports a curve: what is measured is who listens."""
-    from ray import tune
-
-    floor = 0.2 + (int(config["trial"]) * 0.618) % 1
-    epochs = parse_toml(config["settings"].encode(), "the trial").train.epochs
-    for epoch in range(1, epochs + 1):
-        ended = "epochs" if epoch == epochs else ""
-        tune.report({"epoch": epoch, "val_loss": floor + 1 / epoch, "best": True, "ended": ended})
-
-
 class Meter(StudyView):
     """The console of a study, which also notes how many reports there were and what they cost the driver so far."""
 
@@ -108,7 +96,7 @@ def driver(request: Request) -> Measured:
     growth = memory[-1] / memory[min(2, len(memory) - 1)]
     reports = marks[-1][0]
     note = (
-        f"{trials:,} trials, {reports:,} reports, ASHA, {at_once} at once, actors used again; memory"
+        f"{trials:,} trials, {reports:,} reports, ASHA, {at_once} at once; memory"
         f" {memory[min(2, len(memory) - 1)]:.0f} MB after the first tenths, {memory[-1]:.0f} MB at the end"
     )
     details = {"reports": [mark[0] for mark in marks], "milliseconds": costs, "memory": memory}
@@ -124,6 +112,8 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, 
     meter = Meter(every=max(1, trials * 2 // 12))
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
     with folder as name, cluster.connect(None, console=console(quiet=True)):
+        from oneshot.bench.synthetic import synthetic  # here, as all that imports Ray
+
         header = {
             "job": "driver", "dataset": "none", "split": "none", "epochs": epochs, "searcher": "random",
             "started": time.time(), "workers": 1, "device": "cpu", "concurrent": at_once,

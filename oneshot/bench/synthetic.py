@@ -1,0 +1,16 @@
+"""A trial that trains nothing: what is measured is who listens. Free of what else the bench imports: each process does."""
+
+from typing import Any
+
+from ray import tune
+
+from oneshot.settings import parse_toml
+
+
+def synthetic(config: dict[str, Any], packing: Any) -> None:
+    """What Tune runs: it reports a curve whose height is its number's, scattered over 0.2 to 1.2."""
+    floor = 0.2 + (int(config["trial"]) * 0.618) % 1
+    epochs = parse_toml(config["settings"].encode(), "the trial").train.epochs
+    for epoch in range(1, epochs + 1):
+        ended = "epochs" if epoch == epochs else ""
+        tune.report({"epoch": epoch, "val_loss": floor + 1 / epoch, "best": True, "ended": ended})
