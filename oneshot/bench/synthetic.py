@@ -1,4 +1,4 @@
-"""A trial that trains nothing: what is measured is who listens. Free of what else the bench imports: each process does."""
+"""A trial that trains nothing: what is measured is who listens. Apart, as each of its processes imports this file."""
 
 from typing import Any
 
