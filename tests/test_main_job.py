@@ -1,14 +1,13 @@
 """The main job as a person runs it: Ray Tune over Ray Train on this machine's cores, then the final job."""
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from command import ROOT, environment, run, settings, start
-from test_local import history, weights
+from command import ROOT, environment, run, settings
+from test_local import history
 
 import oneshot
 from oneshot.cluster import FAST, QUIET
@@ -53,36 +52,6 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert json.loads((tmp_path / "run/result.json").read_text()) == result
 
 
-def test_an_interrupted_study_goes_on_and_ends_as_an_undisturbed_one(tmp_path: Path, data_root: Path) -> None:
-    """No early stopping: which trials it stops depends on which report first. The trials run one after the other."""
-    changes = settings(
-        search__trials="2", search__grace="0", scale__max_concurrent="1", train__epochs="3", train__examples="1024"
-    )  # fmt: skip
-    arguments = ["tune", "quick", "--run", str(tmp_path / "cut"), *changes]
-    for mark, number, code in (("trial 000 epoch 1", signal.SIGTERM, 130), ("trial 001 epoch 2", signal.SIGKILL, -9)):
-        process = start(*arguments, ONESHOT_DATA=str(data_root))
-        seen = ""
-        for line in process.stdout or []:
-            seen += line
-            if mark in line:
-                process.send_signal(number)
-                break
-        rest, _ = process.communicate(timeout=60)
-        assert process.returncode == code, seen + rest
-        if code == 130:
-            assert f"--resume {tmp_path / 'cut'}" in rest and "Traceback" not in rest
-    text = run("tune", "--resume", str(tmp_path / "cut"), ONESHOT_DATA=str(data_root))
-    assert "trial 000" not in text.split("the search is over")[0]  # it was finished before the second interruption
-
-    run("tune", "quick", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))
-    for trial in ("000", "001"):
-        cut, whole = tmp_path / "cut/trials" / trial, tmp_path / "whole/trials" / trial
-        assert history(cut) == history(whole)
-        assert weights(cut) == weights(whole)
-    results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("cut", "whole")]
-    assert results[0]["protocols"] == results[1]["protocols"]
-
-
 # The limit comes when the first trial has an epoch to show, however fast this machine is.
 LIMITED = """
 import pathlib, sys
@@ -121,7 +90,9 @@ def test_at_its_time_limit_a_study_judges_what_is_there_and_can_go_on(tmp_path: 
     assert [(trial["status"], trial["epochs"]) for trial in trials] == [("finished", 8), ("finished", 8)]
 
 
-@pytest.mark.parametrize(("sampling", "batch"), [("episodes", "64"), ("pairs", "32")])
+@pytest.mark.parametrize(
+    ("sampling", "batch"), [("episodes", "64"), pytest.param("pairs", "32", marks=pytest.mark.long)]
+)
 def test_two_workers_under_ray_train_equal_one_process(
     sampling: str, batch: str, tmp_path: Path, data_root: Path
 ) -> None:
@@ -138,15 +109,15 @@ def test_two_workers_under_ray_train_equal_one_process(
 
 
 def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
-    changes = settings(search__searcher="optuna", search__trials="3", search__first="[]", train__epochs="1")
+    changes = settings(search__searcher="optuna", search__trials="2", search__first="[]", train__epochs="1")
     text = run("tune", "quick", "--json", "--run", str(tmp_path / "run"), *changes, ONESHOT_DATA=str(data_root))
     told = json.loads(text[text.index("{\n") :])  # warnings come before it
     assert told["over"] and told["run"] == str(tmp_path / "run")
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert {key: told[key] for key in result} == result
     study = json.loads((tmp_path / "run/study.json").read_text())
-    assert [trial["status"] for trial in study["trials"]] == ["finished"] * 3
-    assert len({trial["settings"]["lr"] for trial in study["trials"]}) == 3
+    assert [trial["status"] for trial in study["trials"]] == ["finished"] * 2
+    assert len({trial["settings"]["lr"] for trial in study["trials"]}) == 2
 
 
 def test_a_study_of_nothing_but_divergence_fails_and_says_why(tmp_path: Path, data_root: Path) -> None:

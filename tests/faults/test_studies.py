@@ -58,7 +58,7 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_after_the_result_is_shown_is_answered_too(
     number: signal.Signals, sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:
@@ -253,9 +253,14 @@ def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
     assert (tmp_path / "run/experiment.toml").read_bytes() == before
 
 
-@pytest.mark.parametrize(("part", "name"), [("gcs", "gcs_server"), ("raylet", "raylet")])
-def test_ray_killed_while_it_starts_is_not_waited_for(sessions: Sessions, tmp_path: Path, part: str, name: str) -> None:
-    """Ray itself would wait for half a minute, or after a minute end the process without a word."""
+@pytest.mark.parametrize(
+    ("part", "name"), [("raylet", "raylet"), pytest.param("gcs", "gcs_server", marks=pytest.mark.long)]
+)
+def test_ray_killed_while_it_starts_is_told_and_leaves_nothing(
+    sessions: Sessions, tmp_path: Path, part: str, name: str
+) -> None:
+    """Ray itself would after a minute end the process without a word. While it waits for the GCS, half a minute, it
+    lets no other thread run."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
     assert wait(lambda: driver.part(part), seconds=60, pause=0.02)
