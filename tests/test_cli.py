@@ -89,7 +89,7 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 def test_the_help_of_every_verb_has_an_example() -> None:
     for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
-        text = run(verb, "--help")
+        text = run("cli", verb, "--help")
         assert "Example: " in text and "--debug" in text
 
 
