@@ -5,6 +5,8 @@ import tiny
 import torch
 from test_distributed import CASES
 
+from oneshot.settings import override
+
 # Of each epoch the training and the validation loss, fp32 on a CPU, one thread, as commit ea328e0 had them; of resnet
 # as commit 02adec3.
 KEPT = {
@@ -21,6 +23,10 @@ KEPT = {
     "resnet on episodes": [(3.1728803, 0.6937101), (3.1645823, 0.6932236), (3.1031226, 0.6930264)],
 }
 
+# Slower than there, as these networks have kinks: where rounding moves an activation across one, the gradient jumps, and
+# the loss by that times the rate.
+RATES = {"koch on pairs": (0.05, 30.0), "koch on episodes": (5e-3, 20.0)}
+
 
 @pytest.fixture
 def one_thread() -> None:
@@ -32,7 +38,8 @@ def one_thread() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_losses_of_fixed_seeds_stay_what_they_were(case: str, tmp_path, one_thread) -> None:
-    settings = CASES[case]
+    lr, head_lr = RATES.get(case, (2e-4, CASES[case].train.head_lr))
+    settings = override(CASES[case], {"train.lr": lr, "train.head_lr": head_lr}, source="the test")
     history = tiny.train(tmp_path, settings, data=tiny.parts(side=settings.data.size)).history
     found = [(row["train_loss"], row["val_loss"]) for row in history]
     # Another processor's kernels add in another order, and each step makes that larger: in resnet's second epoch an
