@@ -23,8 +23,8 @@ KEPT = {
     "resnet on episodes": [(3.1728803, 0.6937101), (3.1645823, 0.6932236), (3.1031226, 0.6930264)],
 }
 
-# Slower than there, as these networks have kinks: where rounding moves an activation across one, the gradient jumps, and
-# the loss by that times the rate.
+# Slower than there, as these networks have kinks: where rounding moves an activation across one, the gradient jumps,
+# and the loss by that times the rate.
 RATES = {"koch on pairs": (0.05, 30.0), "koch on episodes": (5e-3, 20.0)}
 
 
