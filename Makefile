@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 tune: install
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
-# Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
+# Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them,
+# and numpy's small products have one: its second waits for a core at each.
+PYTEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
 
 test: install
 	$(PYTEST) $(ARGS)
