@@ -112,7 +112,8 @@ def read_benches() -> dict[str, dict[str, Any]]:
 
 def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
     """The screens of a study, {file's name: SVG}: at its end, and while it ran."""
-    command = f"make tune JOB={record['study']['job']}"
+    job = record["study"]["job"]
+    command = f"make tune JOB={job}{'' if name == job else ' ARGS=...'}"  # by another name: not the job as it is
     return {
         f"{name}.svg": screenshots.final(record, command=command),
         f"{name}-live.svg": screenshots.live(record, command=command),
