@@ -9,7 +9,7 @@ import torch
 from oneshot.bench import data, flops
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, NotRun, Request
-from oneshot.bench.steps import KOCH_SIZE, document_step, koch_settings, matmul_rate, quick_settings, training
+from oneshot.bench.steps import KOCH_SIZE, document_step, koch_settings, matmul_rate, small_settings, training
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.errors import RunFailed
@@ -46,7 +46,7 @@ def koch_gpu(request: Request) -> Measured:
     each = 2 * flops.training(training(drawings, koch_settings(pairs=2), device).net.encoder, size=KOCH_SIZE)
     use = {pairs: found * each / ceiling for pairs, found in by_batch.items()}
     best = max(use, key=lambda pairs: use[pairs])
-    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, quick_settings(), device), 128))}
+    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device), 128))}
     note = (
         f"{first} pairs, batches made on the way; bf16 matmul {ceiling / 1e12:.0f} TFLOP/s, of it "
         + ", ".join(f"{100 * share:.0f} % at {pairs}" for pairs, share in use.items())
@@ -110,7 +110,7 @@ def _agreement(drawings: Drawings, device: torch.device) -> float:
     worst, usual = 0.0, torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False  # ten bits of a number; what is measured afterwards has them as usual
     exact = {"train.precision": "fp32"}
-    for settings in (koch_settings(pairs=4, **exact), quick_settings(**exact)):
+    for settings in (koch_settings(pairs=4, **exact), small_settings(**exact)):
         losses = []
         for where in (torch.device("cpu"), device):
             run = training(drawings, settings, where)

@@ -15,7 +15,7 @@ import torch
 
 from oneshot import cluster, events
 from oneshot.bench.rows import Measured, NotRun, Request
-from oneshot.bench.steps import quick_settings
+from oneshot.bench.steps import small_settings
 from oneshot.bench.timing import in_turns
 from oneshot.beside import beside
 from oneshot.data import store
@@ -35,7 +35,7 @@ BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the ro
 
 def _settings(request: Request, *, cpus: int, epochs: int = 4) -> Settings:
     examples, trials = (256, 20) if request.quick else (11_520, 400)
-    return quick_settings(
+    return small_settings(
         **{
             "train.examples": examples, "train.epochs": epochs, "train.batch": 128, "train.val_pairs": 200,
             "train.val_trials": trials, "scale.cpus": cpus, "scale.gpus": 0.0,
@@ -214,7 +214,7 @@ def memory(request: Request) -> Measured:
     if not peaks:
         raise RunFailed("no worker of Ray Train was seen among the processes")
     peak = max(peaks.values())
-    note = f"job quick on {about.name}: peak {peak:.0f} MB, of which torch and Ray {bare:.0f} MB"
+    note = f"conv4 at 28 px on {about.name}: peak {peak:.0f} MB, of which torch and Ray {bare:.0f} MB"
     return Measured([peak - bare], [unpacked], note)
 
 

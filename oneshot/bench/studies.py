@@ -13,7 +13,7 @@ from oneshot import cluster
 from oneshot import tune as tuning
 from oneshot.bench.launch import study
 from oneshot.bench.rows import Measured, Request
-from oneshot.bench.steps import quick_settings
+from oneshot.bench.steps import small_settings
 from oneshot.errors import RunFailed
 from oneshot.history import read_history
 from oneshot.packing import Packing
@@ -105,7 +105,7 @@ def driver(request: Request) -> Measured:
 
 def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, float]]:
     """A study of synthetic trials by the program's own driver: reports, CPU seconds and memory (MB) as it went on."""
-    settings = quick_settings(
+    settings = small_settings(
         **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
     )
     packing = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=at_once)
