@@ -156,7 +156,7 @@ def test_debug_looks_inside_first(sampling: str, tmp_path: Path, data_root: Path
         train__lr="0.003", train__optimizer="adam", train__batch="32", data__sampling=sampling, train__objective="bce"
     )
     text = run("train", "quick", "--local", "--debug", "--run", str(tmp_path), *changes, ONESHOT_DATA=str(data_root))
-    assert "153,233" in text and "one batch, 100 steps" in text
+    assert "111,745" in text and "one batch, 100 steps" in text
     assert Image.open(tmp_path / "batch.png").size[0] > 100
 
 
