@@ -8,9 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Of the
-# networks the shallow one: the quickest, and N workers are compared with one by it; a deeper one carries a rounding error
-# over a ReLU's kink.
+# A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Its
+# network is the shallow one: the quickest, and where N workers are compared with one, a deeper one carries a rounding
+# error over a ReLU's kink.
 TINY = {
     "data.dataset": "glyphs-10",
     "model.name": "conv4",
