@@ -17,7 +17,7 @@ from oneshot.storage import Folder
 
 SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
 
-TINY_TREE = {key: value if key == "data.dataset" else int(value) for key, value in TINY.items()}
+TINY_TREE = {key: int(value) if value.isdigit() else value for key, value in TINY.items()}
 
 
 @pytest.fixture
