@@ -41,7 +41,7 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
     assert z_ND.shape == (44, 64) and not z_ND.requires_grad
     net.eval()
     with torch.no_grad():
-        one_by_one = torch.cat([net.embed(images.gather([index])) for index in range(44)])
+        one_by_one = torch.cat([net.embed(images.gather(np.array([index]))) for index in range(44)])
     net.train()
     assert (z_ND - one_by_one).abs().max() < 1e-5
 

@@ -1,5 +1,6 @@
 """How drawings become what a network sees: fitted, gathered, distorted as in Koch et al. 2015, section 4.1."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from oneshot import counter
 from oneshot.batches import batches
 from oneshot.data.drawings import Drawings
-from oneshot.images import Images, bends, distort, distortions, resize
+from oneshot.images import Images, bends, distort, distortions, fitted, resize
 
 CPU = torch.device("cpu")
 ROUNDING = 5e-5  # of bilinear sampling in float32; a grey level is 4e-3
@@ -59,6 +60,10 @@ def test_any_size_fits(shape: tuple[int, int]) -> None:
 # Gathering
 
 
+def as_bytes(drawings: Drawings) -> Drawings:
+    return dataclasses.replace(drawings, packed=drawings.pixels().reshape(len(drawings), -1), bits=8)
+
+
 def test_gathered_images_are_floats_with_ink_1_on_paper_0() -> None:
     drawings = tiny.drawings({"Greek": 3})
     images = Images(drawings, size=28, device=CPU)
@@ -70,10 +75,26 @@ def test_gathered_images_are_floats_with_ink_1_on_paper_0() -> None:
 
 
 def test_more_drawings_than_a_slice_come_out_in_order() -> None:
-    drawings = tiny.drawings({"Greek": 26}, drawers=200, side=16)  # 5,200: unpacked in slices of 4,096
-    images = Images(drawings, size=16, device=CPU)
-    assert len(images) == 5_200
-    assert np.array_equal(images.pixels.numpy(), drawings.pixels())
+    drawings = tiny.drawings({"Greek": 26}, drawers=200, side=16)
+    assert np.array_equal(fitted(drawings, 16), drawings.pixels())
+
+
+@pytest.mark.parametrize("side", [28, 31])  # of which the second fills no whole bytes
+def test_as_bits_or_as_bytes_they_are_the_same_images(side: int) -> None:
+    """Bits where a CPU has black on white of its own size; bytes of grey, of another size, and on another device."""
+    drawings = tiny.drawings({"Greek": 3, "Latin": 4}, side=side)
+    bits, pixels = (Images(each, size=side, device=CPU) for each in (drawings, as_bytes(drawings)))
+    assert len(bits) == len(pixels) == len(drawings)
+    some = np.array([5, 0, 5, len(drawings) - 1])
+    assert torch.equal(bits.gather(some), pixels.gather(some))
+    assert torch.equal(bits.gather(some[::2]), bits.gather(some)[::2])
+
+
+def test_bits_are_not_copied() -> None:
+    drawings = tiny.drawings({"Greek": 3})
+    images = Images(drawings, size=28, device=CPU)
+    drawings.packed[0] = 255
+    assert images.gather(np.array([0])).min() == 1
 
 
 # Distortion
@@ -258,14 +279,15 @@ def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
 
 
 @pytest.mark.parametrize("size", [28, 105])
-def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(size: int) -> None:
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(bits: int, size: int) -> None:
     """However many are worked on at once."""
-    images = Images(tiny.parts(side=size).train, size=size, device=torch.device("cpu"))
+    drawings = tiny.parts(side=size).train
+    images = Images(drawings if bits == 1 else as_bytes(drawings), size=size, device=CPU)
     count = 80
     maps = distortions(seed=3, epoch=1, start=0, count=count, chance=0.5)
     batch = images.gather(np.arange(count))
-    assert torch.equal(batch, torch.cat([images.gather([one]) for one in range(count)]))
-    assert torch.equal(batch, images.pixels[:count, None].float() / 255)
+    assert torch.equal(batch, torch.cat([images.gather(np.array([one])) for one in range(count)]))
     theta = torch.from_numpy(maps)
     sampled = F.grid_sample(batch, F.affine_grid(theta, list(batch.shape), align_corners=False), align_corners=False)
     assert (distort(batch, maps) - sampled).abs().max() < ROUNDING
