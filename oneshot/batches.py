@@ -6,7 +6,7 @@ from torch import nn
 
 from oneshot import settings
 from oneshot.data.store import Drawings
-from oneshot.images import Images, bends, distort, distortions
+from oneshot.images import Images, bends, distort, distortions, on
 from oneshot.losses import EpisodeObjective, PairObjective
 from oneshot.models import Siamese
 from oneshot.pairs import EpisodeDataset, PairDataset
@@ -44,7 +44,7 @@ class PairBatches:
             self.images, drawing.T.reshape(-1), image.T.reshape(-1), data=self.data, seed=self.train.seed, epoch=epoch,
             start=2 * start, turn=pairs.turn.reshape(-1),
         )  # fmt: skip
-        return images, torch.from_numpy(pairs.share(rank, world_size).same).to(images.device)
+        return images, on(images.device, pairs.share(rank, world_size).same)
 
     def objective(self, net: Siamese) -> nn.Module:
         return PairObjective(net)
@@ -63,7 +63,7 @@ class EpisodeBatches:
             self.images, episode.drawing[rank::world_size], np.arange(len(episode))[rank::world_size], data=self.data,
             seed=self.train.seed, epoch=epoch, start=step * self.train.batch, turn=episode.turn,
         )  # fmt: skip
-        return images, torch.from_numpy(episode.label).to(images.device)
+        return images, on(images.device, episode.label)
 
     def objective(self, net: Siamese) -> nn.Module:
         return EpisodeObjective(net, self.train.objective)

@@ -10,7 +10,7 @@ from torch import nn
 
 from oneshot import checkpoint, events, models
 from oneshot.average import Average
-from oneshot.batches import batches
+from oneshot.batches import Batch, batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
@@ -98,10 +98,13 @@ class Training:
         worker, progress, started = self.worker, self.progress, time.perf_counter()
         first, before = progress.step, progress.sums[2]
         total = torch.tensor(progress.sums[:2], dtype=torch.float64)
+        batch = self.batch(epoch, first)
         for step in range(first, self.steps):
-            batch = self.batches.get(epoch=epoch, step=step, rank=worker.rank, world_size=worker.world_size)
             lr = self.set_lr(epoch, step)
-            loss, accuracy = self.step(*batch)
+            found = self.launch(*batch)
+            if step + 1 < self.steps:
+                batch = self.batch(epoch, step + 1)  # while a GPU is at work on this one
+            loss, accuracy = self.update(found)
             if self.average:
                 self.average.follow((epoch - 1) * self.steps + step + 1)
             total += torch.tensor([loss, accuracy])
@@ -128,8 +131,12 @@ class Training:
             **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
         }
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """One optimizer step; loss and accuracy of the rank's share. Raises Diverged before the weights are touched."""
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The rank's share of a global batch."""
+        return self.batches.get(epoch=epoch, step=step, rank=self.worker.rank, world_size=self.worker.world_size)
+
+    def launch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Forward and backward: loss and accuracy of the rank's share, norm of the gradient (3,). Waits for no GPU."""
         with self.worker.autocast():
             loss, accuracy = self.objective(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
@@ -138,7 +145,12 @@ class Training:
         norm = nn.utils.get_total_norm([each.grad for each in self.net.parameters() if each.grad is not None])
         if clip := self.settings.train.clip:  # without it, no pass over the gradients to multiply them by 1
             nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, norm)
-        loss, accuracy, norm = torch.stack([loss.detach(), accuracy, norm]).tolist()  # one wait for the device
+        return torch.stack([loss.detach(), accuracy, norm])
+
+    def update(self, found: torch.Tensor) -> tuple[float, float]:
+        """The optimizer's step after what was launched; loss and accuracy. Raises Diverged before the weights are
+        touched."""
+        loss, accuracy, norm = found.tolist()  # the one wait for the device
         if not math.isfinite(norm):
             raise Diverged
         self.optimizer.step()

@@ -9,12 +9,11 @@ import torch
 from oneshot.bench import data, flops
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, NotRun, Request
-from oneshot.bench.steps import KOCH_SIZE, document_step, koch_settings, matmul_rate, small_settings, training
+from oneshot.bench.steps import KOCH_SIZE, document_step, fed, koch_settings, matmul_rate, small_settings, training
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.errors import RunFailed
 from oneshot.images import Images, distort, distortions
-from oneshot.loop import Training
 
 BATCHES = (128, 256, 512, 1024, 2048)  # pairs
 CLOSE = 1e-3  # relative difference of fp32 losses between CPU and GPU, other orders of addition allowed for
@@ -28,25 +27,25 @@ def koch_gpu(request: Request) -> Measured:
     agreement = _agreement(drawings, device)
     seconds = 0.05 if request.quick else 2.0
     first, *larger = (4, 8) if request.quick else BATCHES
-    step = fed(training(drawings, koch_settings(pairs=first), device), first)
+    step = fed(training(drawings, koch_settings(pairs=first), device))
     usual = document_step(pairs=first, device=device)
+    # Both wait for their loss, as a training does: no other clock of the GPU is needed.
     value, reference = in_turns(
-        lambda: _synchronised(step, seconds), lambda: _synchronised(lambda: usual() // 2, seconds),
-        repeats=request.repeats,
-    )  # fmt: skip
+        lambda: rate(step, seconds=seconds) / 2, lambda: rate(usual, seconds=seconds) / 2, repeats=request.repeats
+    )
     ceiling = matmul_rate(device, side=8192, seconds=seconds)
     by_batch = {first: float(np.median(value))}
     for pairs in larger:
         try:
-            run = fed(training(drawings, koch_settings(pairs=pairs), device), pairs)
+            run = fed(training(drawings, koch_settings(pairs=pairs), device))
             run()
-            by_batch[pairs] = _synchronised(run, seconds)
+            by_batch[pairs] = rate(run, seconds=seconds) / 2
         except torch.cuda.OutOfMemoryError:
             break
     each = 2 * flops.training(training(drawings, koch_settings(pairs=2), device).net.encoder, size=KOCH_SIZE)
     use = {pairs: found * each / ceiling for pairs, found in by_batch.items()}
     best = max(use, key=lambda pairs: use[pairs])
-    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device), 128))}
+    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device)))}
     note = (
         f"{first} pairs, batches made on the way; bf16 matmul {ceiling / 1e12:.0f} TFLOP/s, of it "
         + ", ".join(f"{100 * share:.0f} % at {pairs}" for pairs, share in use.items())
@@ -69,40 +68,19 @@ def distortion(request: Request) -> Measured:
 def _share_of_distortion(request: Request, drawings: Drawings) -> float:
     """The share of a GPU training step of the Koch net that goes into distorting its batch."""
     device, pairs = torch.device("cuda", 0), 128
-    step = fed(training(drawings, koch_settings(pairs=pairs), device), pairs)
+    step = fed(training(drawings, koch_settings(pairs=pairs), device))
     images = Images(drawings, size=KOCH_SIZE, device=device).gather(np.arange(2 * pairs) % len(drawings))
 
     def alone() -> int:
         distort(images, distortions(seed=0, epoch=1, start=0, count=2 * pairs, chance=0.5))
-        return pairs
+        torch.cuda.synchronize()
+        return 2 * pairs
 
     seconds = 0.05 if request.quick else 1.0
     whole, part_ = in_turns(
-        lambda: _synchronised(step, seconds), lambda: _synchronised(alone, seconds), repeats=request.repeats
+        lambda: rate(step, seconds=seconds), lambda: rate(alone, seconds=seconds), repeats=request.repeats
     )
     return float(np.median(whole) / np.median(part_))
-
-
-def fed(run: Training, examples: int) -> Any:
-    """The training's step with a batch made for it; how many examples it takes."""
-    place = 0
-
-    def step() -> int:
-        nonlocal place
-        place += 1
-        run.step(*run.batches.get(epoch=1, step=place))
-        return examples
-
-    return step
-
-
-def _synchronised(work: Any, seconds: float) -> float:
-    def whole() -> int:
-        done = work()
-        torch.cuda.synchronize()
-        return done
-
-    return rate(whole, seconds=seconds)
 
 
 def _agreement(drawings: Drawings, device: torch.device) -> float:
@@ -114,7 +92,7 @@ def _agreement(drawings: Drawings, device: torch.device) -> float:
         losses = []
         for where in (torch.device("cpu"), device):
             run = training(drawings, settings, where)
-            losses.append([run.step(*run.batches.get(epoch=1, step=step))[0] for step in range(3)])
+            losses.append([run.update(run.launch(*run.batch(1, step)))[0] for step in range(3)])
         worst = max(worst, *(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)))
     torch.backends.cudnn.allow_tf32 = usual
     if not worst < CLOSE:

@@ -72,7 +72,7 @@ def _ours(parts: Parts, *, goal: float, seed: int, every: int = 30) -> tuple[flo
         for step in range(run.steps):
             began = time.perf_counter()
             run.set_lr(epoch, step)
-            run.step(*run.batches.get(epoch=epoch, step=step))
+            run.update(run.launch(*run.batch(epoch, step)))
             spent += time.perf_counter() - began
             images += run.images_per_step
             if (step + 1) % every == 0 and run.validation.measure(run.net, run.worker)["val_oneshot"] >= goal:

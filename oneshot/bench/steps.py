@@ -70,23 +70,37 @@ def _with_and_without(
     request: Request, drawings: Drawings, settings: Settings, device: torch.device
 ) -> list[list[float]]:  # fmt: skip
     run = training(drawings, settings, device)
-    constant, step, images = run.batches.get(epoch=1, step=0), 0, run.images_per_step
-
-    def fed() -> int:
-        nonlocal step
-        step += 1
-        run.step(*run.batches.get(epoch=1, step=step))
-        return images
-
-    def still() -> int:
-        run.step(*constant)
-        return images
-
-    seconds = 0.01 if request.quick else 3.0
+    made, still, seconds = fed(run), constant(run), 0.01 if request.quick else 3.0
     return in_turns(
-        lambda: rate(fed, seconds=seconds), lambda: rate(still, seconds=seconds),
+        lambda: rate(made, seconds=seconds), lambda: rate(still, seconds=seconds),
         repeats=request.repeats if request.quick else 2 * request.repeats,  # a difference of 2 % is looked for
     )  # fmt: skip
+
+
+def fed(run: Training) -> Callable[[], int]:
+    """The loop's own way through the steps of a training, a step a call: how many images it took."""
+    batch, place = run.batch(1, 0), 0
+
+    def step() -> int:
+        nonlocal batch, place
+        found = run.launch(*batch)
+        place += 1
+        batch = run.batch(1, place)
+        run.update(found)
+        return run.images_per_step
+
+    return step
+
+
+def constant(run: Training) -> Callable[[], int]:
+    """The same on its first batch again and again: what the input pipeline costs is the difference."""
+    batch = run.batch(1, 0)
+
+    def step() -> int:
+        run.update(run.launch(*batch))
+        return run.images_per_step
+
+    return step
 
 
 def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
@@ -129,12 +143,7 @@ def koch_cpu(request: Request) -> Measured:
     cpu, quick = torch.device("cpu"), request.quick
     pairs, seconds = (2, 0.01) if quick else (64, 2.0)
     run = training(part(request), koch_settings(pairs=pairs), cpu)
-    batch = run.batches.get(epoch=1, step=0)
-
-    def ours() -> int:
-        run.step(*batch)
-        return 2 * pairs
-
+    ours = constant(run)
     theirs = document_step(pairs=pairs, device=cpu)
     value, reference = in_turns(
         lambda: rate(ours, seconds=seconds), lambda: rate(theirs, seconds=seconds), repeats=request.repeats
