@@ -8,6 +8,7 @@ from pathlib import Path
 import objects
 import pytest
 import tiny
+import torch
 
 from oneshot import train
 from oneshot.data import glyphs, sets
@@ -15,6 +16,9 @@ from oneshot.parts import load_parts
 from oneshot.storage import Folder
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
+    torch.set_num_threads(1)  # files run side by side: two threads each would only wait for a core
 
 
 @pytest.fixture
