@@ -16,7 +16,7 @@ from oneshot.data.store import Drawings
 from oneshot.errors import UserError
 from oneshot.history import DIVERGED, HISTORY, Watch, write_history, write_note
 from oneshot.images import Images
-from oneshot.optimizers import optimizer
+from oneshot.optimizers import optimizer, schedule
 from oneshot.restore import load_optimizer, load_weights
 from oneshot.runs import check_same
 from oneshot.settings import Settings, Train
@@ -254,17 +254,6 @@ def _why_over(progress: Progress, train: Train) -> str:
     if train.patience and progress.epoch - progress.best_epoch >= train.patience:
         return "patience"
     return "epochs" if progress.epoch >= train.epochs else ""
-
-
-def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
-    """The learning rate as a multiple of `lr`: a pure function of the place in the run, so a resume needs no state."""
-    done = (epoch - 1) * steps + step
-    rise = min(1.0, (done + 1) / (train.warmup + 1))
-    if train.schedule == "step":
-        return rise * 0.99 ** (epoch - 1)
-    if train.schedule == "cosine":
-        return rise * 0.5 * (1 + math.cos(math.pi * done / (train.epochs * steps)))
-    return rise
 
 
 def _identity(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The optimizers of the settings: torch's own, without the half of torch that compiles.
+"""The optimizers of the settings, and how their learning rate goes: torch's own, without the half that compiles.
 
 torch.optim marks its methods for torch.compile and imports torch._dynamo where the first of them is called. That takes
 a second or more, as much as the rest of torch, in each process that trains, and nothing here is compiled. These classes
@@ -6,6 +6,7 @@ call what lies below the marks; a step computes the same bits (tests/test_optimi
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,17 @@ def optimizer(net: Siamese, train: Train) -> optim.Optimizer:
     if train.optimizer == "sgd":
         given["momentum"] = train.momentum
     return KINDS[train.optimizer](groups, **given)
+
+
+def schedule(train: Train, *, epoch: int, step: int, steps: int) -> float:
+    """The learning rate as a multiple of `lr`: a pure function of the place in the run, so a resume needs no state."""
+    done = (epoch - 1) * steps + step
+    rise = min(1.0, (done + 1) / (train.warmup + 1))
+    if train.schedule == "step":
+        return rise * 0.99 ** (epoch - 1)
+    if train.schedule == "cosine":
+        return rise * 0.5 * (1 + math.cos(math.pi * done / (train.epochs * steps)))
+    return rise
 
 
 def _uncompiled(kind: type[optim.Optimizer]) -> type[optim.Optimizer]:

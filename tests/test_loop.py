@@ -16,8 +16,9 @@ from oneshot import checkpoint
 from oneshot.checkpoint import Checkpoint
 from oneshot.errors import UserError
 from oneshot.history import Watch
-from oneshot.loop import Diverged, Parts, Training, fit, schedule
+from oneshot.loop import Diverged, Parts, Training, fit
 from oneshot.models import build
+from oneshot.optimizers import schedule
 from oneshot.settings import Settings, Train, override
 from oneshot.storage import Folder
 from oneshot.validation import Validation
@@ -346,6 +347,23 @@ def test_the_weights_are_not_touched_by_a_step_that_diverges(data: Parts, tmp_pa
     with pytest.raises(Diverged):
         training.run_epoch(1)
     assert all(torch.equal(value, before[name]) for name, value in training.net.named_parameters())
+
+
+def test_the_next_batch_is_made_before_a_steps_loss_is_waited_for(
+    data: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a GPU, which a wait lets run out of work, computes while the CPU draws the next pairs."""
+    training = Training(Worker(CPU), tiny.settings(), data, Folder.of(tmp_path), Watch())
+    calls: list[str] = []
+    for name in ("batch", "launch", "update"):
+
+        def called(*given: Any, name: str = name, usual: Any = getattr(training, name)) -> Any:
+            calls.append(f"{name} {given[1]}" if name == "batch" else name)
+            return usual(*given)
+
+        monkeypatch.setattr(training, name, called)
+    training.run_epoch(1)  # of three steps
+    assert calls == ["batch 0", "launch", "batch 1", "update", "launch", "batch 2", "update", "launch", "update"]
 
 
 # What is recorded
