@@ -176,10 +176,9 @@ def _seconds(text: str) -> int:
 def _how_it_ended(study: Study, limit: float | None) -> str:
     if limit is None:
         return "the search is over; the test alphabets judge the best trial's network, once"
-    return (
-        f"the time limit of {duration(limit)} is reached: {study.waiting()} of {len(study.trials)} trials are saved and"
-        " wait; the test alphabets judge the best network so far"
-    )
+    waiting = study.waiting()
+    left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
+    return f"the time limit of {duration(limit)} is reached: {left}; the test alphabets judge the best network so far"
 
 
 def _study(

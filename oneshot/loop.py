@@ -44,9 +44,11 @@ class Parts:
 
 
 def fit(
-    worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, known: int = 0, watch: Watch | None = None
-) -> Progress:
-    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start.
+    worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, known: int = 0, until: int | None = None,
+    watch: Watch | None = None,
+) -> Progress:  # fmt: skip
+    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start; with `until`, to the
+    end of that epoch at the most.
 
     Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
     after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
@@ -57,7 +59,7 @@ def fit(
     progress = training.progress
     for row in progress.history[known:]:
         worker.report(row)
-    while not progress.ended:
+    while not progress.ended and (until is None or progress.epoch < until):
         try:
             row = training.run_epoch(progress.epoch + 1)
         except Diverged:
@@ -175,7 +177,7 @@ class Training:
         self.worker.report(row)
 
     def finish_diverged(self) -> None:
-        """Record that the next epoch diverged. The report carries an infinite loss: ASHA would never stop a NaN."""
+        """Record that the next epoch diverged. The report carries an infinite loss: Tune wants a number."""
         progress = self.progress
         progress.ended = "diverged"
         row = {"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False}

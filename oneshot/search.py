@@ -4,6 +4,7 @@ A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of ot
 """
 
 import itertools
+import json
 import math
 import warnings
 from typing import Any
@@ -91,6 +92,7 @@ class OptunaPoints:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8, multivariate=True, group=True)
         self.study = optuna.create_study(direction="minimize", sampler=sampler)
+        self.told: dict[str, Any] = {}  # Optuna's own trials, by the text of the point
 
     def ask(self, index: int) -> Point:
         if index < len(self.search.first):
@@ -106,7 +108,8 @@ class OptunaPoints:
         return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
 
     def tell(self, point: Point, loss: float | None) -> None:
-        """A trial of this point ended with this best validation loss; None: it failed or diverged at once."""
+        """A trial of this point came to this best validation loss; None: it failed or diverged at once. What was told
+        of the point before, at an earlier rung, is forgotten."""
         import optuna
 
         low_high = self.search.lr.get(point.get("optimizer", ""))
@@ -122,12 +125,15 @@ class OptunaPoints:
             if point.get(key) in options:
                 space[key], values[key] = kinds.CategoricalDistribution(options), point[key]
         finite = loss is not None and np.isfinite(loss)
-        self.study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL,
-                params=values, distributions=space, value=loss if finite else None,
-            )
+        made = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL,
+            params=values, distributions=space, value=loss if finite else None,
         )  # fmt: skip
+        key = json.dumps(point, sort_keys=True)
+        again, self.told[key] = key in self.told, made
+        if again:  # a study takes nothing back
+            self.study = optuna.create_study(direction="minimize", sampler=self.study.sampler)
+        self.study.add_trials(self.told.values() if again else [made])
 
 
 def points(search: Search) -> RandomPoints | OptunaPoints:

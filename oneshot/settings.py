@@ -85,8 +85,8 @@ class Search(Section):
     batch: Annotated[list[Several], Field(min_length=1)] = [64, 128, 256]
     choices: dict[str, list[Plain]] = {}  # further dotted keys, each with the values to choose from
     first: list[dict[str, Plain]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
-    grace: Natural = 1  # epochs before a trial may be stopped early; 0: no early stopping
-    reduction: Several = 3  # of the trials that reach a rung, one in this many goes on
+    grace: Natural = 1  # epochs after which a trial has to be among the best to go on; 0: no early stopping
+    reduction: Several = 3  # of the trials that come so far, one in this many goes on, this many times as far
 
     @model_validator(mode="after")
     def _check(self) -> "Search":

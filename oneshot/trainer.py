@@ -45,16 +45,17 @@ def train_on_ray(
     *,
     name: str,
     known: int = 0,
+    until: int | None = None,
     callbacks: list[Any] | None = None,
     followed: bool = False,
 ) -> None:
     """Train with Ray Train on a connected cluster; what came of it lies in `run`.
 
     `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
-    first `known` epochs are no news. `followed`: this process, a trial's, and the workers have processes started ahead
-    for the trial that follows. A lost, silent or homeless worker restarts the training from its last checkpoint,
-    `scale.max_failures` times; so does the loss of Ray Train's controller. Raises RunFailed where it ends without a
-    result, UserError where a worker refused its input.
+    first `known` epochs are no news. `until`: the epoch to end with, where it is not the settings' last. `followed`:
+    this process, a trial's, and the workers have processes started ahead for the trial that follows. A lost, silent
+    or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times; so does the loss of
+    Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a worker refused its input.
     """
     scale = settings.scale
     if run.has(FAILURE):
@@ -62,8 +63,9 @@ def train_on_ray(
     for left in reversed(range(1 + scale.max_failures)):
         try:
             trainer = _trainer(
-                settings, data, run, packing, known=known, name=name, callbacks=callbacks or [], followed=followed
-            )
+                settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
+                followed=followed,
+            )  # fmt: skip
             trainer.fit()
             break
         except Exception as error:
@@ -85,8 +87,8 @@ def read_failure(run: Folder) -> str | None:
 
 
 def _trainer(
-    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, name: str, callbacks: list[Any],
-    followed: bool,
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, until: int | None, name: str,
+    callbacks: list[Any], followed: bool,
 ) -> Any:  # fmt: skip
     scale = settings.scale
     for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
@@ -102,6 +104,7 @@ def _trainer(
         _train_worker,
         train_loop_config={
             "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus, "known": known,
+            "until": until,
             "followed": ahead.this_process() if followed else None,
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
@@ -155,7 +158,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     try:
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
-        fit(worker, settings, parts, run, known=config["known"], watch=Ahead())
+        fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
         if ray.train.get_context().get_world_rank() == 0:

@@ -39,7 +39,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
     try:
         train_on_ray(
-            settings, data, run, packing, known=config["known"], name=f"trial-{config['trial']}",
+            settings, data, run, packing, known=config["known"], until=config["until"], name=f"trial-{config['trial']}",
             callbacks=[Report()], followed=settings.scale.ahead and config["followed"],
         )  # fmt: skip
     except DiskFull:
@@ -64,3 +64,8 @@ def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
 def name(trial: Any) -> str:
     """A trial's name in Ray's folders."""
     return f"trial-{trial.config['trial']}"
+
+
+def folder(trial: Any) -> str:
+    """The name of Tune's own folder for a trial, which has another one each time that it goes on."""
+    return f"{name(trial)}-{trial.trial_id}"

@@ -1,8 +1,8 @@
 """The search: Ray Tune over Ray Train, stopped early on the all-reduced validation loss; then the final job.
 
 A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state
-that a later session reads: a study that goes on shows Tune only the trials that are not over, and tells its scheduler
-what the others reported. Until the final job this process is free of torch: it only drives.
+that a later session reads: a trial that goes on, in this session or a later one, is a new one to Tune. Until the final
+job this process is free of torch: it only drives.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from typing import Any
 
 from oneshot import checkpoint, formats
 from oneshot.errors import DiskFull, RunFailed, last_line
+from oneshot.halving import Halving
 from oneshot.judgement import RESULT
 from oneshot.packing import Packing
 from oneshot.screen.live import StudyView
@@ -31,15 +32,19 @@ def tune(
 
     `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
     """
+    halving = Halving(settings)
+    for each in study.trials:
+        if each["status"] == "pending" and halving.stands(each):  # broken off between its rung and the word of it
+            study.end(each["id"])
     view.update(study.record())
     _reopen_damaged(study)
-    waiting = sum(trial["status"] not in OVER for trial in study.trials)
-    if waiting:
+    if any(each["status"] not in OVER for each in study.trials) or halving.due(study.trials, last=True):
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
             tuner = _tuner(
-                settings, study, data, packing, view, samples=waiting, folder=folder, seconds=seconds, trial=trial
-            )
+                settings, study, data, packing, view, samples=len(study.trials) * (len(halving.rungs) + 1),
+                folder=folder, seconds=seconds, run=trial,
+            )  # fmt: skip
             try:
                 tuner.fit()
             except Exception as error:
@@ -59,7 +64,7 @@ def tune(
         if study.waiting():
             reasons = f"the time limit came first; to go on: --resume {study.run}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
-    return not study.waiting()
+    return not study.waiting() and not halving.due(study.trials, last=True)
 
 
 def _reopen_damaged(study: Study) -> None:
@@ -74,20 +79,18 @@ def _reopen_damaged(study: Study) -> None:
 
 def _tuner(
     settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
-    seconds: float | None, trial: Callable[..., None] | None,
+    seconds: float | None, run: Callable[..., None] | None,
 ) -> Any:  # fmt: skip
     from ray import tune
 
-    from oneshot import tuning
-    from oneshot.trial import name, run_trial, trainable
+    from oneshot import trial, tuning
 
     return tune.Tuner(
-        trainable(packing, trial or run_trial),
+        trial.trainable(packing, run or trial.run_trial),
         tune_config=tune.TuneConfig(
             num_samples=samples, max_concurrent_trials=packing.concurrent,
             search_alg=tuning.PlannedSearch(settings, study, data, concurrent=packing.concurrent),
-            scheduler=tuning.ResumableASHA(settings, study),
-            trial_name_creator=name, trial_dirname_creator=name,
+            scheduler=tuning.InOrder(), trial_name_creator=trial.name, trial_dirname_creator=trial.folder,
         ),
         run_config=tune.RunConfig(
             name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],

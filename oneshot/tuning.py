@@ -9,39 +9,51 @@ from typing import Any
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from oneshot import search
 from oneshot.errors import DiskFull, last_line
+from oneshot.halving import Halving
 from oneshot.screen.live import StudyView
 from oneshot.settings import Settings
 from oneshot.storage import Folder
 from oneshot.study import OVER, Study
 from oneshot.trainer import read_failure
-from oneshot.trial import FAILED, METRIC, TIME
+from oneshot.trial import FAILED, METRIC
 
 
 class PlannedSearch(Searcher):
-    """The trials of a study that are not over: those that were begun go on as they were, new ones get new points."""
+    """The trials of a study, each from rung to rung: what was broken off goes on first, then who is due to leave a
+    rung, then new ones begin."""
 
     def __init__(self, settings: Settings, study: Study, data: Folder, *, concurrent: int) -> None:
         super().__init__(metric=METRIC, mode="min")
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
-        self.points = search.points(settings.search)
-        self.waiting = [trial["id"] for trial in study.trials if trial["status"] not in OVER]
-        self.asked: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
+        self.points, self.halving = search.points(settings.search), Halving(settings)
+        left = [trial for trial in study.trials if trial["status"] not in OVER]
+        self.begun = [trial for trial in left if trial["settings"]]
+        self.new = [trial for trial in left if not trial["settings"]]
+        self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
         for trial in study.trials:
             if trial["status"] in OVER:
                 self.points.tell(trial["settings"], trial["val_loss"])
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        if not self.waiting:
-            return Searcher.FINISHED
-        trial = self.study.trial(self.waiting.pop(0))
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.begun:
+            trial = self.begun.pop(0)
+            # One at a rung is made again up to there: its network is lost.
+            until = trial["epochs"] if self.halving.stands(trial) else self.halving.until(trial)
+        elif trial := self._due():
+            until = self.halving.until(trial)
+        elif self.new:
+            trial = self.new.pop(0)
+            until = self.halving.until(trial)
+        else:
+            return None if self.running else Searcher.FINISHED
         point = trial["settings"] or self.points.ask(int(trial["id"]))
-        self.asked[trial_id] = trial
+        self.running[trial_id] = trial
         return {
             "trial": trial["id"],
             "point": point,
@@ -50,11 +62,17 @@ class PlannedSearch(Searcher):
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
             "known": len(trial["history"]),
-            "followed": len(self.waiting) >= self.concurrent,  # another trial will have this one's place
+            "until": until,
+            # Another one will have this one's place: one that is new or, from a rung, one that is due.
+            "followed": len(self.new) >= self.concurrent or until < self.halving.epochs,
         }
 
+    def _due(self) -> dict[str, Any] | None:
+        busy = {trial["id"] for trial in self.running.values()}
+        return self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self.asked[trial_id]
+        trial = self.running.pop(trial_id)
         self.points.tell(trial["settings"], None if error else trial["val_loss"])
 
     # Tune saves a searcher every few seconds to go on from later; this one goes on from study.json.
@@ -63,43 +81,13 @@ class PlannedSearch(Searcher):
     def restore(self, checkpoint_path: str) -> None: ...
 
 
-class ResumableASHA(ASHAScheduler):
-    """Asynchronous successive halving (Li et al. 2020) that knows what earlier sessions of the study reported.
-
-    The rungs hold the loss of every trial that reached them, so a trial that goes on is compared with the same
-    others as if nothing had happened.
-    """
-
-    def __init__(self, settings: Settings, study: Study) -> None:
-        super().__init__(
-            time_attr=TIME, metric=METRIC, mode="min", max_t=settings.train.epochs,
-            grace_period=settings.search.grace or settings.train.epochs, reduction_factor=settings.search.reduction,
-        )  # fmt: skip
-        self.study = study
-        for trial in study.trials:
-            if trial["status"] in OVER:
-                self._tell(_Past(trial["id"]), trial)
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._tell(trial, self.study.trial(trial.config["trial"]))
+class InOrder(FIFOScheduler):
+    """Trials as the search gives them. Each ends by itself, at a rung or at its end: there is nothing to stop."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The first trial that waits. Ray's own way to find it is through all that are over, ten times a second."""
         waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
         return min(waiting, key=lambda trial: int(trial.config["trial"]), default=None)
-
-    def _tell(self, trial: Any, record: dict[str, Any]) -> None:
-        super().on_trial_add(None, trial)
-        for row in record["history"]:
-            if row["val_loss"] is not None:
-                self.on_trial_result(None, trial, row)  # what it decides now was decided then
-
-
-class _Past:
-    """Stands for a trial of an earlier session: all the scheduler asks of one is its id."""
-
-    def __init__(self, name: str) -> None:
-        self.trial_id = f"past-{name}"
 
 
 class TimeLimit(Stopper):

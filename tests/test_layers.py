@@ -82,6 +82,7 @@ LAYERS = (
         "trials",
         "models",
         "search",
+        "halving",
         "cluster",
         "elastic",
         "screen.live",

@@ -147,6 +147,17 @@ def test_losses_are_told_in_any_order_and_by_trials_that_were_not_asked_for() ->
     assert sum(point["optimizer"] == "adam" for point in drawn) > 12
 
 
+def test_what_is_told_of_a_point_again_replaces_what_was_told_before() -> None:
+    """A trial that goes on from a rung is known by its newest loss, and among others only once."""
+    source = OptunaPoints(space(searcher="optuna"))
+    points = [source.ask(index) for index in range(2, 5)]
+    for point in points:
+        source.tell(point, 0.5)
+    source.tell(points[1], 0.2)
+    source.tell(source.ask(5), 0.4)
+    assert sorted(trial.value for trial in source.study.trials if trial.value) == [0.2, 0.4, 0.5, 0.5]
+
+
 # What is refused before anything runs
 
 

@@ -2,6 +2,7 @@
 nothing happened."""
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -177,6 +178,28 @@ def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_p
     assert driver.end(seconds=60) == 130, driver.text
     assert f"interrupted; to go on: the same command with --run {tmp_path / 'run'}" in driver.text
     assert driver.left() == []
+
+
+@pytest.mark.long
+def test_a_search_that_stops_early_goes_on_from_its_rungs(sessions: Sessions, data_root: Path, tmp_path: Path) -> None:
+    """One trial at a time, which of them goes on is certain: by the losses at the rungs, which the run folder has."""
+    rungs = settings(search__trials="4", search__reduction="2", search__batch="[64]", scale__max_concurrent="1")
+    small = settings(train__epochs="3", train__examples="1024")
+    run("tune", "quick", "--run", str(tmp_path / "whole"), *rungs, *small, ONESHOT_DATA=str(data_root))
+    study = json.loads((tmp_path / "whole/study.json").read_text())
+    assert sorted(trial["epochs"] for trial in study["trials"]) == [1, 1, 2, 3]  # 1 -> 2 the half, -> 3 the half of it
+
+    folder = tmp_path / "struck"
+    first = sessions.begin("quick", "--run", str(folder), *rungs, *small)
+    first.until("trial 001 epoch 1/3")  # and one of them is to go on
+    first.kill()
+    second = sessions.begin("--resume", str(folder))
+    second.until("trial 003 epoch 1/3")
+    second.kill()
+    third = sessions.begin("--resume", str(folder))
+    assert third.end() == 0, third.text
+    assert " started" not in third.text and not re.search(r"trial 00[012] epoch 1/", third.text)
+    assert differences(outcome(folder), outcome(tmp_path / "whole")) == []
 
 
 @pytest.mark.long
