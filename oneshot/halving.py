@@ -29,12 +29,15 @@ class Halving:
             rung *= search.reduction
 
     def until(self, trial: Trial) -> int:
-        """The epoch with which a trial that goes on now ends: the next rung's, or the last."""
+        """The epoch with which a trial that goes on now ends: the next rung's, or the last. One that waits at a rung is
+        made again up to there: what it had is lost."""
+        if self.waits(trial):
+            return trial["epochs"]
         return next((rung for rung in self.rungs if rung > trial["epochs"]), self.epochs)
 
-    def stands(self, trial: Trial) -> bool:
-        """Whether a trial that nobody runs is at a rung."""
-        return trial["status"] in ("stopped", "pending") and trial["epochs"] in self.rungs
+    def waits(self, trial: Trial) -> bool:
+        """Whether a trial is at a rung and not ended there."""
+        return trial["status"] == "pending" and trial["epochs"] in self.rungs
 
     def due(self, trials: Sequence[Trial], *, busy: Collection[str] = (), last: bool = False) -> Trial | None:
         """Who goes on first: of the highest rung that has somebody to give, the best; None: nobody yet.
@@ -42,24 +45,24 @@ class Halving:
         `busy`: the ids of those that run. `last`: nobody else will come. Then, while no trial has run to its end, the
         best at the highest rung at which one stands goes on, however few have been there.
         """
-        free = {trial["id"] for trial in trials if trial["id"] not in busy and self.stands(trial)}
-        standing = []
-        for rung in reversed(self.rungs) if free else ():
-            reached = [(loss, trial["id"], trial) for trial in trials if (loss := self._loss(trial, rung)) is not None]
-            reached.sort(key=lambda entry: entry[:2])  # by loss, equals by their number
-            here = [
-                (place, trial) for place, (_, name, trial) in enumerate(reached)
-                if name in free and trial["epochs"] == rung
-            ]  # fmt: skip
-            if here and here[0][0] < len(reached) // self.reduction:
-                return here[0][1]
-            standing += [trial for _, trial in here]
-        if last and standing and not any(trial["status"] == "finished" for trial in trials):
-            return standing[0]
-        return None
+        ended = {trial["id"]: trial for trial in trials if trial["status"] == "stopped" and trial["id"] not in busy}
+        highest = None
+        for rung in reversed(self.rungs):
+            here = [(self._loss(trial, rung), name) for name, trial in ended.items() if trial["epochs"] == rung]
+            if not here:
+                continue
+            best = min(here)  # of equals the first
+            reached = [(loss, trial["id"]) for trial in trials if (loss := self._loss(trial, rung)) is not None]
+            if sum(each < best for each in reached) < len(reached) // self.reduction:
+                return ended[best[1]]
+            highest = highest or ended[best[1]]
+        return highest if last and all(trial["status"] != "finished" for trial in trials) else None
 
     def _loss(self, trial: Trial, rung: int) -> float | None:
         """The validation loss of a trial at a rung, infinite where it diverged on the way; None: it did not come."""
         if trial["status"] == "diverged" and self.until(trial) == rung:
             return math.inf
-        return next((row["val_loss"] for row in trial["history"] if row["epoch"] == rung), None)
+        for row in trial["history"]:
+            if row["epoch"] == rung:
+                return row["val_loss"]
+        return None

@@ -34,7 +34,7 @@ def tune(
     """
     halving = Halving(settings)
     for each in study.trials:
-        if each["status"] == "pending" and halving.stands(each):  # broken off between its rung and the word of it
+        if halving.waits(each):  # broken off between its rung and the word of it
             study.end(each["id"])
     view.update(study.record())
     _reopen_damaged(study)

@@ -41,17 +41,10 @@ class PlannedSearch(Searcher):
                 self.points.tell(trial["settings"], trial["val_loss"])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.begun:
-            trial = self.begun.pop(0)
-            # One at a rung is made again up to there: its network is lost.
-            until = trial["epochs"] if self.halving.stands(trial) else self.halving.until(trial)
-        elif trial := self._due():
-            until = self.halving.until(trial)
-        elif self.new:
-            trial = self.new.pop(0)
-            until = self.halving.until(trial)
-        else:
+        trial = self._next()
+        if trial is None:
             return None if self.running else Searcher.FINISHED
+        until = self.halving.until(trial)
         point = trial["settings"] or self.points.ask(int(trial["id"]))
         self.running[trial_id] = trial
         return {
@@ -67,9 +60,12 @@ class PlannedSearch(Searcher):
             "followed": len(self.new) >= self.concurrent or until < self.halving.epochs,
         }
 
-    def _due(self) -> dict[str, Any] | None:
+    def _next(self) -> dict[str, Any] | None:
+        if self.begun:
+            return self.begun.pop(0)
         busy = {trial["id"] for trial in self.running.values()}
-        return self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
+        due = self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
+        return due or (self.new.pop(0) if self.new else None)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)

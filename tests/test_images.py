@@ -76,6 +76,9 @@ def test_gathered_images_are_floats_with_ink_1_on_paper_0() -> None:
 
 def test_more_drawings_than_a_slice_come_out_in_order() -> None:
     drawings = tiny.drawings({"Greek": 26}, drawers=200, side=16)
+    images = Images(drawings, size=16, device=CPU)
+    assert len(images) == 5_200
+    assert np.array_equal(images.gather(np.arange(5_200))[:, 0].numpy() * 255, drawings.pixels())
     assert np.array_equal(fitted(drawings, 16), drawings.pixels())
 
 
@@ -288,6 +291,7 @@ def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(bits: int, si
     maps = distortions(seed=3, epoch=1, start=0, count=count, chance=0.5)
     batch = images.gather(np.arange(count))
     assert torch.equal(batch, torch.cat([images.gather(np.array([one])) for one in range(count)]))
+    assert torch.equal(batch, torch.from_numpy(drawings.pixels(slice(count)))[:, None].float() / 255)
     theta = torch.from_numpy(maps)
     sampled = F.grid_sample(batch, F.affine_grid(theta, list(batch.shape), align_corners=False), align_corners=False)
     assert (distort(batch, maps) - sampled).abs().max() < ROUNDING
