@@ -1,17 +1,19 @@
 """The screens of a recorded study as SVG, as they stood in a terminal: while it ran, and at its end."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from oneshot.halving import Halving
 from oneshot.screen.console import duration
 from oneshot.screen.live import StudyView
 from oneshot.screen.results import result_panel
 from oneshot.screen.tables import study_table
+from oneshot.settings import parse_toml
 
 WIDTH = 112  # columns
 SHARE = 0.6  # of the search is over in the picture of the live view
@@ -25,7 +27,8 @@ def final(record: Mapping[str, Any], *, command: str) -> str:
 
 def live(record: Mapping[str, Any], *, command: str, share: float = SHARE) -> str:
     """The screen of a study when the share of its seconds had passed; `share` is 0 to 1."""
-    study = at(record["study"], share * record["study"]["seconds"])
+    halving = Halving(parse_toml(record["experiment"].encode(), "the record"))
+    study = at(record["study"], share * record["study"]["seconds"], halving)
     # The view adds to the study's seconds what passed since the update: nothing, in a picture.
     view = StudyView(Console(file=io.StringIO(), quiet=True), clock=lambda: 0.0)
     view.update(study)
@@ -35,50 +38,88 @@ def live(record: Mapping[str, Any], *, command: str, share: float = SHARE) -> st
     )
 
 
-def at(study: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def at(study: Mapping[str, Any], seconds: float, halving: Halving) -> dict[str, Any]:
     """A study that is over, as it was when so many seconds had passed.
 
-    A record holds how long trials and epochs took and not at what time they were: trials begin in their order, as soon
-    as one of the `concurrent` places is free; the first begin so late that the last ends with the search; an epoch ends
-    so long before its trial as the later epochs took.
+    A record holds how long trials and epochs took and not at what time they were: as soon as one of the `concurrent`
+    places is free, a trial begins or goes on from its rung, as the search chooses them; the first begin so late that
+    the last ends with the search; an epoch ends so long before its stretch as the later epochs took.
     """
-    began, over = _placed(study)
-    late = max(0.0, study["seconds"] - over)
+    stretches = _placed(study, halving)
+    over = max((began + lasted for _, began, lasted, _ in stretches), default=0.0)
+    then = seconds - max(0.0, study["seconds"] - over)
     trials = []
     for trial in study["trials"]:
-        passed = seconds - late - began[trial["id"]]
-        trials.append(_trial_at(trial, passed))
+        own = [(then - began, lasted, rows) for name, began, lasted, rows in stretches if name == trial["id"]]
+        trials.append(_trial_at(trial, own))
     return {**study, "seconds": seconds, "trials": trials}
 
 
-def _placed(study: Mapping[str, Any]) -> tuple[dict[str, float], float]:
-    """When each trial began, and when the last ended, in seconds since the first began."""
-    free = [0.0] * study["concurrent"]
-    began = {}
-    for trial in sorted(study["trials"], key=lambda trial: trial["id"]):
-        place = min(range(len(free)), key=free.__getitem__)
-        began[trial["id"]] = free[place]
-        free[place] += trial["seconds"]
-    return began, max(free)
+Stretch = tuple[str, float, float, list[dict[str, Any]]]  # a trial, when it began, how long it took, its epochs
 
 
-def _trial_at(trial: Mapping[str, Any], passed: float) -> dict[str, Any]:
-    """A trial when it had run for so many seconds; `passed` is negative before it began."""
-    if passed >= trial["seconds"]:
+def _placed(study: Mapping[str, Any], halving: Halving) -> list[Stretch]:
+    """The stretches in which the trials ran, in seconds since the first began."""
+    left = {trial["id"]: _stretches(trial) for trial in study["trials"]}
+    known = {name: {"id": name, "status": "pending", "epochs": 0, "history": []} for name in left}
+    final = {trial["id"]: trial["status"] for trial in study["trials"]}
+    now, running, placed = 0.0, [], []
+    while running or any(left.values()):
+        while len(running) < study["concurrent"]:
+            busy = {name for name in left if not left[name]} | {stretch[0] for stretch in running}
+            new = [name for name in left if name not in busy and known[name]["status"] == "pending"]
+            due = halving.due(list(known.values()), busy=busy, last=not running and not new)
+            waiting = [] if running else [name for name in left if name not in busy]  # for what no rule explains
+            name = due["id"] if due else next(iter(new + waiting), None)
+            if name is None:
+                break
+            running.append((name, now, *left[name].pop(0)))
+        ended = min(running, key=lambda stretch: stretch[1] + stretch[2])
+        running.remove(ended)
+        placed.append(ended)
+        name, now = ended[0], ended[1] + ended[2]
+        history = known[name]["history"] + ended[3]
+        status = "stopped" if left[name] else final[name]
+        epochs = sum(row["val_loss"] is not None for row in history)
+        known[name] |= {"status": status, "history": history, "epochs": epochs}
+    return placed
+
+
+def _stretches(trial: Mapping[str, Any]) -> list[tuple[float, list[dict[str, Any]]]]:
+    """Each time that a trial ran, from its start or from where it went on: seconds, epochs. What is no epoch's, as to
+    start, is shared out among them."""
+    parts: list[list[dict[str, Any]]] = [[]] if trial["seconds"] else []
+    for row in trial["history"]:
+        if "resumed_at" in row and parts[-1]:
+            parts.append([])
+        parts[-1].append(row)
+    lasted = [sum(row.get("seconds", 0.0) for row in rows) for rows in parts]
+    more = (trial["seconds"] - sum(lasted)) / max(1, len(parts))
+    return [(seconds + more, rows) for seconds, rows in zip(lasted, parts, strict=True)]
+
+
+def _trial_at(trial: Mapping[str, Any], own: Sequence[tuple[float, float, list[dict[str, Any]]]]) -> dict[str, Any]:
+    """A trial at a moment. Of each of its stretches: how long ago it began, how long it took, its epochs."""
+    begun = [stretch for stretch in own if stretch[0] >= 0]
+    if len(begun) == len(own) and all(passed >= lasted for passed, lasted, _ in own):
         return dict(trial)
-    if passed < 0:
+    if not begun:
         nothing = {"epochs": 0, "best_epoch": None, "val_loss": None, "seconds": 0.0, "error": None, "history": []}
         return {**trial, **nothing, "settings": {}, "status": "pending"}
-    left, history = trial["seconds"], []
-    for row in reversed(trial["history"]):
-        if left <= passed:
-            history.insert(0, row)
-        left -= row["seconds"]
+    history: list[dict[str, Any]] = []
+    for passed, left, rows in begun:
+        ended = []
+        for row in reversed(rows):
+            if left <= passed:
+                ended.insert(0, row)
+            left -= row.get("seconds", 0.0)
+        history += ended
     measured = [row for row in history if row["val_loss"] is not None]
     best = min(measured, key=lambda row: row["val_loss"], default={"epoch": None, "val_loss": None})
     return {
-        **trial, "status": "running", "epochs": len(measured), "best_epoch": best["epoch"],
-        "val_loss": best["val_loss"], "seconds": passed, "error": None, "history": history,
+        **trial, "status": "running" if any(passed < lasted for passed, lasted, _ in begun) else "stopped",
+        "epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"],
+        "seconds": sum(min(passed, lasted) for passed, lasted, _ in begun), "error": None, "history": history,
     }  # fmt: skip
 
 
