@@ -43,7 +43,9 @@ def drive(config, packing, note):
     t.ProcessGroup = functools.partial(t.ProcessGroup, kind="gloo")  # nccl wants GPUs that are there
     run, data = Folder.of(f"{config['folder']}/{config['trial']}"), Folder.of("/nowhere")
     given = parse({"scale": config["scale"]}, "the test")
-    t._trainer(given, data, run, packing, known=0, name=config["trial"], callbacks=[Report()], followed=False).fit()
+    t._trainer(
+        given, data, run, packing, known=0, until=None, name=config["trial"], callbacks=[Report()], followed=False
+    ).fit()
 
 address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 from rich.console import Console
