@@ -50,6 +50,40 @@ def test_rows_are_chosen_by_name_and_long_ones_only_so() -> None:
         chosen(["pears"])
 
 
+def test_a_row_of_hours_goes_on_with_the_studies_it_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from oneshot.bench import studies
+
+    asked: list[Path] = []
+
+    def searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[str, object]:
+        asked.append(run)
+        return {"epochs": 3 if early else 9, "oneshot": 0.5, "trials": 100, "histories": {}}
+
+    monkeypatch.setattr(studies, "_searched", searched)
+    for quick, folder in ((False, "whole"), (True, "quick")):
+        asked.clear()
+        found = studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
+        again = list(asked)
+        studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
+        assert asked == again * 2 and len(set(again)) == len(again)  # each study its own place, the same each time
+        assert {run.parent for run in again} == {tmp_path / folder}
+        assert (found.value, found.reference) == ([3] * len(found.value), [9] * len(found.value))
+    asked.clear()
+    studies.early_stopping(Request("data"))
+    assert len(set(asked)) == 6 and not any(run.parent.exists() for run in asked)  # gone where nobody wants them
+
+
+def test_studies_of_a_changed_source_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import oneshot.environment
+    from oneshot.bench.command import bench
+
+    for commit in ("0123456789ab+changes", None):
+        monkeypatch.setattr(oneshot.environment, "commit", lambda commit=commit: commit)
+        with pytest.raises(UserError, match="commit its changes first"):
+            bench(rows="early_stopping", keep=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_ratio_above_one_is_always_in_our_favour() -> None:
     faster = made("pairs", found([900.0, 1000.0, 950.0], [1.0, 2.0, 1.0]))
     assert (faster["value"], faster["reference"], faster["ratio"], faster["met"]) == (950.0, 1.0, 950.0, True)

@@ -38,6 +38,14 @@ def bench(
         float, typer.Option("--cap", min=1, help="Seconds after which a reference that does not arrive is broken off.")
     ] = 1800.0,
     quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="FOLDER",
+            help=f"Leave the studies of {_LONG} there: the same command, on the same commit, goes on with them.",
+        ),
+    ] = None,
     dataset: Dataset = "auto",
     root: DataRoot = None,
     source: Source = None,
@@ -51,9 +59,13 @@ def bench(
     from oneshot.bench import run
     from oneshot.data import sets
     from oneshot.data.cache import near
-    from oneshot.environment import environment
+    from oneshot.environment import commit, environment
     from oneshot.screen.bench import bench_table, changes_table
 
+    if keep and (now := commit() or "+changes").endswith("+changes"):
+        raise UserError(
+            "--keep goes on with the studies of a commit, and this source is none; commit its changes first"
+        )
     before = run.read(against) if against else None
     hardware = environment()["hardware"]
     path = out or (None if quick or rows else run.default_path(hardware))
@@ -61,7 +73,8 @@ def bench(
         run.kept(path, hardware)  # refused before an hour's work, not after it
     console = make_console(quiet=as_json)
     prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
-    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick)
+    place = str(keep.absolute() / now) if keep else ""
+    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick, keep=place)
     record = run.bench(
         wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
     )

@@ -19,6 +19,7 @@ class Request:
     repeats: int = 3  # times that each side is measured, in turns
     cap: float = 1800.0  # seconds after which a reference that does not arrive is broken off
     quick: bool = False  # so small that the figures mean nothing: whether it runs at all
+    keep: str = ""  # the folder in which a row of hours leaves its studies, to go on with them; none: nothing is left
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def bench(
     is kept row by row."""
     record = {"kind": "bench", "environment": environment(), "settings": asdict(request), "rows": []}
     record["settings"]["data"] = Folder.of(request.data).name
+    del record["settings"]["keep"]  # a place of this machine
     for row in rows:
         show(row.name)
         began = time.monotonic()

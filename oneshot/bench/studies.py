@@ -1,8 +1,10 @@
 """Rows about whole searches: what early stopping saves, and what a thousand trials cost the driver."""
 
+import contextlib
 import itertools
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,11 @@ TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the search that shows the driver's c
 
 def early_stopping(request: Request) -> Measured:
     """Epochs of the job quick with early stopping, and of the same trials all to the end, for each seed."""
-    figures: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+    figures: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for seed in SEEDS[:1] if request.quick else SEEDS:
         for early in (True, False):
-            with tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True) as folder:
-                figures[early].append(_searched(request, Path(folder) / "run", seed=seed, early=early))
+            with _place(request, f"seed-{seed}-{'with' if early else 'without'}") as run:
+                figures[early].append(_searched(request, run, seed=seed, early=early))
     value, reference = ([each["epochs"] for each in figures[early]] for early in (True, False))
     lost = float(np.mean([b["oneshot"] - a["oneshot"] for a, b in zip(figures[True], figures[False], strict=True)]))
     accuracy = float(np.mean([each["oneshot"] for each in figures[False]]))
@@ -49,8 +51,20 @@ def early_stopping(request: Request) -> Measured:
     return Measured(value, reference, note, {"loss of accuracy": lost, "its noise": noise}, details)
 
 
-def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[str, float]:
-    """Epochs of a search, and the one-shot accuracy on validation of its best trial at its best epoch."""
+@contextlib.contextmanager
+def _place(request: Request, name: str) -> Iterator[Path]:
+    """Where a study lies for the time of the block, and after it where the request says so."""
+    if request.keep:
+        yield Path(request.keep) / ("quick" if request.quick else "whole") / name
+        return
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "run"
+
+
+def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[str, Any]:
+    """Epochs of a search, and the one-shot accuracy on validation of its best trial at its best epoch. The losses and
+    accuracies of all its trials' epochs are kept: of trials all to the end they tell what other rungs would have cost.
+    """
     val_trials = 20 if request.quick else 2000
     changes = [f"search.seed={seed}", f"train.seed={seed}", f"train.val_trials={val_trials}", "train.val_pairs=4000"]
     if request.quick:
@@ -61,8 +75,12 @@ def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[st
         raise RunFailed(f"the search of seed {seed} failed: {output[-300:]}")
     record = Folder.of(run).read_json(STUDY)
     best = min((trial for trial in record["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
-    row = read_history(Folder.of(run / "trials" / best["id"]))[best["best_epoch"] - 1]
-    return {"epochs": record["epochs_run"], "oneshot": row["val_oneshot"], "trials": val_trials}
+    histories = {each["id"]: read_history(Folder.of(run / "trials" / each["id"])) for each in record["trials"]}
+    row = histories[best["id"]][best["best_epoch"] - 1]
+    kept = {
+        name: [[round(each["val_loss"], 5), each["val_oneshot"]] for each in rows] for name, rows in histories.items()
+    }
+    return {"epochs": record["epochs_run"], "oneshot": row["val_oneshot"], "trials": val_trials, "histories": kept}
 
 
 class Meter(StudyView):
