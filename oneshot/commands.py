@@ -17,6 +17,7 @@ from oneshot import tune as tuning
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.errors import UserError
+from oneshot.halving import Halving
 from oneshot.outcomes import OUTCOMES
 from oneshot.packing import Packing, describe, pack
 from oneshot.reach import reach
@@ -188,6 +189,7 @@ def _study(
         "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
         "epochs": settings.train.epochs, "searcher": settings.search.searcher, "started": time.time(),
         "workers": settings.scale.workers, "device": packing.device, "concurrent": packing.concurrent,
+        "rungs": Halving(settings).rungs, "reduction": settings.search.reduction,
     }  # fmt: skip
     study = Study(folder, trials=settings.search.trials, header=header)
     for sentence in study.resume():

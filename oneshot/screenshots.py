@@ -52,7 +52,8 @@ def at(study: Mapping[str, Any], seconds: float, halving: Halving) -> dict[str, 
     for trial in study["trials"]:
         own = [(then - began, lasted, rows) for name, began, lasted, rows in stretches if name == trial["id"]]
         trials.append(_trial_at(trial, own))
-    return {**study, "seconds": seconds, "trials": trials}
+    plan = {"rungs": halving.rungs, "reduction": halving.reduction}  # which earlier records do not name
+    return {**study, **plan, "seconds": seconds, "trials": trials}
 
 
 Stretch = tuple[str, float, float, list[dict[str, Any]]]  # a trial, when it began, how long it took, its epochs

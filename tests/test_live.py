@@ -196,9 +196,35 @@ class TestRemaining:
     def test_one_running_trial_takes_its_own_pace_to_its_last_epoch(self):
         assert remaining(self.rows(trial("000", "running", 10)), concurrent=1) == 20 * 4.0
 
-    def test_trials_to_come_take_as_long_as_those_that_ended(self):
-        rows = self.rows(trial("000", "stopped", 10), *(trial(f"{i:03}", "pending") for i in range(1, 7)))
-        assert remaining(rows, concurrent=2) == 6 * (10 + 40) / 2
+    def test_epochs_to_come_take_as_long_as_those_of_the_trials_that_ended(self):
+        rows = self.rows(trial("000", "finished", 30), *(trial(f"{i:03}", "pending") for i in range(1, 7)))
+        assert remaining(rows, concurrent=2) == pytest.approx(6 * (10 + 4 * 30) / 2)
+
+    def test_of_those_at_a_rung_a_part_goes_on(self):
+        rows = trial_rows(
+            study(trial("000", "stopped", 10), *(trial(f"{i:03}", "pending") for i in range(1, 7)), rungs=[10])
+        )
+        # Six to the first rung, two of the seven to the end; ten epochs took 50 s.
+        assert remaining(rows, concurrent=2, rungs=[10], reduction=3) == (6 * 10 + 2 * 20) * 5 / 2
+
+    def test_more_than_are_planned_may_have_gone_on(self):
+        rows = trial_rows(study(trial("000", "running", 20), trial("001", "running", 15), rungs=[10]))
+        assert remaining(rows, concurrent=1, rungs=[10], reduction=3) == (10 + 15) * 4
+
+    def test_one_trial_goes_to_the_end_by_itself(self):
+        stopped = [trial(f"{i:03}", "stopped", 3) for i in range(3)]
+        rows = trial_rows(study(trial("009", "running", 9), *stopped, rungs=[3, 10]))
+        assert remaining(rows, concurrent=8, rungs=[3, 10], reduction=3) == 21 * 4  # 1 to the rung, and 20 from there
+
+    def test_the_dead_take_no_time(self):
+        rows = self.rows(trial("000", "finished", 30), trial("001", "diverged", 2, error="the loss is not finite"))
+        assert remaining(rows, concurrent=1) == 0
+
+    def test_a_running_trial_has_until_its_rung(self):
+        (row,) = trial_rows(study(trial("000", "running", 12), rungs=[10, 20]))
+        assert row.left == 8 * 4.0
+        (row,) = trial_rows(study(trial("000", "running", 25), rungs=[10, 20]))
+        assert row.left == 5 * 4.0
 
     def test_it_is_never_less_than_the_longest_running_trial(self):
         rows = self.rows(trial("000", "running", 1), trial("001", "running", 29))

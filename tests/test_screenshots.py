@@ -30,7 +30,8 @@ def _at_a_rung(trial: dict[str, Any]) -> bool:
 
 
 def test_at_its_end_a_study_is_as_it_is_recorded() -> None:
-    assert screenshots.at(KEPT, KEPT["seconds"] + 1, HALVING) == {**KEPT, "seconds": KEPT["seconds"] + 1}
+    plan = {"rungs": HALVING.rungs, "reduction": HALVING.reduction}
+    assert screenshots.at(KEPT, KEPT["seconds"] + 1, HALVING) == KEPT | plan | {"seconds": KEPT["seconds"] + 1}
 
 
 def test_at_its_beginning_nothing_is_known() -> None:

@@ -108,7 +108,9 @@ class StudyView:
             yield Text.assemble(("  and ", "dim"), counts_text(rows[room:]), (" below", "dim"))
 
     def _header(self, study: Mapping[str, Any], rows: Sequence[TrialRow], width: int) -> Table:
-        left = remaining(rows, concurrent=study["concurrent"])
+        left = remaining(
+            rows, concurrent=study["concurrent"], rungs=study.get("rungs", ()), reduction=study.get("reduction", 1)
+        )
         since = self._clock() - self._updated
         clock = Text.assemble((duration(study["seconds"] + since), "bold"))
         if left is not None:
@@ -149,21 +151,37 @@ class StudyView:
         return lines
 
 
-def remaining(rows: Sequence[TrialRow], *, concurrent: int) -> float | None:
+def remaining(
+    rows: Sequence[TrialRow], *, concurrent: int, rungs: Sequence[int] = (), reduction: int = 1
+) -> float | None:  # fmt: skip
     """Seconds a study will still take, or None before the first epoch.
 
-    Trials that run are taken to run to their last epoch; those to come to take as long as those that ended did on
-    average, early stopping and starting included, or, before any ended, as long as all epochs take.
+    Its epochs are those that halving plans: all trials to the first of the `rungs`, one of `reduction` to the next and
+    so on; more where more have begun. An epoch takes as long as those of the trials that ended did on average,
+    starting included, or, before any ended, as long as an epoch alone.
     """
     paces = [row.epoch_seconds for row in rows if row.epoch_seconds is not None]
     if not paces:
         return None
     pace = sum(paces) / len(paces)
-    running = [pace * row.most if row.left is None else row.left for row in rows if row.status == "running"]
-    ended = [row.seconds for row in rows if row.status in ("finished", "stopped")]
-    each = sum(ended) / len(ended) if ended else pace * rows[0].most
-    to_come = sum(row.status == "pending" for row in rows)
-    return max([*running, (sum(running) + to_come * each) / max(1, concurrent)])
+    ended = [row for row in rows if row.status in ("finished", "stopped") and row.epochs]
+    each = sum(row.seconds for row in ended) / sum(row.epochs for row in ended) if ended else pace
+
+    most = rows[0].most
+    first = rungs[0] if rungs else most
+    here = [row for row in rows if not row.ended or (row.status in ("finished", "stopped") and row.epochs >= first)]
+    to_come, wanted, below = 0, len(here), 0
+    for rung in (*rungs, most):
+        planned = wanted * (rung - below) - sum(min(max(row.epochs, below), rung) - below for row in here)
+        begun = sum(rung - row.epochs for row in here if row.status == "running" and below <= row.epochs < rung)
+        to_come += max(planned, begun)
+        wanted, below = min(wanted, max(1, wanted // reduction)), rung
+
+    # Two trials may share what is to come; what one has to do itself they may not.
+    alone = [pace * row.until if row.left is None else row.left for row in rows if row.status == "running"]
+    if here and not any(row.status == "finished" for row in rows):
+        alone.append(pace * (most - max(row.epochs for row in here)))
+    return max([*alone, to_come * each / max(1, concurrent)])
 
 
 def _how(study: Mapping[str, Any]) -> Text:

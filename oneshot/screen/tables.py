@@ -49,6 +49,7 @@ class TrialRow:
     settings: Mapping[str, Any]
     epochs: int
     most: int
+    until: int  # the epoch with which it ends for now: the next rung's, or the last
     best_epoch: int | None
     train_loss: float | None
     val_loss: float | None
@@ -67,10 +68,10 @@ class TrialRow:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the last epoch this trial may run, at its own pace; None where it is not running yet."""
+        """Seconds until this trial ends for now, at its own pace; None where it is not running yet."""
         if self.status != "running" or self.epoch_seconds is None:
             return None
-        return max(0, self.most - self.epochs) * self.epoch_seconds
+        return max(0, self.until - self.epochs) * self.epoch_seconds
 
 
 def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
@@ -78,7 +79,8 @@ def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
 
     The trial with the lowest of all has `leads` set, however it ended: its best network is what is kept.
     """
-    rows = sorted((_row(trial, study["epochs"]) for trial in study["trials"]), key=by_loss)
+    levels = (*study.get("rungs", ()), study["epochs"])
+    rows = sorted((_row(trial, levels) for trial in study["trials"]), key=by_loss)
     if rows and _finite(rows[0].best_loss):
         rows[0] = replace(rows[0], leads=True)
     groups = {"running": 0, "pending": 2}
@@ -95,7 +97,7 @@ def by_loss(row: TrialRow) -> tuple[float, str]:
     return (row.best_loss if _finite(row.best_loss) else math.inf, row.id)
 
 
-def _row(trial: Mapping[str, Any], most: int) -> TrialRow:
+def _row(trial: Mapping[str, Any], levels: Sequence[int]) -> TrialRow:
     history = measured_epochs(trial)
     newest = history[-1] if history else {}
     best = next((epoch for epoch in reversed(history) if epoch["epoch"] == trial.get("best_epoch")), newest)
@@ -105,7 +107,8 @@ def _row(trial: Mapping[str, Any], most: int) -> TrialRow:
         status=trial["status"],
         settings=dict(trial["settings"]),
         epochs=trial["epochs"],
-        most=most,
+        most=levels[-1],
+        until=next((level for level in levels if level > trial["epochs"]), levels[-1]),
         best_epoch=trial.get("best_epoch"),
         train_loss=newest.get("train_loss"),
         val_loss=newest.get("val_loss"),
