@@ -81,7 +81,13 @@ def test_studies_of_a_changed_source_are_not_kept(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(oneshot.environment, "commit", lambda commit=commit: commit)
         with pytest.raises(UserError, match="commit its changes first"):
             bench(rows="early_stopping", keep=tmp_path)
+    with pytest.raises(UserError, match="which is not among the rows"):
+        bench(rows="load", keep=tmp_path)
     assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(oneshot.environment, "commit", lambda: "0123456789ab")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is no folder"):
+        bench(rows="early_stopping", keep=tmp_path / "file")
 
 
 def test_a_ratio_above_one_is_always_in_our_favour() -> None:

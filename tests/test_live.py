@@ -220,6 +220,10 @@ class TestRemaining:
         rows = self.rows(trial("000", "finished", 30), trial("001", "diverged", 2, error="the loss is not finite"))
         assert remaining(rows, concurrent=1) == 0
 
+    def test_a_trial_that_finished_early_has_nothing_to_come(self):
+        rows = self.rows(trial("000", "finished", 12), trial("001", "finished", 30))
+        assert remaining(rows, concurrent=1) == 0
+
     def test_a_running_trial_has_until_its_rung(self):
         (row,) = trial_rows(study(trial("000", "running", 12), rungs=[10, 20]))
         assert row.left == 8 * 4.0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from oneshot.bench.rows import NAMES, ROWS, Request, chosen
+from oneshot.bench.rows import NAMES, ROWS, Request, Row, chosen
 from oneshot.datacli import DataRoot, Dataset, Source
 from oneshot.errors import UserError
 from oneshot.options import Trace
@@ -59,22 +59,19 @@ def bench(
     from oneshot.bench import run
     from oneshot.data import sets
     from oneshot.data.cache import near
-    from oneshot.environment import commit, environment
+    from oneshot.environment import environment
     from oneshot.screen.bench import bench_table, changes_table
 
-    if keep and (now := commit() or "+changes").endswith("+changes"):
-        raise UserError(
-            "--keep goes on with the studies of a commit, and this source is none; commit its changes first"
-        )
+    here = environment()
+    kept = str(_of_commit(keep, here["commit"], wanted)) if keep else ""
     before = run.read(against) if against else None
-    hardware = environment()["hardware"]
+    hardware = here["hardware"]
     path = out or (None if quick or rows else run.default_path(hardware))
     if path:
         run.kept(path, hardware)  # refused before an hour's work, not after it
     console = make_console(quiet=as_json)
     prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
-    place = str(keep.absolute() / now) if keep else ""
-    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick, keep=place)
+    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick, keep=kept)
     record = run.bench(
         wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
     )
@@ -85,3 +82,16 @@ def bench(
         console.print(changes_table(record, before), new_line_start=True)
     if path:
         print_line(console, f"record: {path}")
+
+
+def _of_commit(keep: Path, commit: str | None, rows: list[Row]) -> Path:
+    """Where this commit's studies are kept. Raises UserError where nothing would be, or what is kept had no name."""
+    if not any(row.asked_for for row in rows):
+        raise UserError(f"--keep is for {_LONG}, which is not among the rows; add it to --rows or leave out --keep")
+    if not commit or commit.endswith("+changes"):
+        raise UserError(
+            "--keep goes on with the studies of a commit, and this source is none; commit its changes first"
+        )
+    if not keep.is_dir() and keep.exists():
+        raise UserError(f"--keep {keep} is no folder; name another")
+    return keep.absolute() / commit

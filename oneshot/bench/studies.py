@@ -75,12 +75,15 @@ def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[st
         raise RunFailed(f"the search of seed {seed} failed: {output[-300:]}")
     record = Folder.of(run).read_json(STUDY)
     best = min((trial for trial in record["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
-    histories = {each["id"]: read_history(Folder.of(run / "trials" / each["id"])) for each in record["trials"]}
-    row = histories[best["id"]][best["best_epoch"] - 1]
+    histories = {trial["id"]: read_history(Folder.of(run / "trials" / trial["id"])) for trial in record["trials"]}
     kept = {
-        name: [[round(each["val_loss"], 5), each["val_oneshot"]] for each in rows] for name, rows in histories.items()
+        name: [
+            [row["val_loss"], row["val_oneshot"]] for row in rows if row["val_loss"] is not None
+        ]  # it diverged there
+        for name, rows in histories.items()
     }
-    return {"epochs": record["epochs_run"], "oneshot": row["val_oneshot"], "trials": val_trials, "histories": kept}
+    oneshot = kept[best["id"]][best["best_epoch"] - 1][1]
+    return {"epochs": record["epochs_run"], "oneshot": oneshot, "trials": val_trials, "histories": kept}
 
 
 class Meter(StudyView):

@@ -167,21 +167,28 @@ def remaining(
     ended = [row for row in rows if row.status in ("finished", "stopped") and row.epochs]
     each = sum(row.seconds for row in ended) / sum(row.epochs for row in ended) if ended else pace
 
-    most = rows[0].most
-    first = rungs[0] if rungs else most
-    here = [row for row in rows if not row.ended or (row.status in ("finished", "stopped") and row.epochs >= first)]
-    to_come, wanted, below = 0, len(here), 0
-    for rung in (*rungs, most):
-        planned = wanted * (rung - below) - sum(min(max(row.epochs, below), rung) - below for row in here)
-        begun = sum(rung - row.epochs for row in here if row.status == "running" and below <= row.epochs < rung)
-        to_come += max(planned, begun)
-        wanted, below = min(wanted, max(1, wanted // reduction)), rung
-
+    to_come = _epochs_to_come(rows, (*rungs, rows[0].most), reduction)
     # Two trials may share what is to come; what one has to do itself they may not.
     alone = [pace * row.until if row.left is None else row.left for row in rows if row.status == "running"]
-    if here and not any(row.status == "finished" for row in rows):
-        alone.append(pace * (most - max(row.epochs for row in here)))
+    if to_come and not any(row.status == "finished" for row in rows):
+        alone.append(pace * min(row.most - row.epochs for row in rows if row.status not in ("diverged", "failed")))
     return max([*alone, to_come * each / max(1, concurrent)])
+
+
+def _epochs_to_come(rows: Sequence[TrialRow], levels: Sequence[int], reduction: int) -> int:
+    """Epochs that halving plans and that are not over yet. A finished trial has none to come, wherever it ended."""
+    reached = [
+        (levels[-1] if row.status == "finished" else row.epochs, row.status == "running")
+        for row in rows
+        if row.status in ("running", "pending", "finished") or (row.status == "stopped" and row.epochs >= levels[0])
+    ]
+    to_come, wanted, below = 0, len(reached), 0
+    for level in levels:
+        planned = wanted * (level - below) - sum(min(max(epochs, below), level) - below for epochs, _ in reached)
+        begun = sum(level - epochs for epochs, running in reached if running and below <= epochs < level)
+        to_come += max(planned, begun)
+        wanted, below = min(wanted, max(1, wanted // reduction)), level
+    return to_come
 
 
 def _how(study: Mapping[str, Any]) -> Text:
