@@ -37,6 +37,7 @@ QUIET = {
 }
 WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
 PATIENCE = 10.0  # seconds for a cluster to answer
+TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 
@@ -76,19 +77,23 @@ def connect(
         if where:
             _check_speaks(where)
         options = _options(where, handed_on, verbose=verbose, trials=trials)
-        try:
-            with watched(embedded.killed_at_start), contextlib.nullcontext() if where else embedded.deaf_children():
-                ray.init(**options)
-        except BaseException as error:
-            if where is None:
-                embedded.kill_all(spared)
-            if dead:
-                raise RayDied(embedded.DIED.format(dead[0])) from None
-            if isinstance(error, Exception):
-                raise UserError(_why_not(where, error)) from error
-            raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
-        finally:
-            signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+        for tries_left in (1, 0):
+            try:
+                with watched(embedded.killed_at_start), contextlib.nullcontext() if where else embedded.deaf_children():
+                    ray.init(**options)
+                break
+            except BaseException as error:
+                if where is None:
+                    embedded.kill_all(spared)
+                if dead:
+                    raise RayDied(embedded.DIED.format(dead[0])) from None
+                if not isinstance(error, Exception):
+                    raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
+                if where or TOO_SLOW not in str(error) or not tries_left:
+                    raise UserError(_why_not(where, error)) from error
+                print_line(heard(console), "Ray did not start within the half minute it has; it is started once more")
+            finally:
+                signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
         node = ray._private.worker._global_node
         try:
             with watched(lambda: embedded.died(node)), reclaiming():

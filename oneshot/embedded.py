@@ -90,13 +90,15 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def kill_all(spared: list[psutil.Process]) -> None:
-    """SIGKILL to all that this process has started or adopted and what those have, but for the `spared` and theirs."""
+    """SIGKILL to all that this process has started or adopted and what those have, but for the `spared` and theirs; the
+    dead are buried."""
     for _ in range(3):  # a raylet that is being killed may just have started one more
-        for child in psutil.Process().children():
-            if child not in spared:
-                with contextlib.suppress(psutil.Error):
-                    child.suspend()  # it starts no more
-                    kill([*child.children(recursive=True), child])
+        found = [child for child in psutil.Process().children() if child not in spared]
+        for child in found:
+            with contextlib.suppress(psutil.Error):
+                child.suspend()  # it starts no more
+                kill([*child.children(recursive=True), child])
+        psutil.wait_procs(found, timeout=1)
 
 
 def killed_at_start() -> list[str]:

@@ -22,7 +22,7 @@ _OPTIONS = (
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--disable-dev-shm-usage",
     "--remote-debugging-port=0",
 )  # fmt: skip
-_WAIT = 60.0  # seconds for the browser to answer
+_WAIT = 300.0  # seconds for the browser to answer
 
 
 @dataclass

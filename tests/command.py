@@ -50,7 +50,7 @@ def start(*arguments: str, alone: bool = False, **variables: str) -> "subprocess
     )  # fmt: skip
 
 
-def run(*arguments: str, code: int = 0, timeout: float = 300, **variables: str) -> str:
+def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) -> str:
     """`python -m oneshot.VERB ...` to its end; what it printed. The exit code has to be `code`."""
     process = start(*arguments, **variables)
     try:
@@ -63,7 +63,7 @@ def run(*arguments: str, code: int = 0, timeout: float = 300, **variables: str) 
 
 def refused(*arguments: str, **variables: str) -> str:
     """The sentence with which a wrong request is refused: the last line, with no traceback before it."""
-    text = run(*arguments, code=2, timeout=100, **variables)
+    text = run(*arguments, code=2, **variables)
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines and lines[-1].startswith("error: "), text
     assert "Traceback" not in text

@@ -127,7 +127,7 @@ class Cluster:
             f"while sum(node['Alive'] for node in ray.nodes()) < {len(self.hosts)}:\n    time.sleep(0.2)"
         )
         waiting = self.hosts[0].inside(sys.executable, "-c", script, RAY_ADDRESS=self.address, **self.variables)
-        assert waiting.wait(timeout=180) == 0, "the nodes do not find each other"
+        assert waiting.wait(timeout=300) == 0, "the nodes do not find each other"
 
     def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
         """`python -m oneshot.VERB ...` on the head, its output to be read from `stdout`."""

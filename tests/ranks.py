@@ -50,7 +50,7 @@ def run(task: Callable[..., Any], *, world_size: int, where: Path, **options: An
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=180)
+        process.join(timeout=300)
     hung = [process for process in processes if process.is_alive()]
     for process in hung:
         process.kill()
@@ -63,7 +63,7 @@ def _rank(rank: int, world_size: int, task: Callable[..., Any], where: Path, opt
     torch.set_num_threads(1)
     # A file to meet at: no port that another process might take.
     meeting = f"file://{where / 'meeting'}"
-    dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=90), rank=rank, world_size=world_size)
+    dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=200), rank=rank, world_size=world_size)
     torch.save(task(**options), where / f"rank-{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

@@ -81,7 +81,7 @@ class Slurm:
         plain = {key: value for key, value in os.environ.items() if not key.startswith(("ONESHOT_", "RAY_"))}
         done = subprocess.run(
             [*here, *arguments], env=plain | {"SLURM_CONF": str(self.folder / "slurm.conf")} | variables, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=check, timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=check, timeout=300,
         )  # fmt: skip
         return done.stdout
 
@@ -123,7 +123,7 @@ def cluster(folder: Path) -> Iterator[Slurm]:
             host.stdin.write("go\n")
             host.stdin.close()
         slurm = Slurm(folder, hosts[0].pid)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while slurm.idle() < len(HOSTS):
             assert time.monotonic() < deadline, "SLURM's hosts do not become idle"
             time.sleep(0.5)

@@ -51,7 +51,7 @@ def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: Obje
     code = "import sys; from oneshot.data.cache import near, Folder; print(near(Folder.of(sys.argv[1])))"
     command = [sys.executable, "-c", code, far.uri]
     running += [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) for _ in range(8)]
-    said = {one.communicate(timeout=100)[0].strip() for one in running}
+    said = {one.communicate(timeout=300)[0].strip() for one in running}
     assert [one.returncode for one in running] == [0] * 8
     assert said == {near(far).path}
     assert [object_store.gets(name) for name in (store.DRAWINGS, store.TRIALS)] == [1, 1]

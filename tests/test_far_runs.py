@@ -71,7 +71,7 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
         if "trial 000 epoch 1" in line:
             process.send_signal(signal.SIGTERM)
             break
-    rest, _ = process.communicate(timeout=100)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and f"--resume {where}" in rest and "Traceback" not in rest
     assert f"report: {where}/report.html" in run("report", where, **variables)
     page = Folder.of(where).read("report.html").decode()

@@ -272,7 +272,7 @@ def test_processes_that_make_one_set_at_once_do_not_harm_it(root: Path, tmp_path
         str(root),
     ]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [one.wait(timeout=100) for one in running] == [0, 0, 0]
+    assert [one.wait(timeout=300) for one in running] == [0, 0, 0]
     assert len(store.load(made(root, None, "coins")[0].folder)) == 12
 
 

@@ -27,7 +27,7 @@ def note(config):
     folder = pathlib.Path(config["run"]).parent
     given = {"trial": config["run"], "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids()}
     (folder / f"{pathlib.Path(config['run']).name}-{context.get_world_rank()}.json").write_text(json.dumps(given))
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while len(list(folder.glob("*.json"))) < config["all"]:
         assert time.monotonic() < end, "the others do not come"
         time.sleep(0.1)
@@ -94,7 +94,7 @@ def place(folder: Path, nodes: int, *, cores: int, cards: int, **scale: float) -
         arguments = [f"127.0.0.1:{port}", str(folder), json.dumps(scale), str(nodes)]
         done = subprocess.run(
             [sys.executable, "-c", TRIALS, *arguments],
-            cwd=ROOT, env=variables | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True, timeout=280,
+            cwd=ROOT, env=variables | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
     finally:

@@ -89,7 +89,7 @@ def shell(text: str, place: Path, **variables: str) -> str:
         "ONESHOT_DATA": str(place / "root"),
     } | variables  # fmt: skip
     done = subprocess.run(
-        ["bash", "-ec", text], cwd=place, env=inherited | variables, text=True, timeout=500,
+        ["bash", "-ec", text], cwd=place, env=inherited | variables, text=True, timeout=1200,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, f"{text}\n{done.stdout}"

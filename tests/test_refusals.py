@@ -79,7 +79,7 @@ def test_a_drawing_without_ink(tmp_path: Path) -> None:
     before = found(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", f"{script}main()", "data", "--dataset", "omniglot", "--source", ".", "--data", "root"],
-        cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=100,
+        cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (

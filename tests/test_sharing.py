@@ -30,7 +30,7 @@ from oneshot.errors import UserError
 from oneshot.storage import Folder
 
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
-end = time.monotonic() + 60
+end = time.monotonic() + 300
 while sum(node["Alive"] for node in ray.nodes()) < 2:
     assert time.monotonic() < end, "the second node is missing"
     time.sleep(0.2)
@@ -57,7 +57,7 @@ class Cluster:
         asked = json.dumps([[str(run), str(data)] for run, data in pairs])
         done = subprocess.run(
             [sys.executable, "-c", LOOK, self.address, asked],
-            cwd=ROOT, env=environment(**self.variables, **variables), text=True, capture_output=True, timeout=200,
+            cwd=ROOT, env=environment(**self.variables, **variables), text=True, capture_output=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -89,7 +89,7 @@ def _start(command: list[str], variables: dict[str, str]) -> "subprocess.Popen[b
 
 
 def _wait_for(port: int, node: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while node.poll() is None and time.monotonic() < end:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -40,7 +40,7 @@ class Driver:
     def text(self) -> str:
         return "".join(self.lines)
 
-    def until(self, mark: str, *, seconds: float = 300) -> None:
+    def until(self, mark: str, *, seconds: float = 600) -> None:
         """Wait for a line that holds `mark`."""
         end, seen = time.monotonic() + seconds, 0
         while True:
@@ -49,15 +49,31 @@ class Driver:
                     return
                 seen = len(self.lines)
                 over = not self._reader.is_alive()
-                assert not over and time.monotonic() < end, f"'{mark}' did not come:\n{self.text}"
+                assert not over and time.monotonic() < end, self._missing(f"'{mark}'")
                 self._news.wait(1)
 
-    def end(self, *, seconds: float = 300) -> int:
+    def until_true(self, true: Callable[[], object], what: str, *, seconds: float = 600) -> None:
+        """Wait, while it runs, until something is true of the files it writes; `what`: its name where it does not."""
+        end = time.monotonic() + seconds
+        while not true():
+            assert self.process.poll() is None and time.monotonic() < end, self._missing(what)
+            time.sleep(0.02)
+
+    def _missing(self, what: str) -> str:
+        """That something did not come, what was printed, and what the processes were doing."""
+        rows = []
+        for each in self._alive():
+            with contextlib.suppress(psutil.Error):
+                times = each.cpu_times()
+                rows.append(f"{each.status():10} {times.user + times.system:7.1f} s of CPU  {title(each)[:90]}")
+        return "\n".join([f"{what} did not come:", self.text, *rows])
+
+    def end(self, *, seconds: float = 600) -> int:
         """Wait for its end; the exit code."""
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it did not end within {seconds} s:\n{self.text}") from None
+            raise AssertionError(self._missing(f"its end within {seconds} s")) from None
         self._reader.join(timeout=10)  # who outlives it may hold its output open
         return code
 

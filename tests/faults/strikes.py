@@ -144,4 +144,4 @@ def steps(trial: Path, steps_per_epoch: int, *, whole: bool = False) -> int:
 
 def settle(session: Driver) -> None:
     """Wait until what a killed driver has started writes no more."""
-    wait(lambda: not any("RayTrainWorker" in each for each in session.left(seconds=0)), seconds=120)
+    wait(lambda: not any("RayTrainWorker" in each for each in session.left(seconds=0)), seconds=300)

@@ -36,7 +36,7 @@ def strike(hosts: Cluster, how: str, folder: Path, data_root: Path) -> tuple[int
             struck = time.monotonic()
         elif struck and not recovered and ("epoch" in line or "error" in line):
             recovered = time.monotonic() - struck
-    return process.wait(timeout=60), text, recovered
+    return process.wait(timeout=300), text, recovered
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: P
                 victim = next(host for host in hosts.hosts[1:] if host.name in hosts.workers())
                 lost = victim.name
                 victim.lose()
-        assert process.wait(timeout=60) == 0, text
+        assert process.wait(timeout=300) == 0, text
     assert lost and "2 trials at once, with 1 worker each" in text, text
     run(*study, "--run", str(tmp_path / "whole"), ONESHOT_DATA=str(data_root))
     resumed = 0

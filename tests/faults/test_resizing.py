@@ -40,7 +40,7 @@ def test_a_training_shrinks_with_its_cluster_and_grows_with_it(data_root: Path, 
             elif len(at_work) == 2:
                 hosts.add(1)
         process.send_signal(signal.SIGTERM)
-        text += process.communicate(timeout=120)[0]
+        text += process.communicate(timeout=300)[0]
         assert process.returncode == 130, text
     first, second, third = (host.name for host in hosts.hosts)
     assert at_work == [(first, second), (first,), (first, third)], text

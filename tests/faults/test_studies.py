@@ -69,7 +69,7 @@ def test_a_signal_after_the_result_is_shown_is_answered_too(
     driver = sessions.begin("--resume", str(tmp_path / "run"))
     driver.until("verification: ")
     driver.process.send_signal(number)
-    code = driver.end(seconds=60)
+    code = driver.end()
     assert (tmp_path / "run/result.json").exists() and not driver.left()
     assert code == 0 or (code == 130 and f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text)
 
@@ -79,9 +79,9 @@ def test_an_interrupt_while_ray_starts_leaves_no_process(name: str, sessions: Se
     """Ray's agents, just started, take half a minute to find that their raylet is gone."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     there = lambda: [each for each in psutil.Process(driver.process.pid).children(True) if name in title(each)]  # noqa: E731
-    assert wait(there, seconds=60, pause=0.01)
+    assert wait(there, seconds=300, pause=0.01)
     driver.interrupt()
-    assert driver.end(seconds=60) == 130 and not driver.left()
+    assert driver.end() == 130 and not driver.left()
     assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text
 
 
@@ -96,7 +96,7 @@ def interrupted(driver: Driver, folder: Path) -> float:
     began = time.monotonic()
     for _ in range(2):
         driver.interrupt()
-    code, seconds = driver.end(seconds=60), time.monotonic() - began
+    code, seconds = driver.end(), time.monotonic() - began
     assert code == 130, driver.text
     assert f"--resume {folder}" in driver.text and "Traceback" not in driver.text
     assert driver.left() == []
@@ -161,7 +161,7 @@ def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
     driver.terminate(driver=False)
     driver.until("trial 001 epoch 1")  # what is not the driver does not hear it
     driver.terminate()
-    assert driver.end(seconds=60) == 130, driver.text
+    assert driver.end() == 130, driver.text
     assert f"interrupted; to go on: python -m oneshot.tune --resume {folder}" in driver.text
     assert driver.left() == []
     again = sessions.begin("--resume", str(folder))
@@ -175,7 +175,7 @@ def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_p
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *more, verb="train")
     driver.until("epoch  1")
     driver.terminate()
-    assert driver.end(seconds=60) == 130, driver.text
+    assert driver.end() == 130, driver.text
     assert f"interrupted; to go on: the same command with --run {tmp_path / 'run'}" in driver.text
     assert driver.left() == []
 
@@ -210,13 +210,13 @@ def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, 
         session = sessions.begin(*command)
         session.until(" goes on after epoch " if part == "raylet" else "trial 000 epoch 1")
         session.part(part)[0].kill()
-        assert session.end(seconds=60) == 1, session.text
+        assert session.end() == 1, session.text
         assert f"error: Ray's {name} died: killed, or out of memory" in session.text
         assert f"to go on: python -m oneshot.tune --resume {folder}" in session.text
 
     session = sessions.begin(*command)  # and these it replaces
     session.until(" goes on after epoch ")
-    assert wait(lambda: session.part("worker"), seconds=120), session.text
+    assert wait(lambda: session.part("worker"), seconds=300), session.text
     for trial in session.part("trial"):
         trial.kill()
     assert session.end() == 0, session.text
@@ -286,19 +286,32 @@ def test_ray_killed_while_it_starts_is_told_and_leaves_nothing(
     lets no other thread run."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
-    assert wait(lambda: driver.part(part), seconds=60, pause=0.02)
+    assert wait(lambda: driver.part(part), seconds=300, pause=0.02)
     driver.part(part)[0].kill()
-    assert driver.end(seconds=60) == 1, driver.text
+    assert driver.end() == 1, driver.text
     assert f"error: Ray's {name} died: killed, or out of memory" in driver.text
     assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in driver.text
     assert driver.left() == []
 
 
+@pytest.mark.long
+def test_a_ray_too_slow_to_start_is_started_once_more(sessions: Sessions, tmp_path: Path) -> None:
+    """Ray gives its raylet half a minute, which is not always enough where a machine has much else to do."""
+    driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
+    driver.until("run ")
+    assert wait(lambda: driver.part("raylet"), seconds=300, pause=0.02)
+    driver.part("raylet")[0].suspend()
+    driver.until("Ray did not start within the half minute it has; it is started once more")
+    driver.until("epoch 1/")
+    driver.interrupt()
+    assert driver.end() == 130 and not driver.left(), driver.text
+
+
 def test_a_sigterm_while_ray_starts_is_heeded(sessions: Sessions, tmp_path: Path) -> None:
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
-    assert wait(lambda: driver.part("gcs"), seconds=60)
+    assert wait(lambda: driver.part("gcs"), seconds=300)
     driver.process.send_signal(signal.SIGTERM)
-    assert driver.end(seconds=60) == 130, driver.text
+    assert driver.end() == 130, driver.text
     assert f"--resume {tmp_path / 'run'}" in driver.text and "Traceback" not in driver.text
     assert driver.left() == []
