@@ -1,7 +1,7 @@
 """The drawings of a training, loaded as its settings say."""
 
 from oneshot.batches import dataset
-from oneshot.data import glyphs, splits, store
+from oneshot.data import composed, glyphs, splits, store
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings, joined
 from oneshot.loop import Parts
@@ -13,7 +13,7 @@ def load_parts(data: Folder, how: Data) -> Parts:
     """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
     data = near(data)
     parts = splits.split(how.split, store.describe(data))
-    return Parts(_taught(data, parts.train, how.extra_alphabets), splits.load_part(data, parts.validation))
+    return Parts(_taught(data, parts.train, how), splits.load_part(data, parts.validation))
 
 
 def check(settings: Settings, data: Folder) -> None:
@@ -21,10 +21,15 @@ def check(settings: Settings, data: Folder) -> None:
     read."""
     data = near(data)
     part = splits.split(settings.data.split, store.describe(data)).train
-    taught = _taught(data, part, settings.data.extra_alphabets, pixels=False)
+    taught = _taught(data, part, settings.data, pixels=False)
     dataset(taught, data=settings.data, train=settings.train)
 
 
-def _taught(data: Folder, part: splits.Part, extra: int, *, pixels: bool = True) -> Drawings:
+def _taught(data: Folder, part: splits.Part, how: Data, *, pixels: bool = True) -> Drawings:
     own = splits.load_part(data, part, pixels=pixels)
-    return joined(own, glyphs.extra(extra, pixels=pixels)) if extra else own
+    taught = own
+    if how.composed_alphabets:
+        taught = joined(taught, composed.extra(own, how.composed_alphabets, pixels=pixels))
+    if how.extra_alphabets:
+        taught = joined(taught, glyphs.extra(how.extra_alphabets, pixels=pixels))
+    return taught

@@ -43,7 +43,8 @@ def finish(
         "settings": found.settings,
         "environment": environment(),
     }
-    given = settings.data.model_copy(update={"extra_alphabets": 0})  # which are taught, not measured
+    taught_only = {"extra_alphabets": 0, "composed_alphabets": 0}
+    given = settings.data.model_copy(update=taught_only)
     validation = load_parts(data, given).validation if data else None
     artifact.save(run / "best", data=found, provenance=provenance, validation=validation)
     modelcard.write(run)

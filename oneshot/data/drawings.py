@@ -118,7 +118,8 @@ class Drawings:
 
 
 def joined(one: Drawings, other: Drawings) -> Drawings:
-    """The drawings of both. Rows of the second count on from those of the first.
+    """The drawings of both; rows of the second count on from those of the first, whose cleaning is said to be that of
+    all.
 
     Raises UserError where their pictures are of other sizes or kinds, or where they share an alphabet's name.
     """
@@ -136,6 +137,7 @@ def joined(one: Drawings, other: Drawings) -> Drawings:
         characters=one.characters + other.characters,
         alphabet_of=np.concatenate([one.alphabet_of, other.alphabet_of + len(one.alphabets)]),
         alphabets=one.alphabets + other.alphabets,
+        own=one.own, polarity=one.polarity,
     )  # fmt: skip
 
 

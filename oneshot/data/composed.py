@@ -1,0 +1,149 @@
+"""Alphabets composed of halves: where a data set has few characters, further ones in the hands of its own drawers.
+
+A character of such an alphabet is one half of a character and the other half of another of its alphabet, both by the
+same drawer. So it has the pens, the strokes and the habits of real people, which generated glyphs (`glyphs`) only
+resemble; and others of its alphabet share a half with it, so that telling them apart takes a look at all of it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from oneshot.data.drawings import Drawings
+from oneshot.errors import UserError
+
+_SEED = 2**33  # neither a data set's nor that of the generated alphabets
+_SHARE = 0.2  # of its character's ink, what a half has at least
+_ATTEMPTS = 50  # for one character, before more likeness and emptier halves are accepted
+_CELLS = 21  # a side of the blurred picture by which characters are compared
+
+
+def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
+    """`count` alphabets, made in turn of those of `own`; alphabet k is a function of `own` and k alone.
+
+    Each has as many characters as the one it is made of, and no two of them, nor one of them and one of those, are more
+    alike than the most alike of those are. Without `pixels` nothing is composed, and `packed` is empty. Raises
+    UserError for an alphabet whose characters are too few for that, or have no drawer in common.
+    """
+    sources = [_Source(own, alphabet, pixels=pixels) for alphabet in range(min(count, len(own.alphabets)))]
+    packed: list[np.ndarray] = []
+    drawers: list[np.ndarray] = []
+    alphabet_of: list[int] = []
+    for number in range(count):
+        source = sources[number % len(sources)]
+        for pictures, by in source.composed(np.random.default_rng([_SEED, number])) if pixels else source.counted():
+            packed.append(_packed(pictures, own.bits))
+            drawers.append(by)
+            alphabet_of.append(number)
+    names = [f"Composed_{number + 1:02d}" for number in range(count)]
+    place = [nth for size in np.bincount(alphabet_of) for nth in range(size)]
+    return Drawings(
+        packed=np.concatenate(packed),
+        height=own.height, width=own.width, bits=own.bits,
+        row=np.arange(sum(map(len, drawers))),
+        character=np.repeat(np.arange(len(drawers)), [len(by) for by in drawers]),
+        drawer=np.concatenate(drawers),
+        characters=tuple(
+            f"{names[number]}/character{nth + 1:02d}" for number, nth in zip(alphabet_of, place, strict=True)
+        ),
+        alphabet_of=np.array(alphabet_of, np.int64),
+        alphabets=tuple(names),
+        own=own.own, polarity=own.polarity,
+    )  # fmt: skip
+
+
+class _Source:
+    """An alphabet to be halved. Characters go by their place in it."""
+
+    def __init__(self, own: Drawings, alphabet: int, *, pixels: bool) -> None:
+        self.own, self.name = own, own.alphabets[alphabet]
+        members = np.flatnonzero(own.alphabet_of == alphabet)
+        self.rows = [rows[np.argsort(own.drawer[rows], kind="stable")]
+                     for rows in (np.flatnonzero(own.character == each) for each in members)]  # fmt: skip
+        if len(members) < 2:
+            raise UserError(f"data.composed_alphabets: '{self.name}' has one character; the halves are those of two")
+        if pixels:
+            self.looks = np.stack([_look(self._centred(nth)[0]) for nth in range(len(members))])
+            self.alike = float(np.triu(self.looks @ self.looks.T, 1).max())
+
+    def counted(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """As many characters and drawings as are composed, without pictures."""
+        for rows in self.rows:
+            yield np.zeros((len(rows), 0, 0), np.uint8), self.own.drawer[rows]
+
+    def composed(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each character's drawings (n, height, width) uint8 and their drawers (n,)."""
+        looks, used, alike, share, failed = self.looks, set(), self.alike, _SHARE, 0
+        while len(looks) < 2 * len(self.rows):
+            if failed and failed % _ATTEMPTS == 0:
+                alike, share = (alike + 1.1) / 2, share / 2
+            if failed > 40 * _ATTEMPTS:
+                raise UserError(
+                    f"data.composed_alphabets: too few drawers have drawn two characters of '{self.name}'; leave it out"
+                )
+            failed += 1
+            a, b, axis = (*rng.choice(len(self.rows), 2, replace=False), 1 + rng.integers(2))
+            if (a, b, axis) in used:
+                continue
+            pictures, by = self._joined(a, b, axis, share)
+            look = _look(pictures) if len(by) > 1 else None
+            if look is None or (looks @ look > alike).any():
+                continue
+            used.add((a, b, axis))
+            looks, failed = np.concatenate([looks, look[None]]), 0
+            yield pictures, by
+
+    def _joined(self, a: int, b: int, axis: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """The first half of `a` along an axis and the second of `b`, where `a` was, and who drew both; none where a
+        half has less than `share` of its ink."""
+        own, rows, others = self.own, self.rows[a], self.rows[b]
+        by, of_a, of_b = np.intersect1d(own.drawer[rows], own.drawer[others], return_indices=True)
+        (one, shift), (other, _) = self._centred(a, of_a), self._centred(b, of_b)
+        middle = one.shape[axis] // 2
+        first, second = np.split(one, [middle], axis)[0], np.split(other, [middle], axis)[1]
+        if not len(by) or min(_share(first, one), _share(second, other)) < share:
+            return one[:0], by[:0]
+        return _moved(np.concatenate([first, second], axis), -shift), by
+
+    def _centred(self, nth: int, which: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """A character's drawings, each moved so that its ink is in the middle, and by how much (n, 2)."""
+        pictures = self.own.pixels(self.rows[nth][which])
+        shift = np.stack([_to_the_middle((pictures > 0).any(axis=other)) for other in (2, 1)], axis=1)
+        return _moved(pictures, shift), shift
+
+
+def _to_the_middle(inked_NS: np.ndarray) -> np.ndarray:
+    """How far the rows or columns with ink are from the middle, (N,)."""
+    first, last = inked_NS.argmax(axis=1), inked_NS.shape[1] - 1 - inked_NS[:, ::-1].argmax(axis=1)
+    return (inked_NS.shape[1] - 1 - first - last) // 2
+
+
+def _moved(pictures_NHW: np.ndarray, shift_N2: np.ndarray) -> np.ndarray:
+    """Each picture moved down and right; what leaves it is lost."""
+    n, height, width = pictures_NHW.shape
+    y, x = np.arange(height) - shift_N2[:, :1], np.arange(width) - shift_N2[:, 1:]
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+    moved = pictures_NHW[np.arange(n)[:, None, None], (y % height)[:, :, None], (x % width)[:, None, :]]
+    return moved * inside
+
+
+def _share(half: np.ndarray, whole: np.ndarray) -> float:
+    """Of the drawings' ink, what their halves have: the median."""
+    return float(np.median((half > 0).sum(axis=(1, 2)) / np.maximum((whole > 0).sum(axis=(1, 2)), 1)))
+
+
+def _look(pictures_NHW: np.ndarray) -> np.ndarray:
+    """How a character looks from afar: its drawings' mean, blurred. Mean 0, norm 1: products are correlations."""
+    mean = (pictures_NHW > 0).mean(axis=0)
+    for axis, side in enumerate(mean.shape):
+        mean = np.stack([part.mean(axis) for part in np.array_split(mean, min(_CELLS, side), axis)], axis)
+    cells = np.pad(mean, 1)
+    cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]
+    cells = cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]
+    cells -= cells.mean()
+    return (cells / (np.linalg.norm(cells) or 1)).ravel()
+
+
+def _packed(pictures_NHW: np.ndarray, bits: int) -> np.ndarray:
+    flat = pictures_NHW.reshape(len(pictures_NHW), -1)
+    return flat if bits == 8 else np.packbits(flat > 0, axis=1)
