@@ -28,8 +28,8 @@ RUNGS = (
     ("one GPU, the paper's network", "koch-gpu", "92.0 (Koch)", "make records-gpu"),
     ("2 CPU cores, 5 min, 22 alphabets", "cpu5-lake", "", "make records-cpu JOB=cpu5-lake"),
     ("2 CPU cores, 5 min, Koch's split", "cpu5-koch", "", "make records-cpu JOB=cpu5-koch"),
-    ("1 CPU core, 20 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),
-    ("1 CPU core, 20 min, 5 others", "minimal2", "77.7 (deep convnet)", "make records-cpu JOB=minimal2"),
+    ("1 CPU core, 10 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),
+    ("1 CPU core, 10 min, 5 others", "minimal2", "77.7 (deep convnet)", "make records-cpu JOB=minimal2"),
 )
 SHOWN = ("lake400", "within_fixed", "within", "between", "verification")
 
