@@ -91,6 +91,7 @@ def connect(
                     raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
                 if where or TOO_SLOW not in str(error) or not tries_left:
                     raise UserError(_why_not(where, error)) from error
+                embedded.bury(spared)
                 print_line(heard(console), "Ray did not start within the half minute it has; it is started once more")
             finally:
                 signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word

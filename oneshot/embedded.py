@@ -90,15 +90,18 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def kill_all(spared: list[psutil.Process]) -> None:
-    """SIGKILL to all that this process has started or adopted and what those have, but for the `spared` and theirs; the
-    dead are buried."""
+    """SIGKILL to all that this process has started or adopted and what those have, but for the `spared` and theirs."""
     for _ in range(3):  # a raylet that is being killed may just have started one more
-        found = [child for child in psutil.Process().children() if child not in spared]
-        for child in found:
-            with contextlib.suppress(psutil.Error):
-                child.suspend()  # it starts no more
-                kill([*child.children(recursive=True), child])
-        psutil.wait_procs(found, timeout=1)
+        for child in psutil.Process().children():
+            if child not in spared:
+                with contextlib.suppress(psutil.Error):
+                    child.suspend()  # it starts no more
+                    kill([*child.children(recursive=True), child])
+
+
+def bury(spared: list[psutil.Process]) -> None:
+    """Wait until the killed are gone: `killed_at_start` would take them for parts of the next Ray."""
+    psutil.wait_procs([child for child in psutil.Process().children() if child not in spared], timeout=10)
 
 
 def killed_at_start() -> list[str]:

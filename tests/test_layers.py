@@ -94,6 +94,7 @@ LAYERS = (
     (
         "data.cache",
         "data.omniglot",
+        "data.composed",
         "data.glyphs",
         "data.splits",
         "pairs",
