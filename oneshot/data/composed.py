@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from oneshot.data.drawings import Drawings
+from oneshot.data.drawings import Drawings, look
 from oneshot.errors import UserError
 
 _SEED = 2**33  # neither a data set's nor that of the generated alphabets
@@ -21,9 +21,10 @@ _CELLS = 21  # a side of the blurred picture by which characters are compared
 def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
     """`count` alphabets, made in turn of those of `own`; alphabet k is a function of `own` and k alone.
 
-    Each has as many characters as the one it is made of, and no two of them, nor one of them and one of those, are more
-    alike than the most alike of those are. Without `pixels` nothing is composed, and `packed` is empty. Raises
-    UserError for an alphabet whose characters are too few for that, or have no drawer in common.
+    Each has as many characters as the one it is made of. No two of them, nor one of them and one of those, are more
+    alike than the most alike of those are, unless so many cannot be found: then somewhat more. Without `pixels` nothing
+    is composed, and `packed` is empty. Raises UserError for an alphabet of one character, or whose characters have too
+    few drawers in common.
     """
     sources = [_Source(own, alphabet, pixels=pixels) for alphabet in range(min(count, len(own.alphabets)))]
     packed: list[np.ndarray] = []
@@ -86,11 +87,10 @@ class _Source:
             if (a, b, axis) in used:
                 continue
             pictures, by = self._joined(a, b, axis, share)
-            look = _look(pictures) if len(by) > 1 else None
-            if look is None or (looks @ look > alike).any():
+            if len(by) < 2 or (looks @ (seen := _look(pictures)) > alike).any():
                 continue
             used.add((a, b, axis))
-            looks, failed = np.concatenate([looks, look[None]]), 0
+            looks, failed = np.concatenate([looks, seen[None]]), 0
             yield pictures, by
 
     def _joined(self, a: int, b: int, axis: int, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -133,15 +133,11 @@ def _share(half: np.ndarray, whole: np.ndarray) -> float:
 
 
 def _look(pictures_NHW: np.ndarray) -> np.ndarray:
-    """How a character looks from afar: its drawings' mean, blurred. Mean 0, norm 1: products are correlations."""
+    """How a character looks from afar: the mean of its drawings, in few cells."""
     mean = (pictures_NHW > 0).mean(axis=0)
     for axis, side in enumerate(mean.shape):
         mean = np.stack([part.mean(axis) for part in np.array_split(mean, min(_CELLS, side), axis)], axis)
-    cells = np.pad(mean, 1)
-    cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]
-    cells = cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]
-    cells -= cells.mean()
-    return (cells / (np.linalg.norm(cells) or 1)).ravel()
+    return look(mean)
 
 
 def _packed(pictures_NHW: np.ndarray, bits: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oneshot.data import pen, png, store, strokes
-from oneshot.data.drawings import Drawings, FixedTrials, Row
+from oneshot.data.drawings import Drawings, FixedTrials, Row, look
 from oneshot.errors import UserError
 from oneshot.storage import Folder
 
@@ -119,10 +119,10 @@ def draw_alphabet(
         fine = _fine(idea, style)
         if fine is None:
             continue
-        look = _look(fine)
-        if (looks @ look > alike).any():
+        seen = _look(fine)
+        if (looks @ seen > alike).any():
             continue
-        looks = np.concatenate([looks, look[None]])
+        looks = np.concatenate([looks, seen[None]])
         accepted.append(idea)
         pictures.append(pen.draw(rng, fine, strokes.smoothed(fine, 0.25), hands))
         attempts = 0
@@ -167,13 +167,9 @@ def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None
 
 
 def _look(fine: np.ndarray) -> np.ndarray:
-    """How a character looks from afar: its picture blurred to 21 x 21, mean 0, norm 1; products are correlations."""
+    """How a character looks from afar, in 21 x 21 cells."""
     plain = pen.ink(fine.reshape(1, -1, 2) + pen.SIZE / 2, np.array([1.3]))[0]
-    cells = np.pad(plain.reshape(21, 5, 21, 5).mean(axis=(1, 3), dtype=np.float32), 1)
-    cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]
-    cells = cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]
-    cells -= cells.mean()
-    return (cells / np.linalg.norm(cells)).ravel()
+    return look(plain.reshape(21, 5, 21, 5).mean(axis=(1, 3), dtype=np.float32))
 
 
 def fixed_trials(sizes: list[int], *, drawers: int, chosen: range, seed: int) -> FixedTrials:

@@ -54,10 +54,8 @@ class Driver:
 
     def until_true(self, true: Callable[[], object], what: str, *, seconds: float = 600) -> None:
         """Wait, while it runs, until something is true of the files it writes; `what`: its name where it does not."""
-        end = time.monotonic() + seconds
-        while not true():
-            assert self.process.poll() is None and time.monotonic() < end, self._missing(what)
-            time.sleep(0.02)
+        wait(lambda: true() or self.process.poll() is not None, seconds=seconds, pause=0.02)
+        assert true() and self.process.poll() is None, self._missing(what)
 
     def _missing(self, what: str) -> str:
         """That something did not come, what was printed, and what the processes were doing."""
