@@ -26,20 +26,17 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
     is composed, and `packed` is empty. Raises UserError for an alphabet of one character, or whose characters have too
     few drawers in common.
     """
-    sources = [_Source(own, alphabet, pixels=pixels) for alphabet in range(min(count, len(own.alphabets)))]
-    packed: list[np.ndarray] = []
-    drawers: list[np.ndarray] = []
-    alphabet_of: list[int] = []
-    for number in range(count):
-        source = sources[number % len(sources)]
-        for pictures, by in source.composed(np.random.default_rng([_SEED, number])) if pixels else source.counted():
-            packed.append(_packed(pictures, own.bits))
-            drawers.append(by)
-            alphabet_of.append(number)
+    made: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
+    for first in range(min(count, len(own.alphabets))):  # one source at a time: it holds its pictures unpacked
+        source = _Source(own, first, pixels=pixels)
+        for number in range(first, count, len(own.alphabets)):
+            made[number] = list(source.composed(np.random.default_rng([_SEED, number])) if pixels else source.counted())
+    drawers = [by for alphabet in made for _, by in alphabet]
+    alphabet_of = np.repeat(np.arange(count), [len(alphabet) for alphabet in made])
     names = [f"Composed_{number + 1:02d}" for number in range(count)]
-    place = [nth for size in np.bincount(alphabet_of) for nth in range(size)]
+    place = [nth for alphabet in made for nth in range(len(alphabet))]
     return Drawings(
-        packed=np.concatenate(packed),
+        packed=np.concatenate([packed for alphabet in made for packed, _ in alphabet]),
         height=own.height, width=own.width, bits=own.bits,
         row=np.arange(sum(map(len, drawers))),
         character=np.repeat(np.arange(len(drawers)), [len(by) for by in drawers]),
@@ -47,7 +44,7 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
         characters=tuple(
             f"{names[number]}/character{nth + 1:02d}" for number, nth in zip(alphabet_of, place, strict=True)
         ),
-        alphabet_of=np.array(alphabet_of, np.int64),
+        alphabet_of=alphabet_of,
         alphabets=tuple(names),
         own=own.own, polarity=own.polarity,
     )  # fmt: skip
@@ -64,16 +61,17 @@ class _Source:
         if len(members) < 2:
             raise UserError(f"data.composed_alphabets: '{self.name}' has one character; the halves are those of two")
         if pixels:
-            self.looks = np.stack([_look(self._centred(nth)[0]) for nth in range(len(members))])
+            self.centred = [_centred(own.pixels(rows)) for rows in self.rows]
+            self.looks = np.stack([_look(pictures) for pictures, _ in self.centred])
             self.alike = float(np.triu(self.looks @ self.looks.T, 1).max())
 
     def counted(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """As many characters and drawings as are composed, without pictures."""
         for rows in self.rows:
-            yield np.zeros((len(rows), 0, 0), np.uint8), self.own.drawer[rows]
+            yield np.zeros((len(rows), 0), np.uint8), self.own.drawer[rows]
 
     def composed(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Each character's drawings (n, height, width) uint8 and their drawers (n,)."""
+        """Each character's drawings, packed, and their drawers (n,)."""
         looks, used, alike, share, failed = self.looks, set(), self.alike, _SHARE, 0
         while len(looks) < 2 * len(self.rows):
             if failed and failed % _ATTEMPTS == 0:
@@ -91,25 +89,26 @@ class _Source:
                 continue
             used.add((a, b, axis))
             looks, failed = np.concatenate([looks, seen[None]]), 0
-            yield pictures, by
+            yield _packed(pictures, self.own.bits), by
 
     def _joined(self, a: int, b: int, axis: int, share: float) -> tuple[np.ndarray, np.ndarray]:
         """The first half of `a` along an axis and the second of `b`, where `a` was, and who drew both; none where a
         half has less than `share` of its ink."""
         own, rows, others = self.own, self.rows[a], self.rows[b]
         by, of_a, of_b = np.intersect1d(own.drawer[rows], own.drawer[others], return_indices=True)
-        (one, shift), (other, _) = self._centred(a, of_a), self._centred(b, of_b)
+        (one, shift), (other, _) = self.centred[a], self.centred[b]
+        one, shift, other = one[of_a], shift[of_a], other[of_b]
         middle = one.shape[axis] // 2
         first, second = np.split(one, [middle], axis)[0], np.split(other, [middle], axis)[1]
         if not len(by) or min(_share(first, one), _share(second, other)) < share:
             return one[:0], by[:0]
         return _moved(np.concatenate([first, second], axis), -shift), by
 
-    def _centred(self, nth: int, which: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        """A character's drawings, each moved so that its ink is in the middle, and by how much (n, 2)."""
-        pictures = self.own.pixels(self.rows[nth][which])
-        shift = np.stack([_to_the_middle((pictures > 0).any(axis=other)) for other in (2, 1)], axis=1)
-        return _moved(pictures, shift), shift
+
+def _centred(pictures_NHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drawings each moved so that its ink is in the middle, and by how much (N, 2)."""
+    shift_N2 = np.stack([_to_the_middle((pictures_NHW > 0).any(axis=other)) for other in (2, 1)], axis=1)
+    return _moved(pictures_NHW, shift_N2), shift_N2
 
 
 def _to_the_middle(inked_NS: np.ndarray) -> np.ndarray:
@@ -120,11 +119,12 @@ def _to_the_middle(inked_NS: np.ndarray) -> np.ndarray:
 
 def _moved(pictures_NHW: np.ndarray, shift_N2: np.ndarray) -> np.ndarray:
     """Each picture moved down and right; what leaves it is lost."""
-    n, height, width = pictures_NHW.shape
-    y, x = np.arange(height) - shift_N2[:, :1], np.arange(width) - shift_N2[:, 1:]
-    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-    moved = pictures_NHW[np.arange(n)[:, None, None], (y % height)[:, :, None], (x % width)[:, None, :]]
-    return moved * inside
+    moved = np.zeros_like(pictures_NHW)
+    for to, picture, (down, right) in zip(moved, pictures_NHW, shift_N2.tolist(), strict=True):
+        kept = picture[max(-down, 0) : len(picture) - max(down, 0), max(-right, 0) : picture.shape[1] - max(right, 0)]
+        top, left = max(down, 0), max(right, 0)
+        to[top : top + kept.shape[0], left : left + kept.shape[1]] = kept
+    return moved
 
 
 def _share(half: np.ndarray, whole: np.ndarray) -> float:
@@ -136,7 +136,10 @@ def _look(pictures_NHW: np.ndarray) -> np.ndarray:
     """How a character looks from afar: the mean of its drawings, in few cells."""
     mean = (pictures_NHW > 0).mean(axis=0)
     for axis, side in enumerate(mean.shape):
-        mean = np.stack([part.mean(axis) for part in np.array_split(mean, min(_CELLS, side), axis)], axis)
+        cells = min(_CELLS, side)
+        sizes = np.full(cells, side // cells) + (np.arange(cells) < side % cells)
+        total = np.add.reduceat(mean, np.cumsum(sizes) - sizes, axis)
+        mean = total / np.expand_dims(sizes, 1 - axis)
     return look(mean)
 
 
