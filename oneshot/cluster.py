@@ -63,42 +63,57 @@ def connect(
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
-    quiet = contextlib.nullcontext() if verbose else _chatter_to_file(console)
-    with quiet, contextlib.nullcontext([]) if where else embedded.adopting() as spared:
-        import ray
+    with contextlib.nullcontext() if verbose else _chatter_to_file(console):
+        from oneshot.reclaim import reclaiming  # here, as all that imports Ray
 
-        from oneshot.reclaim import reclaiming
+        options = _options(where, handed_on, verbose=verbose, trials=trials)
+        there = _attached(where, options) if where else _started(options, console=console, how_to_go_on=how_to_go_on)
+        with there, reclaiming():
+            yield _nodes()
 
-        on_term, dead = signal.getsignal(signal.SIGTERM), []
+
+@contextlib.contextmanager
+def _attached(where: str, options: dict[str, Any]) -> Iterator[None]:
+    """A cluster that is there, for the time of the block."""
+    on_term = signal.getsignal(signal.SIGTERM)
+    _check_speaks(where)
+    _init(where, options, on_term)
+    try:
+        yield
+    finally:
+        _shutdown(on_term)
+
+
+@contextlib.contextmanager
+def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) -> Iterator[None]:
+    """A Ray of this process's own, for the time of the block; none of its processes is left after it."""
+    import ray
+
+    on_term, dead = signal.getsignal(signal.SIGTERM), []
+    with embedded.adopting() as spared:
 
         def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
-            return contextlib.nullcontext() if where else embedded.watched(console, dead, look, how_to_go_on, spared)
+            return embedded.watched(console, dead, look, how_to_go_on, spared)
 
-        if where:
-            _check_speaks(where)
-        options = _options(where, handed_on, verbose=verbose, trials=trials)
-        for tries_left in (1, 0):
+        def start(*, tries: int) -> None:
             try:
-                with watched(embedded.killed_at_start), contextlib.nullcontext() if where else embedded.deaf_children():
-                    ray.init(**options)
-                break
+                with watched(embedded.killed_at_start), embedded.deaf_children():
+                    _init(None, options, on_term)
             except BaseException as error:
-                if where is None:
-                    embedded.kill_all(spared)
+                embedded.kill_all(spared)
                 if dead:
                     raise RayDied(embedded.DIED.format(dead[0])) from None
-                if not isinstance(error, Exception):
-                    raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
-                if where or TOO_SLOW not in str(error) or not tries_left:
-                    raise UserError(_why_not(where, error)) from error
+                if tries == 1 or TOO_SLOW not in str(error):
+                    raise
                 embedded.bury(spared)
                 print_line(heard(console), "Ray did not start within the half minute it has; it is started once more")
-            finally:
-                signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+                start(tries=tries - 1)
+
+        start(tries=2)
         node = ray._private.worker._global_node
         try:
-            with watched(lambda: embedded.died(node)), reclaiming():
-                yield _nodes()
+            with watched(lambda: embedded.died(node)):
+                yield
         except KeyboardInterrupt:
             if not dead:
                 raise
@@ -106,11 +121,31 @@ def connect(
             raise RayDied(embedded.DIED.format(dead[0])) from None
         finally:
             if not dead:
-                with contextlib.nullcontext() if where else embedded.ended(node):
-                    try:
-                        ray.shutdown()
-                    finally:
-                        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process
+                with embedded.ended(node):
+                    _shutdown(on_term)
+
+
+def _init(where: str | None, options: dict[str, Any], on_term: Any) -> None:
+    """Raises UserError where there is no connection; an interrupt stays one."""
+    import ray
+
+    try:
+        ray.init(**options)
+    except Exception as error:
+        raise UserError(_why_not(where, error)) from error
+    except BaseException:
+        raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
+    finally:
+        signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+
+
+def _shutdown(on_term: Any) -> None:
+    import ray
+
+    try:
+        ray.shutdown()
+    finally:
+        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process
 
 
 def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
