@@ -71,13 +71,14 @@ def train(
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         finish(settings, folder, data=prepared.folder)
     rows = history.read_history(folder)
-    best = next((row for row in reversed(rows) if row.get("best")), None)
     with request.told_how_to_go_on(console, how):
         reporting.at_the_end(console, folder)
         print_line(
-            console, f"the best epoch's network is in {folder / 'best'}; judge it: python -m oneshot.evaluate {folder}"
+            console,
+            f"the {settings.train.keep} epoch's network is in {folder / 'best'};"
+            f" judge it: python -m oneshot.evaluate {folder}",
         )
-    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": best}
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
 
 
 def _train_here(

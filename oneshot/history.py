@@ -3,7 +3,7 @@
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from oneshot import checkpoint, formats
@@ -34,6 +34,16 @@ def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
         folder.write(HISTORY, data)
 
 
+def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The epoch whose network a training of these rows keeps: the newest that was the best when it came."""
+    return next((row for row in reversed(list(rows)) if row["best"]), None)
+
+
+def lowest(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last row has a lower validation loss than all before it."""
+    return all(rows[-1]["val_loss"] < row["val_loss"] for row in rows[:-1] if row["val_loss"] is not None)
+
+
 @contextlib.contextmanager
 def following(run: Folder, watch: Watch) -> Iterator[None]:
     """Show a training that runs in other processes, for the time of the block: each new note and row of its history."""
@@ -46,11 +56,11 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
         for note in notes[heard:]:
             watch.note(note)
         heard = len(notes)
-        for row in rows[shown:]:
+        for number, row in enumerate(rows[shown:], start=shown + 1):
             if row["val_loss"] is None:
                 watch.note(DIVERGED.format(epoch=row["epoch"]))
             else:
-                watch.epoch(row, row["best"])
+                watch.epoch(row, lowest(rows[:number]))
         shown = max(shown, len(rows))
 
     def loop(over: threading.Event) -> None:

@@ -14,7 +14,7 @@ from oneshot.batches import Batch, batches
 from oneshot.checkpoint import Checkpoint, Progress
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
-from oneshot.history import DIVERGED, HISTORY, Watch, write_history, write_note
+from oneshot.history import DIVERGED, HISTORY, Watch, lowest, write_history, write_note
 from oneshot.images import Images
 from oneshot.optimizers import optimizer, schedule
 from oneshot.restore import load_optimizer, load_weights
@@ -159,9 +159,9 @@ class Training:
         return loss, accuracy
 
     def finish_epoch(self, row: dict[str, Any]) -> None:
-        """Record an epoch: best or not, over or not, checkpoint, history, report."""
+        """Record an epoch: its network kept or not, over or not, checkpoint, history, report."""
         progress, train = self.progress, self.settings.train
-        row["best"] = row["val_loss"] < progress.best_loss
+        row["best"] = train.keep == "last" or row["val_loss"] < progress.best_loss
         progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
@@ -171,7 +171,7 @@ class Training:
         if self.worker.rank == 0:
             write_history(self.folder, progress.history)
             events.write(self.folder, row)
-        self.watch.epoch(row, row["best"])
+        self.watch.epoch(row, lowest(progress.history))
         if row["val_spread"] < DEAD:
             self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
         self.worker.report(row)

@@ -9,6 +9,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot.halving import Halving
+from oneshot.history import kept
 from oneshot.screen.console import duration
 from oneshot.screen.live import StudyView
 from oneshot.screen.results import result_panel
@@ -116,7 +117,7 @@ def _trial_at(trial: Mapping[str, Any], own: Sequence[tuple[float, float, list[d
             left -= row.get("seconds", 0.0)
         history += ended
     measured = [row for row in history if row["val_loss"] is not None]
-    best = min(measured, key=lambda row: row["val_loss"], default={"epoch": None, "val_loss": None})
+    best = kept(measured) or {"epoch": None, "val_loss": None}
     return {
         **trial, "status": "running" if any(passed < lasted for passed, lasted, _ in begun) else "stopped",
         "epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"],

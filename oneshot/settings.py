@@ -67,6 +67,7 @@ class Train(Section):
     clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
     patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never
+    keep: Literal["best", "last"] = "best"  # the network of which epoch: of the lowest validation loss, or the last
     seed: Natural = 0
     val_pairs: Several = 4_000
     val_trials: Positive = 400
@@ -158,6 +159,8 @@ class Settings(Section):
         train, data = self.train, self.data
         if train.patience > train.epochs:
             raise ValueError(f"train.patience = {train.patience}: more than train.epochs = {train.epochs}")
+        if train.patience and train.keep == "last":
+            raise ValueError(f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best'")
         if train.objective != "bce" and data.sampling != "episodes":
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
         if train.examples < train.batch:

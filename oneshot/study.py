@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from oneshot import formats
-from oneshot.history import HISTORY, read_history, read_notes, restore_history, write_note
+from oneshot.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
 from oneshot.storage import Folder
 
 STUDY = "study.json"
@@ -101,7 +101,7 @@ class Study:
     def _add(trial: dict[str, Any], row: dict[str, Any]) -> None:
         history = [old for old in trial["history"] if old["epoch"] < row["epoch"]] + [row]
         measured = [each for each in history if each["val_loss"] is not None]
-        best = min(measured, key=lambda each: each["val_loss"], default=None)
+        best = kept(measured)
         trial["history"], trial["epochs"] = history, len(measured)
         if best:
             trial["best_epoch"], trial["val_loss"] = best["epoch"], best["val_loss"]

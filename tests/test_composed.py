@@ -1,5 +1,6 @@
 """Composed alphabets: halves of two characters by one drawer, told apart, of the taught characters alone."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,19 +33,25 @@ def grey(sizes: list[int], *, drawers: int = DRAWERS) -> Drawings:
     )  # fmt: skip
 
 
-def origin(own: Drawings, made: Drawings, character: int) -> tuple[int, int, int]:
-    """The two characters of `own` whose halves one of `made` has in all drawings, and the axis they are cut along."""
+def origin(own: Drawings, made: Drawings, character: int) -> tuple[int, int]:
+    """The two characters of `own` that one of `made` is made of: in all drawings, on either side of a line."""
     rows = np.flatnonzero(made.character == character)
-    pictures, known = made.pixels(rows), own.pixels().reshape(len(own.characters), -1, SIDE, SIDE)
-    known = known[:, made.drawer[rows] - 1]
-    found = []
-    for axis in (1, 2):
-        halves = np.array_split(pictures, 2, axis)
-        theirs = np.array_split(known, 2, axis + 1)
-        same = [np.flatnonzero((one == other).all(axis=(1, 2, 3))) for one, other in zip(halves, theirs, strict=True)]
-        found += [(int(a), int(b), axis) for a in same[0] for b in same[1]]
+    known = own.pixels().reshape(len(own.characters), -1, SIDE, SIDE)[:, made.drawer[rows] - 1]
+    same = (known == made.pixels(rows)).all(axis=1)
+    found = [
+        (a, b)
+        for a, b in itertools.combinations(range(len(same)), 2)
+        if (same[a] | same[b]).all() and line_between(same[a] & ~same[b], same[b] & ~same[a])
+    ]
     assert len(found) == 1
     return found[0]
+
+
+def line_between(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a line has all pixels of one set on one side of it and all of the other on the other."""
+    angles = np.linspace(0, 2 * np.pi, 7200, endpoint=False)
+    direction = np.stack([np.sin(angles), np.cos(angles)])
+    return bool(((np.argwhere(one) @ direction).max(axis=0) < (np.argwhere(other) @ direction).min(axis=0)).any())
 
 
 def test_a_character_is_the_halves_of_two_of_one_alphabet_by_one_drawer() -> None:
@@ -54,8 +61,7 @@ def test_a_character_is_the_halves_of_two_of_one_alphabet_by_one_drawer() -> Non
     assert made.alphabets[-1] == "Composed_05" and made.characters[-1] == "Composed_05/character06"
     for alphabet in range(5):
         found = [origin(own, made, character) for character in np.flatnonzero(made.alphabet_of == alphabet)]
-        assert len(set(found)) == len(found) and all(a != b for a, b, _ in found)
-        assert {int(own.alphabet_of[each]) for a, b, _ in found for each in (a, b)} == {alphabet % 2}
+        assert {int(own.alphabet_of[each]) for pair in found for each in pair} == {alphabet % 2}
     assert np.bincount(made.character).tolist() == [DRAWERS] * len(made.characters)
 
 

@@ -284,6 +284,30 @@ def test_patience_ends_a_training_so_many_epochs_after_its_best(data: Parts, tmp
     assert [row["ended"] for row in rows(tmp_path)] == [""] * (progress.epoch - 1) + ["patience"]
 
 
+class Marks(Watch):
+    """Which epochs are shown as the best so far."""
+
+    def __init__(self) -> None:
+        self.best: list[int] = []
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.best += [row["epoch"]] * is_best
+
+
+def test_the_last_epochs_network_is_kept_where_that_is_asked_for(data: Parts, tmp_path: Path) -> None:
+    """Of a training whose last two epochs are not its best. Which are the best is shown all the same."""
+    epochs = tiny.train(tmp_path / "best", tiny.settings(epochs=60, patience=2), data=data).epoch
+    marks = Marks()
+    progress = tiny.train(tmp_path / "last", tiny.settings(epochs=epochs, keep="last"), watch=marks, data=data)
+    losses = [row["val_loss"] for row in rows(tmp_path / "last")]
+    assert losses == [row["val_loss"] for row in rows(tmp_path / "best")]
+    assert (progress.best_epoch, progress.best_loss) == (epochs, losses[-1])
+    kept = checkpoint.best(Folder.of(tmp_path / "last/checkpoints"))
+    assert kept is not None and kept.progress.epoch == epochs
+    assert marks.best == [epoch for epoch in range(1, epochs + 1) if losses[epoch - 1] < min([*losses[: epoch - 1], 9])]
+    assert marks.best[-1] == epochs - 2
+
+
 def test_more_patience_lets_a_training_go_on(data: Parts, tmp_path: Path) -> None:
     first = tiny.train(tmp_path, tiny.settings(epochs=60, patience=1), data=data)
     epoch, best = first.epoch, first.best_epoch

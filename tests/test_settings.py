@@ -110,6 +110,7 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(tree: dict[str, 
     ("tree", "sentence"),
     [
         ({"train": {"epochs": 5, "patience": 6}}, "train.patience = 6: more than train.epochs = 5"),
+        ({"train": {"keep": "last", "patience": 3}}, "train.patience = 3: waits for a better epoch; needs train.keep"),
         ({"train": {"objective": "softmax"}}, "train.objective = 'softmax': needs data.sampling = 'episodes'"),
         ({"train": {"examples": 100, "batch": 128}}, "train.examples = 100: less than one batch of 128"),
         ({"scale": {"workers": "1..3"}}, "train.batch = 128: not divisible by scale.workers = 3, an end of 1..3"),

@@ -19,8 +19,8 @@ def study_in(run: Path, *, trials: int = 4, seconds: float = 0.0) -> Study:
     return Study(Folder.of(run), trials=trials, header=dict(HEADER), seconds=seconds)
 
 
-def row(epoch: int, val_loss: float | None, ended: str = "") -> dict[str, Any]:
-    return {"epoch": epoch, "val_loss": val_loss, "best": False, "ended": ended}
+def row(epoch: int, val_loss: float | None, ended: str = "", *, best: bool = True) -> dict[str, Any]:
+    return {"epoch": epoch, "val_loss": val_loss, "best": best, "ended": ended}
 
 
 def written(run: Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_a_trial_runs_from_its_start_to_its_end(tmp_path: Path) -> None:
     assert written(tmp_path)["trials"][1]["status"] == "running"
     assert written(tmp_path)["trials"][1]["settings"] == POINT
     for epoch, loss in enumerate([0.9, 0.4, 0.6], start=1):
-        study.row("001", row(epoch, loss, "epochs" if epoch == 3 else ""))
+        study.row("001", row(epoch, loss, "epochs" if epoch == 3 else "", best=epoch < 3))
     study.end("001")
     trial = written(tmp_path)["trials"][1]
     assert (trial["status"], trial["epochs"], trial["best_epoch"], trial["val_loss"]) == ("finished", 3, 2, 0.4)

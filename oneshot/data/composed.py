@@ -1,8 +1,9 @@
 """Alphabets composed of halves: where a data set has few characters, further ones in the hands of its own drawers.
 
-A character of such an alphabet is one half of a character and the other half of another of its alphabet, both by the
-same drawer. So it has the pens, the strokes and the habits of real people, which generated glyphs (`glyphs`) only
-resemble; and others of its alphabet share a half with it, so that telling them apart takes a look at all of it.
+A character of such an alphabet is what of one character lies on one side of a line, and what of another of its alphabet
+lies on the other, both by the same drawer. So it has the pens, the strokes and the habits of real people, which
+generated glyphs (`glyphs`) only resemble; and others of its alphabet share a half with it, so that telling them apart
+takes a look at all of it.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from oneshot.errors import UserError
 
 _SEED = 2**33  # neither a data set's nor that of the generated alphabets
 _SHARE = 0.2  # of its character's ink, what a half has at least
+_ASIDE = 0.15  # of the picture's sides, how far from the middle the line may be
 _ATTEMPTS = 50  # for one character, before more likeness and emptier halves are accepted
 _CELLS = 21  # a side of the blurred picture by which characters are compared
 
@@ -72,7 +74,7 @@ class _Source:
 
     def composed(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each character's drawings, packed, and their drawers (n,)."""
-        looks, used, alike, share, failed = self.looks, set(), self.alike, _SHARE, 0
+        looks, alike, share, failed = self.looks, self.alike, _SHARE, 0
         while len(looks) < 2 * len(self.rows):
             if failed and failed % _ATTEMPTS == 0:
                 alike, share = (alike + 1.1) / 2, share / 2
@@ -81,28 +83,31 @@ class _Source:
                     f"data.composed_alphabets: too few drawers have drawn two characters of '{self.name}'; leave it out"
                 )
             failed += 1
-            a, b, axis = (*rng.choice(len(self.rows), 2, replace=False), 1 + rng.integers(2))
-            if (a, b, axis) in used:
-                continue
-            pictures, by = self._joined(a, b, axis, share)
+            a, b = rng.choice(len(self.rows), 2, replace=False)
+            pictures, by = self._joined(a, b, _side(rng, self.own.height, self.own.width), share)
             if len(by) < 2 or (looks @ (seen := _look(pictures)) > alike).any():
                 continue
-            used.add((a, b, axis))
             looks, failed = np.concatenate([looks, seen[None]]), 0
             yield _packed(pictures, self.own.bits), by
 
-    def _joined(self, a: int, b: int, axis: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """The first half of `a` along an axis and the second of `b`, where `a` was, and who drew both; none where a
-        half has less than `share` of its ink."""
+    def _joined(self, a: int, b: int, side: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+        """What of `a` is where `side` (height, width) is true and of `b` where it is not, there where `a` was, and who
+        drew both; none where a half has less than `share` of its ink."""
         own, rows, others = self.own, self.rows[a], self.rows[b]
         by, of_a, of_b = np.intersect1d(own.drawer[rows], own.drawer[others], return_indices=True)
         (one, shift), (other, _) = self.centred[a], self.centred[b]
         one, shift, other = one[of_a], shift[of_a], other[of_b]
-        middle = one.shape[axis] // 2
-        first, second = np.split(one, [middle], axis)[0], np.split(other, [middle], axis)[1]
+        first, second = one * side, other * ~side
         if not len(by) or min(_share(first, one), _share(second, other)) < share:
             return one[:0], by[:0]
-        return _moved(np.concatenate([first, second], axis), -shift), by
+        return _moved(first + second, -shift), by
+
+
+def _side(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Which pixels are on one side of a line in any direction, (height, width)."""
+    angle, aside = rng.uniform(0, 2 * np.pi), rng.uniform(-_ASIDE, _ASIDE)
+    y, x = ((np.arange(size) + 0.5) / size - 0.5 for size in (height, width))
+    return np.sin(angle) * y[:, None] + np.cos(angle) * x < aside
 
 
 def _centred(pictures_NHW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from oneshot import artifact, cards, formats
 from oneshot.errors import UserError
-from oneshot.history import HISTORY, read_history
+from oneshot.history import HISTORY, kept, read_history
 from oneshot.judgement import RESULT, TOUCHED
 from oneshot.outcomes import OUTCOMES
 from oneshot.runs import EXPERIMENT, read_experiment
@@ -122,7 +122,7 @@ def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[st
     trial = dict(trial) | {"history": history}
     measured = measured_epochs(trial)
     if len(measured) >= trial["epochs"] and measured:
-        best = min(measured, key=lambda row: row["val_loss"])
+        best = kept(measured) or measured[-1]
         trial |= {"epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"]}
     return trial
 

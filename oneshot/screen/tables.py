@@ -41,7 +41,7 @@ class TrialRow:
     """What the screens show of one trial of `study.json`. Losses are nats, fractions 0 to 1, times seconds.
 
     `train_loss`, `val_loss` and `speed` (images a second) are the newest epoch's, `best_loss` and `oneshot` those of
-    the best epoch (the one with the lowest validation loss, whose network is kept).
+    the best epoch, whose network is kept: that of the lowest validation loss, or the last (`train.keep`).
     """
 
     id: str
