@@ -147,10 +147,11 @@ def tune(
 
 def _check_judgement(console: Console, settings: Settings, prepared: sets.Prepared) -> None:
     """Whether the search can choose and the final job judge: refused now, and not when the search is over."""
-    if splits.split(settings.data.split, store.describe(near(prepared.folder))).validation_seen:
+    name = settings.data.split
+    if splits.split(name, store.describe(near(prepared.folder))).validation_seen:
         raise UserError(
-            f"data.split = '{settings.data.split}': training sees its validation alphabets, and a search would"
-            " choose by them; search with --set data.split=lake, then train on all"
+            f"data.split = '{name}': training sees what validates, and a search would choose by it;"
+            f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
         )
     for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
         print_warning(console, f"{protocol} will be {why}")

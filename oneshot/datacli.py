@@ -22,7 +22,11 @@ Dataset = Annotated[
     ),
 ]
 Split = Annotated[
-    str | None, typer.Option("--split", help="lake, lake-all, koch, minimal1 or minimal2; of your own images: own.")
+    str | None,
+    typer.Option(
+        "--split",
+        help="lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own.",
+    ),
 ]
 _OWN: Any = {"rich_help_panel": "Your own images (--dataset folder)"}
 

@@ -6,6 +6,7 @@ from typing import Any
 from oneshot import cards, formats
 from oneshot.artifact import CARD, WEIGHTS
 from oneshot.calibration import RATE
+from oneshot.data.splits import ALL
 from oneshot.environment import hardware
 from oneshot.judgement import RESULT
 from oneshot.preprocess import STEPS
@@ -51,7 +52,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
-        _calibration(card.get("calibration"), seen=split == "lake-all"),
+        _calibration(card.get("calibration"), seen=str(split).endswith(ALL)),
         "## Training",
         _training(card["provenance"]),
         "## Data and licence",

@@ -17,7 +17,7 @@ from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several, Widt
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
 # Named here too (`splits.SPLITS` and OWN, `trials.NAMES`): a slip is found when the file is read, not by the last job.
-SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal2", "own"]
+SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all", "own"]
 Protocol = Literal["lake400", "within", "between", "seed352"]
 
 

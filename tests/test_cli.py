@@ -70,7 +70,7 @@ WRONG = {
     ),
     "a search by what was taught": (
         ["tune", "quick", "--set", "data.split=lake-all", "--set", "data.dataset=glyphs-10"],
-        "data.split = 'lake-all': training sees its validation alphabets",
+        "data.split = 'lake-all': training sees what validates",
     ),
     "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
     "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),

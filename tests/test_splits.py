@@ -56,11 +56,12 @@ def test_lake_keeps_its_proportions_on_any_data_set(
     assert all(name.startswith("B") for name in made.train.alphabets + made.validation.alphabets)
 
 
-def test_lake_all_teaches_its_validation_alphabets_and_says_so() -> None:
-    lake, all_ = (split(name, described(30, 20)) for name in ("lake", "lake-all"))
-    assert not lake.validation_seen and all_.validation_seen
-    assert (all_.validation, all_.test) == (lake.validation, lake.test)
-    assert len(all_.train.alphabets) == 30
+@pytest.mark.parametrize(("name", "taught"), [("lake", 30), ("minimal1", 5), ("minimal2", 5)])
+def test_all_teaches_what_validates_too_and_says_so(name: str, taught: int) -> None:
+    some, all_ = (split(each, described(30, 20)) for each in (name, name + splits.ALL))
+    assert not some.validation_seen and all_.validation_seen and all_.name == name + splits.ALL
+    assert (all_.validation, all_.test) == (some.validation, some.test)
+    assert len(all_.train.alphabets) == taught and all_.train.characters is None
 
 
 def test_koch_has_40_alphabets_and_12_and_4_drawers() -> None:

@@ -9,7 +9,8 @@ from oneshot.data.store import Description, Drawings, Own, load
 from oneshot.errors import UserError, nearest
 from oneshot.storage import Folder
 
-SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal2")
+SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all")
+ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen
 OWN = "own"  # the one split of a set of one's own images, which lies beside them
 
 # Background alphabets of 20 characters and more: a 20-way trial within one of them is possible.
@@ -47,7 +48,7 @@ class Split:
     train: Part
     validation: Part
     test: Part
-    validation_seen: bool = False  # `lake-all`: the validation alphabets are taught too, so its figures flatter
+    validation_seen: bool = False  # what validates is taught too (ALL), so its figures flatter
 
     def __post_init__(self) -> None:
         """Raises UserError where two parts share what they must not."""
@@ -117,12 +118,15 @@ def split(name: str, description: Description) -> Split:
         )
     if name == "koch":
         return _koch(description, background, evaluation)
-    if name.startswith("minimal"):
-        return _minimal(name, description, background, evaluation)
-    validation = _lake_validation(description, background)
-    taught = tuple(one for one in background if one not in validation)
-    made = Split(name, Part(taught), Part(validation), Part(evaluation), validation_seen=name == "lake-all")
-    return replace(made, train=Part(tuple(background))) if name == "lake-all" else made
+    kind = name.removesuffix(ALL)
+    if kind == "lake":
+        made = _lake(description, background, evaluation)
+    else:
+        made = _minimal(kind, description, background, evaluation)
+    if name == kind:
+        return made
+    every = dict.fromkeys(made.train.alphabets + made.validation.alphabets)
+    return replace(made, name=name, train=Part(tuple(every)), validation_seen=True)
 
 
 def _named(description: Description, names: Sequence[str]) -> tuple[str, ...]:
@@ -134,11 +138,13 @@ def _named(description: Description, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _lake_validation(description: Description, background: list[str]) -> tuple[str, ...]:
-    """8 of the 30 background alphabets; elsewhere the last ones, in that proportion."""
+def _lake(description: Description, background: list[str], evaluation: tuple[str, ...]) -> Split:
+    """8 of the 30 background alphabets validate; elsewhere the last ones, in that proportion."""
+    validation = tuple(background[-max(1, round(len(background) * 8 / 30)) :])
     if description.name == "omniglot":
-        return _named(description, _LAKE_VALIDATION)
-    return tuple(background[-max(1, round(len(background) * 8 / 30)) :])
+        validation = _named(description, _LAKE_VALIDATION)
+    taught = tuple(one for one in background if one not in validation)
+    return Split("lake", Part(taught), Part(validation), Part(evaluation))
 
 
 def _koch(description: Description, background: list[str], evaluation: tuple[str, ...]) -> Split:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from oneshot.data.splits import ALL
 from oneshot.data.splits import OWN as OWN_SPLIT
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
@@ -89,8 +90,9 @@ def state(run: Run) -> str:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
         said.append(esc(f"{invented} No published figure compares."))
-    if run.settings.data.split == "lake-all":
-        said.append("Split lake-all: the validation alphabets were taught too, so validation figures flatter.")
+    if run.settings.data.split.endswith(ALL):
+        split = run.settings.data.split
+        said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
     if run.touched > 1:
         said.append(
             f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s."
