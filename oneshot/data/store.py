@@ -43,6 +43,9 @@ DRAWINGS = "drawings.parquet"
 TRIALS = "trials.parquet"
 SPLIT = "splits.json"  # of one's own images, which have no fixed trials: what the footer says of it, for people
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+# Pixels are read whenever a process begins, and LZ4 unpacks them in half the time; the rest is seldom read.
+_COMPRESSION = dict.fromkeys(("image.bytes", "image.path", "alphabet", "character", "drawer", "origin"), "zstd")
+_COMPRESSION["pixels"] = "lz4"
 _TRIALS = pa.schema({"run": pa.int16(), "query": pa.int32(), "support": pa.list_(pa.int32()), "target": pa.int16()})
 
 
@@ -96,7 +99,7 @@ def write(
             texts = ["alphabet", "character", "origin"]
             # Statistics of pixels would put drawings of every alphabet into the footer, which everyone reads.
             writer = pq.ParquetWriter(
-                sink, _schema(facts), compression="zstd", use_dictionary=texts, write_statistics=texts
+                sink, _schema(facts), compression=_COMPRESSION, use_dictionary=texts, write_statistics=texts
             )
         alphabets.append(_summary(drawings, facts, known={entry["name"] for entry in alphabets}))
         writer.write_table(_table(drawings, _schema(facts), bits), row_group_size=len(drawings))
