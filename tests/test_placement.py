@@ -6,6 +6,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -54,10 +55,11 @@ from oneshot.packing import describe, pack
 from oneshot.settings import Scale
 from oneshot.trial import DRIVER
 
-for _ in range(120):
+for _ in range(2):
     with cluster.connect(address, console=Console(), verbose=True) as there:
         if len(there) < nodes:
-            time.sleep(0.5)
+            while sum(node["Alive"] for node in ray.nodes()) < nodes:
+                time.sleep(0.2)
             continue
         packing = pack(Scale(**scale), there)
         print(describe(packing, Scale(**scale), there), flush=True)
@@ -90,7 +92,7 @@ def place(folder: Path, nodes: int, *, cores: int, cards: int, **scale: float) -
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
                 except OSError:
-                    pass
+                    time.sleep(0.1)
         arguments = [f"127.0.0.1:{port}", str(folder), json.dumps(scale), str(nodes)]
         done = subprocess.run(
             [sys.executable, "-c", TRIALS, *arguments],

