@@ -164,22 +164,21 @@ def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | Non
         size = images.shape[-1]
         grid = _grid(theta[part], size)
         if heights is not None:
-            grid += (heights[part] @ _bumps(size, grid.device)).unflatten(2, (size, size)).permute(0, 2, 3, 1)
+            grid += (heights[part] @ _bumps(size, grid.device)).unflatten(2, (size, size))
+        # Seen as (B, size, size, 2): a CPU takes x and y from where they lie, and need not pick them apart.
+        grid = grid.permute(0, 2, 3, 1)
         made.append(F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
     return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def _grid(theta_B23: torch.Tensor, size: int) -> torch.Tensor:
-    """Where each pixel of a square image is looked up, (B, size, size, 2) of x and y in -1 .. 1.
+    """Where each pixel of a square image is looked up, x and y in -1 .. 1, (B, 2, size, size).
 
     The sums of torch's `affine_grid` term by term, which makes a matrix product of them at a multiple of the cost.
     """
     along = torch.linspace(-1, 1, size, device=theta_B23.device) * (size - 1) / size
-    grid = theta_B23.new_empty(len(theta_B23), size, size, 2)
-    for axis in range(2):
-        a, b, c = theta_B23[:, axis, :, None, None].unbind(dim=1)
-        torch.add(a * along, b * along[:, None], out=grid[..., axis]).add_(c)
-    return grid
+    a, b, c = theta_B23[..., None, None].unbind(dim=2)
+    return torch.add(a * along, b * along[:, None]).add_(c)
 
 
 def _parts(images_B1SS: torch.Tensor) -> list[slice]:
