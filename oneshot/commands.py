@@ -153,7 +153,7 @@ def _check_judgement(console: Console, settings: Settings, prepared: sets.Prepar
             f"data.split = '{name}': training sees what validates, and a search would choose by it;"
             f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
         )
-    for protocol, why in judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate).items():
+    for protocol, why in judgement.check(prepared.folder, split=name, how=settings.evaluate).items():
         print_warning(console, f"{protocol} will be {why}")
 
 

@@ -26,7 +26,7 @@ class Row(Record):
 
     epoch: Positive
     val_loss: float | None
-    best: bool
+    best: bool  # its network was the one to keep when it came
     ended: Ended = ""
     train_loss: Measured = None
     train_accuracy: Measured = None

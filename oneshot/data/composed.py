@@ -36,7 +36,6 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
     drawers = [by for alphabet in made for _, by in alphabet]
     alphabet_of = np.repeat(np.arange(count), [len(alphabet) for alphabet in made])
     names = [f"Composed_{number + 1:02d}" for number in range(count)]
-    place = [nth for alphabet in made for nth in range(len(alphabet))]
     return Drawings(
         packed=np.concatenate([packed for alphabet in made for packed, _ in alphabet]),
         height=own.height, width=own.width, bits=own.bits,
@@ -44,7 +43,9 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
         character=np.repeat(np.arange(len(drawers)), [len(by) for by in drawers]),
         drawer=np.concatenate(drawers),
         characters=tuple(
-            f"{names[number]}/character{nth + 1:02d}" for number, nth in zip(alphabet_of, place, strict=True)
+            f"{name}/character{nth:02d}"
+            for name, alphabet in zip(names, made, strict=True)
+            for nth in range(1, len(alphabet) + 1)
         ),
         alphabet_of=alphabet_of,
         alphabets=tuple(names),

@@ -90,8 +90,7 @@ def state(run: Run) -> str:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
         said.append(esc(f"{invented} No published figure compares."))
-    if run.settings.data.split.endswith(ALL):
-        split = run.settings.data.split
+    if (split := run.settings.data.split).endswith(ALL):
         said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
     if run.touched > 1:
         said.append(
