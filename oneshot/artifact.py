@@ -42,14 +42,16 @@ def save(
     On `validation`, the drawings of the validation alphabets, its probabilities are calibrated; without, they are not.
     """
     weights = tensors.pack(data.weights)
+    net, views = _from_checkpoint(data, folder)
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
         "width": data.settings["model"].get("width"),
+        "views": views,
         "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
-        "calibration": measure(_from_checkpoint(data, folder), validation) if validation is not None else None,
+        "calibration": measure(net, validation, views=views) if validation is not None else None,
     }
     folder.write(WEIGHTS, weights)
     folder.write_json(CARD, card)
@@ -66,8 +68,9 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning)}
-        return _from_checkpoint(found, where), card
+        net, views = _from_checkpoint(found, where)
+        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views}
+        return models.looking(net, views), card
     raise _no_network(where)
 
 
@@ -113,16 +116,18 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
         raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
     width = {"width": card["width"]} if card.get("width") else {}
     model = settings.Model(name=card["architecture"], **width)
-    return _build(model, card["preprocessing"]["size"], weights, folder), card
+    net = _build(model, card["preprocessing"]["size"], weights, folder)
+    return models.looking(net, card.get("views", 1)), card
 
 
 def _card(folder: Folder) -> dict[str, Any]:
     return formats.read(cards.Card, folder, CARD, advice="restore it or use another network")
 
 
-def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
+def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> tuple[Siamese, int]:
+    """The network as it was trained, and in how many positions it is to look."""
     trained = settings.parse(data.settings, where.file(checkpoint.STATE))
-    return _build(trained.model, trained.data.size, data.weights, where)
+    return _build(trained.model, trained.data.size, data.weights, where), trained.model.views
 
 
 def _build(model: settings.Model, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:

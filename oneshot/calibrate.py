@@ -9,7 +9,7 @@ from oneshot import calibration
 from oneshot.data.store import Drawings
 from oneshot.embedding import embed
 from oneshot.images import Images
-from oneshot.models import Siamese
+from oneshot.models import Siamese, looking
 from oneshot.trials import unfit, within
 from oneshot.validation import SEED
 from oneshot.worker import Worker
@@ -19,7 +19,7 @@ DRAWERS = 8  # of large data sets the drawings of so many are asked about: a lar
 MANY = 2_500  # drawings
 
 
-def measure(net: Siamese, drawings: Drawings) -> dict[str, Any] | None:
+def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers. Computed on
@@ -27,7 +27,10 @@ def measure(net: Siamese, drawings: Drawings) -> dict[str, Any] | None:
 
     Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
+
+    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth.
     """
+    one, net = net, looking(net, views)
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
@@ -51,7 +54,11 @@ def measure(net: Siamese, drawings: Drawings) -> dict[str, Any] | None:
         "characters": len(np.unique(drawings.character[support])),
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
     }  # fmt: skip
-    return {"measured_on": about, **record, "pooling": _pooling(net, z_ND, trials.query, support, scores[most])}
+    record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
+    if views > 1:
+        alone = _scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
+        record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
+    return {"measured_on": about, **record}
 
 
 def _fewer(drawings: Drawings) -> Drawings:
@@ -81,4 +88,9 @@ def _pooling(
     k_shot = support.shape[-1]
     averaged = sum(_scores(net, z_ND, query, support[..., shot : shot + 1]) for shot in range(k_shot))
     share = {"embeddings": pooled, "scores": averaged}
-    return {"k_shot": k_shot} | {name: float((each.argmax(axis=1) == 0).mean()) for name, each in share.items()}
+    return {"k_shot": k_shot} | {name: _accuracy(each) for name, each in share.items()}
+
+
+def _accuracy(scores: np.ndarray) -> float:
+    """Of scores (T, N) whose first column is the true class."""
+    return float((scores.argmax(axis=1) == 0).mean())

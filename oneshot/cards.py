@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from oneshot.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
-from oneshot.kinds import Positive, Width
+from oneshot.kinds import Positive, Views, Width
 
 
 class Preprocessing(Record):
@@ -58,6 +58,14 @@ class MeasuredOn(Record):
     n_way: Positive
 
 
+class SeenFrom(Record):
+    """One-shot accuracy on the validation alphabets, of all positions and of the first alone."""
+
+    positions: Views
+    accuracy: Share
+    one: Share
+
+
 class Calibration(Record):
     """What `calibration` reads, and what it was measured on."""
 
@@ -66,6 +74,7 @@ class Calibration(Record):
     rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
     shots: Annotated[list[Shots], Field(min_length=1)]
     pooling: dict[str, Measured]
+    views: SeenFrom | None = None  # of a network that looks in one position there is none
 
     @model_validator(mode="after")
     def _check(self) -> "Calibration":
@@ -88,6 +97,7 @@ class Card(Record):
     format: Literal[1]
     architecture: str
     width: Width | None = None
+    views: Views = 1
     preprocessing: Preprocessing
     sha256: str
     provenance: Provenance

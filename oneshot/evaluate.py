@@ -116,6 +116,7 @@ def evaluate(
         asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
         where.append_json(TOUCHED, {"sha256": card["sha256"], "asked": asked, "accuracy": accuracy})
         count = len(where.read(TOUCHED).splitlines())
+    result["views"] = card.get("views", 1)
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
     result["sha256"] = card.get("sha256")

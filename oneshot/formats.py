@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw
-from oneshot.kinds import Natural, Plain, Positive
+from oneshot.kinds import Natural, Plain, Positive, Views
 from oneshot.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -140,6 +140,7 @@ class Result(Record):
     per_alphabet: dict[str, Score]
     within_fixed: Within | None = None
     verification: Verification | None = None
+    views: Views = 1
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
     sha256: str | None = None

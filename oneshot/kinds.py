@@ -1,7 +1,7 @@
 """What a single setting may be: numbers that count something, a text, a range."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -11,6 +11,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
 Width = Annotated[int, Field(ge=4, le=512)]  # channels
+Views = Literal[1, 4, 8]  # positions a network looks in
 RANGE = re.compile(r"\d{1,10}\.\.\d{1,10}")
 
 

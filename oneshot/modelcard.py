@@ -11,6 +11,7 @@ from oneshot.environment import hardware
 from oneshot.judgement import RESULT
 from oneshot.preprocess import STEPS
 from oneshot.screen.console import count, interval, percent
+from oneshot.screen.results import positions
 from oneshot.storage import Folder
 
 README = "README.md"
@@ -48,7 +49,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
         "## Use",
-        _use(STEPS | card["preprocessing"]),
+        _use(STEPS | card["preprocessing"]) + _views(card),
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
@@ -103,6 +104,18 @@ net.verify(image_a, image_b)  # the probability that both show the same class
 
 Images are PIL images or uint8 arrays of any size. Before the network sees them: ink is
 {preprocessing["ink"]}; they are {preprocessing["fit"]}."""
+
+
+def _views(card: dict[str, Any]) -> str:
+    if not (seen := positions(card.get("views", 1))):
+        return ""
+    worth = ""
+    if found := (card.get("calibration") or {}).get("views"):
+        worth = (
+            f", which gets {percent(found['accuracy'])} of the trials in validation alphabets right;"
+            f" one view gets {percent(found['one'])}"
+        )
+    return f" Its score of two images is {seen}{worth}."
 
 
 def _figures(result: dict[str, Any] | None) -> str:

@@ -73,6 +73,37 @@ class Siamese(nn.Module):
         return self.score(a_BD, b_BD)
 
 
+class Turned(nn.Module):
+    """An encoder that looks at each drawing in several positions, and gives their embeddings one after the other.
+
+    Positions 0 to 3 are quarter turns; from 4 on the drawing is mirrored first.
+    """
+
+    def __init__(self, encoder: nn.Module, views: int) -> None:
+        super().__init__()
+        self.encoder, self.views = encoder, views
+
+    def forward(self, x_B1SS: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.encoder(_turned(x_B1SS, view)) for view in range(self.views)], dim=1)
+
+
+def _turned(x_B1SS: torch.Tensor, view: int) -> torch.Tensor:
+    mirrored = x_B1SS.flip(3) if view >= 4 else x_B1SS
+    return mirrored.rot90(view % 4, (2, 3)).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def looking(net: Siamese, views: int) -> Siamese:
+    """The network that compares two drawings in `views` positions, both in the same: its logit is the mean of those of
+    `net`, whose encoder it shares. Embeddings are (B, views x D). Nothing is learnt anew."""
+    if views == 1:
+        return net
+    seen = Siamese(Turned(net.encoder, views), size=net.size)
+    seen.head.weight.copy_(net.head.weight.repeat(1, views) / views)
+    seen.head.bias.copy_(net.head.bias)
+    return seen.train(net.training)
+
+
 def koch(size: int, width: int | None = None) -> nn.Module:
     """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. `width` is the paper's.
 

@@ -49,7 +49,14 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        cells = [f"`{name}`", study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
+        cells = [
+            f"`{name}`{ladder.views(result)}",
+            study["split"],
+            *cells,
+            search,
+            hardware(where),
+            f"`{where['commit']}`",
+        ]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -62,22 +69,24 @@ def seeds_table(records: Records) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for where, job, goal, command in RUNGS:
-        start = f"| {where} | `{job}` |"
+        name = f"`{job}`"
         if record := records.repeated.get(job):
             result = record["seeds"][0]["result"]
             commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
+            name += ladder.views(result)
             cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
             cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
             cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
         elif study := records.studies.get(job):
             result = study["result"]
+            name += ladder.views(result)
             found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
             cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
             cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
             cells += [f"`{result['environment']['commit']}`"]
         else:
             cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
-        rows.append(f"{start} {' | '.join(cells)} |")
+        rows.append(f"| {where} | {name} | {' | '.join(cells)} |")
     return "\n".join(rows) + _splits_apart(records)
 
 

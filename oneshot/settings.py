@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw, nearest
-from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several, Width
+from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several, Views, Width
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -49,6 +49,9 @@ class Model(Section):
     width: Width = 32  # channels of the first stage; resnet only
     init: Literal["torch", "koch"] = "torch"
     head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
+    # Positions in which the trained network compares two drawings, and averages: 4 quarter turns; 8: mirrored, too.
+    # A training and its validation look at one.
+    views: Views = 1
 
 
 class Train(Section):
@@ -165,6 +168,9 @@ class Settings(Section):
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
         if train.examples < train.batch:
             raise ValueError(f"train.examples = {train.examples}: less than one batch of {train.batch}")
+        for least, key in ((4, "rotations"), (8, "flips")):
+            if self.model.views >= least and not getattr(data, key):
+                raise ValueError(f"model.views = {self.model.views}: such positions are learnt by data.{key} = true")
         if self.model.name == "koch" and data.size < KOCH_LEAST:
             raise ValueError(f"data.size = {data.size}: the koch network needs at least {KOCH_LEAST} (the paper: 105)")
         self._check_batch()

@@ -63,6 +63,33 @@ def test_a_network_of_another_width_comes_back_as_it_was(tmp_path: Path) -> None
     assert artifact.read(Folder.of(tmp_path / "checkpoints" / best.name))[0].dimension == found.dimension
 
 
+def test_a_network_of_eight_views_looks_so_wherever_it_is_loaded(tmp_path: Path) -> None:
+    """It is trained as one of a single view, to the same weights."""
+    turned: dict[str, Any] = {"rotations": True, "flips": True, "epochs": 1}
+    for views in (1, 8):
+        given, where = tiny.settings(views=views, **turned), tmp_path / str(views)
+        tiny.train(where, given)
+        best = checkpoint.best(Folder.of(where / "checkpoints"))
+        assert best is not None
+        artifact.save(
+            Folder.of(where / "best"), data=best, provenance={"settings": best.settings},
+            validation=tiny.parts().validation,
+        )  # fmt: skip
+    one, eight = (oneshot.load(tmp_path / views, device="cpu") for views in ("1", "8"))
+    assert one.card["sha256"] == eight.card["sha256"] and "views" not in one.card["calibration"]
+    assert eight.net.dimension == 8 * one.net.dimension
+    said = eight.card["calibration"]["views"]
+    shots = [each.card["calibration"]["shots"][0]["classes"]["accuracy"] for each in (eight, one)]
+    assert said["positions"] == 8 and [said["accuracy"], said["one"]] == shots
+    assert (
+        oneshot.load(tmp_path / "8" / "checkpoints" / "epoch-0001", device="cpu").net.dimension == eight.net.dimension
+    )
+    left, right = pages(2)
+    turned_pair = [np.ascontiguousarray(np.rot90(page)) for page in (left, right)]
+    assert float(eight.similarity(*turned_pair)) == pytest.approx(float(eight.similarity(left, right)), abs=1e-5)
+    assert abs(float(one.similarity(*turned_pair)) - float(one.similarity(left, right))) > 1e-5
+
+
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
     """A copy of the best network's folder, to be damaged."""

@@ -21,10 +21,10 @@ pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-def network(folder: Folder, name: str) -> Path:
+def network(folder: Folder, name: str, **options: int) -> Path:
     """A network with batch statistics of its own, in a checkpoint and as a folder to hand on."""
     size = KOCH_LEAST if name == "koch" else 28
-    settings = tiny.settings(name=name, size=size)
+    settings = tiny.settings(name=name, size=size, rotations=True, flips=True, **options)
     torch.manual_seed(1)
     net = models.build(settings.model, size=size)
     net(torch.rand(8, 1, size, size), torch.rand(8, 1, size, size))
@@ -38,9 +38,9 @@ def network(folder: Folder, name: str) -> Path:
     return Path(folder.path)
 
 
-@pytest.mark.parametrize("name", models.ENCODERS)
-def test_every_network_answers_the_same_on_onnxruntime(name: str, tmp_path: Path) -> None:
-    run = network(Folder.of(tmp_path), name)
+@pytest.mark.parametrize(("name", "views"), [*((name, 1) for name in models.ENCODERS), ("resnet", 8)])
+def test_every_network_answers_the_same_on_onnxruntime(name: str, views: int, tmp_path: Path) -> None:
+    run = network(Folder.of(tmp_path), name, views=views)
     made = export.onnx(Folder.of(run))
     assert made.folder.path == str(run / "best" / "onnx") and made.difference <= export.TOLERANCE
     assert sorted(made.files) == sorted(path.name for path in (run / "best" / "onnx").iterdir())

@@ -44,6 +44,18 @@ def test_the_calibration_is_that_of_the_network(trained_run: Path) -> None:
     assert "They are not calibrated" in modelcard.render(card | {"calibration": None}, None)
 
 
+def test_a_network_of_several_views_says_so_and_what_they_are_worth(trained_run: Path) -> None:
+    card = made(trained_run)
+    assert "views" not in modelcard.render(card, None)
+    card["views"], card["calibration"]["views"] = 8, {"positions": 8, "accuracy": 0.9366, "one": 0.9267}
+    text = modelcard.render(card, None)
+    assert "the mean of 8 views: both drawings turned or mirrored alike, which gets 93.7 % of the trials" in text
+    assert "one view gets 92.7 %." in text
+    assert "the mean of 8 views: both drawings turned or mirrored alike." in modelcard.render(
+        card | {"calibration": None}, None
+    )
+
+
 def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> None:
     card = made(trained_run)
     card["provenance"]["settings"]["data"]["split"] = "lake-all"

@@ -1,12 +1,14 @@
 """The networks are those of the papers, and a score is a statement about two drawings and nothing else."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from oneshot import pairwise, settings
 from oneshot.errors import UserError
-from oneshot.models import ENCODERS, Siamese, WeightedL1, build
+from oneshot.images import distort, distortions
+from oneshot.models import ENCODERS, Siamese, WeightedL1, build, looking
 
 NAMES = sorted(ENCODERS)
 SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size
@@ -98,6 +100,26 @@ def test_in_training_batch_norm_does_see_the_neighbours() -> None:
     one, others = drawings(1, 28), drawings(14, 28)
     first, second = (net.embed(torch.cat([one, part]))[0] for part in others.chunk(2))
     assert (first - second).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(("name", "views"), [("resnet", 8), ("conv4", 4)])
+@torch.no_grad()
+def test_the_logit_of_several_views_is_the_mean_of_theirs(name: str, views: int) -> None:
+    """In the positions that a training teaches by the same numbers, both drawings in the same."""
+    net = made(name).eval()
+    left, right = drawings(3, net.size), drawings(3, net.size).flip(0)
+
+    def turned(images: torch.Tensor, view: int) -> torch.Tensor:
+        maps = distortions(seed=0, epoch=0, start=0, count=3, chance=0.0, turn=np.full(3, view))
+        return distort(images, maps)
+
+    logits = [net(turned(left, view), turned(right, view)) for view in range(views)]
+    seen = looking(net, views)
+    assert torch.allclose(seen(left, right), torch.stack(logits).mean(dim=0), atol=1e-3)
+    assert seen.embed(left).shape == (3, views * net.dimension)
+    assert torch.allclose(seen(turned(left, 1), turned(right, 1)), seen(left, right), atol=1e-3)
+    assert torch.allclose(seen.score_all(seen.embed(left))[0, 1], seen(left[:1], left[1:2])[0], atol=1e-5)
+    assert looking(net, 1) is net
 
 
 def test_the_head_is_the_weighted_l1_distance() -> None:

@@ -269,7 +269,9 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     summary = {"lake400": {"mean": 0.99, "interval": [0.985, 0.995]}, "verification": {"mean": 0.95, "interval": None}}
     record = {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": result}], "summary": summary}
     first = ladder.rungs({"five": record})[0]
-    assert first.name == "five" and "mean of 2 seeds" in first.source
+    assert first.name == "five" and "mean of 2 seeds, commit" in first.source
+    seen = {**record, "seeds": [{"seed": 1, "result": result | {"views": 8}}]}
+    assert "8 views, commit" in ladder.rungs({"five": seen})[0].source
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
     assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("five", record)

@@ -67,6 +67,10 @@ class TestResult:
         assert names[4] == "convolutional Siamese net"  # 92.0 %
         assert names[6] == "deep convnet"  # 86.5 %
 
+    def test_several_views_are_named(self):
+        assert row_of(drawn(result_panel(result(views=4)), 140), "the mean of 4 views: both drawings turned alike")
+        assert "views" not in "\n".join(drawn(result_panel(result()), 140))
+
     def test_the_source_documents_figure_is_compared_with_its_own_protocol_only(self):
         lines = drawn(result_panel(result()), 140)
         headings = [(i, m[1]) for i, line in enumerate(lines) if (m := re.match(r"│  (\w+) +│$", line))]

@@ -110,6 +110,12 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_right(tree: dict[str, 
     ("tree", "sentence"),
     [
         ({"train": {"epochs": 5, "patience": 6}}, "train.patience = 6: more than train.epochs = 5"),
+        ({"model": {"views": 4}}, "model.views = 4: such positions are learnt by data.rotations = true"),
+        (
+            {"model": {"views": 8}, "data": {"rotations": True}},
+            "model.views = 8: such positions are learnt by data.flips = true",
+        ),
+        ({"model": {"views": 2}}, "model.views = 2"),
         ({"train": {"keep": "last", "patience": 3}}, "train.patience = 3: waits for a better epoch; needs train.keep"),
         ({"train": {"objective": "softmax"}}, "train.objective = 'softmax': needs data.sampling = 'episodes'"),
         ({"train": {"examples": 100, "batch": 128}}, "train.examples = 100: less than one batch of 128"),

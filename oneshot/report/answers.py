@@ -11,7 +11,7 @@ from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, percent
-from oneshot.screen.results import OWN, PROTOCOLS, is_omniglot
+from oneshot.screen.results import OWN, PROTOCOLS, is_omniglot, positions
 from oneshot.screen.tables import settings_text
 
 _FIRST = {  # of which protocol the headline speaks, and in which words
@@ -33,11 +33,11 @@ def headline(run: Run) -> str:
     if run.result["split"] == OWN_SPLIT:
         words, parts = "of the one‑shot trials on your own images are right", "classes"
     title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(words)}</h1>"
-    task = f"{first['n_way']}-way {first['k_shot']}-shot"
+    task, seen = f"{first['n_way']}-way {first['k_shot']}-shot", positions(run.result.get("views", 1))
     lead = (
         f'<p class="lead">{task}: which of {first["n_way"]} characters is this, from {_examples(first["k_shot"])} each?'
         f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
-        f" {count(first['trials'])} trials.</p>"
+        f" {count(first['trials'])} trials{f'; {seen}' if seen else ''}.</p>"
     )
     return title + lead + _cards(run.result, name)
 

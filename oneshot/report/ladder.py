@@ -17,6 +17,7 @@ from oneshot.screen.results import compares, is_omniglot, short
 from oneshot.trials import NAMES
 
 PROTOCOLS = (*NAMES, "verification")
+VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."
 _MEANING = {
     "lake400": "Lake's 400 fixed trials, 20-way within one alphabet: the one to quote",
     "within": "20-way within one alphabet, 10,000 trials: as hard, and exact",
@@ -53,9 +54,14 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
             seeds = f", mean of {len(record['seeds'])} seeds" if "seeds" in record else ""
             judges = f"{len(result['per_alphabet'])} test alphabets"
             commit = result["environment"]["commit"] or "unknown"
-            source = f"split {result['split']} ({judges}){seeds}, commit {commit}"
+            source = f"split {result['split']} ({judges}){seeds}{views(result)}, commit {commit}"
             rows.append(Rung(name, True, _cells(record), source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
+
+
+def views(result: Mapping[str, Any]) -> str:
+    """Of a network that looks in several positions, in how many."""
+    return f", {result['views']} views" if result.get("views", 1) > 1 else ""
 
 
 def result_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,7 +107,7 @@ def markdown(rows: Sequence[Rung]) -> str:
             cells.append(bold + (f" ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else ""))
         lines.append(f"| {name} | {' | '.join(cells)} | {rung.source} |")
     meaning = "; ".join(f"`{name}`: {what}" for name, what in _MEANING.items())
-    return "\n".join([*lines, "", f"{meaning}. Bold: this project, with 95 % intervals."])
+    return "\n".join([*lines, "", f"{meaning}. Bold: this project, with 95 % intervals. {VIEWS}"])
 
 
 def alphabets(name: str, record: Mapping[str, Any]) -> str:
@@ -119,7 +125,7 @@ def alphabets(name: str, record: Mapping[str, Any]) -> str:
 def screen(rows: Sequence[Rung]) -> RenderableType:
     """The ladder for the terminal: where the width is short the intervals go before any protocol does."""
     meaning = (Text.assemble((f"{name:<14}", "bold"), (what, "dim")) for name, what in _MEANING.items())
-    return Group(Fitting(lambda width: _table(rows, width, ends=width >= 160)), Text(), *meaning)
+    return Group(Fitting(lambda width: _table(rows, width, ends=width >= 160)), Text(), *meaning, Text(VIEWS, "dim"))
 
 
 def _table(rows: Sequence[Rung], width: int, *, ends: bool) -> RenderableType:

@@ -122,8 +122,10 @@ def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
 
 
 def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
-    """What is measured beside the protocols: the alphabets of the fixed trials alone, and pairs."""
+    """What is measured beside the protocols: the alphabets of the fixed trials alone, and pairs; and how one looked."""
     lines = []
+    if seen := positions(result.get("views", 1)):
+        lines.append(seen)
     if fixed := result.get("within_fixed"):
         low, high = fixed["interval"]
         lines.append(
@@ -136,6 +138,14 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
             f" ({percent(pairs['at_threshold'])} at validation's threshold)"
         )
     return [Text(), *map(Text, lines)] if lines else []
+
+
+def positions(views: int) -> str:
+    """How a network that looks in several positions compares two drawings; nothing of one that looks in one."""
+    if views == 1:
+        return ""
+    how = "turned or mirrored" if views > 4 else "turned"
+    return f"the mean of {views} views: both drawings {how} alike"
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
