@@ -49,14 +49,8 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
             f" ({share:.0%} saved by early stopping)"
         )
         where = result["environment"]
-        cells = [
-            f"`{name}`{ladder.views(result)}",
-            study["split"],
-            *cells,
-            search,
-            hardware(where),
-            f"`{where['commit']}`",
-        ]
+        called = f"`{name}`{ladder.views(result)}"
+        cells = [called, study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -69,24 +63,24 @@ def seeds_table(records: Records) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for where, job, goal, command in RUNGS:
-        name = f"`{job}`"
+        called = f"`{job}`"
         if record := records.repeated.get(job):
             result = record["seeds"][0]["result"]
             commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
-            name += ladder.views(result)
+            called += ladder.views(result)
             cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
             cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
             cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
         elif study := records.studies.get(job):
             result = study["result"]
-            name += ladder.views(result)
+            called += ladder.views(result)
             found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
             cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
             cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
             cells += [f"`{result['environment']['commit']}`"]
         else:
             cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
-        rows.append(f"| {where} | {name} | {' | '.join(cells)} |")
+        rows.append(f"| {where} | {called} | {' | '.join(cells)} |")
     return "\n".join(rows) + _splits_apart(records)
 
 
