@@ -9,7 +9,7 @@ from oneshot import calibration
 from oneshot.data.store import Drawings
 from oneshot.embedding import embed
 from oneshot.images import Images
-from oneshot.models import Siamese, looking
+from oneshot.models import Siamese, at_once, looking
 from oneshot.trials import unfit, within
 from oneshot.validation import SEED
 from oneshot.worker import Worker
@@ -73,7 +73,7 @@ def _fewer(drawings: Drawings) -> Drawings:
 @torch.no_grad()
 def _scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Positions (T,) and (T, N, k) -> (T, N) float64: each query against the mean embedding of each class."""
-    step = max(1, (1 << 24) // (support[0].size * z_ND.shape[1]))  # 64 MB, whatever the embedding's length
+    step = at_once(z_ND.device, support[0].size * z_ND.shape[1])
     parts = []
     for at in range(0, len(query), step):
         pooled = z_ND[torch.from_numpy(support[at : at + step])].mean(dim=2)

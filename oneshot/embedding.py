@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from oneshot.images import Images
-from oneshot.models import Siamese
+from oneshot.models import Siamese, at_once
 from oneshot.worker import Worker
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
@@ -38,8 +38,7 @@ def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | 
 
 def similarity(net: Siamese, z_ND: torch.Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The scorer of pairs of positions (M,), (M,) -> logits (M,), in the form that `oneshot.scoring.score` takes."""
-    # A slice of pairs holds two (pairs, D) tensors: 2^24 numbers are 64 MB, whatever the embedding's length.
-    step = max(1, (1 << 24) // z_ND.shape[1])
+    step = at_once(z_ND.device, z_ND.shape[1])
 
     @torch.no_grad()
     def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:

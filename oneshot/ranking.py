@@ -11,7 +11,7 @@ import torch
 
 from oneshot.calibration import RATE, Calibration, sigmoid, softmax
 from oneshot.errors import UserError
-from oneshot.models import Siamese
+from oneshot.models import Siamese, at_once
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def rank(
 ) -> list[Ranking]:
     """The ranking of each query. Equal scores stand in the order of the classes. Raises UserError."""
     check_rate(calibration, false_accept)
-    step = max(1, (1 << 24) // classes.z_CD.numel())  # 64 MB, unless one query and all classes need more
+    step = at_once(z_QD.device, classes.z_CD.numel())
     parts = [net.score(part[:, None], classes.z_CD).double().cpu().numpy() for part in z_QD.split(step)]
     scores_QC = np.concatenate(parts)
     probabilities_QC, known = _worth(calibration, scores_QC, classes.k_shot, false_accept)
