@@ -42,7 +42,7 @@ def save(
     On `validation`, the drawings of the validation alphabets, its probabilities are calibrated; without, they are not.
     """
     weights = tensors.pack(data.weights)
-    net, views = _from_checkpoint(data, folder)
+    views = _views(data)
     card = {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
@@ -51,7 +51,9 @@ def save(
         "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": provenance,
-        "calibration": measure(net, validation, views=views) if validation is not None else None,
+        "calibration": measure(_from_checkpoint(data, folder), validation, views=views)
+        if validation is not None
+        else None,
     }
     folder.write(WEIGHTS, weights)
     folder.write_json(CARD, card)
@@ -68,9 +70,8 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     if where.has(checkpoint.STATE):
         found = checkpoint.read(where)
         provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        net, views = _from_checkpoint(found, where)
-        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views}
-        return models.looking(net, views), card
+        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": _views(found)}
+        return models.looking(_from_checkpoint(found, where), card["views"]), card
     raise _no_network(where)
 
 
@@ -124,10 +125,15 @@ def _card(folder: Folder) -> dict[str, Any]:
     return formats.read(cards.Card, folder, CARD, advice="restore it or use another network")
 
 
-def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> tuple[Siamese, int]:
-    """The network as it was trained, and in how many positions it is to look."""
+def _from_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
+    """The network as it was trained: it looks in one position."""
     trained = settings.parse(data.settings, where.file(checkpoint.STATE))
-    return _build(trained.model, trained.data.size, data.weights, where), trained.model.views
+    return _build(trained.model, trained.data.size, data.weights, where)
+
+
+def _views(data: checkpoint.Checkpoint) -> int:
+    """In how many positions the trained network is to look; older checkpoints do not say."""
+    return data.settings["model"].get("views", 1)
 
 
 def _build(model: settings.Model, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:

@@ -1,7 +1,7 @@
 """What a single setting may be: numbers that count something, a text, a range."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -11,7 +11,6 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
 Width = Annotated[int, Field(ge=4, le=512)]  # channels
-Views = Literal[1, 4, 8]  # positions a network looks in
 RANGE = re.compile(r"\d{1,10}\.\.\d{1,10}")
 
 
@@ -32,3 +31,12 @@ def _number_or_range(value: Any) -> Any:
 
 
 NumberOrRange = Annotated[Any, AfterValidator(_number_or_range)]
+
+
+def _views(value: int) -> int:
+    if value not in (1, 4, 8):
+        raise PydanticCustomError("views", "Input should be 1, 4 or 8")
+    return value
+
+
+Views = Annotated[int, AfterValidator(_views)]  # positions a network looks in; a Literal would take true for 1

@@ -37,7 +37,7 @@ def headline(run: Run) -> str:
     lead = (
         f'<p class="lead">{task}: which of {first["n_way"]} characters is this, from {_examples(first["k_shot"])} each?'
         f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
-        f" {count(first['trials'])} trials{f'; {seen}' if seen else ''}.</p>"
+        f" {count(first['trials'])} trials{f'; a score is {seen}' if seen else ''}.</p>"
     )
     return title + lead + _cards(run.result, name)
 

@@ -122,10 +122,10 @@ def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
 
 
 def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
-    """What is measured beside the protocols: the alphabets of the fixed trials alone, and pairs; and how one looked."""
-    lines = []
-    if seen := positions(result.get("views", 1)):
-        lines.append(seen)
+    """What a score is, where it is of several views; and what is measured beside the protocols: the alphabets of the
+    fixed trials alone, and pairs."""
+    seen = positions(result.get("views", 1))
+    lines = [f"a score is {seen}"] if seen else []
     if fixed := result.get("within_fixed"):
         low, high = fixed["interval"]
         lines.append(
