@@ -1,6 +1,7 @@
 """A study is killed, interrupted, damaged and moved: the next session goes on, and the end is that of a study to which
 nothing happened."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -130,8 +131,9 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     fourth.until("trial 001 epoch 1")
     (worker,) = fourth.part("worker")
     stop_while(worker, lambda: unfinished(moved / "trials/001"))
-    worker.kill()
-    fourth.kill()
+    fourth.kill()  # before the worker, whose death it would note
+    with contextlib.suppress(psutil.NoSuchProcess):
+        worker.kill()
     assert "history.jsonl was lost" in fourth.text and "trial 000 epoch" not in fourth.text
     flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.safetensors")
 
@@ -141,7 +143,10 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     assert "state.json is missing or unreadable; using the one before it" in fifth.text
     assert "training.safetensors does not match its digest; using the one before it" in fifth.text
     study = json.loads((moved / "study.json").read_text())
-    assert [len(trial["notes"]) for trial in study["trials"]] == [1, 2]
+    of_first, of_second = (trial["notes"] for trial in study["trials"])
+    assert sum("history.jsonl was lost" in note for note in of_first) == 1 and len(of_second) == 2, study["trials"]
+    # The interrupt may have fallen into the writing of a checkpoint.
+    assert all("history.jsonl was lost" in note or "state.json is missing" in note for note in of_first), of_first
 
     last = sessions.begin("--resume", str(moved))
     assert last.end() == 0, last.text
