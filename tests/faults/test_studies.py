@@ -144,9 +144,11 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     assert "training.safetensors does not match its digest; using the one before it" in fifth.text
     study = json.loads((moved / "study.json").read_text())
     of_first, of_second = (trial["notes"] for trial in study["trials"])
-    assert sum("history.jsonl was lost" in note for note in of_first) == 1 and len(of_second) == 2, study["trials"]
-    # The interrupt may have fallen into the writing of a checkpoint.
-    assert all("history.jsonl was lost" in note or "state.json is missing" in note for note in of_first), of_first
+    lost = [note for note in of_first if "history.jsonl was lost" in note]
+    # The one interrupt may have fallen into the writing of a checkpoint.
+    broken = [note for note in of_first if "state.json is missing" in note]
+    assert len(lost) == 1 and len(broken) <= 1 and len(of_first) == len(lost) + len(broken), of_first
+    assert len(of_second) == 2, of_second
 
     last = sessions.begin("--resume", str(moved))
     assert last.end() == 0, last.text
