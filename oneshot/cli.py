@@ -2,17 +2,14 @@
 
 import errno
 import json
-import math
 import os
 import re
-import signal
 import sys
-import time
 from typing import Annotated, Any
 
 import typer
 
-from oneshot import verbs
+from oneshot import interrupts, verbs
 from oneshot.bench.command import bench
 from oneshot.datacli import Dataset, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError, nearest
@@ -205,14 +202,12 @@ def main(verb: list[str] | None = None) -> None:
     Ends the process: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted.
     """
     arguments = (verb or []) + sys.argv[1:]
-    signal.signal(signal.SIGTERM, _interrupt)  # what a scheduler sends before it kills: saved and resumable, as Ctrl-C
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else who started it wants it ignored
-        signal.signal(signal.SIGINT, _interrupt)
+    interrupts.heed()
     try:
         code = _answer(arguments)
-        _heed_no_more()
+        interrupts.heed_no_more()
     except KeyboardInterrupt:
-        _heed_no_more()
+        interrupts.heed_no_more()
         code = 130
     sys.exit(code)
 
@@ -228,27 +223,6 @@ def _answer(arguments: list[str]) -> int:
         if isinstance(error, RayDied):
             os._exit(code)
         return code
-
-
-def _heed_no_more() -> None:
-    """All is done and said: a signal, while Python tears itself down or an earlier one, is not to replace the exit
-    code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    # An interrupt that went through an exec of a string, as where a dataclass is made, CPython holds for unhandled even
-    # if it was caught: `python -m` then ends by a SIGINT of its own. The next such exec makes it forget.
-    exec("")
-
-
-_interrupted = -math.inf  # when it last was
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """End what is going on. A second signal within ten seconds is impatience: what ends saves and tidies up."""
-    global _interrupted
-    if time.monotonic() - _interrupted > 10:
-        _interrupted = time.monotonic()
-        raise KeyboardInterrupt
 
 
 def _explain(error: Exception) -> int:

@@ -69,7 +69,7 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
             with contextlib.suppress(RunFailed):  # the store is out of reach for a moment
                 if not is_mine():
                     lost.set()
-                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see cli.py
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see interrupts.py
                     return
                 renew()
 

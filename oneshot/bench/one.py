@@ -2,11 +2,11 @@
 
 import importlib
 import json
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from oneshot import interrupts
 from oneshot.bench.rows import NotRun, Request, chosen
 
 
@@ -24,10 +24,6 @@ def measure(name: str, request: Request) -> dict[str, object]:
         return {"not_run": str(why)}
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # what the row has started is ended on the way out
+    interrupts.heed()  # what the row has started is ended on the way out
     Path(sys.argv[3]).write_text(json.dumps(measure(sys.argv[1], Request(**json.loads(sys.argv[2])))))
