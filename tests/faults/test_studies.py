@@ -1,7 +1,6 @@
 """A study is killed, interrupted, damaged and moved: the next session goes on, and the end is that of a study to which
 nothing happened."""
 
-import contextlib
 import json
 import re
 import shutil
@@ -131,9 +130,9 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     fourth.until("trial 001 epoch 1")
     (worker,) = fourth.part("worker")
     stop_while(worker, lambda: unfinished(moved / "trials/001"))
-    fourth.kill()  # before the worker, whose death it would note
-    with contextlib.suppress(psutil.NoSuchProcess):
-        worker.kill()
+    fourth.process.send_signal(signal.SIGSTOP)  # it would note the worker's death
+    worker.kill()  # before its raylet ends, upon which the system continues it
+    fourth.kill()
     assert "history.jsonl was lost" in fourth.text and "trial 000 epoch" not in fourth.text
     flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.safetensors")
 
