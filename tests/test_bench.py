@@ -12,7 +12,7 @@ import torch
 from terminals import drawn
 
 from oneshot import models
-from oneshot.bench import flops, rows, run, scaling, source, studies, timing
+from oneshot.bench import flops, rows, run, scaling, source, steps, studies, timing
 from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
 from oneshot.data import store
 from oneshot.errors import UserError
@@ -33,6 +33,11 @@ def found(value: list[float], reference: list[float], **shares: float) -> dict[s
 def record(*made_rows: dict[str, Any]) -> dict[str, Any]:
     hardware = {"cpu": "a CPU", "cores": 2, "memory_gib": 8.0, "gpus": []}
     return {"kind": "bench", "environment": {"hardware": hardware, "commit": "abc"}, "rows": list(made_rows)}
+
+
+def test_what_rows_train_is_a_job_with_changes_that_fit_it() -> None:
+    """A change of the job may not go with what the bench sets, which would be refused."""
+    assert (steps.small_settings().model.name, steps.koch_settings(pairs=4).train.batch) == ("conv4", 4)
 
 
 def test_every_row_names_a_measure_that_exists() -> None:

@@ -41,7 +41,7 @@ def koch_settings(*, pairs: int, **changes: Any) -> Settings:
 
 def small_settings(**changes: Any) -> Settings:
     """The job `quick` with the network conv4, trained as it was first measured: records compare over time."""
-    given = {"model.name": "conv4", "train.ema": 0.0, "data.alphabets": 4, "data.flips": False}
+    given = {"model.name": "conv4", "model.views": 1, "train.ema": 0.0, "data.alphabets": 4, "data.flips": False}
     given |= {"train.examples": 1 << 20, "train.val_pairs": 2, "train.val_trials": 1} | changes
     return override(read(job_file("quick")), given, source="the bench")
 
