@@ -49,17 +49,21 @@ def small_settings(**changes: Any) -> Settings:
 def pipeline(request: Request) -> Measured:
     """The training step with batches made for it, and on one batch that is there; of both nets, the worse ratio."""
     drawings = part(request)
-    cases: list[tuple[str, Settings, torch.device]] = [
-        ("conv4 at 28 px", small_settings(), torch.device("cpu")),
-        ("koch at 105 px", koch_settings(pairs=2 if request.quick else 32), torch.device("cpu")),
+    cpu, few, many = torch.device("cpu"), 6 * request.repeats, 40 * request.repeats
+    cases: list[tuple[str, Settings, torch.device, int]] = [
+        ("conv4 at 28 px", small_settings(), cpu, many),
+        ("koch at 105 px", koch_settings(pairs=2 if request.quick else 32), cpu, few),  # more than a second a step
     ]
     if torch.cuda.is_available():
         gpu = torch.device("cuda", 0)
         cases += [
-            ("conv4 on the GPU", small_settings(), gpu),
-            ("koch on the GPU", koch_settings(pairs=128), gpu),
+            ("conv4 on the GPU", small_settings(), gpu, many),
+            ("koch on the GPU", koch_settings(pairs=128), gpu, many),
         ]
-    figures = {name: _with_and_without(request, drawings, settings, device) for name, settings, device in cases}
+    figures = {
+        name: _with_and_without(drawings, settings, device, turns=request.repeats if request.quick else turns)
+        for name, settings, device, turns in cases
+    }
     shares = {name: float(np.median(ours) / np.median(constant)) for name, (ours, constant) in figures.items()}
     worst = min(shares, key=lambda name: shares[name])
     note = "; ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
@@ -67,15 +71,12 @@ def pipeline(request: Request) -> Measured:
 
 
 def _with_and_without(
-    request: Request, drawings: Drawings, settings: Settings, device: torch.device
+    drawings: Drawings, settings: Settings, device: torch.device, *, turns: int
 ) -> list[list[float]]:  # fmt: skip
     run = training(drawings, settings, device)
-    # A difference of 2 % is looked for, on machines whose speed drifts by more: many short turns.
-    made, still, seconds = fed(run), constant(run), 0.01 if request.quick else 1.0
-    return in_turns(
-        lambda: rate(made, seconds=seconds), lambda: rate(still, seconds=seconds),
-        repeats=request.repeats if request.quick else 6 * request.repeats,
-    )  # fmt: skip
+    # A difference of 2 % is looked for, on machines whose speed drifts by more from one second to the next.
+    made, still, seconds = fed(run), constant(run), 0.05
+    return in_turns(lambda: rate(made, seconds=seconds), lambda: rate(still, seconds=seconds), repeats=turns)
 
 
 def fed(run: Training) -> Callable[[], int]:
