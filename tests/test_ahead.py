@@ -65,6 +65,7 @@ def test_a_trials_processes_are_started_while_the_one_before_it_trains(tmp_path:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_without_it_they_are_started_when_they_are_wanted(tmp_path: Path, data_root: Path) -> None:
     seen = appearances(tmp_path / "run", data_root, 2, scale__ahead="false")
     first, second = ends(tmp_path / "run")
