@@ -26,4 +26,7 @@ def measure(name: str, request: Request) -> dict[str, object]:
 
 if __name__ == "__main__":
     interrupts.heed()  # what the row has started is ended on the way out
-    Path(sys.argv[3]).write_text(json.dumps(measure(sys.argv[1], Request(**json.loads(sys.argv[2])))))
+    try:
+        Path(sys.argv[3]).write_text(json.dumps(measure(sys.argv[1], Request(**json.loads(sys.argv[2])))))
+    finally:
+        interrupts.heed_no_more()  # Ray shuts down while Python ends

@@ -49,7 +49,8 @@ def small_settings(**changes: Any) -> Settings:
 def pipeline(request: Request) -> Measured:
     """The training step with batches made for it, and on one batch that is there; of both nets, the worse ratio."""
     drawings = part(request)
-    cpu, few, many = torch.device("cpu"), 6 * request.repeats, 40 * request.repeats
+    cpu = torch.device("cpu")
+    few, many = (request.repeats * (1 if request.quick else turns) for turns in (6, 40))
     cases: list[tuple[str, Settings, torch.device, int]] = [
         ("conv4 at 28 px", small_settings(), cpu, many),
         ("koch at 105 px", koch_settings(pairs=2 if request.quick else 32), cpu, few),  # more than a second a step
@@ -60,19 +61,14 @@ def pipeline(request: Request) -> Measured:
             ("conv4 on the GPU", small_settings(), gpu, many),
             ("koch on the GPU", koch_settings(pairs=128), gpu, many),
         ]
-    figures = {
-        name: _with_and_without(drawings, settings, device, turns=request.repeats if request.quick else turns)
-        for name, settings, device, turns in cases
-    }
+    figures = {name: _with_and_without(drawings, *case) for name, *case in cases}
     shares = {name: float(np.median(ours) / np.median(constant)) for name, (ours, constant) in figures.items()}
     worst = min(shares, key=lambda name: shares[name])
     note = "; ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     return Measured(*figures[worst], note, details=figures)
 
 
-def _with_and_without(
-    drawings: Drawings, settings: Settings, device: torch.device, *, turns: int
-) -> list[list[float]]:  # fmt: skip
+def _with_and_without(drawings: Drawings, settings: Settings, device: torch.device, turns: int) -> list[list[float]]:
     run = training(drawings, settings, device)
     # A difference of 2 % is looked for, on machines whose speed drifts by more from one second to the next.
     made, still, seconds = fed(run), constant(run), 0.05
