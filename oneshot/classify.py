@@ -53,7 +53,7 @@ def run(
                 if each.error:
                     print_warning(aside, each.error)
                 if as_json:
-                    print_line(console, json.dumps(_record(each, top), ensure_ascii=False))
+                    print_line(console, json.dumps(_record(each, top)))
                 elif each.ranking:
                     console.print(
                         _shown(console, each, classes, top=top, many=len(paths) > MANY), soft_wrap=len(paths) > MANY

@@ -162,7 +162,7 @@ def evaluate(
 def _tell(done: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     """What a script reads of a run that is over."""
     if as_json:
-        print(json.dumps(done, indent=1, ensure_ascii=False))
+        print(json.dumps(done, indent=1))
     elif quiet:
         print(done["run"])
 

@@ -221,11 +221,11 @@ def evaluate(
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
     with Stages(console) as progress:
         result = judging.evaluate(
-            folder, prepared.folder, split=asked.data.split, how=asked.evaluate, device=device, keep=keep,
-            progress=progress,
+            folder, prepared.folder, dataset=asked.data.dataset, split=asked.data.split, how=asked.evaluate,
+            device=device, keep=keep, progress=progress,
         )  # fmt: skip
     if as_json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
+        print(json.dumps(result, indent=1))
     elif quiet:
         for name, outcome in result["protocols"].items():
             print(f"{name}\t{outcome['accuracy']:.4f}")

@@ -70,7 +70,7 @@ def data(
         prepared = _prepared(console, context)
         if as_json:
             told = {"dataset": prepared.dataset, "name": prepared.name, "why": prepared.why}
-            print(json.dumps(told | {"folder": str(prepared.folder)}, ensure_ascii=False))
+            print(json.dumps(told | {"folder": str(prepared.folder)}))
         elif quiet:
             print(prepared.folder)
         print_line(console, f"{prepared.name} is ready in {prepared.folder}")
@@ -95,7 +95,8 @@ def _prepared(console: Console, context: typer.Context) -> Any:
 def show(
     context: typer.Context,
     alphabet: Annotated[
-        str | None, typer.Option("--alphabet", help="Show drawings of this alphabet, or group, or class.")
+        str | None,
+        typer.Option("--alphabet", help="Show drawings of this alphabet, group, class, or GROUP/CLASS."),
     ] = None,
     split: Split = "lake",
     png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,

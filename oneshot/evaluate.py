@@ -94,6 +94,7 @@ def evaluate(
     where: Folder,
     data: Folder,
     *,
+    dataset: str,
     split: str,
     how: Evaluate,
     device: str = "auto",
@@ -105,8 +106,10 @@ def evaluate(
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
     Where `where` is a run, the evaluation is noted in its `evaluations.jsonl`: how often the test set was touched is
-    part of the record. Raises UserError.
+    part of the record. Raises UserError, also where `data` holds another making of one's own images than `dataset`
+    (NAME@DIGEST) asks for.
     """
+    store.describe(near(data)).require(dataset)
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
     result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)

@@ -13,7 +13,9 @@ from oneshot.repeat import difference
 from oneshot.report import ladder
 from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder as published
+from oneshot.screen.tables import epochs_not_run
 from oneshot.settings import jobs_folder
+from oneshot.storage import Folder
 from oneshot.trials import NAMES
 
 README = jobs_folder().parent / "README.md"
@@ -43,11 +45,10 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     for name, record in records.items():
         study, result = record["study"], record["result"]
         cells = [_accuracy(result["protocols"].get(key)) for key in NAMES]
-        share = 1 - study["epochs_run"] / study["epochs_if_all_had_finished"]
-        search = (
-            f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
-            f" ({share:.0%} saved by early stopping)"
-        )
+        not_run = epochs_not_run(study["trials"], most=study["epochs"])
+        shares = [f"{epochs / study['epochs_if_all_had_finished']:.0%} {why}" for why, epochs in not_run.items()]
+        search = f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
+        search += f" ({', '.join(shares)})" * bool(shares)
         where = result["environment"]
         called = f"`{name}`{ladder.views(result)}"
         cells = [called, study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
@@ -181,7 +182,8 @@ def blocks() -> dict[Path, dict[str, str]]:
 def render_all() -> list[Path]:
     """Write every page with its blocks made anew; their paths."""
     for page, made in blocks().items():
-        page.write_text(render(page.read_text(), made, page=page))
+        text = render(page.read_text("utf-8"), made, page=page)
+        Folder.of(page.parent).write(page.name, text.encode())
     return list(blocks())
 
 

@@ -12,7 +12,9 @@ from oneshot.storage import Folder
 def load_parts(data: Folder, how: Data) -> Parts:
     """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
     data = near(data)
-    parts = splits.split(how.split, store.describe(data))
+    about = store.describe(data)
+    about.require(how.dataset)
+    parts = splits.split(how.split, about)
     return Parts(_taught(data, parts.train, how), splits.load_part(data, parts.validation))
 
 

@@ -15,6 +15,7 @@ from oneshot.artifact import OneShot
 from oneshot.environment import cores
 from oneshot.errors import UserError, nearest
 from oneshot.ranking import Classes, Ranking, rank
+from oneshot.storage import at_home
 
 BATCH = 256  # queries held at once, each as the small image that the network sees
 
@@ -74,7 +75,7 @@ def find(names: Sequence[str]) -> list[Path]:
         raise UserError("no image is named; name images, or folders of images")
     found: dict[Path, None] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = at_home(name)
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if _is_image(each) and each.is_file())
             if not inside:

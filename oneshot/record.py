@@ -20,6 +20,8 @@ from oneshot.settings import jobs_folder
 from oneshot.storage import Folder
 from oneshot.study import STUDY
 
+CHAOS, BENCH = "chaos.json", "bench-"  # the other records' name, and how those of the bench begin
+
 
 @dataclass(frozen=True)
 class Records:
@@ -51,6 +53,7 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     name = name or study["job"]
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
+    _check_place(f"{name}.json")
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
     drawn, seen = screens(name, record), read_outcomes(run, result)
     folder = Folder.of(records_folder())
@@ -59,6 +62,13 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         folder.write(file, svg.encode())
     keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def _check_place(file: str) -> None:
+    """Raises UserError where a record of another kind has its place."""
+    folder = Folder.of(records_folder())
+    if file == CHAOS or file.startswith(BENCH) or (folder.has(file) and "study" not in folder.read_json(file)):
+        raise UserError(f"{folder.file(file)} is the place of a record of another kind: give this one another --name")
 
 
 def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
@@ -101,12 +111,12 @@ def read() -> Records:
 
 def read_chaos() -> dict[str, Any]:
     """The record of the last `make chaos`."""
-    return Folder.of(records_folder()).read_json("chaos.json")
+    return Folder.of(records_folder()).read_json(CHAOS)
 
 
 def read_benches() -> dict[str, dict[str, Any]]:
     """The bench's records by name. Raises UserError for one that is damaged."""
-    paths = sorted(Path(records_folder()).glob("bench-*.json"), key=lambda path: path.stem)
+    paths = sorted(Path(records_folder()).glob(f"{BENCH}*.json"), key=lambda path: path.stem)
     return {path.stem: read_bench(path) for path in paths}
 
 

@@ -89,7 +89,10 @@ def judge(settings: Settings, data: Folder, run: Folder, *, device: str) -> None
     if run.has(RESULT):
         if formats.read(formats.Result, run, RESULT).get("sha256") == read_digest(run):
             return
-    result = evaluate(run, data, split=settings.data.split, how=settings.evaluate, device=device, keep=True)
+    result = evaluate(
+        run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
+        keep=True,
+    )  # fmt: skip
     run.write_json(RESULT, result)
 
 

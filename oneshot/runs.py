@@ -20,7 +20,8 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iter
     of an older version, or is in use, or is another user's.
     """
     trust.check(run)
-    if run.has(EXPERIMENT):
+    begun = run.has(EXPERIMENT)
+    if begun:
         check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
         trials = run / "trials"
         for training in (run, *(trials / name for name in trials.names() if name.isdigit())):
@@ -30,7 +31,18 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iter
     run.make()
     with owner.sole(run):
         run.write(EXPERIMENT, settings.to_toml().encode())
+        if not begun:
+            _check_rights(run)
         yield
+
+
+def _check_rights(run: Folder) -> None:
+    """What a new run is refused for now, it would be refused for when it goes on, at night."""
+    try:
+        trust.check(run)
+    except UserError:
+        run.remove(EXPERIMENT)
+        raise
 
 
 def read_experiment(run: Folder) -> Settings:

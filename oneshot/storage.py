@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,7 @@ class Folder:
         if "\0" in text:
             raise UserError(f"the folder '{text}' has a name with a zero byte: name another")
         if "://" not in text:
-            return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+            return cls(fs.LocalFileSystem(), str(at_home(text).absolute()))
         refuse_secrets(text)
         try:
             filesystem, path = fs.FileSystem.from_uri(_in_one_request(text))
@@ -78,7 +79,8 @@ class Folder:
         return self.uri
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.filesystem, f"{self.path}/{name}", self.address and f"{self.address}/{name}", self.query)
+        address = self.address and f"{self.address}/{urllib.parse.quote(name)}"
+        return Folder(self.filesystem, f"{self.path}/{name}", address, self.query)
 
     def file(self, name: str) -> str:
         """Where a file of this folder lies, as people name it: a path or a URI."""
@@ -98,13 +100,15 @@ class Folder:
         """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out.
 
         Raises UserError where a file is in the folder's place."""
+        return sorted(name for name in self._every_name() if not name.startswith(PARTIAL))
+
+    def _every_name(self) -> list[str]:
         selector = fs.FileSelector(self.path, allow_not_found=True)
         try:
             with self._answering("list"):
-                found = [info.base_name for info in self.filesystem.get_file_info(selector)]
+                return [info.base_name for info in self.filesystem.get_file_info(selector)]
         except NotADirectoryError:
             raise UserError(f"{self} is a file, and a folder is needed: name another") from None
-        return sorted(name for name in found if not name.startswith(PARTIAL))
 
     def written(self, names: Sequence[str]) -> float:
         """When the newest of these files was written, seconds since 1970; 0 where none is there or nobody knows."""
@@ -205,6 +209,14 @@ class Folder:
             else:
                 self.filesystem.delete_dir(self.path)
 
+    def remove_if_empty(self) -> None:
+        """Remove the folder, but not what somebody else has put there in the meantime."""
+        if self.is_local:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+        elif not self._every_name():
+            self.remove()
+
     def _path(self, name: str) -> str:
         return f"{self.path}/{name}" if name else self.path
 
@@ -220,10 +232,18 @@ class Folder:
             raise kind(f"cannot {verb} {self.file(name) if name else self}: {cause(error)}") from error
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """The path with its `~` written out. Raises UserError where nobody knows whose home that is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"'{os.fspath(path)}': there is no such home; write it out, or set HOME") from None
+
+
 def refuse_secrets(uri: str) -> None:
     """Raises UserError for a URI with a key or password, which would end up in records and on screens."""
     scheme, _, rest = uri.partition("://")
-    if ":" in rest.partition("/")[0].rpartition("@")[0]:
+    if ":" in rest.partition("?")[0].rpartition("@")[0]:  # a secret may hold a "/"
         raise UserError(f"'{scheme}://...@...': no keys or passwords in a URI; use the environment")
 
 

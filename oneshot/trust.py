@@ -25,7 +25,9 @@ def check(run: Folder) -> None:
                 raise UserError(f"{path} belongs to {_name(found.st_uid)}: go on in a copy of your own (cp -r {run})")
             if _open(found):
                 mode = stat.S_IMODE(found.st_mode)
-                raise UserError(f"{path} can be written by other users (mode {mode:o}): chmod -R go-w {run}")
+                raise UserError(
+                    f"{path} can be written by other users (mode {mode:o}): chmod -R go-w {run}, and a umask of 022"
+                )
 
 
 def _open(found: os.stat_result) -> bool:

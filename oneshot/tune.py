@@ -133,8 +133,9 @@ def _judge(settings: dict[str, Any], run: str, data: str, device: str) -> dict[s
 
     chosen = parse(settings, "the run's settings")
     return evaluate(
-        Folder.of(run), Folder.of(data), split=chosen.data.split, how=chosen.evaluate, device=device, keep=True
-    )
+        Folder.of(run), Folder.of(data), dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate,
+        device=device, keep=True,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def run(where: str, left: Path, right: Path, *, as_json: bool, device: str) -> N
         print_warning(make_console(stderr=True), NOT_CALIBRATED)
     if as_json:
         found = {"left": str(left), "right": str(right), "same": same, "probability": probability}
-        print_line(console, json.dumps(found | {"calibrated": calibrated}, ensure_ascii=False))
+        print_line(console, json.dumps(found | {"calibrated": calibrated}))
         return
     word = ("same", "bold green") if same else ("different", "bold yellow")
     names = f"{one_line(left)} and {one_line(right)}"

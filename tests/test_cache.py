@@ -7,7 +7,7 @@ import pytest
 from command import ROOT
 from objects import ObjectStore
 
-from oneshot.data import cache, glyphs, store
+from oneshot.data import cache, glyphs, sets, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import DIGESTS
 from oneshot.errors import RunFailed, UserError
@@ -96,6 +96,12 @@ def test_data_without_their_digests_are_refused(content: object, far: Folder) ->
         far.write_json(DIGESTS, content)
     with pytest.raises(UserError, match=rf"{far}/{DIGESTS} is missing or incomplete"):
         near(far)
+
+
+def test_data_whose_maker_was_killed_before_their_digests_are_not_ready(far: Folder) -> None:
+    assert sets._ready(far)
+    far.write_json(DIGESTS, {store.TRIALS: far.read_json(DIGESTS)[store.TRIALS]})
+    assert not sets._ready(far), "else nothing could make them whole again"
 
 
 def test_a_cache_that_cannot_be_written_is_a_sentence(far: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

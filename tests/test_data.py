@@ -98,6 +98,25 @@ def test_omniglot_that_cannot_be_had_is_an_error_where_it_was_asked_for(tmp_path
         prepare("omniglot", data_root=tmp_path, source=str(tmp_path / "missing"))
 
 
+def test_one_character_is_shown_by_its_alphabet_and_name(small_glyphs: Folder, tmp_path: Path) -> None:
+    about = store.describe(small_glyphs)
+    alphabet = about.alphabets[1]
+    name = f"{alphabet}/{about.characters[alphabet][2]}"
+    console, text = printed()
+    show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet=name)
+    assert name in text.getvalue() and f"{alphabet}/{about.characters[alphabet][0]}" not in text.getvalue()
+    show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet=name, png=tmp_path / "one.png")
+    assert np.asarray(Image.open(tmp_path / "one.png")).min() < 128
+    with pytest.raises(UserError, match=f"has no character '{alphabet}/x'"):
+        show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet=f"{alphabet}/x")
+
+
+def test_a_folder_that_was_named_and_holds_no_omniglot_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not hold .*; a folder of your own images goes with --dataset folder"):
+        prepare("auto", data_root=tmp_path / "root", source=str(tmp_path))
+    assert not (tmp_path / "root").exists()
+
+
 def test_the_source_is_the_option_then_the_variable_then_the_official_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

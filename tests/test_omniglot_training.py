@@ -27,7 +27,7 @@ def test_a_short_training_is_far_above_chance_on_alphabets_it_never_saw(omniglot
     progress = train_here(settings, omniglot, run, device=torch.device("cpu"))
     assert progress.history[-1]["val_oneshot"] > 0.4  # chance: 0.05
     finish(settings, run)
-    result = evaluate(run, omniglot, split="lake", how=settings.evaluate, device="cpu")
+    result = evaluate(run, omniglot, dataset="omniglot", split="lake", how=settings.evaluate, device="cpu")
     assert result["dataset"] == "omniglot" and result["test_evaluations"] == 1
     assert result["protocols"]["lake400"]["trials"] == 400
     assert result["protocols"]["lake400"]["accuracy"] > 0.5  # 10,240 drawings seen; the Hausdorff distance has 0.61

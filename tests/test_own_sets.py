@@ -1,10 +1,12 @@
 """Sets of one's own images: their split is made once and kept, their names find them, a changed source is noticed."""
 
 import json
+import os
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -22,6 +24,9 @@ from oneshot.data.parquet import DIGESTS
 from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
 from oneshot.errors import UserError
+from oneshot.evaluate import evaluate
+from oneshot.parts import load_parts
+from oneshot.settings import Settings, override
 from oneshot.storage import Folder
 from oneshot.trials import between, most_ways, protocols, unfit, within
 
@@ -121,6 +126,43 @@ def test_what_lies_beside_the_data_is_a_split_file(root: Path, tmp_path: Path) -
     }
 
 
+def test_a_new_class_goes_with_its_group_where_groups_are_split(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=15, images=2, groups=5)
+    before = parts(made(root, source)[0])
+    for group in range(6):
+        for take in range(2):
+            path = source / f"group{group}" / "new"
+            path.mkdir(parents=True, exist_ok=True)
+            figure(200 + group, take).save(path / f"{take}.png")
+    now = parts(made(root, source)[0])
+    for part in PARTS:
+        groups = {name.partition("/")[0] for name in before[part]} | ({"group5"} if part == "train" else set())
+        assert now[part] == before[part] | {f"{group}/new" for group in groups}
+
+
+def test_a_class_that_a_split_file_left_out_stays_out(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=8, images=2)
+    path = tmp_path / "mine.json"
+    path.write_text(
+        json.dumps({part: [f"class{2 * at:02d}", f"class{2 * at + 1:02d}"] for at, part in enumerate(PARTS)})
+    )
+    before = parts(made(root, source, split_file=str(path))[0])
+    figure(0, 9).save(source / "class00" / "another.png")
+    prepared, said = made(root, source)
+    assert parts(prepared) == before and "2 class(es) are in no part of the split" in said
+
+
+def test_a_seed_splits_anew_also_after_a_split_file(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=8, images=2)
+    by_lot = made(root, source)[0]
+    path = tmp_path / "mine.json"
+    names = {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class05"]}
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(names).encode())  # as some editors write it
+    assert made(root, source, split_file=str(path))[0].dataset != by_lot.dataset
+    assert made(root, source, seed=0)[0].dataset == by_lot.dataset
+    assert made(root, source, seed=0)[1] == "", "as it is already"
+
+
 WRONG = {
     "shares a class": (
         {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class00"]},
@@ -191,6 +233,46 @@ def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_pa
     assert "goes with --source" in refusal(root, None, "logos", side=64)
     assert "the set is called 'logos' and not 'coins'" in refusal(root, None, "logos", name="coins")
     assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
+
+
+def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    figure(0, 9).save(source / "class00" / "another.png")
+    again, said = made(root, source, first.dataset)
+    assert again == first and "it is used as it was made" in said
+    other, said = made(root, source)
+    assert other.dataset != first.dataset and "runs on it as it was cannot go on" in said
+    assert f"it is {other.dataset} now, and not the {first.dataset}" in refusal(root, source, first.dataset)
+    assert made(root, None)[0] == other
+    (source / "class00" / "another.png").touch()
+    assert "it is as it was to the bit" in made(root, source)[1]
+
+
+def test_neither_a_training_nor_a_judgement_takes_another_making(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    other, _ = made(root, source, seed=1)
+    settings = override(Settings(), {"data.dataset": first.dataset, "data.split": "own"}, source="the test")
+    sentence = f"it is {other.dataset} now, and not the {first.dataset} that is asked for"
+    with pytest.raises(UserError, match=sentence):
+        load_parts(other.folder, settings.data)
+    with pytest.raises(UserError, match=sentence):
+        evaluate(Folder.of(root), other.folder, dataset=first.dataset, split="own", how=settings.evaluate)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_set_is_usable_by_who_may_not_look_at_its_source() -> None:
+    with TemporaryDirectory() as place:
+        folder, closed = Path(place), Path(place, "alice")
+        folder.chmod(0o755)
+        first, _ = made(folder / "root", tree(closed / "coins", classes=6, images=2))
+        closed.chmod(0o700)
+        os.seteuid(65534)
+        try:
+            assert made(folder / "root", None)[0] == first
+        finally:
+            os.seteuid(0)
 
 
 def test_a_name_means_one_folder(root: Path, tmp_path: Path) -> None:

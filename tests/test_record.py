@@ -63,6 +63,22 @@ def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: 
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("name", ["cpu2", "chaos", "bench-mine"])
+def test_a_record_takes_no_place_of_another_kind(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    kept, seeds = record.read_all()["quick"], (record.records_folder() / "cpu2.json").read_bytes()
+    run, folder = Folder.of(tmp_path / "run"), Folder.of(tmp_path / "records")
+    folder.write("cpu2.json", seeds)
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run.write("experiment.toml", kept["experiment"].encode())
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    with pytest.raises(UserError, match=rf"{name}\.json is the place of a record of another kind"):
+        record.keep(run, name=name)
+    assert folder.names() == ["cpu2.json"] and folder.read("cpu2.json") == seeds
+
+
 def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Folder.of(tmp_path).write_json("quick.json", {"study": {}, "result": {}})
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path)

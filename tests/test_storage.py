@@ -159,6 +159,34 @@ def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Folder.of("~/data").path == "/somewhere/data"
 
 
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/x", "~"])
+def test_a_home_that_nobody_knows_is_a_sentence(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    if path == "~":  # a container whose user has neither a HOME nor an entry
+        monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(UserError, match=f"'{path}': there is no such home; write it out, or set HOME"):
+        Folder.of(path)
+
+
+@pytest.mark.parametrize("uri", ["s3://key:secret@bucket/a", "s3://key:a/b+secret@bucket/a"])
+def test_a_secret_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(UserError, match="no keys or passwords in a URI") as caught:
+        Folder.of(uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_folder_goes_only_if_it_is_empty(folder: Folder) -> None:
+    (folder / "a").write("x", b"")
+    (folder / "a").remove_if_empty()
+    assert (folder / "a").has("x")
+    (folder / "a").remove("x")
+    (folder / "a").remove_if_empty()
+    (folder / "a").remove_if_empty()
+    assert not (folder / "a").has()
+
+
 def test_a_folder_stays_itself() -> None:
     folder = Folder.of("/data")
     assert Folder.of(folder) is folder
@@ -193,7 +221,7 @@ def test_a_uri_that_cannot_be_used_is_a_sentence(uri: str) -> None:
     ],
 )
 def test_a_folders_uri_is_that_folder_in_any_process(uri: str) -> None:
-    inside = Folder.of(uri) / "trials" / "000"
+    inside = Folder.of(uri) / "trials" / "my münzen #1" / "000"
     again = Folder.of(inside.uri)
     assert again.path == inside.path
     assert again.filesystem.type_name == inside.filesystem.type_name

@@ -1,10 +1,12 @@
 """A run folder that another user made, or could change, is not gone on with."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command import refused, settings
+from command import ROOT, environment, refused, settings
 
 from oneshot import trust
 from oneshot.errors import UserError
@@ -39,7 +41,7 @@ def test_ones_own_is_trusted(run_folder: Path) -> None:
 def test_what_others_can_write_is_named_with_what_to_do(run_folder: Path, part: str) -> None:
     (run_folder / part).chmod(0o777)
     assert said(run_folder) == (
-        f"{run_folder / part} can be written by other users (mode 777): chmod -R go-w {run_folder}"
+        f"{run_folder / part} can be written by other users (mode 777): chmod -R go-w {run_folder}, and a umask of 022"
     )
 
 
@@ -56,6 +58,15 @@ def test_the_group_of_ones_own_may_write_and_another_may_not(run_folder: Path) -
     trust.check(Folder.of(run_folder))
     os.chown(run_folder, -1, 65534)
     assert "can be written by other users (mode 775)" in said(run_folder)
+
+
+def test_a_run_is_refused_at_its_beginning_where_it_could_not_go_on(tmp_path: Path, data_root: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "oneshot.train", "quick", "--local", "--run", str(tmp_path / "run"), *settings()],
+        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root)), umask=0, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "can be written by other users (mode 777)" in done.stderr + done.stdout
+    assert not list((tmp_path / "run").glob("*.toml"))
 
 
 def test_neither_a_training_nor_a_study_goes_on_there(run_folder: Path, data_root: Path) -> None:

@@ -76,7 +76,7 @@ def bench(
         wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
     )
     if as_json:
-        print(json.dumps(record, indent=1, ensure_ascii=False))
+        print(json.dumps(record, indent=1))
     console.print(bench_table(record), new_line_start=True)
     if before:
         console.print(changes_table(record, before), new_line_start=True)

@@ -4,10 +4,10 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from oneshot.data.tree import name as plain
 from oneshot.errors import UserError, nearest
+from oneshot.storage import at_home
 
 PARTS = ("train", "validation", "test")
 LEAST = 2  # classes of a part: pairs of two classes need them
@@ -46,13 +46,22 @@ def _split(part_of: Mapping[str, str]) -> Split:
     return {part: tuple(sorted(name for name, its in part_of.items() if its == part)) for part in PARTS}
 
 
-def as_before(classes: Sequence[str], before: Split) -> Split:
-    """The split of an earlier making: every class stays where it was, a new one teaches.
+def as_before(classes: Sequence[str], before: Split, *, by: str, known: Iterable[str]) -> Split:
+    """The split of an earlier making, which held the classes `known`: every class stays where it was, be it in no part.
 
-    Raises UserError where too few classes of a part are left.
+    A new class goes with its group where groups were split, and teaches elsewhere. Raises UserError where too few
+    classes of a part are left.
     """
     part_of = {name: part for part in PARTS for name in before[part]}
-    split = _split({name: part_of.get(name, "train") for name in classes})
+    group_of = {name.partition("/")[0]: part for name, part in part_of.items()} if by == "group" else {}
+    unused = set(known) - part_of.keys()
+    split = _split(
+        {
+            name: part_of.get(name) or group_of.get(name.partition("/")[0], "train")
+            for name in classes
+            if name not in unused
+        }
+    )
     for part in PARTS:
         if len(split[part]) < LEAST:
             raise UserError(
@@ -94,7 +103,7 @@ def by_file(path: str, classes: Sequence[str], *, flat: bool, gone: Iterable[str
 
 def _read(path: str) -> dict[str, list[str]]:
     try:
-        content = Path(path).expanduser().read_text("utf-8")
+        content = at_home(path).read_text("utf-8-sig")  # as some editors write it
         tree = tomllib.loads(content) if path.lower().endswith(".toml") else json.loads(content)
     except OSError as error:
         raise UserError(f"the split file {path} cannot be read ({error.strerror}); name another") from None

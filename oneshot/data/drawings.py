@@ -9,6 +9,8 @@ import numpy as np
 
 from oneshot.errors import UserError
 
+MARK = 8  # hexadecimal digits of a set's digest: which making of it
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -57,6 +59,25 @@ class Description:
     @property
     def rows(self) -> int:
         return sum(self.drawings.values())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every character, as `Drawings.characters` names them."""
+        return tuple(f"{alphabet}/{name}" for alphabet, names in self.characters.items() for name in names)
+
+    @property
+    def making(self) -> str:
+        """Of one's own images: which making of the set this is, as its name has it after "@"; else empty."""
+        return self.digests["images"][:MARK] if self.own and "images" in self.digests else ""
+
+    def require(self, dataset: str) -> None:
+        """Raises UserError where `dataset` is NAME@DIGEST and this is another making of it."""
+        name, _, mark = dataset.partition("@")
+        if mark and mark != self.making:
+            raise UserError(
+                f"the data set '{name}' was made anew: it is {name}@{self.making} now, and not the {dataset} that is"
+                f" asked for; begin another run, or name {name} to take it as it is"
+            )
 
 
 @dataclass(frozen=True, eq=False)

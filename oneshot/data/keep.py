@@ -1,12 +1,12 @@
 """Sets of one's own images in a data root, `own/NAME`: found by name, made, and noticed when their source changed."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from oneshot.data import own, parquet, store
+from oneshot.data import allot, own, parquet, store
 from oneshot.data.cache import near
 from oneshot.data.own import How, Making, Progress
 from oneshot.data.store import Description
@@ -19,7 +19,6 @@ SOURCE = "source.json"  # from which files it was made, and how
 GENERIC = "folder"  # the data set's name while it has none
 RESERVED = re.compile(r"auto|omniglot|folder|glyphs(-.*)?")
 _NAME = re.compile(r"[^\W_][\w.-]{0,63}")
-_MARK = 8  # hexadecimal digits of a set's digest: which making of it
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,23 @@ def prepare(
     `given` are values of `How`; what is not among them is as it was. Raises UserError where the set is not there or
     cannot be made, where its name means another folder, and where `dataset` names a making that is no more.
     """
-    name, _, mark = _called(root, dataset, source, name).partition("@")
+    called = _called(root, dataset, source, name)
+    name, _, mark = called.partition("@")
     folder = root / PLACE / name
-    made = _made(folder, name, source, given, progress) if source else _as_it_is(folder, name, given)
+    if source and not (mark and _ready(folder)):  # who asks for a making shall not lose it to the next one
+        made = _made(folder, name, source, given, progress)
+    else:
+        made = _as_it_is(folder, name, given)
+    about = _described(folder)
+    about.require(called)
+    return Kept(folder, f"{name}@{about.making}", about, made)
+
+
+def _described(folder: Folder) -> Description:
     about = store.describe(near(folder))
-    if about.own is None or "images" not in about.digests:
+    if not about.making:
         raise parquet.flaw(folder.file(store.DRAWINGS), "holds no images of one's own")
-    now = about.digests["images"][:_MARK]
-    if mark and mark != now:
-        raise UserError(
-            f"the data set '{name}' was made anew: it is {name}@{now} now, and not the {name}@{mark} that is asked for;"
-            f" begin another run, or name {name} to take it as it is"
-        )
-    return Kept(folder, f"{name}@{now}", about, made)
+    return about
 
 
 def _called(root: Folder, dataset: str, source: str | None, name: str | None) -> str:
@@ -88,11 +91,13 @@ def _called(root: Folder, dataset: str, source: str | None, name: str | None) ->
 
 def _as_it_is(folder: Folder, name: str, given: Mapping[str, Any]) -> Making:
     if given:
-        raise UserError(f"what changes how {name} is made goes with --source, the folder of its images")
+        raise UserError(
+            f"what changes how {name} is made goes with --source, the folder of its images, and --dataset {name}"
+        )
     if not _ready(folder):
         raise UserError(f"there is no data set '{name}'; --dataset {GENERIC} --source DIR --name {name} makes it")
     made, record = Making(), _record(folder)
-    if record["source"] and Path(record["source"]).is_dir():  # elsewhere than where it was made, nobody can look
+    if record["source"] and os.path.isdir(record["source"]):  # elsewhere than where it was made, nobody can look
         try:
             what = changed(record["files"], scan(record["source"]).files)
         except UserError as error:
@@ -106,7 +111,7 @@ def _as_it_is(folder: Folder, name: str, given: Mapping[str, Any]) -> Making:
 
 
 def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], progress: Progress) -> Making:
-    record, before, why = _record(folder), None, ""
+    record, before, keep = _record(folder), None, False
     tree = scan(source)
     if _ready(folder):
         if record["source"] and record["source"] != text(str(tree.source)):
@@ -114,31 +119,35 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
                 f"the data set '{name}' is made from {record['source']}, not from {tree.source}; give --name another,"
                 f" or remove {folder}"
             )
-        before = store.describe(near(folder)).own
-        why = _why(record, tree, given)
+        before = _described(folder)
+        why = _why(record, tree, given, before)
         if not why:
             return Making()
-        if {"seed", "split_file"} & given.keys() or (before and before.flat != tree.flat):
-            before = None
+        keep = not {"seed", "split_file"} & given.keys() and before.own.flat == tree.flat
     how = How(**{**record["how"], "split_file": None, **given})
-    made = own.build(folder, tree, name=name, how=how, before=before, progress=progress)
+    made = own.build(folder, tree, name=name, how=how, before=before if keep else None, progress=progress)
     folder.write_json(SOURCE, {"source": text(str(tree.source)), "how": asdict(how), "files": tree.files})
-    if why:
-        made.notes.insert(0, f"'{name}' is made anew: {why}; runs on it as it was cannot go on")
+    if before:
+        same = _described(folder).making == before.making
+        goes = "it is as it was to the bit" if same else "runs on it as it was cannot go on"
+        made.notes.insert(0, f"'{name}' is made anew: {why}; {goes}")
     return made
 
 
-def _why(record: Mapping[str, Any], tree: Tree, given: Mapping[str, Any]) -> str:
+def _why(record: Mapping[str, Any], tree: Tree, given: Mapping[str, Any], before: Description) -> str:
     """Why a set has to be made again; empty where it has not."""
-    other = [key for key, value in given.items() if record["how"].get(key) != value or key == "split_file"]
-    reasons = ["it is to be made otherwise"] if other else []
+    otherwise = any(record["how"].get(key) != value or key == "split_file" for key, value in given.items())
+    if "seed" in given and not otherwise:  # the split may be another than this seed's: a file's, or grown with classes
+        was = before.own
+        otherwise = allot.by_seed(before.classes, flat=was.flat, seed=given["seed"]) != (was.by, was.split)
+    reasons = ["it is to be made otherwise"] if otherwise else []
     if what := changed(record["files"], tree.files):
         reasons.append(f"its images changed ({what})")
     return " and ".join(reasons)
 
 
 def _ready(folder: Folder) -> bool:
-    return folder.has(store.DRAWINGS) and (folder.is_local or folder.has(parquet.DIGESTS))
+    return folder.has(store.DRAWINGS) and (folder.is_local or parquet.digested(folder, store.DRAWINGS, store.SPLIT))
 
 
 def _record(folder: Folder) -> dict[str, Any]:

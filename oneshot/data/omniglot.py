@@ -13,7 +13,7 @@ from oneshot.data.archives import Limits, content_digest, read_zip
 from oneshot.data.download import NotThere, Patience, download
 from oneshot.data.store import FixedTrials, Row
 from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.storage import Folder, at_home
 
 HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is
@@ -96,7 +96,7 @@ def obtain(
     more from its beginning first.
     """
     if not source.startswith(("http://", "https://")):
-        return _verified(archive, _local(archive, Path(source).expanduser()), limits)
+        return _verified(archive, _local(archive, at_home(source)), limits)
     target = downloads / f"{archive.name}.zip"
     fresh = False
     while True:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +15,10 @@ from oneshot.data import allot, clean, parquet, store
 from oneshot.data.clean import Fitted, Unusable
 from oneshot.data.png import encode
 from oneshot.data.splits import of_own
-from oneshot.data.store import Own, Row
+from oneshot.data.store import Description, Own, Row
 from oneshot.data.tree import NAMED, Tree, text
 from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.storage import Folder, at_home
 
 VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
 MOST_BYTES = 1 << 29  # of a file
@@ -60,7 +59,13 @@ class Making:
 
 
 def build(
-    folder: Folder, tree: Tree, *, name: str, how: How, before: Own | None = None, progress: Progress | None = None
+    folder: Folder,
+    tree: Tree,
+    *,
+    name: str,
+    how: How,
+    before: Description | None = None,
+    progress: Progress | None = None,
 ) -> Making:
     """Write drawings.parquet of the images of `tree`, and splits.json for people; what there is to tell.
 
@@ -174,7 +179,8 @@ def _draw(
 ) -> None:
     """The drawings of each class, each once; what is blank or there twice is told."""
     blank, twice, shared = [], [], []
-    first: dict[bytes, tuple[tuple[str, str], str]] = {}
+    first: dict[bytes, str] = {}  # where a drawing is met first
+    own: dict[tuple[bytes, tuple[str, str]], str] = {}  # and where in this class
     for (group, character), images in fitted.items():
         key = (name if tree.flat else group, character)
         for path, image in images:
@@ -183,12 +189,14 @@ def _draw(
             except Unusable as error:
                 blank.append(f"{text(path)} {error}")
                 continue
-            seen, where = first.setdefault(hashlib.sha256(ink.tobytes()).digest(), (key, path))
-            if where != path and seen == key:
-                twice.append(f"{text(path)} (as {text(where)})")
+            digest = hashlib.sha256(ink.tobytes()).digest()
+            here = own.setdefault((digest, key), path)
+            if here != path:
+                twice.append(f"{text(path)} (as {text(here)})")
                 continue
-            if where != path:
-                shared.append(f"{text(where)} and {text(path)}")
+            there = first.setdefault(digest, path)
+            if there != path:
+                shared.append(f"{text(there)} and {text(path)}")
             making.drawn.setdefault(key, []).append(ink)
     _tell_broken(blank, sum(map(len, fitted.values())), making)
     if twice:
@@ -215,13 +223,14 @@ def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[s
     return ["/".join(key) for key in poor]
 
 
-def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: Own | None) -> Own:
+def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: Description | None) -> Own:
     """What the set says of itself, with its split, which is checked to be sound."""
     classes = sorted("/".join(key) for key in making.drawn)
     if how.split_file is not None:
         by, split = "file", allot.by_file(how.split_file, classes, flat=tree.flat, gone=gone)
     elif before is not None:
-        by, split = before.by, allot.as_before(classes, before.split)
+        was = before.own
+        by, split = was.by, allot.as_before(classes, was.split, by=was.by, known=before.classes)
     else:
         by, split = allot.by_seed(classes, flat=tree.flat, seed=how.seed)
     own = Own(polarity=making.polarity, flat=tree.flat, by=by, split=split)
@@ -270,4 +279,4 @@ def _rows(making: Making, progress: Progress) -> Iterator[Row]:
 
 def name_of(source: str) -> str:
     """A set's name where none is given: its folder's."""
-    return Path(source).expanduser().absolute().name
+    return at_home(source).absolute().name

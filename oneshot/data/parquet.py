@@ -32,6 +32,13 @@ def put(folder: Folder, name: str, data: pa.Buffer | bytes) -> None:
         raise UserError(f"cannot write {folder.file(name)} ({error}); choose another data root with --data") from error
 
 
+def digested(folder: Folder, *names: str) -> bool:
+    """Whether the digests of these files are there, without which no copy of them is taken from far away: who was
+    killed between a file and its digest left a set that is not ready."""
+    found = folder.read_json(DIGESTS) if folder.has(DIGESTS) else None
+    return isinstance(found, dict) and set(names) <= found.keys()
+
+
 def about(kind: str, facts: Mapping[str, Any], *, version: int = FORMAT_VERSION) -> dict[str, str]:
     """The metadata of a file of this kind."""
     return {KEY: json.dumps({"kind": kind, "format": version, **facts})}

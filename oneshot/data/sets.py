@@ -13,7 +13,7 @@ from rich.console import Console
 
 from oneshot.data import cache, keep, store
 from oneshot.data.cache import near
-from oneshot.data.parquet import DIGESTS
+from oneshot.data.parquet import digested
 from oneshot.errors import UserError
 from oneshot.reach import reach
 from oneshot.screen.console import one_line, print_line, print_warning
@@ -84,6 +84,8 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
     try:
         return _omniglot(root, source, console)
     except UserError as error:
+        if source and "://" not in source:  # who names a folder means what lies there, and no drawings of another kind
+            raise UserError(f"{error}; a folder of your own images goes with --dataset {keep.GENERIC}") from error
         why = f"Omniglot cannot be had: {error}"
     if console:
         print_warning(console, f"{why}. Generated glyphs take its place")
@@ -133,8 +135,8 @@ def _own(
 
 def _ready(folder: Folder) -> bool:
     """Whether its files are there. Raises UserError for drawings or trials that cannot be read."""
-    needed = (store.DRAWINGS, store.TRIALS) if folder.is_local else (store.DRAWINGS, store.TRIALS, DIGESTS)
-    if not all(folder.has(name) for name in needed):
+    needed = (store.DRAWINGS, store.TRIALS)
+    if not all(folder.has(name) for name in needed) or not (folder.is_local or digested(folder, *needed)):
         return False
     store.load_trials(near(folder))
     return True

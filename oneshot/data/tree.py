@@ -9,6 +9,7 @@ from pathlib import Path
 
 from oneshot.data.clean import ENDINGS
 from oneshot.errors import UserError
+from oneshot.storage import at_home
 
 NAMED = 5  # how many of a kind are named, before the rest is only counted
 _SHAPES = {2: "class/image", 3: "group/class/image"}
@@ -30,7 +31,7 @@ def scan(source: str) -> Tree:
 
     Raises UserError where it is no folder, cannot be read, or its images lie at two depths or in no class.
     """
-    root = Path(source).expanduser().absolute()
+    root = at_home(source).absolute()
     if not root.is_dir():
         raise UserError(f"the source {root} is not a folder; --source takes the folder of the images")
     images, links, others, stray = [], 0, Counter(), 0

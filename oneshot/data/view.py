@@ -1,5 +1,6 @@
 """What a data set holds, shown: a table of its alphabets and their part in a split, and drawings of it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ def show(
 ) -> None:
     """Print what a data set holds and which part its alphabets have in a split, then drawings of it.
 
-    The drawings are one row for each alphabet, or of `alphabet` one for each character: in the terminal a few, in the
-    file `png` all. Of one's own images without groups it is one row for each class, and `alphabet` may be a class.
-    Raises UserError for an unknown split or alphabet and for a file that cannot be written.
+    The drawings are one row for each alphabet, or of `alphabet` one for each character, or that of one character,
+    ALPHABET/CHARACTER: in the terminal a few, in the file `png` all. Of one's own images without groups it is one row
+    for each class, and `alphabet` may be a class. Raises UserError for an unknown split or alphabet and for a file that
+    cannot be written.
     """
     folder = near(prepared.folder)
     about = store.describe(folder)
@@ -42,15 +44,13 @@ def show(
         rows = sheet.of_characters(drawings, _COLUMNS, _MOST)
     else:
         roles = _roles(about, split)
-        if alphabet and alphabet not in about.alphabets:
-            raise UserError(f"{about.name} has no alphabet '{alphabet}': {nearest(alphabet, about.alphabets)}")
+        names = _wanted(about, alphabet)
         _tell(console, prepared, about)
-        names = [alphabet] if alphabet else about.alphabets
         console.print(fitted(_columns(about, split, roles), names, console.width))
         if png is None:
             _show_in_terminal(console, folder, about, alphabet)
             return
-        drawings = store.load(folder, alphabets=[alphabet] if alphabet else None)
+        drawings = _of(store.load(folder, alphabets=names), alphabet)
         rows = sheet.of_characters(drawings, _COLUMNS) if alphabet else sheet.of_alphabets(drawings, _COLUMNS)
     if png is None:
         _print_rows(console, drawings, rows[:_ROWS], titles)
@@ -61,6 +61,21 @@ def show(
     except OSError as error:
         raise UserError(f"cannot write {png} ({error.strerror}); give --png another path") from error
     print_line(console, f"the picture is in {png}")
+
+
+def _wanted(about: Description, name: str | None) -> Sequence[str]:
+    """The alphabets to show: all, or that of this name, or of the character ALPHABET/CHARACTER."""
+    alphabet, _, character = (name or "").partition("/")
+    if name and not (alphabet in about.alphabets and character in ("", *about.characters[alphabet])):
+        group, inside = ("group", "class") if about.own else ("alphabet", "character")
+        hint = nearest(name, about.classes if character else about.alphabets)
+        raise UserError(f"{about.name} has no {inside if character else group} '{name}': {hint}")
+    return [alphabet] if name else about.alphabets
+
+
+def _of(drawings: Drawings, name: str | None) -> Drawings:
+    """Those of one character, where `name` is of one; else all."""
+    return drawings.where(drawings.character == drawings.characters.index(name)) if name and "/" in name else drawings
 
 
 def _tell(console: Console, prepared: Prepared, about: Description) -> None:
@@ -135,8 +150,8 @@ def _table_of_classes(
 def _show_in_terminal(console: Console, folder: Folder, about: Description, alphabet: str | None) -> None:
     fit = max(1, console.width // sheet.CELL)
     step = max(1, len(about.alphabets) // _ROWS)
-    some = [alphabet] if alphabet else list(about.alphabets[step // 2 :: step][:_ROWS])
-    drawings = store.load(folder, alphabets=some)
+    some = _wanted(about, alphabet) if alphabet else about.alphabets[step // 2 :: step][:_ROWS]
+    drawings = _of(store.load(folder, alphabets=some), alphabet)
     rows = sheet.of_characters(drawings, fit, _ROWS) if alphabet else sheet.of_alphabets(drawings, fit)
     _print_rows(console, drawings, rows, drawings.characters if alphabet else drawings.alphabets)
 
