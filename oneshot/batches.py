@@ -9,22 +9,9 @@ from oneshot.data.store import Drawings
 from oneshot.images import Images, bends, distort, distortions, on
 from oneshot.losses import EpisodeObjective, PairObjective
 from oneshot.models import Siamese
-from oneshot.pairs import EpisodeDataset, PairDataset
+from oneshot.pairs import EpisodeDataset, PairDataset, dataset
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labels: what the objective takes
-
-
-def dataset(drawings: Drawings, *, data: settings.Data, train: settings.Train) -> PairDataset | EpisodeDataset:
-    """Which drawings meet, as the settings say. Raises UserError where these drawings cannot."""
-    if data.sampling == "pairs":
-        return PairDataset(
-            drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,
-            rotations=data.rotations, flips=data.flips,
-        )  # fmt: skip
-    return EpisodeDataset(
-        drawings, seed=train.seed, batch=train.batch, drawers=data.drawers, alphabets=data.alphabets,
-        balance=data.balance, rotations=data.rotations, flips=data.flips,
-    )  # fmt: skip
 
 
 class PairBatches:

@@ -10,7 +10,7 @@ from oneshot.data.store import Drawings
 from oneshot.embedding import embed
 from oneshot.images import Images
 from oneshot.models import Siamese, at_once, looking
-from oneshot.trials import unfit, within
+from oneshot.trials import PROTOCOLS, most_ways, suited, unfit
 from oneshot.validation import SEED
 from oneshot.worker import Worker
 
@@ -22,7 +22,8 @@ MANY = 2_500  # drawings
 def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
-    On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers. Computed on
+    On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
+    where no two classes share a group). Computed on
     the CPU, since after a training under Ray this process may have no GPU.
 
     Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
@@ -34,11 +35,9 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
-    n_way = max(2, min(21, int(np.median(characters))))
-    while n_way > 2 and len(unfit(drawings, n_way=n_way, k_shot=1)) == len(drawings.alphabets):
-        n_way -= 1  # a character may lack a drawer
-    most = max(k for k in calibration.SHOTS if k == 1 or len(unfit(drawings, n_way=n_way, k_shot=k)) < len(characters))
-    trials = within(drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
+    kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
+    most = max(k for k in calibration.SHOTS if k == 1 or _carried(drawings, kind, n_way, k))
+    trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     worker = Worker(torch.device("cpu"))
     z_ND = embed(net, Images(drawings, size=net.size, device=worker.device), worker)
     true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
@@ -59,6 +58,13 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
         alone = _scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
     return {"measured_on": about, **record}
+
+
+def _carried(drawings: Drawings, kind: str, n_way: int, k_shot: int) -> bool:
+    """Whether so many images of a class can be asked for."""
+    if kind == "between":
+        return most_ways(drawings, kind, k_shot=k_shot) >= n_way
+    return len(unfit(drawings, n_way=n_way, k_shot=k_shot)) < len(drawings.alphabets)
 
 
 def _fewer(drawings: Drawings) -> Drawings:

@@ -56,7 +56,8 @@ def run(
                     print_line(console, json.dumps(_record(each, top)))
                 elif each.ranking:
                     console.print(
-                        _shown(console, each, classes, top=top, many=len(paths) > MANY), soft_wrap=len(paths) > MANY
+                        _shown(console, net, each, classes, top=top, many=len(paths) > MANY),
+                        soft_wrap=len(paths) > MANY,
                     )
             if counting:
                 counting.advance(len(batch))
@@ -78,7 +79,9 @@ def _record(answer: Answer, top: int) -> dict[str, Any]:
     return image | (answer.ranking.to_dict(top) if answer.ranking else {"error": answer.error})
 
 
-def _shown(console: Console, answer: Answer, support: Support, *, top: int, many: bool) -> RenderableType:
+def _shown(
+    console: Console, net: artifact.OneShot, answer: Answer, support: Support, *, top: int, many: bool
+) -> RenderableType:
     assert answer.ranking is not None and answer.pixels is not None
     name, ranking = str(answer.path), answer.ranking.to_dict(top)
     if many:
@@ -87,7 +90,8 @@ def _shown(console: Console, answer: Answer, support: Support, *, top: int, many
         return answer_view(name, ranking)
     shown = {each["class"]: support.shown[each["class"]].numpy() for each in ranking["ranked"]}
     colour = console.color_system in ("256", "truecolor") and not console.no_color
-    return answer_view(name, ranking, query=answer.pixels.numpy(), shown=shown, colour=colour)
+    polarity = net.cleaning["polarity"] if net.cleaning else "dark"
+    return answer_view(name, ranking, query=answer.pixels.numpy(), shown=shown, colour=colour, polarity=polarity)
 
 
 def _summary(tally: dict[str, int], support: Support, seconds: float | None) -> str:

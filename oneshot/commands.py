@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from oneshot import cluster, formats, history, judgement, request, runs, search
+from oneshot import cluster, formats, history, judgement, parts, request, runs, search
 from oneshot import tune as tuning
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
@@ -56,7 +56,7 @@ def train(
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
-        how = f"the same command with --run {folder}"
+        how = f"the same command with --run {folder.quoted}"
         stack.enter_context(request.told_how_to_go_on(console, how))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
@@ -76,7 +76,7 @@ def train(
         print_line(
             console,
             f"the {settings.train.keep} epoch's network is in {folder / 'best'};"
-            f" judge it: python -m oneshot.evaluate {folder}",
+            f" judge it: python -m oneshot.evaluate {folder.quoted}",
         )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
 
@@ -105,8 +105,7 @@ def tune(
         nodes = request.nodes_of(console, where, verbose, stack, trials=True)
         if resume:
             folder = reach(resume)
-            settings = request.settings_of(folder)
-            job = folder.name
+            settings, job = request.settings_of(folder), folder.name
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
@@ -116,6 +115,8 @@ def tune(
         search.check(settings)
         packing = pack(settings.scale, nodes)
         settings, prepared = request.with_data(console, settings, root, source)
+        if not folder.has(runs.EXPERIMENT):  # of one that was begun the other trials are worth going on with
+            parts.check_search(settings, prepared.folder)
         _check_judgement(console, settings, prepared)
         request.check_sharing(where, nodes, folder, prepared.folder)
         if folder.has(judgement.RESULT):
@@ -124,7 +125,7 @@ def tune(
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
-        how = f"python -m oneshot.tune --resume {folder}"
+        how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
         stack.enter_context(request.told_how_to_go_on(console, how))
         try:
             if where is None:
@@ -134,12 +135,13 @@ def tune(
             with StudyView(console) as view:
                 over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
-            result = tuning.judge_best(settings, study, prepared.folder, packing)
+            searched = study.record()  # its time is the search's, not the judgement's
+            result = tuning.judge_best(settings, study, prepared.folder, packing, alone=where is None)
         except KeyboardInterrupt:
             study.interrupt()
             raise
         finally:
-            console.print(study_table(study.record()), new_line_start=True)
+            console.print(study_table(searched or study.record()), new_line_start=True)
     with request.told_how_to_go_on(console, how):
         _show_result(console, folder, result, to_go_on="" if over else how)
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
@@ -189,7 +191,8 @@ def _study(
 ) -> Study:
     header = {
         "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
-        "epochs": settings.train.epochs, "searcher": settings.search.searcher, "started": time.time(),
+        "epochs": settings.train.epochs, "searcher": settings.search.searcher, "named": len(settings.search.first),
+        "started": time.time(),
         "workers": settings.scale.workers, "device": packing.device, "concurrent": packing.concurrent,
         "rungs": Halving(settings).rungs, "reduction": settings.search.reduction,
     }  # fmt: skip

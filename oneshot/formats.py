@@ -36,11 +36,14 @@ class Row(Record):
     seconds: Measured = None
 
 
+Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`
+
+
 class Cleaning(Record):
     """How one's own images became the drawings that a network was trained on: what `data.clean.prepare` is given."""
 
     side: Annotated[int, Field(ge=1, le=4096)]
-    polarity: Literal["dark", "light", "photo"]
+    polarity: Polarity
 
 
 class State(Record):
@@ -209,6 +212,7 @@ class Outcomes(Record):
     errors: list[KeptTrial]
     confused: Confusions
     map: list[AlphabetMap]
+    polarity: Polarity = "dark"  # how the pictures are; older files do not say
     drawings: list[KeptDrawing]
 
     @model_validator(mode="after")

@@ -43,10 +43,11 @@ class Halving:
         """Who goes on first: of the highest rung that has somebody to give, the best; None: nobody yet.
 
         `busy`: the ids of those that run. `last`: nobody else will come. Then, while no trial has run to its end, the
-        best at the highest rung at which one stands goes on, however few have been there.
+        best at the highest rung at which one stands goes on, however few have been there; but only one that is better
+        than all that ended before for lack of progress.
         """
         ended = {trial["id"]: trial for trial in trials if trial["status"] == "stopped" and trial["id"] not in busy}
-        highest = None
+        standing: list[Trial] = []  # the highest rung first, there the best
         for rung in reversed(self.rungs):
             here = [(self._loss(trial, rung), name) for name, trial in ended.items() if trial["epochs"] == rung]
             if not here:
@@ -55,14 +56,34 @@ class Halving:
             reached = [(loss, trial["id"]) for trial in trials if (loss := self._loss(trial, rung)) is not None]
             if sum(each < best for each in reached) < len(reached) // self.reduction:
                 return ended[best[1]]
-            highest = highest or ended[best[1]]
-        return highest if last and all(trial["status"] != "finished" for trial in trials) else None
+            if last:
+                standing += [ended[name] for _, name in sorted(here)]
+        to_beat = self._to_beat(trials)
+        return next((trial for trial in standing if _lowest(trial) < to_beat), None)
+
+    def _to_beat(self, trials: Sequence[Trial]) -> float:
+        """The loss below which a trial is worth going on with when nobody else will come."""
+        finished = [trial for trial in trials if trial["status"] == "finished"]
+        if any(trial["epochs"] >= self.epochs for trial in finished):
+            return -math.inf
+        return min(map(_lowest, finished), default=math.inf)
 
     def _loss(self, trial: Trial, rung: int) -> float | None:
-        """The validation loss of a trial at a rung, infinite where it diverged on the way; None: it did not come."""
+        """The validation loss of a trial at a rung; None: it did not come.
+
+        One that ended on the way is counted where it was going, and not above: so no more are counted at a rung than
+        were let go there. Its loss there is infinite where it diverged; where it finished for lack of progress, it is
+        that of the network it kept.
+        """
         if trial["status"] == "diverged" and self.until(trial) == rung:
             return math.inf
+        if trial["status"] == "finished" and trial["epochs"] not in self.rungs and self.until(trial) == rung:
+            return _lowest(trial)
         for row in trial["history"]:
             if row["epoch"] == rung:
                 return row["val_loss"]
         return None
+
+
+def _lowest(trial: Trial) -> float:
+    return min((row["val_loss"] for row in trial["history"] if row["val_loss"] is not None), default=math.inf)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.scoring import Trials, judge, per_alphabet
@@ -49,7 +50,7 @@ class _Kept:
         positions = np.array(list(self.places), dtype=np.int64)
         return [
             {
-                "png": base64.b64encode(_thumbnail(ink, self.drawings.bits)).decode(),
+                "png": base64.b64encode(_thumbnail(ink, self.drawings.bits, self.drawings.polarity)).decode(),
                 "character": self.drawings.characters[self.drawings.character[position]],
                 "drawer": int(self.drawings.drawer[position]),
             }
@@ -83,6 +84,7 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
         "errors": [_trial(trials, scores, order, at, kept, short=True) for at in _worst(trials, scores, hits)],
         "confused": _confused(*many, kept),
         "map": _map(seen, kept),
+        "polarity": seen.drawings.polarity,
         "drawings": kept.to_list(),
     }
 
@@ -195,15 +197,17 @@ def _plane(z: np.ndarray) -> tuple[np.ndarray, float]:
     return square, round(float((s[:2] ** 2).sum()) / total, 4) if total else 0.0
 
 
-def _thumbnail(ink: np.ndarray, bits: int) -> bytes:
-    """A small PNG of a drawing (height, width) uint8, 255 = ink: one bit, or 16 greys where it had more."""
+def _thumbnail(ink: np.ndarray, bits: int, polarity: str) -> bytes:
+    """A small PNG of a drawing (height, width) uint8, 255 = ink: one bit, or 16 greys where it had more.
+
+    It looks as the image did that the drawing comes from: a photo and light ink on dark paper are no negatives."""
     side, most = max(ink.shape), _SIDE if bits == 1 else _GREY_SIDE
     if side > most:
         size = [max(1, round(length * most / side)) for length in ink.shape[::-1]]
         ink = np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX))
     if bits == 1:
-        return encode(ink > 127)
-    grey = Image.fromarray(15 - ink // 17).convert("L")
+        return encode(shown(ink, polarity) < 128)
+    grey = Image.fromarray(shown(ink // 17 * 17, polarity) // 17)
     picture = Image.frombytes("P", grey.size, grey.tobytes())
     picture.putpalette([17 * level for level in range(16) for _ in "rgb"])
     stream = io.BytesIO()

@@ -11,6 +11,7 @@ import numpy as np
 from oneshot import counter
 from oneshot.data.store import Drawings
 from oneshot.errors import UserError
+from oneshot.settings import Data, Train
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Characters:
     """Which drawings each character has and which characters each alphabet has: tables to draw from by arithmetic."""
 
     def __init__(self, drawings: Drawings) -> None:
+        self.alphabets = drawings.alphabets
         self.order = np.argsort(drawings.character, kind="stable")  # drawings, character by character
         self.drawings = np.bincount(drawings.character, minlength=len(drawings.characters))
         self.first_drawing = np.cumsum(self.drawings) - self.drawings
@@ -72,6 +74,10 @@ class Characters:
         return len(self.drawings)
 
 
+def _tables(drawings: Drawings | Characters) -> Characters:
+    return drawings if isinstance(drawings, Characters) else Characters(drawings)
+
+
 class PairDataset:
     """Pairs of drawings, half of them of one character, half of two (Koch et al. 2015, section 4.1).
 
@@ -87,7 +93,7 @@ class PairDataset:
 
     def __init__(
         self,
-        drawings: Drawings,
+        drawings: Drawings | Characters,
         *,
         seed: int,
         balance: bool = True,
@@ -95,11 +101,11 @@ class PairDataset:
         rotations: bool = False,
         flips: bool = False,
     ) -> None:
-        self.characters = Characters(drawings)
+        self.characters = _tables(drawings)
         self.seed, self.balance, self.hard_negatives = seed, balance, hard_negatives
         self.rotations, self.flips = rotations, flips
         if hard_negatives and self.characters.characters.min() < 2:
-            name = drawings.alphabets[int(self.characters.characters.argmin())]
+            name = self.characters.alphabets[int(self.characters.characters.argmin())]
             raise UserError(f"data.hard_negatives: alphabet '{name}' has one character; pairs inside it need two")
 
     def __getitem__(self, index: int) -> tuple[int, int, bool]:
@@ -167,10 +173,10 @@ class EpisodeDataset:
     """
 
     def __init__(
-        self, drawings: Drawings, *, seed: int, batch: int, drawers: int, alphabets: int, balance: bool = True,
-        rotations: bool = False, flips: bool = False,
+        self, drawings: Drawings | Characters, *, seed: int, batch: int, drawers: int, alphabets: int,
+        balance: bool = True, rotations: bool = False, flips: bool = False,
     ) -> None:  # fmt: skip
-        self.characters = Characters(drawings)
+        self.characters = _tables(drawings)
         self.seed, self.batch, self.drawers, self.alphabets = seed, batch, drawers, alphabets
         self.balance, self.rotations, self.flips = balance, rotations, flips
         self.each = batch // drawers // max(alphabets, 1)  # characters from each alphabet
@@ -179,9 +185,11 @@ class EpisodeDataset:
             raise UserError(f"data.drawers = {drawers}: a character of the training set has only {fewest} drawings")
         rich = int((self.characters.characters >= self.each).sum())
         if alphabets and rich < alphabets:
+            enough = alphabets <= len(self.characters.alphabets)
+            remedy = "make the batch smaller or data.alphabets larger" if enough else "make data.alphabets smaller"
             raise UserError(
                 f"train.batch = {batch}: an episode needs {alphabets} alphabets of {self.each} characters;"
-                f" the training set has {rich}; make the batch smaller or data.alphabets larger"
+                f" the training set has {rich}; {remedy}"
             )
         if not alphabets and len(self.characters) < self.each:
             raise UserError(f"train.batch = {batch}: needs {self.each} characters; there are {len(self.characters)}")
@@ -220,3 +228,16 @@ class EpisodeDataset:
             members = chars.members[first : first + size]
             picks.append(members[np.argsort(for_characters[members])[: self.each]])
         return np.concatenate(picks)
+
+
+def dataset(drawings: Drawings | Characters, *, data: Data, train: Train) -> PairDataset | EpisodeDataset:
+    """Which drawings meet, as the settings say. Raises UserError where these drawings cannot."""
+    if data.sampling == "pairs":
+        return PairDataset(
+            drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,
+            rotations=data.rotations, flips=data.flips,
+        )  # fmt: skip
+    return EpisodeDataset(
+        drawings, seed=train.seed, batch=train.batch, drawers=data.drawers, alphabets=data.alphabets,
+        balance=data.balance, rotations=data.rotations, flips=data.flips,
+    )  # fmt: skip

@@ -1,34 +1,68 @@
-"""The drawings of a training, loaded as its settings say."""
+"""The drawings of a training, loaded as its settings say; and whether they can carry it. Looking takes no torch."""
 
-from oneshot.batches import dataset
+from typing import TYPE_CHECKING, Any
+
+from oneshot import search
 from oneshot.data import composed, glyphs, splits, store
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings, joined
-from oneshot.loop import Parts
+from oneshot.errors import UserError
+from oneshot.pairs import Characters, dataset
 from oneshot.settings import Data, Settings
 from oneshot.storage import Folder
 
+if TYPE_CHECKING:
+    from oneshot.loop import Parts
 
-def load_parts(data: Folder, how: Data) -> Parts:
+BATCH = ("batch", "train.batch")  # the two names that a point may give it
+
+
+def load_parts(data: Folder, how: Data) -> "Parts":
     """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
+    from oneshot.loop import Parts
+
     data = near(data)
     about = store.describe(data)
     about.require(how.dataset)
     parts = splits.split(how.split, about)
-    return Parts(_taught(data, parts.train, how), splits.load_part(data, parts.validation))
+    return Parts(_taught(splits.load_part(data, parts.train), how), splits.load_part(data, parts.validation))
 
 
 def check(settings: Settings, data: Folder) -> None:
     """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
     read."""
-    data = near(data)
-    part = splits.split(settings.data.split, store.describe(data)).train
-    taught = _taught(data, part, settings.data, pixels=False)
+    taught = _taught(_unseen(settings, data), settings.data, pixels=False)
     dataset(taught, data=settings.data, train=settings.train)
 
 
-def _taught(data: Folder, part: splits.Part, how: Data, *, pixels: bool = True) -> Drawings:
-    own = splits.load_part(data, part, pixels=pixels)
+def check_search(settings: Settings, data: Folder) -> None:
+    """Raises UserError, which names the choice, where the training drawings cannot give the batches of a trial that the
+    search may try. No pixel is read."""
+    own = _unseen(settings, data)
+    tables: dict[tuple[int, int], Characters] = {}
+    seen: set[tuple[tuple[str, Any], ...]] = set()
+    for where, point in search.variants(settings.search):
+        asked = tuple(each for each in point.items() if each[0].startswith("data.") or each[0] in BATCH)
+        if asked in seen:  # points may differ in much that asks nothing of the drawings
+            continue
+        seen.add(asked)
+        chosen = settings.with_point(point)
+        added = (chosen.data.composed_alphabets, chosen.data.extra_alphabets)
+        try:
+            if added not in tables:
+                tables[added] = Characters(_taught(own, chosen.data, pixels=False))
+            dataset(tables[added], data=chosen.data, train=chosen.train)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _unseen(settings: Settings, data: Folder) -> Drawings:
+    """The data set's own drawings that are taught, without their pixels."""
+    data = near(data)
+    return splits.load_part(data, splits.split(settings.data.split, store.describe(data)).train, pixels=False)
+
+
+def _taught(own: Drawings, how: Data, *, pixels: bool = True) -> Drawings:
     taught = own
     if how.composed_alphabets:
         taught = joined(taught, composed.extra(own, how.composed_alphabets, pixels=pixels))

@@ -29,7 +29,8 @@ def at_the_end(console: Console, run: Folder) -> None:
     try:
         print_line(console, f"report: {making.make(run)}")
     except Exception as error:
-        print_warning(console, f"no report ({type(error).__name__}: {error}); again: python -m oneshot.report {run}")
+        again = f"python -m oneshot.report {run.quoted}"
+        print_warning(console, f"no report ({type(error).__name__}: {error}); again: {again}")
 
 
 def _ladder(console: Console) -> None:

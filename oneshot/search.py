@@ -4,12 +4,11 @@ A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of ot
 """
 
 import itertools
-import json
 import math
 import warnings
+from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
-
-import numpy as np
 
 from oneshot import counter
 from oneshot.errors import UserError
@@ -27,28 +26,46 @@ COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two 
 
 
 def check(settings: Settings) -> None:
-    """Try every named point and every combination of batch size and choices on the settings, before anything runs.
+    """Try on the settings, before anything runs, every point that a trial may be, but for what is drawn from a range.
 
     Raises UserError for the first misfit."""
     search = settings.search
-    for key in {*search.choices, *(key for point in search.first for key in point if "." in key)}:
+    named = {key if "." in key else f"train.{key}" for point in search.first for key in point}
+    for key in sorted(named | search.choices.keys()):
         if key.partition(".")[0] not in ("data", "model", "train") or key in COMMON:
             raise UserError(f"search: '{key}' cannot vary between trials, which would no longer compare; take it out")
-    for point in search.first:
-        settings.with_point(point)
     if len(search.first) > search.trials:
         raise UserError(
             f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"
         )
-    # Two choices may each fit and contradict each other; a study must not learn of it at its fortieth trial.
     sizes = [len(values) for values in search.choices.values()]
     if math.prod(sizes) * len(search.batch) > COMBINATIONS:
         raise UserError(
             f"search.choices: {math.prod(sizes)} combinations, and {len(search.batch)} batch sizes with each; the most"
             f" is {COMBINATIONS} together"
         )
+    for _, point in variants(search):
+        settings.with_point(point)
+
+
+def variants(search: Search) -> Iterator[tuple[str, Point]]:
+    """Every point that is named and, where others are drawn, every combination of batch size and choices; each with the
+    setting that asks for it."""
+    for number, point in enumerate(search.first):
+        yield f"search.first.{number}", point
+    if search.trials == len(search.first):
+        return
+    # Two choices may each fit and contradict each other; a study must not learn of it at its fortieth trial.
     for batch, *values in itertools.product(search.batch, *search.choices.values()):
-        settings.with_point({"batch": batch} | dict(zip(search.choices, values, strict=True)))
+        point = {"batch": batch} | dict(zip(search.choices, values, strict=True))
+        yield "search." + ", ".join(f"{key} = {value!r}" for key, value in point.items()), point
+
+
+def whole(point: Point, settings: Settings) -> Point:
+    """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
+    chosen = settings.with_point(point)
+    own = {key: getattr(chosen.train, key) for key in ("optimizer", "lr", "batch")}
+    return own | {key: attrgetter(key)(chosen) for key in settings.search.choices}
 
 
 class RandomPoints:
@@ -73,31 +90,26 @@ class RandomPoints:
         choices = zip(self.search.choices.items(), draw[3:], strict=True)
         return point | {key: _pick(values, u) for (key, values), u in choices}
 
-    def tell(self, point: Point, loss: float | None) -> None:
+    def tell(self, index: int, point: Point, loss: float | None) -> None:
         """Random search does not learn."""
 
 
 class OptunaPoints:
     """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the learning rate's range its optimizer's own.
 
-    Points are compared by their best validation loss. Named points are told like any other.
+    Point i is a function of the seed, of i and of what was told by then, in whatever order: a study that is taken up
+    again goes on as if it had not been interrupted. Points are compared by their best validation loss. Named points are
+    told like any other.
     """
 
     def __init__(self, search: Search) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.search = search
-        with warnings.catch_warnings():  # that `group` and `multivariate` may change; the version is pinned
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=8, multivariate=True, group=True)
-        self.study = optuna.create_study(direction="minimize", sampler=sampler)
-        self.told: dict[str, Any] = {}  # Optuna's own trials, by the text of the point
+        self.told: dict[int, Any] = {}  # Optuna's own trials, by the number of ours
 
     def ask(self, index: int) -> Point:
         if index < len(self.search.first):
             return dict(self.search.first[index])
-        trial = self.study.ask()
+        trial = self._study(index).ask()
         optimizer = trial.suggest_categorical("optimizer", list(self.search.lr))
         low, high = self.search.lr[optimizer]
         point = {
@@ -107,14 +119,32 @@ class OptunaPoints:
         }
         return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
 
-    def tell(self, point: Point, loss: float | None) -> None:
-        """A trial of this point came to this best validation loss; None: it failed or diverged at once. What was told
-        of the point before, at an earlier rung, is forgotten."""
+    def _study(self, index: int) -> Any:
+        """All that was told, and random numbers that belong to this index alone."""
         import optuna
 
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        word = counter.words(counter.SEARCH, seed=self.search.seed, epoch=0, start=index, count=1, width=1)[0, 0]
+        with warnings.catch_warnings():  # that `group` and `multivariate` may change; the version is pinned
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                seed=int(word) >> 32, n_startup_trials=8, multivariate=True, group=True
+            )
+        study = optuna.create_study(direction="minimize", sampler=sampler)
+        study.add_trials(self.told[number] for number in sorted(self.told))
+        return study
+
+    def tell(self, index: int, point: Point, loss: float | None) -> None:
+        """Trial `index`, of this point, came to this best validation loss; None: it failed or diverged at once. What
+        was told of the trial before, at an earlier rung, is forgotten."""
+        import optuna
+
+        self.told.pop(index, None)
         low_high = self.search.lr.get(point.get("optimizer", ""))
         if low_high is None or not low_high[0] <= point.get("lr", 0) <= low_high[1]:
             return  # a named point outside the searched space
+        if loss is None or not math.isfinite(loss):
+            return  # from which the estimator would learn nothing
         kinds = optuna.distributions
         space: dict[str, Any] = {
             "optimizer": kinds.CategoricalDistribution(list(self.search.lr)),
@@ -124,16 +154,7 @@ class OptunaPoints:
         for key, options in {"batch": self.search.batch, **self.search.choices}.items():
             if point.get(key) in options:
                 space[key], values[key] = kinds.CategoricalDistribution(options), point[key]
-        finite = loss is not None and np.isfinite(loss)
-        made = optuna.trial.create_trial(
-            state=optuna.trial.TrialState.COMPLETE if finite else optuna.trial.TrialState.FAIL,
-            params=values, distributions=space, value=loss if finite else None,
-        )  # fmt: skip
-        key = json.dumps(point, sort_keys=True)
-        again, self.told[key] = key in self.told, made
-        if again:  # a study takes nothing back
-            self.study = optuna.create_study(direction="minimize", sampler=self.study.sampler)
-        self.study.add_trials(self.told.values() if again else [made])
+        self.told[index] = optuna.trial.create_trial(params=values, distributions=space, value=loss)
 
 
 def points(search: Search) -> RandomPoints | OptunaPoints:

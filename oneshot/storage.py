@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,18 @@ class Folder:
     @property
     def name(self) -> str:
         return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def quoted(self) -> str:
+        """As a shell's command line takes it."""
+        return shlex.quote(self.uri)
+
+    @property
+    def parent(self) -> "Folder":
+        """The folder around it; of the outermost, itself."""
+        if "/" not in self.path.strip("/"):
+            return self
+        return Folder(self.filesystem, self.path.rpartition("/")[0], self.address.rpartition("/")[0], self.query)
 
     def __str__(self) -> str:
         return self.uri

@@ -14,6 +14,7 @@ from oneshot.scoring import Outcome, Similarity, Trials, judge, per_alphabet, sc
 
 __all__ = [
     "NAMES",
+    "PROTOCOLS",
     "Outcome",
     "Similarity",
     "Trials",
@@ -26,6 +27,7 @@ __all__ = [
     "protocols",
     "score",
     "seed352",
+    "suited",
     "unfit",
     "wilson",
     "within",
@@ -81,6 +83,9 @@ def between(drawings: Drawings, *, trials: int = 10_000, n_way: int = 20, k_shot
         raise Unsuited(f"between: the drawings have {lack}; ask for less")
     make = by_drawing if drawings.own else by_drawer
     return make("between", drawings, everyone(drawings), trials, n_way, k_shot, seed)
+
+
+PROTOCOLS = {"within": within, "between": between}  # those of any number of ways and images
 
 
 def seed352(drawings: Drawings, *, trials: int = 352, n_way: int = 20, k_shot: int = 1, seed: int = 352) -> Trials:
@@ -158,8 +163,7 @@ def protocols(
             elif name == "seed352":
                 made.append(seed352(drawings))
             else:
-                make = within if name == "within" else between
-                made.append(make(drawings, trials=trials, n_way=ways(name), k_shot=k_shot, seed=seed))
+                made.append(PROTOCOLS[name](drawings, trials=trials, n_way=ways(name), k_shot=k_shot, seed=seed))
         except Unsuited as error:
             skipped[name] = str(error).removeprefix(f"{name}: ")
     if not made:
@@ -171,6 +175,15 @@ def protocols(
         poor = unfit(drawings, n_way=ways("within"), k_shot=k_shot)
         skipped |= {f"within {alphabet}": f"it has {lack}" for alphabet, lack in poor.items()}
     return made, skipped
+
+
+def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
+    """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries;
+    where none carries two, as of one's own images with a class a group, `between`."""
+    ways = min(n_way, int(np.bincount(drawings.alphabet_of).max()))
+    while ways > 1 and len(unfit(drawings, n_way=ways, k_shot=1)) == len(drawings.alphabets):
+        ways -= 1  # a character may lack a drawer
+    return ("within", ways) if ways > 1 else ("between", min(n_way, most_ways(drawings, "between", k_shot=1)))
 
 
 def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oneshot import checkpoint, formats
+from oneshot.environment import cores
 from oneshot.errors import DiskFull, RunFailed, last_line
 from oneshot.halving import Halving
 from oneshot.judgement import RESULT
@@ -55,14 +56,14 @@ def tune(
                         raise behind from None
                     behind = behind.__context__
                 cause = last_line(str(error)) or type(error).__name__
-                raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run}") from error
+                raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run.quoted}") from error
     study.interrupt()  # those that the time limit broke off
     study.catch_up()
     study.save()
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
         if study.waiting():
-            reasons = f"the time limit came first; to go on: --resume {study.run}"
+            reasons = f"the time limit came first; to go on: --resume {study.run.quoted}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
     return not study.waiting() and not halving.due(study.trials, last=True)
 
@@ -100,10 +101,13 @@ def _tuner(
     )  # fmt: skip
 
 
-def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing) -> dict[str, Any]:
+def judge_best(
+    settings: Settings, study: Study, data: Folder, packing: Packing, *, alone: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """The final job: the best trial's network goes to `best/` and is judged on the test alphabets, as a task on the
     cluster; its result is written to `result.json`. A network that has its result is not judged again: the test
-    alphabets are touched once. Raises RunFailed, UserError."""
+    alphabets are touched once. `alone`: nobody else uses the cluster, and the job all cores of this machine. Raises
+    RunFailed, UserError."""
     import ray
 
     from oneshot import ahead, artifact, modelcard
@@ -119,8 +123,9 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
             return result
     kind = ahead.environment(ahead.OTHER)
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
+    threads = cores() if alone else packing.cpus
     try:
-        result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device))
+        result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device, threads))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
     study.run.write_json(RESULT, result)
@@ -128,9 +133,12 @@ def judge_best(settings: Settings, study: Study, data: Folder, packing: Packing)
     return result
 
 
-def _judge(settings: dict[str, Any], run: str, data: str, device: str) -> dict[str, Any]:
+def _judge(settings: dict[str, Any], run: str, data: str, device: str, threads: int) -> dict[str, Any]:
+    import torch
+
     from oneshot.evaluate import evaluate
 
+    torch.set_num_threads(threads)
     chosen = parse(settings, "the run's settings")
     return evaluate(
         Folder.of(run), Folder.of(data), dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate,

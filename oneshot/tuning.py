@@ -38,7 +38,7 @@ class PlannedSearch(Searcher):
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
         for trial in study.trials:
             if trial["status"] in OVER:
-                self.points.tell(trial["settings"], trial["val_loss"])
+                self._tell(trial, trial["val_loss"])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         trial = self._next()
@@ -69,7 +69,10 @@ class PlannedSearch(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)
-        self.points.tell(trial["settings"], None if error else trial["val_loss"])
+        self._tell(trial, None if error else trial["val_loss"])
+
+    def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
+        self.points.tell(int(trial["id"]), search.whole(trial["settings"], self.settings), loss)
 
     # Tune saves a searcher every few seconds to go on from later; this one goes on from study.json.
     def save(self, checkpoint_path: str) -> None: ...

@@ -13,7 +13,7 @@ from oneshot.losses import pair_loss
 from oneshot.models import Siamese
 from oneshot.pairs import PairDataset
 from oneshot.scoring import judge, score
-from oneshot.trials import unfit, within
+from oneshot.trials import PROTOCOLS, suited
 from oneshot.worker import Worker
 
 SEED = 20_15  # of the pairs and trials: not the run's, so that every trial of a search is measured by the same ones
@@ -23,16 +23,15 @@ class Validation:
     """Fixed pairs and fixed `within` trials of the validation alphabets.
 
     The loss is the binary cross-entropy on the pairs whatever the training objective: early stopping and the tuner read
-    it. `n_way` is 20, or the most characters of an alphabet where none has 20.
+    it. `n_way` is 20, or the most characters of an alphabet where none has 20. Where no two characters share an
+    alphabet, as in small sets of one's own images, the trials are `between`.
     """
 
     def __init__(self, drawings: Drawings, train: settings.Train, *, size: int, device: torch.device) -> None:
         count = train.val_pairs + train.val_pairs % 2
         pairs = PairDataset(drawings, seed=SEED).pairs(epoch=0, start=0, count=count)
-        self.n_way = min(20, int(np.bincount(drawings.alphabet_of).max()))
-        while self.n_way > 2 and len(unfit(drawings, n_way=self.n_way, k_shot=1)) == len(drawings.alphabets):
-            self.n_way -= 1  # a character may lack a drawer
-        trials = within(drawings, trials=train.val_trials, n_way=self.n_way, seed=SEED)
+        kind, self.n_way = suited(drawings, 20)
+        trials = PROTOCOLS[kind](drawings, trials=train.val_trials, n_way=self.n_way, seed=SEED)
         # Only the drawings that are asked about are kept and embedded: a large network on a CPU needs the time.
         asked = np.zeros(len(drawings), dtype=bool)
         for positions in (pairs.left, pairs.right, trials.query, trials.support):

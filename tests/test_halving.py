@@ -1,6 +1,7 @@
 """Which trials of a study go on, as asynchronous successive halving says (Li et al. 2020, algorithm 2)."""
 
 import itertools
+from collections.abc import Container
 from typing import Any
 
 import pytest
@@ -74,6 +75,31 @@ def test_what_diverged_on_the_way_to_a_rung_counts_there_as_the_worst() -> None:
     assert halving().due([high, *broken]) is None  # they were never on that way
 
 
+def test_what_finished_on_the_way_to_a_rung_counts_there_with_the_loss_of_the_network_it_kept() -> None:
+    made = halving(epochs=200, grace=3)  # 3, 9, 27, 81
+    tired = [trial(i, *[0.6] * 8, low, *[0.7] * 15, status="finished") for i, low in ((1, 0.50), (2, 0.52))]
+    assert name(made.due([trial(0, *[0.30] * 27), *tired])) == "000"
+    assert made.due([trial(0, *[0.51] * 27), *tired]) is None  # the one place is that of the better one
+    assert made.due([trial(0, *[0.30] * 27), *tired[:1]]) is None
+
+
+def test_what_finished_on_the_way_to_a_rung_was_never_on_its_way_to_the_next() -> None:
+    """Else all that live would be let go, where most of the others die early."""
+    made = halving(epochs=27)  # 1, 3, 9
+    tired = [trial(i, 0.6, 0.6, status="finished") for i in range(3, 9)]
+    assert made.due([trial(0, *[0.3] * 9), *tired]) is None
+    assert made.due([trial(0, *[0.3] * 9), *(trial(i, *[0.6] * 3, status="finished") for i in range(3, 9))]) is None
+
+
+def test_at_the_end_only_a_better_one_goes_on_after_those_that_finished_for_lack_of_progress() -> None:
+    made, tired = halving(reduction=4), trial(0, 0.4, 0.3, 0.5, 0.5, 0.5, status="finished")
+    assert name(made.due([tired, trial(1, 0.29)], last=True)) == "001"
+    assert made.due([tired, trial(1, 0.3)], last=True) is None
+    assert name(made.due([tired, trial(1, 0.9, 0.8, 0.7, 0.7), trial(2, 0.29)], last=True)) == "002"
+    assert name(made.due([tired, trial(1, 0.9, 0.2, 0.7, 0.7), trial(2, 0.29)], last=True)) == "001"  # its network's
+    assert made.due([trial(0, *[0.4] * 9, status="finished"), trial(1, 0.29)], last=True) is None  # it had its chance
+
+
 def test_at_the_end_somebody_runs_to_the_end() -> None:
     made = halving()
     few = [trial(0, 0.5), trial(1, 0.4)]
@@ -96,18 +122,35 @@ def test_without_early_stopping_nobody_is_ever_due() -> None:
     assert halving(grace=0).due([trial(i, 0.1 * i) for i in range(9)], last=True) is None
 
 
+def searched(order: tuple[int, ...], *, tire: Container[int] = ()) -> list[dict[str, Any]]:
+    """The trials of a search over nine epochs; the losses of one are its height and what falls with the epochs. Those
+    whose height is in `tire` find their best in the first epoch and finish with the second."""
+    made, trials = halving(), []
+    waiting = [trial(place) | {"height": height} for place, height in enumerate(order)]
+    while (found := made.due(trials)) or waiting or (found := made.due(trials, last=True)):
+        if found is None:
+            found = waiting.pop(0)
+            trials.append(found)
+        until, ended, falls = made.until(found), "stopped", found["height"] not in tire
+        if until > 1 and not falls:
+            until, ended = 2, "finished"
+        rows = [{"epoch": n, "val_loss": found["height"] + (1 / n if falls else n)} for n in range(1, until + 1)]
+        found |= {"history": rows, "epochs": until, "status": "finished" if until == 9 else ended}
+    return trials
+
+
 def test_a_search_finds_the_best_with_half_of_the_epochs_at_most_in_whatever_order_they_come() -> None:
-    made = halving()
     for order in itertools.permutations(range(6)):
-        trials: list[dict[str, Any]] = []
-        waiting = [trial(place) | {"height": height} for place, height in enumerate(order)]
-        while (found := made.due(trials)) or waiting or (found := made.due(trials, last=True)):
-            if found is None:
-                found = waiting.pop(0)
-                trials.append(found)
-            until = made.until(found)
-            rows = [{"epoch": epoch, "val_loss": found["height"] + 1 / epoch} for epoch in range(1, until + 1)]
-            found |= {"history": rows, "epochs": until, "status": "finished" if until == 9 else "stopped"}
+        trials = searched(order)
         assert min(trials, key=lambda each: each["history"][-1]["val_loss"])["height"] == 0
         assert any(each["height"] == 0 and each["epochs"] == 9 for each in trials)
+        assert sum(each["epochs"] for each in trials) <= 6 * 9 / 2
+
+
+@pytest.mark.parametrize("tire", [(1,), (1, 2, 3, 4, 5), (0, 1, 2)])
+def test_the_best_is_not_left_half_trained_where_others_finish_for_lack_of_progress(tire: tuple[int, ...]) -> None:
+    for order in itertools.permutations(range(6)):
+        trials = searched(order, tire=tire)
+        best = min(trials, key=lambda each: min(row["val_loss"] for row in each["history"]))
+        assert best["status"] == "finished"
         assert sum(each["epochs"] for each in trials) <= 6 * 9 / 2

@@ -73,6 +73,21 @@ class TestStudyOnATerminal:
         assert drawn(view, 140)[1:] == before[1:]
         assert "changed" not in drawn(view, 140)[0]
 
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "random search"),
+            ({"named": 0}, "random search"),
+            ({"named": 1}, "1 named, then 6 random"),
+            ({"named": 2, "searcher": "optuna"}, "2 named, then 5 by Optuna"),
+            ({"named": 7}, "7 named points"),
+        ],
+    )
+    def test_it_is_said_which_points_are_named_and_which_are_searched(self, changes, said):
+        record = small_study() | changes
+        assert f" · {said} · up to 30 epochs" in drawn(view_of(record), 80)[1]
+        assert f"epochs, {said}, 2 at once" in told(record)[0]
+
     def test_generated_glyphs_are_named_as_such(self):
         assert "glyphs (generated)" in drawn(view_of(study(trial("000"), dataset="glyphs (generated)")), 80)[0]
 

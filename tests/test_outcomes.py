@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,24 @@ def test_drawings_are_kept_small_and_as_they_are(bits: int, side: int) -> None:
     assert np.abs(ink - drawn).max() <= (0 if bits == 1 else 17)  # 16 greys
 
 
+@pytest.mark.parametrize("polarity", ["dark", "light", "photo"])
+def test_drawings_are_kept_as_the_images_were(polarity: str) -> None:
+    test = replace(runs.drawings(bits=8), own=True, polarity=polarity)
+    found, seen = kept(test)
+    drawn = test.pixels(seen.judged[0][0].query[:1])[0].astype(int)
+    with Image.open(io.BytesIO(base64.b64decode(found["drawings"][found["gallery"][0]["query"]]["png"]))) as image:
+        bright = np.asarray(image.convert("L")).astype(int)
+    assert found["polarity"] == polarity
+    assert np.abs(bright - (255 - drawn if polarity == "dark" else drawn)).max() <= 17  # 16 greys
+
+
+def test_a_file_that_does_not_say_how_its_images_were_is_still_read(tmp_path: Path, drawn: runs.Drawings) -> None:
+    found, _ = kept(drawn)
+    del found["polarity"]
+    Folder.of(tmp_path).write_json("outcomes.json", found)
+    formats.read(formats.Outcomes, Folder.of(tmp_path), "outcomes.json")
+
+
 def test_a_damaged_file_is_named_with_its_flaw(tmp_path: Path, drawn: runs.Drawings) -> None:
     found, _ = kept(drawn)
     folder = Folder.of(tmp_path)
@@ -114,6 +133,7 @@ def test_a_damaged_file_is_named_with_its_flaw(tmp_path: Path, drawn: runs.Drawi
         ({"drawings": [{"png": '"><script>', "character": "x", "drawer": 1}]}, "drawings.0.png"),
         ({"errors": [found["gallery"][0]]}, "each ranks two drawings"),
         ({"format": 2}, "format = 2"),
+        ({"polarity": "negative"}, "polarity = 'negative'"),
     ):
         folder.write_json("outcomes.json", found | change)
         with pytest.raises(UserError, match=sentence):

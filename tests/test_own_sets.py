@@ -10,12 +10,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import torch
 from command import ROOT
 from pictures import figure, tree
 from PIL import Image
 from rich.console import Console
 from test_store import rewritten
 
+from oneshot import calibrate
 from oneshot.data import splits, store
 from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
@@ -25,10 +27,12 @@ from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
 from oneshot.errors import UserError
 from oneshot.evaluate import evaluate
+from oneshot.models import build
 from oneshot.parts import load_parts
 from oneshot.settings import Settings, override
 from oneshot.storage import Folder
-from oneshot.trials import between, most_ways, protocols, unfit, within
+from oneshot.trials import between, most_ways, protocols, suited, unfit, within
+from oneshot.validation import Validation
 
 
 @pytest.fixture
@@ -102,6 +106,26 @@ def test_a_made_split_stays_though_classes_come_and_go(root: Path, tmp_path: Pat
     now = parts(prepared)
     assert now["test"] == before["test"] and now["validation"] == before["validation"]
     assert now["train"] == before["train"] - {f"coins/{gone}"} | {f"coins/aaa{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize(("groups", "classes"), [(2, 6), (3, 12), (12, 12)])
+def test_few_classes_a_group_can_be_validated_and_calibrated(
+    groups: int, classes: int, root: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    mixed = 0
+    for seed in range(4):
+        prepared, said = made(
+            root / str(seed), tree(tmp_path / str(seed), classes=classes, images=3, groups=groups), seed=seed
+        )
+        held = splits.load_part(prepared.folder, splits.split("own", store.describe(prepared.folder)).validation)
+        kind, n_way = suited(held, 20)
+        mixed += kind == "between"
+        assert n_way >= 2 and ("in validation" in said or "validation and test no group" in said)
+        train = Settings().train.model_copy(update={"val_pairs": 40, "val_trials": 40})
+        assert Validation(held, train, size=28, device=torch.device("cpu")).n_way == n_way
+        net = build(Settings().model.model_copy(update={"name": "conv4"}), size=28)
+        calibrate.measure(net, held)  # an untrained network may come out dead, and that is an answer
+    assert mixed, "or nothing was tried"
 
 
 @pytest.mark.parametrize("ending", ["json", "toml"])

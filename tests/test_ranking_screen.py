@@ -43,6 +43,27 @@ def test_without_colour_ink_is_where_it_is() -> None:
     assert picture(np.zeros((28, 28), np.uint8), colour=False).plain.strip() == ""
 
 
+@pytest.mark.parametrize("polarity", ["light", "photo"])
+def test_a_photo_and_light_ink_are_as_bright_as_they_were(polarity: str) -> None:
+    bright = np.full((28, 28), 40, np.uint8)
+    assert {str(span.style) for span in picture(bright, colour=True, polarity=polarity).spans} == {
+        "rgb(40,40,40) on rgb(40,40,40)"
+    }
+    found = answer_view("scan.png", ranking(alpha=1.0), query=bright, shown={"alpha": bright}, polarity=polarity)
+    assert "\x1b[38;2;40;40;40;48;2;40;40;40m" in drawn(120, found)
+
+
+@pytest.mark.parametrize(("bright", "share"), [(0, 1.0), (128, 0.5), (255, 0.0)])
+def test_without_colour_a_photo_is_dithered(bright: int, share: float) -> None:
+    text = picture(np.full((28, 28), bright, np.uint8), colour=False, polarity="photo").plain
+    halves = sum({"█": 2, "▀": 1, "▄": 1}.get(character, 0) for character in text)
+    assert halves / SIDE**2 == pytest.approx(share, abs=0.05)
+
+
+def test_without_colour_light_ink_is_where_it_is() -> None:
+    assert picture(INK, colour=False, polarity="light") == picture(INK, colour=False)
+
+
 @pytest.mark.parametrize("width", [60, 80, 140])
 @pytest.mark.parametrize("name", ["alpha", "Old_Church_Slavonic_(Cyrillic)/character_with_a_long_name"])
 def test_it_fits_the_width(width: int, name: str) -> None:

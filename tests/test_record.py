@@ -16,6 +16,19 @@ def test_pages_are_rendered_from_the_records(page: Path) -> None:
     assert pages.render(text, pages.blocks()[page]) == text, "run `python -m oneshot.record`"
 
 
+def test_epochs_of_trials_that_broke_are_no_saving() -> None:
+    kept = record.read_all()["quick"]
+    study = json.loads(json.dumps(kept["study"])) | {"epochs": 10, "epochs_run": 14, "epochs_if_all_had_finished": 40}
+    study["trials"] = [
+        study["trials"][number] | {"status": status, "epochs": epochs}
+        for number, (status, epochs) in enumerate([("finished", 10), ("stopped", 2), ("failed", 0), ("diverged", 2)])
+    ]
+    table = pages.results_table({"quick": kept | {"study": study}})
+    assert "14 epochs (20% saved by early stopping, 45% not run by trials that broke)" in table
+    study["trials"] = study["trials"][:1]
+    assert "14 epochs |" in pages.results_table({"quick": kept | {"study": study}})
+
+
 def test_screens_are_drawn_from_the_records() -> None:
     for name, kept in record.read_all().items():
         for file, svg in record.screens(name, kept).items():

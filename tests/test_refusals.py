@@ -152,6 +152,35 @@ def test_a_training_that_its_drawings_cannot_feed(tmp_path: Path, data_root: Pat
     assert said == "data.drawers = 32: a character of the training set has only 20 drawings"
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"search__batch": "[64, 512]"},
+            "search.batch = 512: train.batch = 512: an episode needs 2 alphabets of 64 characters; the training set has"
+            " 0; make the batch smaller or data.alphabets larger",
+        ),
+        (
+            {"search__choices": '{"train.clip" = [1.0], "data.alphabets" = [2, 8]}', "search__batch": "[64]"},
+            "search.batch = 64, train.clip = 1.0, data.alphabets = 8: train.batch = 64: an episode needs 8 alphabets of"
+            " 2 characters; the training set has 4; make data.alphabets smaller",
+        ),
+        (
+            {"search__first": '[{batch = 64}, {"data.drawers" = 32, "data.alphabets" = 0, batch = 64}]'},
+            "search.first.1: data.drawers = 32: a character of the training set has only 20 drawings",
+        ),
+    ],
+)
+def test_a_search_of_which_some_trials_could_not_be_fed(
+    tmp_path: Path, data_root: Path, changes: dict[str, str], sentence: str
+) -> None:
+    said = refused_untouched(
+        tmp_path, "tune", "quick", "--run", str(tmp_path / "run"), *settings(train__examples="512", **changes),
+        ONESHOT_DATA=str(data_root),
+    )  # fmt: skip
+    assert said == sentence
+
+
 @pytest.mark.parametrize("where", ["file", "/proc/run"])
 def test_a_run_folder_that_cannot_be(tmp_path: Path, data_root: Path, where: str) -> None:
     (tmp_path / "file").write_text("in the way")

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import time
 import xml.etree.ElementTree as xml
 from pathlib import Path
@@ -17,6 +18,7 @@ from oneshot import outcomes, reporting
 from oneshot.errors import UserError
 from oneshot.report import axes, canvas, ladder, making, reading
 from oneshot.report.page import page
+from oneshot.settings import Settings, job_file, override, read
 from oneshot.storage import Folder
 
 
@@ -28,6 +30,16 @@ def words(html: str) -> str:
     """What a reader sees, in one line."""
     plain = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
     return " ".join(plain.replace("\u00a0", " ").split())
+
+
+def job(name: str) -> Settings:
+    return read(job_file(name), ["train.epochs=8"])
+
+
+def own(run: Folder) -> Folder:
+    """The same run as one on images of one's own."""
+    run.write("experiment.toml", override(job("quick"), {"data.split": "own"}, source="the test").to_toml().encode())
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +99,32 @@ def test_every_figure_is_there_as_svg_and_as_png(whole: tuple[Folder, Path]) -> 
         else:
             with Image.open(out / "figures" / name) as image:
                 assert image.width > 600 and len(image.convert("RGB").getcolors(1 << 24) or []) > 2
+
+
+def test_epochs_of_trials_that_broke_are_no_saving(whole: tuple[Folder, Path]) -> None:
+    seen = words((whole[1] / "report.html").read_text())
+    assert "10 epochs of 24, 25 % saved by early stopping, 33 % not run by trials that broke." in seen
+
+
+@pytest.mark.parametrize(
+    ("named", "searcher", "said"),
+    [
+        (0, "random", "Points drawn at random: sgd lr 1e-3 to 2e-1, adam lr"),
+        (0, "optuna", "Optuna’s TPE proposed the points: sgd lr 1e-3 to 2e-1, adam lr"),
+        (1, "random", "1 point named in the job, then 2 drawn at random: sgd lr"),
+        (2, "optuna", "2 points named in the job, then 1 that Optuna’s TPE proposed: sgd lr"),
+        (3, "random", "3 points, named in the job; chosen by validation loss."),
+    ],
+)
+def test_it_is_said_where_the_points_of_a_search_come_from(
+    tmp_path: Path, named: int, searcher: str, said: str
+) -> None:  # fmt: skip
+    run = runs.study(tmp_path, outcome=False)
+    first = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}] * named
+    settings = override(job("quick"), {"search.first": first, "search.searcher": searcher}, source="the test")
+    run.write("experiment.toml", settings.to_toml().encode())
+    seen = words(text_of(run))
+    assert said in seen and ("at random" in seen) == ("at random" in said)
 
 
 def test_every_trial_has_its_row_and_its_fate(whole: tuple[Folder, Path]) -> None:
@@ -178,15 +216,37 @@ def test_figures_of_invented_drawings_stand_beside_no_published_ones(tmp_path: P
     run = runs.study(tmp_path, dataset="glyphs (generated)")
     html = text_of(run)
     assert "Among the published" not in html
-    assert "The drawings are glyphs (generated), not Omniglot. No published figure compares." in words(html)
+    seen = words(html)
+    assert "The drawings are glyphs (generated), not Omniglot. No published figure compares." in seen
+    assert "of 400 fixed one‑shot trials, made like Lake’s, are right" in seen
+    assert "of Lake’s 400" not in seen and "Lake's 20 fixed runs" not in seen
 
 
 def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> None:
-    run = runs.study(tmp_path, dataset="coins (own images)", split="own")
+    run = own(runs.study(tmp_path, dataset="coins (own images)", split="own"))
     html = text_of(run)
     seen = words(html)
     assert "By group</h2>" in html and "alphabet, query" not in seen
     assert "trials on your own images are right" in seen and "On classes that neither training nor search" in seen
+    assert "which of 20 classes is this" in seen and "Most confused classes</h2>" in html
+    assert "the colour its class" in seen and "The other one" in seen and "test classes scored 1 time" in seen
+    answer = html.partition('id="reproduce"')[0].replace("alphabets.", "").replace("alphabets-", "")
+    assert not re.search("[Cc]haracters (is|taken)|its character|drawer|test alphabets|other . alphabets", answer)
+
+
+def test_of_own_images_that_are_not_judged_yet_the_page_speaks_of_classes_too(tmp_path: Path) -> None:
+    run = own(runs.study(tmp_path, over=False))
+    assert "Accuracy on the test classes comes at the end." in words(text_of(run))
+    shutil.rmtree(tmp_path)
+    run = own(runs.training(tmp_path, epochs=8))
+    assert "This training has not been judged on the test classes" in words(text_of(run))
+
+
+def test_of_one_map_only_nobody_can_say_that_it_is_the_easiest(tmp_path: Path) -> None:
+    several = words(text_of(runs.study(tmp_path / "several")))
+    assert ", the easiest," in several and ", the hardest," in several
+    one = words(text_of(runs.study(tmp_path / "one", names=("Greek",))))
+    assert "Map of Greek" in one and "the easiest" not in one and "the hardest" not in one
 
 
 def test_a_network_without_an_error_is_said_to_have_none(tmp_path: Path) -> None:
@@ -198,7 +258,12 @@ def test_how_often_the_test_was_touched_is_said(tmp_path: Path) -> None:
     run = runs.study(tmp_path)
     assert "have been scored" not in words(text_of(run))
     run.append_json("evaluations.jsonl", {})
-    assert "The test alphabets have been scored 2 times for this run" in words(text_of(run))
+    assert "have been scored 2 times for this run; the figures are those of time 1." in words(text_of(run))
+    # The search went on and found another winner, which was judged too.
+    run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": 2})
+    assert "have been scored 2 times for this run; the figures are those of time 2." in words(text_of(run))
+    run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": None})
+    assert "The test alphabets have been scored 2 times for this run." in words(text_of(run))
 
 
 @pytest.mark.parametrize(

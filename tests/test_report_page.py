@@ -1,12 +1,18 @@
 """The report in a browser, as people meet it: on a desk and on a phone, in light and in dark, on paper."""
 
+import base64
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import runs
 from browser import CHROMIUM, Page, browser
+from PIL import Image
 
+from oneshot import outcomes
 from oneshot.report import making
 from oneshot.storage import Folder
 
@@ -32,6 +38,18 @@ def going(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("going")
     making.make(runs.study(folder, over=False))
     return folder / "report.html"
+
+
+def brightness(tab: Page, selector: str) -> float:
+    """Of the first such drawing as it is seen, 0 to 255."""
+    box = tab.ask(
+        f"(() => {{ const one = document.querySelector('{selector}').getBoundingClientRect();"
+        " return [one.x + scrollX, one.y + scrollY, one.width, one.height]; })()"
+    )
+    clip = dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)
+    shot = tab.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+    with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
+        return float(np.asarray(image.convert("L")).mean())
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -113,3 +131,25 @@ def test_on_paper_the_colours_are_light_and_the_figures_wide(tab: Page, report: 
     assert tab.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert tab.ask("[...document.querySelectorAll('.narrow')].every((one) => one.offsetWidth === 0)")
     assert tab.ask("document.querySelector('nav').offsetHeight") == 0
+    assert brightness(tab, ".d") > 128 and brightness(tab, ".maps svg image") > 128
+
+
+def test_in_the_dark_the_paper_of_a_drawing_is_dark(tab: Page, report: Path) -> None:
+    for theme, dark in (("light", False), ("dark", True)):
+        tab.open(report, width=700, theme=theme)
+        for drawing in (".d", ".maps svg image"):
+            assert (brightness(tab, drawing) < 128) == dark
+
+
+@pytest.mark.parametrize("polarity", ["photo", "light"])
+def test_a_photo_is_no_negative_in_any_theme(tab: Page, tmp_path: Path, polarity: str) -> None:
+    test = replace(runs.drawings(bits=8), own=True, polarity=polarity)
+    run = runs.study(tmp_path, dataset="coins (own images)", split="own", outcome=False)
+    kept = outcomes.outcomes(runs.seen(test, runs.judged(test)), sha256=runs.SHA)
+    run.write_json(outcomes.OUTCOMES, kept)
+    making.make(run)
+    query = test.pixels(runs.judged(test)[0][0].query[:1])  # the first of the page
+    for theme, medium in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
+        tab.open(tmp_path / "report.html", width=700, theme=theme, medium=medium)
+        assert abs(brightness(tab, ".d") - query.mean()) < 12  # 16 greys, round corners
+        assert brightness(tab, ".maps svg image") < 128

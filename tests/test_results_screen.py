@@ -1,15 +1,24 @@
 """What is seen when a study is over: the table of its trials, the result among the published ones, the alphabets."""
 
 import re
+from typing import Any
 
 import pytest
-from samples import glyphs_result, outcome, result, study, trial
-from terminals import drawn, row_of
+from samples import glyphs_result, outcome, result, small_study, study, trial
+from terminals import drawn, row_of, view_of
 
-from oneshot.screen.results import alphabet_table, result_panel
-from oneshot.screen.tables import study_table
+from oneshot.screen.console import loss
+from oneshot.screen.results import PROTOCOLS, alphabet_table, result_panel, seeds_table
+from oneshot.screen.tables import study_table, trial_rows
 
 pytestmark = pytest.mark.usefixtures("plain_terminal")
+
+
+def repeated(dataset: str) -> dict[str, Any]:
+    """A record of several seeds, by all protocols."""
+    summary = {name: {"mean": 0.981, "interval": [0.97, 0.99], "seeds": 5} for name in PROTOCOLS}
+    seeds = [{"seed": seed} for seed in range(1, 6)]
+    return {"job": "quick", "dataset": dataset, "split": "lake", "seconds": 9.0, "seeds": seeds, "summary": summary}
 
 
 class TestStudyTable:
@@ -33,6 +42,24 @@ class TestStudyTable:
     def test_epochs_lost_to_broken_trials_are_no_saving(self):
         lines = drawn(study_table(study(trial("000", "finished", 30), trial("001", "failed", 15, error="no"))), 100)
         assert row_of(lines, "ran 45 of 60 epochs in 2:05: 25 % not run by trials that broke")
+
+    def test_on_the_narrowest_terminal_trials_and_losses_are_whole(self):
+        for record in (small_study(), study(trial("000", "running", 130, lr=1.23e-4, optimizer="adamw"), epochs=200)):
+            for view in (study_table(record), view_of(record)):
+                lines = drawn(view, 40)
+                for row in trial_rows(record):
+                    if row.best_loss is not None:
+                        assert row_of(lines, f" {row.id} ", f" {row.status} ", f" {loss(row.best_loss)}")
+
+    def test_where_there_is_room_for_more_the_settings_go_first_and_the_accuracy_last(self):
+        heads = {width: " ".join(drawn(study_table(small_study()), width)[1].split()) for width in (20, 40, 56, 64, 80)}
+        assert list(heads.values()) == [
+            "trial val loss",
+            "trial status val loss accuracy",
+            "trial status lr run val loss accuracy",
+            "trial status optim lr run val loss accuracy",
+            "trial status optim lr batch run val loss accuracy time",
+        ]
 
     def test_broken_trials_are_named_with_the_reason_they_share(self):
         broken = [trial(f"{i:03}", "failed", error="CUDA out of memory") for i in range(3)]
@@ -86,6 +113,26 @@ class TestResult:
         text = "\n".join(drawn(result_panel(glyphs_result()), 140))
         assert "do not compare with glyphs (generated)" in text
         assert "BPL" not in text and "▶" not in text
+
+    def test_the_fixed_trials_of_glyphs_are_not_called_lakes(self):
+        fixed = outcome(900, 1_000, 0.88, 0.92, alphabets=3)
+        for dataset, own in (("omniglot", True), ("glyphs (generated)", False)):
+            text = "\n".join(drawn(result_panel(result(dataset=dataset, within_fixed=fixed)), 140))
+            assert ("Lake's 20 fixed runs" in text) == ("alphabets of Lake's runs alone" in text) == own
+            assert ("fixed trials, made like Lake's" in text) == ("alphabets of the fixed trials alone" in text) != own
+        assert row_of(drawn(seeds_table(repeated("glyphs (generated)")), 140), "fixed trials, made like Lake's")
+
+    def test_of_own_images_no_protocol_speaks_of_alphabets(self):
+        own = result(dataset="coins (own images)", split="own", per_alphabet={})
+        del own["protocols"]["lake400"]
+        assert "alphabet" not in "\n".join(drawn(result_panel(own), 140))
+
+    def test_on_the_narrowest_terminal_protocols_and_accuracies_are_whole(self):
+        lines = drawn(result_panel(result()), 40)
+        for name, one in result()["protocols"].items():
+            assert row_of(lines, f"{name} ", f"{100 * one['accuracy']:.1f} % ", "–")
+        lines = drawn(seeds_table(repeated("omniglot")), 40)
+        assert all(row_of(lines, f" {name} ", "98.1 %") for name in PROTOCOLS)
 
     def test_another_number_of_ways_has_no_ladder(self):
         five = result(protocols={"within": outcome(9_500, 10_000, 0.945, 0.954, n_way=5)})

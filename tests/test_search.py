@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from oneshot.errors import UserError
-from oneshot.search import OptunaPoints, RandomPoints, check, points
-from oneshot.settings import Search, Settings, parse
+from oneshot.search import OptunaPoints, RandomPoints, check, points, whole
+from oneshot.settings import Search, Settings, Train, parse
 
 SPACE: dict[str, Any] = {
     "trials": 16,
@@ -90,7 +90,7 @@ def searched(count: int, **changes: Any) -> list[dict[str, Any]]:
     asked = []
     for index in range(count):
         asked.append(source.ask(index))
-        source.tell(asked[-1], valley(asked[-1]))
+        source.tell(index, asked[-1], valley(asked[-1]))
     return asked
 
 
@@ -117,7 +117,7 @@ def test_failed_and_diverged_trials_do_not_break_the_search(loss: float | None) 
     source = OptunaPoints(search)
     for index in range(25):
         point = source.ask(index)
-        source.tell(point, loss if index % 2 else valley(point))
+        source.tell(index, point, loss if index % 2 else valley(point))
     assert inside(source.ask(25), search)
 
 
@@ -125,7 +125,7 @@ def test_a_search_of_failures_alone_goes_on() -> None:
     search = space(searcher="optuna")
     source = OptunaPoints(search)
     for index in range(15):
-        source.tell(source.ask(index), None)
+        source.tell(index, source.ask(index), None)
     assert inside(source.ask(15), search)
 
 
@@ -134,28 +134,78 @@ def test_a_search_of_failures_alone_goes_on() -> None:
 )
 def test_a_point_outside_the_searched_space_is_told_without_harm(point: dict[str, Any]) -> None:
     source = OptunaPoints(space(searcher="optuna"))
-    source.tell(point, 0.1)
+    source.tell(0, point, 0.1)
     assert inside(source.ask(2), source.search)
 
 
 def test_losses_are_told_in_any_order_and_by_trials_that_were_not_asked_for() -> None:
     """A study that goes on tells what an earlier session ran."""
     source = OptunaPoints(space(searcher="optuna"))
-    for point in reversed(searched(20)):
-        source.tell(point, valley(point))
+    for index, point in reversed(list(enumerate(searched(20)))):
+        source.tell(index, point, valley(point))
     drawn = [source.ask(index) for index in range(20, 40)]
     assert sum(point["optimizer"] == "adam" for point in drawn) > 12
 
 
-def test_what_is_told_of_a_point_again_replaces_what_was_told_before() -> None:
+@pytest.mark.parametrize("begun", [2, 6, 14])
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_would_have(begun: int) -> None:
+    """It is told the trials that are over in their order, and not in the one in which they ended."""
+    going, resumed = (OptunaPoints(space(searcher="optuna")) for _ in range(2))
+    before = [going.ask(index) for index in range(begun)]
+    for index in reversed(range(begun)):
+        going.tell(index, before[index], valley(before[index]))
+    for index, point in enumerate(before):
+        resumed.tell(index, point, valley(point))
+    after = [going.ask(index) for index in range(begun, begun + 8)]
+    assert [resumed.ask(index) for index in range(begun, begun + 8)] == after
+    assert len({str(point) for point in before + after}) == begun + 8
+
+
+def test_trials_that_run_at_once_are_asked_for_different_points() -> None:
+    source = OptunaPoints(space(searcher="optuna"))
+    for index, point in enumerate(searched(12)):
+        source.tell(index, point, valley(point))
+    assert len({str(source.ask(index)) for index in range(12, 20)}) == 8
+    assert source.ask(12) == source.ask(12)
+
+
+def test_what_is_told_of_a_trial_again_replaces_what_was_told_before() -> None:
     """A trial that goes on from a rung is known by its newest loss, and among others only once."""
     source = OptunaPoints(space(searcher="optuna"))
-    points = [source.ask(index) for index in range(2, 5)]
-    for point in points:
-        source.tell(point, 0.5)
-    source.tell(points[1], 0.2)
-    source.tell(source.ask(5), 0.4)
-    assert sorted(trial.value for trial in source.study.trials if trial.value) == [0.2, 0.4, 0.5, 0.5]
+    points = {index: source.ask(index) for index in range(2, 7)}
+    for index, point in points.items():
+        source.tell(index, point, 0.5)
+    source.tell(3, points[3], 0.2)
+    source.tell(6, points[6], None)
+    assert {index: trial.value for index, trial in source.told.items()} == {2: 0.5, 3: 0.2, 4: 0.5, 5: 0.5}
+
+
+def test_two_trials_of_one_point_are_both_known() -> None:
+    source = OptunaPoints(space(searcher="optuna"))
+    source.tell(2, source.ask(2), 0.5)
+    source.tell(3, source.ask(2), 0.2)
+    assert [trial.value for trial in source.told.values()] == [0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ({}, {"optimizer": "adam", "lr": 2e-3, "batch": 128}),
+        ({"lr": 5e-3}, {"optimizer": "adam", "lr": 5e-3, "batch": 128}),
+        ({"train.lr": 5e-3, "batch": 64}, {"optimizer": "adam", "lr": 5e-3, "batch": 64}),
+        ({"optimizer": "sgd", "train.clip": 1.0}, {"optimizer": "sgd", "lr": 2e-3, "batch": 128, "train.clip": 1.0}),
+    ],
+)
+def test_a_named_point_is_told_with_what_it_leaves_to_the_settings(point: dict[str, Any], told: dict[str, Any]) -> None:
+    given = study(first=[point], searcher="optuna").model_copy(
+        update={"train": Train(optimizer="adam", lr=2e-3, batch=128)}
+    )
+    made = whole(point, given)
+    assert made == {"model.name": "conv4", "train.clip": 0.0} | told
+    source = OptunaPoints(given.search)
+    source.tell(0, made, 0.3)
+    (known,) = source.told.values()
+    assert known.params == {f"lr.{told['optimizer']}" if key == "lr" else key: value for key, value in made.items()}
 
 
 # What is refused before anything runs
@@ -168,6 +218,8 @@ def study(**changes: Any) -> Settings:
 def test_a_sound_search_is_accepted() -> None:
     check(study())
     check(study(first=SPACE["first"]))
+    check(study(first=[{"optimizer": "adam", "clip": 1.0}, {"train.momentum": 0.5}]))
+    check(study(first=SPACE["first"], trials=2, batch=[99]))  # nothing is drawn
 
 
 @pytest.mark.parametrize(
@@ -177,6 +229,10 @@ def test_a_sound_search_is_accepted() -> None:
         ({"first": [{"lr": -1.0}]}, r"train\.lr = -1\.0: must be greater than 0"),
         ({"first": [{"rate": 1.0}]}, r"'train\.rate' names no setting"),
         ({"first": [{"batch": 127}]}, r"train\.batch = 127: must be even"),
+        ({"first": [{"epochs": 30}]}, r"'train\.epochs' cannot vary between trials, which would no longer compare"),
+        ({"first": [{"train.epochs": 30}]}, r"'train\.epochs' cannot vary between trials"),
+        ({"first": [{"lr": 1e-3, "val_pairs": 100}]}, r"'train\.val_pairs' cannot vary between trials"),
+        ({"choices": {"epochs": [1, 2]}}, r"'epochs' cannot vary between trials"),
         ({"batch": [64, 99]}, r"train\.batch = 99: must be even"),
         ({"choices": {"model.nam": ["koch"]}}, r"'model\.nam' names no setting; did you mean 'name'\?"),
         ({"choices": {"model.name": ["koch", "vgg"]}}, r"model\.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),

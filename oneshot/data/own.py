@@ -247,8 +247,10 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
 def _ways(split: allot.Split) -> str:
     """The ways of one-shot trials inside a group, where they are fewer than the usual 20."""
     most = {part: max(Counter(name.partition("/")[0] for name in split[part]).values()) for part in allot.PARTS[1:]}
-    few = [f"{ways}-way in {part}" for part, ways in most.items() if ways < 20]
-    return f"; one-shot trials inside a group are at most {' and '.join(few)}" if few else ""
+    few = [f"{ways}-way in {part}" for part, ways in most.items() if 1 < ways < 20]
+    said = f"; one-shot trials inside a group are at most {' and '.join(few)}" if few else ""
+    lone = [part for part, ways in most.items() if ways == 1]
+    return said + (f"; in {' and '.join(lone)} no group has two classes: trials there mix groups" if lone else "")
 
 
 def _names(own: Own) -> dict[str, list[str]]:

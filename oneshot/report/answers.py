@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any
 
 from oneshot.data.splits import ALL
@@ -11,7 +12,7 @@ from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, percent
-from oneshot.screen.results import OWN, PROTOCOLS, is_omniglot, positions
+from oneshot.screen.results import is_omniglot, meanings, positions
 from oneshot.screen.tables import settings_text
 
 _FIRST = {  # of which protocol the headline speaks, and in which words
@@ -29,17 +30,25 @@ def headline(run: Run) -> str:
     protocols = run.result["protocols"]
     name = next((each for each in _FIRST if each in protocols), next(iter(protocols)))
     first = protocols[name]
-    words, parts = _FIRST.get(name, f"of the trials of {name} are right"), "alphabets"
-    if run.result["split"] == OWN_SPLIT:
-        words, parts = "of the one‑shot trials on your own images are right", "classes"
-    title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(words)}</h1>"
+    own = run.result["split"] == OWN_SPLIT
+    title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(_which(name, run.result))}</h1>"
     task, seen = f"{first['n_way']}-way {first['k_shot']}-shot", positions(run.result.get("views", 1))
+    kind, parts = ("classes", "classes") if own else ("characters", "alphabets")
     lead = (
-        f'<p class="lead">{task}: which of {first["n_way"]} characters is this, from {_examples(first["k_shot"])} each?'
+        f'<p class="lead">{task}: which of {first["n_way"]} {kind} is this, from {_examples(first["k_shot"])} each?'
         f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
         f" {count(first['trials'])} trials{f'; a score is {seen}' if seen else ''}.</p>"
     )
     return title + lead + _cards(run.result, name)
+
+
+def _which(name: str, result: Mapping[str, Any]) -> str:
+    """Which trials are right, so that nobody takes others for Lake's."""
+    if result["split"] == OWN_SPLIT:
+        return "of the one‑shot trials on your own images are right"
+    if name == "lake400" and not is_omniglot(result):
+        return f"of {count(result['protocols'][name]['trials'])} fixed one‑shot trials, made like Lake’s, are right"
+    return _FIRST.get(name, f"of the trials of {name} are right")
 
 
 def _examples(shots: int) -> str:
@@ -48,7 +57,7 @@ def _examples(shots: int) -> str:
 
 def _cards(result: Mapping[str, Any], first: str) -> str:
     """Every protocol, then what else was measured, a card each."""
-    meaning = OWN if result["split"] == OWN_SPLIT else PROTOCOLS
+    meaning = meanings(result)
     entries = [
         (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", meaning.get(name, ""))
         for name, one in result["protocols"].items()
@@ -76,7 +85,7 @@ def _unjudged(run: Run) -> str:
         lead = f"{who}: validation loss {loss(run.best['val_loss'])} at epoch {run.best['best_epoch']}" + (
             f", {esc(text)}." if text else "."
         )
-    later = "" if run.over else " Accuracy on the test alphabets comes at the end."
+    later = "" if run.over else f" Accuracy on the {run.words.test} comes at the end."
     return f'<h1>{kind} <b>{state}</b></h1><p class="lead">{lead}{later}</p>'
 
 
@@ -93,9 +102,9 @@ def state(run: Run) -> str:
     if (split := run.settings.data.split).endswith(ALL):
         said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
     if run.touched > 1:
-        said.append(
-            f"The test alphabets have been scored {run.touched} times for this run; the figures are the first’s."
-        )
+        which = (run.result or {}).get("test_evaluations")  # a search that went on has the figures of a later time
+        figures = f"; the figures are those of time {which}" if which else ""
+        said.append(f"The {run.words.test} have been scored {run.touched} times for this run{figures}.")
     said += [esc(f"{name} is {why}.") for name, why in ((run.result or {}).get("lowered") or {}).items()]
     same: dict[str, list[str]] = {}
     for name, why in ((run.result or {}).get("skipped") or {}).items():
@@ -107,21 +116,20 @@ def state(run: Run) -> str:
 def _progress(run: Run) -> list[str]:
     ago = duration(run.read - run.written)
     then = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(run.written))
-    here = f"<code>python -m oneshot.report {esc(run.where)}</code>"
+    here = f"<code>python -m oneshot.report {esc(quote(run.where))}</code>"
     if run.study:
         how = Counter(trial["status"] for trial in run.trials)
         ended = sum(how[name] for name in ("finished", "stopped", "diverged", "failed"))
         far = f"{ended} of {len(run.trials)} trials are over, {how['running']} run, {how['pending']} wait."
         if ended == len(run.trials):
-            far = "All trials are over; the judgement on the test alphabets is missing."
+            far = f"All trials are over; the judgement on the {run.words.test} is missing."
     else:
         far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs done."
     if run.running:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
                 f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
-    on = (
-        f"<code>python -m oneshot.tune --resume {esc(run.where)}</code>" if run.study else "the same command with --run"
-    )
+    resumed = f"<code>python -m oneshot.tune --resume {esc(quote(run.where))}</code>"
+    on = resumed if run.study else "the same command with --run"
     return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. To go on: {on}"]
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from importlib import resources
+from shlex import quote
 from typing import Any
 
 from oneshot.report import answers, seen, studies
@@ -31,13 +32,15 @@ def page(run: Run) -> tuple[str, dict[str, Canvas]]:
     when = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(run.read))
     eyebrow = f"oneshot report · {esc(job)} · {esc(run.dataset)} · split {esc(run.settings.data.split)} · {when}"
     head = f'<p class="eyebrow">{eyebrow}</p>{answers.headline(run)}{answers.state(run)}'
+    # Dark ink on light paper is turned in the dark theme; a photo, and light on dark, stay as they are.
+    inked = ' class="inked"' if (run.outcomes or {}).get("polarity", "dark") == "dark" else ""
     head, *sections = (text.replace(" %", "\u00a0%") for text in (head, *filter(None, sections)))
     body = "\n".join((*sections, _reproduce(run)))
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{esc(job)}: oneshot report</title><style>{_style()}</style></head>\n<body>\n"
+        f"<title>{esc(job)}: oneshot report</title><style>{_style()}</style></head>\n<body{inked}>\n"
         f"<header>{head}</header>\n{_contents([*sections, _reproduce(run)])}\n<main>{body}</main>\n"
         f"<footer><p>Made by oneshot from the records in <code>{esc(run.where)}</code>, {when}. Nothing here was typed"
         f" by hand.</p></footer>\n<script>{_asset('page.js')}</script>\n</body></html>\n"
@@ -78,7 +81,7 @@ def _reproduce(run: Run) -> str:
     verb = "tune" if run.study else "train"
     lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
     # A job's file lies on a disk; of a run on an object store it is saved there first.
-    file = f"{run.where}/{EXPERIMENT}" if "://" not in run.where else "again.toml"
+    file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
     lines.append(
         f"python -m oneshot.{verb} {file} --run runs/again" + "  # the settings below" * (file == "again.toml")
     )
@@ -90,7 +93,7 @@ def _reproduce(run: Run) -> str:
         ("hardware", _hardware(hardware) or unknown),
         ("device", where.get("device") or (run.study or {}).get("device") or unknown),
         ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
-        ("test alphabets scored", f"{run.touched} time{'s' if run.touched != 1 else ''}"),
+        (f"{run.words.test} scored", f"{run.touched} time{'s' if run.touched != 1 else ''}"),
     ]
     if run.result and run.result.get("sha256"):
         entries.append(("network, sha256", run.result["sha256"]))

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from oneshot import artifact, cards, formats
+from oneshot.data.splits import OWN
 from oneshot.errors import UserError
 from oneshot.history import HISTORY, kept, read_history
 from oneshot.judgement import RESULT, TOUCHED
@@ -29,6 +30,20 @@ from oneshot.study import STUDY
 QUIET, SILENT, EPOCHS = 60.0, 600.0, 3
 _SIDE = 256  # pixels a side of a drawing, at most
 _AT_ONCE = 16  # files read at a time: a store far away answers late
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the page calls the things that it is about."""
+
+    one: str = "character"
+    many: str = "characters"
+    groups: str = "alphabets"
+    test: str = "test alphabets"  # those that judge
+    numbered: str = "drawer"  # what tells the drawings of a character apart
+
+
+OF_OWN = Words("class", "classes", "groups", "test classes", "image")  # of images of one's own
 
 
 @dataclass(frozen=True)
@@ -70,9 +85,17 @@ class Run:
         return any(trial["status"] == status for trial in self.trials)
 
     @property
+    def words(self) -> Words:
+        return words_of(self.settings)
+
+    @property
     def dataset(self) -> str:
         """As people are shown it."""
         return str((self.result or self.study or {}).get("dataset") or self.settings.data.dataset)
+
+
+def words_of(settings: Settings) -> Words:
+    return OF_OWN if settings.data.split == OWN else Words()
 
 
 def read(run: Folder) -> Run:
@@ -101,7 +124,7 @@ def read(run: Folder) -> Run:
         written=_last_word(run, trials, study is not None),
         read=time.time(),
         over=over,
-        missing=tuple(_missing(run, study, trials, result, outcomes, over)),
+        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))),
     )
 
 
@@ -200,17 +223,18 @@ def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> flo
 
 def _missing(
     run: Folder, study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None,
-    outcomes: Mapping[str, Any] | None, over: bool,
+    outcomes: Mapping[str, Any] | None, over: bool, words: Words,
 ) -> list[str]:  # fmt: skip
     sentences = []
     lost = [trial["id"] for trial in trials if trial["epochs"] and not trial["history"]]
     if lost:
         sentences.append(f"The history of trial {', '.join(lost)} is lost: its curves are missing.")
     if result is None and study is None and over:
-        sentences.append(f"This training has not been judged on the test alphabets: python -m oneshot.evaluate {run}")
+        again = f"python -m oneshot.evaluate {run.quoted}"
+        sentences.append(f"This training has not been judged on the {words.test}: {again}")
     if result is not None and outcomes is None:
         sentences.append(
             "The judgement kept no single trials, so there is no gallery, no errors, no confusions and no map. To have"
-            f" them: python -m oneshot.evaluate {run}, which scores the test alphabets once more, and is counted."
+            f" them: python -m oneshot.evaluate {run.quoted}, which scores the {words.test} once more, and is counted."
         )
     return sentences

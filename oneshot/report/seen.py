@@ -8,7 +8,7 @@ from oneshot.report.accuracy import plain
 from oneshot.report.canvas import svg
 from oneshot.report.html import Figures, esc, picture, section
 from oneshot.report.pictures import alphabet_of, name_of, place_of
-from oneshot.report.reading import Run
+from oneshot.report.reading import Run, Words
 from oneshot.screen.console import count
 
 Outcomes = Mapping[str, Any]
@@ -21,8 +21,8 @@ def trials(run: Run, figures: Figures) -> str:
     outcomes = run.outcomes
     if outcomes is None or not outcomes["gallery"]:
         return ""
-    items = "".join(_trial(trial, outcomes["drawings"]) for trial in outcomes["gallery"])
-    many = " Of each character the first drawing is shown." if outcomes["k_shot"] > 1 else ""
+    items = "".join(_trial(trial, outcomes["drawings"], run.words) for trial in outcomes["gallery"])
+    many = f" Of each {run.words.one} the first drawing is shown." if outcomes["k_shot"] > 1 else ""
     said = (
         f"{len(outcomes['gallery'])} of the {count(outcomes['trials'])} trials of"
         f" <code>{esc(outcomes['protocol'])}</code>, taken at equal distances, not chosen. On the left the query, then"
@@ -34,7 +34,7 @@ def trials(run: Run, figures: Figures) -> str:
     return section("trials-title", "Trials, as they came", inside)
 
 
-def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
+def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]], words: Words) -> str:
     query, hit = drawings[trial["query"]], trial["right"] == 0
     ranking = []
     for place, number in enumerate(trial["ranking"]):
@@ -50,7 +50,7 @@ def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
         if hit
         else f"<b>✗ wrong</b>, {alphabet}: the right one came {place_of(trial['right'])}"
     )
-    asked = picture(query["png"], f"query: {name_of(query['character'])}, drawer {query['drawer']}")
+    asked = picture(query["png"], f"query: {name_of(query['character'])}, {words.numbered} {query['drawer']}")
     return (
         f'<li class="trial {"hit" if hit else "miss"}">{asked}<ol class="ranking">{"".join(ranking)}</ol>'
         f'<p class="verdict">{verdict}</p></li>'
@@ -72,7 +72,7 @@ def errors(run: Run, figures: Figures) -> str:
     said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the one by the greatest margin first."
     if missed > _ERRORS:
         said += f" The picture has {'all' if len(wrong) == missed else count(len(wrong))}."
-    first, more = ("".join(_error(trial, outcomes["drawings"]) for trial in some)
+    first, more = ("".join(_error(trial, outcomes["drawings"], run.words) for trial in some)
                    for some in (wrong[:_ERRORS], wrong[_ERRORS:][:_MORE]))  # fmt: skip
     shown = f'<ul class="errors">{first}</ul>'
     if more:
@@ -81,13 +81,14 @@ def errors(run: Run, figures: Figures) -> str:
     return section("errors-title", "Errors", f"<p>{said} {links}</p>{shown}")
 
 
-def _error(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
+def _error(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]], words: Words) -> str:
     three = []
     for number, word, css in zip(
         (trial["query"], *trial["ranking"]), ("query", "chosen", "right"), ("", "wrong", "right"), strict=True
     ):
         drawing = drawings[number]
-        shown = picture(drawing["png"], f"{word}: {name_of(drawing['character'])}, drawer {drawing['drawer']}", css)
+        told = f"{word}: {name_of(drawing['character'])}, {words.numbered} {drawing['drawer']}"
+        shown = picture(drawing["png"], told, css)
         three.append(f"<figure>{shown}<figcaption>{word}</figcaption></figure>")
     chosen, right = trial["scores"]
     by = f" · margin {chosen - right:.1f}" if chosen is not None and right is not None else ""
@@ -97,7 +98,7 @@ def _error(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]]) -> str:
 
 
 def confused(run: Run, figures: Figures) -> str:
-    """The characters most often taken for each other."""
+    """The characters, or classes, most often taken for each other."""
     if run.outcomes is None or not run.outcomes["confused"]["pairs"]:
         return ""
     found, drawings = run.outcomes["confused"], run.outcomes["drawings"]
@@ -119,28 +120,31 @@ def confused(run: Run, figures: Figures) -> str:
         f" {links}"
     )
     inside = f'<p>{said}</p><ul class="confused">{"".join(items)}</ul>'
-    return section("confused-title", "Most confused characters", inside)
+    return section("confused-title", f"Most confused {run.words.many}", inside)
 
 
 def maps(run: Run, figures: Figures) -> str:
     """Maps of the embeddings: the easiest and the hardest alphabet, the others folded away."""
     if run.outcomes is None or not run.outcomes["map"]:
         return ""
-    by_name = {alphabet["alphabet"]: alphabet for alphabet in run.outcomes["map"]}
+    by_name, words = {alphabet["alphabet"]: alphabet for alphabet in run.outcomes["map"]}, run.words
     scores = (run.result or {}).get("per_alphabet") or run.outcomes["per_alphabet"]
     ranked = sorted(by_name, key=lambda name: -scores[name]["accuracy"] if name in scores else 1)
     ends = dict.fromkeys([ranked[0], ranked[-1]])
     links = figures.keep("maps", pictures.maps(run.outcomes))
     said = (
-        "What the network makes of drawings it has never seen: each dot is a drawing, the colour its character (colours"
-        " repeat), the small drawing the middle one of its character. Where dots of one character keep together and"
-        " away from others, one example is enough. The plane holds the two directions of the greatest variance only,"
-        f" so what overlaps here may lie apart in the others. {links}"
+        f"What the network makes of drawings it has never seen: each dot is a drawing, the colour its {words.one}"
+        f" (colours repeat), the small drawing the middle one of its {words.one}. Where dots of one {words.one} keep"
+        " together and away from others, one example is enough. The plane holds the two directions of the greatest"
+        f" variance only, so what overlaps here may lie apart in the others. {links}"
     )
-    words = dict(zip(ends, ("the easiest", "the hardest"), strict=False))
-    shown = "".join(_map(by_name[name], run.outcomes, scores, words.get(name, "")) for name in ends)
+    # Of one map only, and of what has no score, nobody can say that it is easier than others.
+    known = len(ends) == 2 and all(name in scores for name in ends)
+    placed = dict(zip(ends, ("the easiest", "the hardest"), strict=True)) if known else {}
+    shown = "".join(_map(by_name[name], run.outcomes, scores, placed.get(name, "")) for name in ends)
     rest = "".join(_map(by_name[name], run.outcomes, scores, "") for name in ranked if name not in ends)
-    summary = f"The other {len(ranked) - len(ends)} alphabets"
+    others = len(ranked) - len(ends)
+    summary = f"The other {others} {words.groups}" if others > 1 else "The other one"
     more = f'<details><summary>{summary}</summary><div class="maps">{rest}</div></details>'
     inside = f'<p>{said}</p><div class="maps two">{shown}</div>{more if rest else ""}'
     return section("maps-title", "Map of the embeddings", inside)

@@ -7,7 +7,8 @@ from oneshot.report import parallel, search
 from oneshot.report.html import HALF, Column, Figures, esc, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, loss, one_line, percent
-from oneshot.screen.tables import setting, settings_text
+from oneshot.screen.tables import epochs_not_run, setting, settings_text
+from oneshot.settings import Search
 
 Trial = Mapping[str, Any]
 
@@ -48,14 +49,26 @@ def _summary(run: Run) -> str:
     study = run.study or {}
     parts = [f"{len(run.trials)} trials, {begun} begun, in {duration(study.get('seconds'))}"]
     if whole:
-        saved = f", {100 - 100 * epochs / whole:.0f} % saved by stopping early" if run.over else ""
-        parts.append(f"{count(epochs)} epochs of {count(whole)}{saved}")
-    space = run.settings.search
+        not_run = epochs_not_run(run.trials, most=run.settings.train.epochs) if run.over else {}
+        shares = "".join(f", {100 * number / whole:.0f} % {why}" for why, number in not_run.items())
+        parts.append(f"{count(epochs)} epochs of {count(whole)}{shares}")
+    points = _points(run.settings.search, len(run.trials))
+    return f"<p>{'; '.join(parts)}. {esc(points)}; chosen by validation loss.</p>"
+
+
+def _points(space: Search, trials: int) -> str:
+    """Where the points of so many trials come from, and what those that no job names were taken from."""
+    named, proposed = min(len(space.first), trials), space.searcher == "optuna"
+    some, rest = f"{named} point{'s' * (named != 1)}", trials - named
+    if not rest:
+        return f"{some}, named in the job"
+    if named:
+        how = f"{some} named in the job, then {rest} {'that Optuna’s TPE proposed' if proposed else 'drawn at random'}"
+    else:
+        how = "Optuna’s TPE proposed the points" if proposed else "Points drawn at random"
     ranges = ", ".join(f"{name} lr {setting(low)} to {setting(high)}" for name, (low, high) in space.lr.items())
-    batches = ", ".join(map(str, space.batch))
-    how = "Optuna’s TPE proposed the points" if space.searcher == "optuna" else "Points drawn at random"
     more = "".join(f"; {key}: {', '.join(map(str, values))}" for key, values in space.choices.items())
-    return f"<p>{'; '.join(parts)}. {how}: {esc(ranges)}; batch {batches}{esc(more)}; chosen by validation loss.</p>"
+    return f"{how}: {ranges}; batch {', '.join(map(str, space.batch))}{more}"
 
 
 def _table(run: Run) -> str:

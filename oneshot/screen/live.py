@@ -95,7 +95,7 @@ class StudyView:
         table = fitted(LIVE_COLUMNS, rows[:room], options.max_width, row_style=row_style)
         width = min(options.max_width, max(_LEAST_WIDTH, console.measure(table).maximum))
         yield self._header(study, rows, width)
-        yield _how(study)
+        yield _how(study, len(rows))
         yield _share_bar(rows, width)
         yield counts_text(rows)
         leader = next((row for row in rows if row.leads), None)
@@ -191,10 +191,20 @@ def _epochs_to_come(rows: Sequence[TrialRow], levels: Sequence[int], reduction: 
     return to_come
 
 
-def _how(study: Mapping[str, Any]) -> Text:
+def _how(study: Mapping[str, Any], trials: int) -> Text:
     at_once = f"{_many(study['concurrent'], 'trial')} at once × {_many(study['workers'], 'worker')}"
-    search = f"{study['searcher']} search · up to {_many(study['epochs'], 'epoch')}"
+    search = f"{_points(study, trials)} · up to {_many(study['epochs'], 'epoch')}"
     return Text(f"{study['device']} · {at_once} · {search}", "dim", overflow="ellipsis", no_wrap=True)
+
+
+def _points(study: Mapping[str, Any], trials: int) -> str:
+    """Where the points of so many trials come from: `named`, those that the job names, come first."""
+    named = min(study.get("named", 0), trials)
+    if not named:
+        return f"{study['searcher']} search"
+    if named == trials:
+        return _many(named, "named point")
+    return f"{named} named, then {trials - named} {'by Optuna' if study['searcher'] == 'optuna' else 'random'}"
 
 
 def _many(number: int, thing: str) -> str:
@@ -231,7 +241,7 @@ def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     again = f"; taken up again, {had} had ended" if had else ""
     return (
         f"study {study['job']}: {study['dataset']}, split {study['split']}, {_many(len(rows), 'trial')} "
-        f"of up to {_many(study['epochs'], 'epoch')}, {study['searcher']} search, {study['concurrent']} at once with "
+        f"of up to {_many(study['epochs'], 'epoch')}, {_points(study, len(rows))}, {study['concurrent']} at once with "
         f"{_many(study['workers'], study['device'] + ' worker')} each{again}"
     )
 

@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from oneshot.data.clean import shown as as_it_was
 from oneshot.data.sheet import dark, in_blocks
 from oneshot.screen.console import Column, Fitting, bar, fitted, one_line, percent
 
@@ -22,14 +23,20 @@ def can_draw(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal and console.encoding.lower().startswith("utf")
 
 
-def picture(ink: np.ndarray, *, colour: bool) -> Text:
+def picture(ink: np.ndarray, *, colour: bool, polarity: str = "dark") -> Text:
     """A drawing, uint8 (S, S) with 255 = ink, as 7 lines of 14 half blocks: grey where there is colour, else two-tone.
 
-    With colour the paper is light and the ink dark on any terminal; without, ink is the text's own colour."""
+    `polarity`: of the image, see `clean`. With colour it is as bright as the image was, on any terminal; without, ink
+    is the text's own colour, and so are the dark parts of a photo, which is dithered."""
     small = np.asarray(Image.fromarray(ink).resize((SIDE, SIDE), Image.Resampling.BOX))
+    if not colour and polarity == "photo":
+        return in_blocks(~np.asarray(Image.fromarray(small).convert("1")))
     if not colour:
         return in_blocks(dark(small))
-    grey = 238 - np.minimum(255, small.astype(int) * 3 // 2) * 220 // 255  # lines get thin when made small: darker
+    if polarity == "dark":  # lines get thin when made small: darker
+        grey = 238 - np.minimum(255, small.astype(int) * 3 // 2) * 220 // 255
+    else:
+        grey = as_it_was(small, polarity)
     lines = []
     for upper, lower in zip(grey[0::2], grey[1::2], strict=True):
         cells = ((f"rgb({a},{a},{a}) on rgb({b},{b},{b})") for a, b in zip(upper, lower, strict=True))
@@ -53,10 +60,11 @@ def answer_view(
     query: np.ndarray | None = None,
     shown: Mapping[str, np.ndarray] | None = None,
     colour: bool = True,
+    polarity: str = "dark",
 ) -> RenderableType:
     """The verdict on one image, then the query and as many of the best classes' images as find room, then the classes.
 
-    Without `query` and `shown`, uint8 (S, S) each, names only.
+    Without `query` and `shown`, uint8 (S, S) each, names only. `polarity`: as `picture` takes it.
     """
     head = verdict(name, ranking)
     if query is None or shown is None:
@@ -75,7 +83,8 @@ def answer_view(
         row.add_column()
         drawn = (
             Group(
-                picture(ink, colour=colour), Text(caption, "dim", justify="center", no_wrap=True, overflow="ellipsis")
+                picture(ink, colour=colour, polarity=polarity),
+                Text(caption, "dim", justify="center", no_wrap=True, overflow="ellipsis"),
             )
             for caption, ink in pictures
         )

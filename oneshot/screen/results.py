@@ -14,19 +14,27 @@ from oneshot.screen.console import MISSING, Column, Fitting, bar, count, fitted,
 from oneshot.screen.published import ladder
 from oneshot.screen.tables import settings_text
 
+_PAIRS = {
+    "verification": "pairs, half of them same; a probability of 1/2 decides",
+    "verification_at_threshold": "the same with a threshold chosen on validation",
+}
 PROTOCOLS = {
     "lake400": "Lake's 20 fixed runs, each in one alphabet",
     "within": "one alphabet, query and support by two drawers",
     "between": "characters of all test alphabets, another drawer",
     "seed352": "as the source document: all test alphabets, lax",
     "within_fixed": "as within, on the alphabets of Lake's runs alone",
-    "verification": "pairs, half of them same; a probability of 1/2 decides",
-    "verification_at_threshold": "the same with a threshold chosen on validation",
+    **_PAIRS,
+}
+GENERATED = PROTOCOLS | {  # of generated glyphs, whose fixed trials are nobody's
+    "lake400": "fixed trials, made like Lake's",
+    "within_fixed": "as within, on the alphabets of the fixed trials alone",
 }
 OWN = {  # of one's own images, where nobody knows who made which
     "within": "one group, query and support two images",
     "between": "classes of all test groups, two images",
     "seed352": "as between, always 20-way 1-shot",
+    **_PAIRS,
 }
 _PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
 
@@ -50,7 +58,7 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     """
     protocols, omniglot = result["protocols"], is_omniglot(result)
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
-    parts.append(Fitting(partial(_by_protocol, protocols, OWN if result["split"] == "own" else PROTOCOLS)))
+    parts.append(Fitting(partial(_by_protocol, protocols, meanings(result))))
     parts += _lowered(result.get("lowered") or {})
     parts += _beside(result)
     parts += _skipped(result.get("skipped") or {})
@@ -74,6 +82,13 @@ def is_omniglot(result: Mapping[str, Any]) -> bool:
     return result["dataset"].lower().split()[:1] == ["omniglot"]
 
 
+def meanings(result: Mapping[str, Any]) -> Mapping[str, str]:
+    """What each protocol asks of these drawings. `result`: anything that has a `dataset` and a `split`."""
+    if result["split"] == "own":
+        return OWN
+    return PROTOCOLS if is_omniglot(result) else GENERATED
+
+
 def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
     """Accuracy by alphabet (trials of `within`), the best first, with trials and 95 % interval."""
     if not result["per_alphabet"]:
@@ -93,13 +108,13 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
 
 def seeds_table(record: Mapping[str, Any]) -> RenderableType:
     """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
-    seeds = [row["seed"] for row in record["seeds"]]
+    seeds, meaning = [row["seed"] for row in record["seeds"]], meanings(record)
     columns = (
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
-        Column("query and support", lambda row: PROTOCOLS.get(row[0], ""), 2, "left"),
+        Column("query and support", lambda row: meaning.get(row[0], ""), 3, "left"),
         Column("mean", lambda row: Text(percent(row[1]["mean"]), "bold green")),
         Column("95 % interval", lambda row: interval(*row[1]["interval"]) if row[1]["interval"] else MISSING, 1),
-        Column("seeds", lambda row: count(row[1]["seeds"])),
+        Column("seeds", lambda row: count(row[1]["seeds"]), 2),
     )
     title = f"{record['job']} · {record['dataset']} · split {record['split']} · {record['seconds']:.0f} s a training"
     body = Fitting(lambda width: fitted(columns, record["summary"].items(), width))
@@ -128,8 +143,9 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
     lines = [f"a score is {seen}"] if seen else []
     if fixed := result.get("within_fixed"):
         low, high = fixed["interval"]
+        runs = "Lake's runs" if is_omniglot(result) else "the fixed trials"
         lines.append(
-            f"within, on the {fixed['alphabets']} alphabets of Lake's runs alone: {percent(fixed['accuracy'])}"
+            f"within, on the {fixed['alphabets']} alphabets of {runs} alone: {percent(fixed['accuracy'])}"
             f" ({interval(low, high)})"
         )
     if pairs := result.get("verification"):
@@ -160,11 +176,11 @@ def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
 def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width: int) -> RenderableType:
     columns = (
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
-        Column("query and support", lambda row: meaning.get(row[0], ""), 2, "left"),
-        Column("task", lambda row: f"{row[1]['n_way']}-way {row[1]['k_shot']}-shot", 1, "left"),
-        Column("trials", lambda row: count(row[1]["trials"])),
+        Column("query and support", lambda row: meaning.get(row[0], ""), 4, "left"),
+        Column("task", lambda row: f"{row[1]['n_way']}-way {row[1]['k_shot']}-shot", 3, "left"),
+        Column("trials", lambda row: count(row[1]["trials"]), 2),
         Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),
-        Column("95 % interval", lambda row: interval(*row[1]["interval"])),
+        Column("95 % interval", lambda row: interval(*row[1]["interval"]), 1),
     )
     return fitted(columns, protocols.items(), width)
 

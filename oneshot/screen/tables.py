@@ -165,26 +165,28 @@ def _setting_column(name: str, drop: int = 0, least: int = 0) -> Column:
     return Column(header, lambda row: setting(row.settings.get(name)), drop, justify, least)
 
 
+# The narrowest terminal keeps each trial and its best loss. The others leave from the greatest number down: what only
+# a wide terminal has, then the settings, the epochs, the status and the accuracy.
 _FIRST = (
     Column("  trial", _id, justify="left"),
-    Column("status", status_text, justify="left", least=8),
-    _setting_column("optimizer", least=5),
-    _setting_column("lr", least=7),
-    _setting_column("batch"),
+    Column("status", status_text, 2, "left", least=8),
+    _setting_column("optimizer", 5, least=5),
+    _setting_column("lr", 4, least=7),
+    _setting_column("batch", 6),
 )
 _BEST = Column("best\nval loss", _best_loss)
-_ONESHOT = Column("one-shot\naccuracy", lambda row: percent(row.oneshot))
+_ONESHOT = Column("one-shot\naccuracy", lambda row: percent(row.oneshot), 1)
 
 LIVE_COLUMNS = (
     *_FIRST,
-    Column("epoch", _epochs),
-    Column("", lambda row: bar(row.epochs / row.most, _BAR, STATUS.get(row.status, "")), 3, "left"),
-    Column("train\nloss", lambda row: loss(row.train_loss), 5),
-    Column("val\nloss", lambda row: loss(row.val_loss), 2),
+    Column("epoch", _epochs, 3),
+    Column("", lambda row: bar(row.epochs / row.most, _BAR, STATUS.get(row.status, "")), 9, "left"),
+    Column("train\nloss", lambda row: loss(row.train_loss), 11),
+    Column("val\nloss", lambda row: loss(row.val_loss), 8),
     _BEST,
     _ONESHOT,
-    Column("images\n/s", lambda row: count(row.speed if row.status == "running" else None), 4, least=6),
-    Column("time\nleft", lambda row: duration(row.left), 1, least=5),
+    Column("images\n/s", lambda row: count(row.speed if row.status == "running" else None), 10, least=6),
+    Column("time\nleft", lambda row: duration(row.left), 7, least=5),
 )
 
 
@@ -200,12 +202,12 @@ def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
     ranked = [row for row in rows if _finite(row.best_loss)]
     columns = (
         *_FIRST,
-        *(_setting_column(name, drop=5) for name in _other_settings(rows)),
-        Column("epochs\nrun", _epochs),
-        Column("best\nepoch", lambda row: count(row.best_epoch), 2),
+        *(_setting_column(name, drop=11) for name in _other_settings(rows)),
+        Column("epochs\nrun", _epochs, 3),
+        Column("best\nepoch", lambda row: count(row.best_epoch), 8),
         _BEST,
         *[_ONESHOT] * any(row.oneshot is not None for row in rows),
-        Column("time", lambda row: duration(row.seconds), 1),
+        Column("time", lambda row: duration(row.seconds), 7),
     )
     parts: list[RenderableType] = [Text("No trial got as far as a validation loss.", "yellow")]
     if ranked:
@@ -249,14 +251,23 @@ def counts_text(rows: Sequence[TrialRow]) -> Text:
     return Text(" · ").join(parts)
 
 
+def epochs_not_run(trials: Sequence[Mapping[str, Any]], *, most: int) -> dict[str, int]:
+    """Epochs that the trials of a study, each of at most so many, did not run, by why; nothing where there are none.
+
+    A diverged or failed trial also ran fewer, which is no saving; one that is not over may still run them."""
+    why = {"saved by early stopping": ("stopped", "finished"), "not run by trials that broke": _BROKEN}
+    sums = {
+        text: sum(most - trial["epochs"] for trial in trials if trial["status"] in statuses)
+        for text, statuses in why.items()
+    }
+    return {text: epochs for text, epochs in sums.items() if epochs}
+
+
 def _caption(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> list[Text]:
     ran = study.get("epochs_run", sum(row.epochs for row in rows))
     possible = study.get("epochs_if_all_had_finished", len(rows) * study["epochs"])  # 0 before a trial is begun
-    # A diverged, failed or unfinished trial also ran fewer epochs, which is no saving.
-    saved = sum(row.most - row.epochs for row in rows if row.status in ("stopped", "finished"))
-    lost = sum(row.most - row.epochs for row in rows if row.status in _BROKEN)
-    parts = (saved, "saved by early stopping"), (lost, "not run by trials that broke")
-    shares = [f"{100 * epochs / possible:.0f} % {what}" for epochs, what in parts if epochs]
+    not_run = epochs_not_run(study["trials"], most=study["epochs"])
+    shares = [f"{100 * epochs / possible:.0f} % {what}" for what, epochs in not_run.items()]
     text = f"  ran {count(ran)} of {count(possible)} epochs in {duration(study['seconds'])}"
     text += f": {', '.join(shares)}" * bool(shares)
     return [Text(text), Text.assemble("  ", counts_text(rows))]

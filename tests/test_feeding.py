@@ -1,0 +1,58 @@
+"""Whether the drawings can carry the batches of a search is known before it begins."""
+
+from typing import Any
+
+import pytest
+
+from oneshot.errors import UserError
+from oneshot.parts import check_search, load_parts
+from oneshot.settings import Settings, jobs_folder, override, parse, read
+from oneshot.storage import Folder
+
+JOBS = sorted(path for path in jobs_folder().glob("*.toml") if path.stem != "own")
+
+
+def episodes(batch: list[int], *, alphabets: int = 2, **search: Any) -> Settings:
+    """A search with batches of so many drawings, four of each character."""
+    data = {"sampling": "episodes", "drawers": 4, "alphabets": alphabets}
+    tree = {"data": data, "search": {"batch": batch, "first": []} | search, "train": {"batch": 16 * alphabets}}
+    return parse(tree, "the test")
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_every_job_that_comes_with_the_program_can_be_fed_by_omniglot(path: Any, omniglot: Folder) -> None:
+    check_search(override(read(path), {"data.dataset": "omniglot"}, source="the test"), omniglot)
+
+
+def test_a_search_asks_no_more_than_the_largest_batch_that_the_alphabets_carry(small_glyphs: Folder) -> None:
+    """Four alphabets of 20 to 24 characters are taught."""
+    check_search(episodes([64, 160]), small_glyphs)
+    with pytest.raises(
+        UserError, match=r"^search\.batch = 256: train\.batch = 256: an episode needs 2 alphabets of 32"
+    ):
+        check_search(episodes([64, 256]), small_glyphs)
+
+
+def test_alphabets_that_a_trial_adds_count_for_that_trial(small_glyphs: Folder) -> None:
+    check_search(episodes([96], alphabets=6, choices={"data.composed_alphabets": [2, 4]}), small_glyphs)
+    check_search(episodes([96], alphabets=6, choices={"data.extra_alphabets": [2]}), small_glyphs)
+    sentence = r"^search\.batch = 96, data\.composed_alphabets = 1: .* needs 6 alphabets .* the training set has 5;"
+    with pytest.raises(UserError, match=sentence):
+        check_search(episodes([96], alphabets=6, choices={"data.composed_alphabets": [2, 1]}), small_glyphs)
+
+
+def test_a_combination_that_no_trial_will_have_is_not_asked_of_the_drawings(small_glyphs: Folder) -> None:
+    named = [{"batch": 64}, {"batch": 32, "train.clip": 1.0}]
+    check_search(episodes([256], first=named, trials=2), small_glyphs)
+    with pytest.raises(UserError, match=r"^search\.batch = 256"):
+        check_search(episodes([256], first=named, trials=3), small_glyphs)
+
+
+def test_what_is_checked_without_pixels_are_the_drawings_that_are_taught(small_glyphs: Folder) -> None:
+    """The count is that of the training itself: one character more would be refused."""
+    chosen = episodes([64], alphabets=1)
+    taught = load_parts(small_glyphs, chosen.data).train
+    most = max(int((taught.alphabet_of == alphabet).sum()) for alphabet in range(len(taught.alphabets)))
+    check_search(episodes([4 * most], alphabets=1), small_glyphs)
+    with pytest.raises(UserError, match=r"needs 1 alphabets of"):
+        check_search(episodes([4 * most + 4], alphabets=1), small_glyphs)

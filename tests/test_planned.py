@@ -1,0 +1,84 @@
+"""What Ray Tune is given to try, asked without Ray: a study that is taken up again goes on as one that was not."""
+
+from pathlib import Path
+from typing import Any
+
+from oneshot.history import write_history
+from oneshot.search import OptunaPoints
+from oneshot.settings import Settings, override, parse
+from oneshot.storage import Folder
+from oneshot.study import Study
+from oneshot.tuning import PlannedSearch
+
+SETTINGS = parse(
+    {
+        "train": {"optimizer": "adam", "lr": 2e-3, "epochs": 4},
+        "search": {"searcher": "optuna", "trials": 16, "grace": 0, "first": [{"lr": 3e-3}, {}]},
+    },
+    "the test",
+)
+
+
+def planned(run: Path, settings: Settings = SETTINGS) -> PlannedSearch:
+    """The search of a session that begins or goes on."""
+    header = {"job": "quick", "started": 0.0, "epochs": settings.train.epochs}
+    study = Study(Folder.of(run), trials=settings.search.trials, header=header)
+    study.resume()
+    return PlannedSearch(settings, study, Folder.of(run), concurrent=1)
+
+
+def row(epoch: int, loss: float, ended: str = "") -> dict[str, Any]:
+    return {"epoch": epoch, "val_loss": loss, "best": True, "ended": ended}
+
+
+def ran(search: PlannedSearch, *, trials: int) -> list[dict[str, Any]]:
+    """The points of the next trials, each of which runs to its end."""
+    points = []
+    for _ in range(trials):
+        config = search.suggest("tune")
+        assert isinstance(config, dict)
+        points.append(config["point"])
+        search.study.start(config["trial"], config["point"])
+        over = row(1, 1 / len(str(config["point"])), "epochs")
+        write_history(search.study.folder(config["trial"]), [over])
+        search.study.row(config["trial"], over)
+        search.study.end(config["trial"])
+        search.on_trial_complete("tune")
+    return points
+
+
+def test_a_search_that_is_taken_up_again_proposes_what_it_would_have_without_the_break(tmp_path: Path) -> None:
+    whole = ran(planned(tmp_path / "whole"), trials=14)
+    first = ran(planned(tmp_path / "parts"), trials=6)
+    then = ran(planned(tmp_path / "parts"), trials=8)
+    assert first + then == whole
+    assert not any(point in first for point in then)
+
+
+def test_optuna_is_told_of_a_named_point_what_the_settings_add_to_it(tmp_path: Path) -> None:
+    """Also in a later session, of which a point that adds nothing is as good as none."""
+    search = planned(tmp_path)
+    ran(search, trials=2)
+    for source in (search.points, planned(tmp_path).points):
+        assert isinstance(source, OptunaPoints)
+        assert [trial.params["lr.adam"] for trial in source.told.values()] == [3e-3, 2e-3]
+
+
+def test_a_search_is_not_over_while_its_best_trial_is_half_trained(tmp_path: Path) -> None:
+    """Two end for lack of progress on their way to the second rung; the third is better, and stands there."""
+    changes = {"search.searcher": "random", "search.first": [], "search.trials": 3, "search.grace": 1}
+    settings = override(SETTINGS, changes | {"train.epochs": 9}, source="the test")
+    search = planned(tmp_path, settings)
+    for trial, rows in {
+        "000": [row(1, 0.50), row(2, 0.51, "patience")],
+        "001": [row(1, 0.52), row(2, 0.53, "patience")],
+        "002": [row(1, 0.40), row(2, 0.35), row(3, 0.30)],
+    }.items():
+        search.study.start(trial, {"lr": 1e-3})
+        for each in rows:
+            search.study.row(trial, each)
+        search.study.end(trial)
+    search.new.clear()
+    config = search.suggest("tune")
+    assert isinstance(config, dict)
+    assert (config["trial"], config["until"]) == ("002", 9)
