@@ -65,6 +65,8 @@ def train(
 
     if local and workers not in (None, "1"):
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
+    if local and gpu:
+        raise UserError("--gpu is of Ray's workers; with --local, --device cuda takes the GPU")
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
     done = commands.train(
@@ -202,6 +204,9 @@ def main(verb: list[str] | None = None) -> None:
     Ends the process: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted.
     """
     arguments = (verb or []) + sys.argv[1:]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it (>&-)
+            setattr(sys, name, open(os.devnull, "w"))
     interrupts.heed()
     try:
         code = _answer(arguments)
@@ -243,6 +248,9 @@ def _explain(error: Exception) -> int:
         advice = "make room on the disk or take another" if broken else "name a file or folder that can be used"
         print_error(console, f"{what}; {advice}")
         return 1 if broken else 2
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        print_error(console, f"the GPU has not enough memory: make train.batch or data.size smaller ({error})")
+        return 1
     if isinstance(error, MemoryError):
         print_error(console, f"there is not enough memory ({error or 'none is left'}); make what is asked for smaller")
         return 1

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+HARDWARE = "hardware.json"  # of a training under Ray: what rank 0 ran on, which may be no machine of the driver's
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
 
 

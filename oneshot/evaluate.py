@@ -19,6 +19,7 @@ from oneshot.images import Images
 from oneshot.judgement import TOUCHED, lowered, trials_of
 from oneshot.models import Siamese
 from oneshot.outcomes import OUTCOMES, Seen, outcomes
+from oneshot.runs import EXPERIMENT
 from oneshot.scoring import Similarity, judge, per_alphabet, score
 from oneshot.settings import Evaluate
 from oneshot.storage import Folder
@@ -105,20 +106,20 @@ def evaluate(
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
-    Where `where` is a run, the evaluation is noted in its `evaluations.jsonl`: how often the test set was touched is
-    part of the record. Raises UserError, also where `data` holds another making of one's own images than `dataset`
-    (NAME@DIGEST) asks for.
+    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl`: how often the test
+    set was touched is part of the record. Raises UserError, also where `data` holds another making of one's own images
+    than `dataset` (NAME@DIGEST) asks for.
     """
     store.describe(near(data)).require(dataset)
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
     result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
     count = None
-    if where.has("best"):
+    if (run := _run_of(where)) is not None:
         accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
         asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
-        where.append_json(TOUCHED, {"sha256": card["sha256"], "asked": asked, "accuracy": accuracy})
-        count = len(where.read(TOUCHED).splitlines())
+        run.append_json(TOUCHED, {"sha256": card.get("sha256"), "asked": asked, "accuracy": accuracy})
+        count = len(run.read(TOUCHED).splitlines())
     result["views"] = card.get("views", 1)
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
@@ -133,6 +134,15 @@ def evaluate(
         except Exception as error:  # the judgement is made: nothing that is only shown may cost it
             result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
     return result
+
+
+def _run_of(where: Folder) -> Folder | None:
+    """The run that a folder is or lies in, as deep as `trials/000/checkpoints/epoch-0001`."""
+    for _ in range(5):
+        if where.has(EXPERIMENT):
+            return where
+        where = where.parent
+    return None
 
 
 def _train_seed(card: dict[str, Any]) -> int | None:

@@ -177,7 +177,7 @@ Ink is {seen["ink"]}; the image is
 
 def _recipe(seen: dict[str, Any]) -> str:
     if seen.get("cleaning"):
-        return f"The side and the polarity are {seen['cleaning']['side']} and `{seen['cleaning']['polarity']}`."
+        return "That function of this package needs Pillow and NumPy, and no torch."
     return f"In full:\n\n```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
 
 

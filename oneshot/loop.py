@@ -219,8 +219,15 @@ class Training:
 
     def _resume(self) -> bool:
         """Go on from the newest whole checkpoint, the one rank 0 found; whether there was one."""
-        found = self._find() if self.worker.rank == 0 else None
-        name = self.worker.agree(found.name if found else None)
+        found, refused = None, ""
+        if self.worker.rank == 0:
+            try:
+                found = self._find()
+            except UserError as error:  # the others must not wait for an answer that never comes
+                refused = str(error)
+        name, refused = self.worker.agree((found.name if found else None, refused))
+        if refused:
+            raise UserError(refused)
         if name is None:
             return False
         found = found or checkpoint.read(self.folder / "checkpoints" / name)

@@ -71,7 +71,7 @@ def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
         "library_name": "oneshot",
         "pipeline_tag": "image-classification",
         "tags": ["one-shot", "few-shot", "siamese", "safetensors", name],
-        "datasets": [kind],
+        "datasets": [kind.partition("@")[0]],
         "metrics": ["accuracy"],
     }
     parts = ["---", *(f"{key}: {_json(value)}" for key, value in lines.items())]

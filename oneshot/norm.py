@@ -94,9 +94,11 @@ def _sums(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """The rank's sums of g and of g * xhat, (C,) each; and a tensor like `x` to write into, where one was made."""
     if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32
+        # A weight of ones: without one, CUDA's kernel answers with no sums at all.
+        ones, variance = torch.ones_like(mean), inverse.square().reciprocal()
         _, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, None, mean, inverse.square().reciprocal(), mean, inverse, True, 0.0, [False, True, True]
-        )  # fmt: skip
+            gradient, x, ones, mean, variance, mean, inverse, True, 0.0, [False, True, True]
+        )
         return for_bias.float(), for_weight.float(), None
     product = (x - mean[:, None, None]).mul_(gradient)
     return gradient.sum(dim=(0, 2, 3)), product.sum(dim=(0, 2, 3)) * inverse, product

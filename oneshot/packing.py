@@ -43,8 +43,13 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
     gpus = scale.gpus
     if gpus == "auto":
         gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"scale.gpus = {gpus}: a share of one GPU (below 1) or a whole number of them")
+    if gpus > 1:
+        raise UserError(f"scale.gpus = {gpus:g}: a worker trains on one GPU; scale.workers = {gpus:g} uses as many")
+    if 0 < gpus < 1 and scale.most > 1:
+        raise UserError(
+            f"scale.gpus = {gpus:g}: trainings of one worker share a GPU; the {scale.most} workers of one cannot, as"
+            " NCCL takes a GPU for each"
+        )
     rooms = [room(node, scale.cpus, gpus) for node in nodes]
     if sum(rooms) < scale.least:
         need = f"{scale.cpus} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")

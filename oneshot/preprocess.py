@@ -12,9 +12,8 @@ from oneshot.data import clean
 from oneshot.errors import UserError
 from oneshot.images import resize
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # what a decoder is started for; no others
-MOST_PIXELS = 1 << 26  # of an image in a file: 8,192 x 8,192; a larger one is refused before it is unpacked
+SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
+FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
 
 # How model.json and a model card tell it to those who run the network elsewhere.
 STEPS = {
@@ -27,7 +26,8 @@ def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
     """What model.json says of a network; `cleaning`: `Drawings.cleaning` of what it was trained on."""
     if not cleaning:
         return STEPS
-    how = "cleaned as `oneshot.data.clean.prepare` does with this side and polarity, then averaged over areas"
+    how = "cleaned as `oneshot.data.clean.prepare(side={side}, polarity='{polarity}')` does, then averaged over areas"
+    how = how.format(**cleaning)
     return {"ink": f"1 on paper 0: {clean.MEANING[cleaning['polarity']]}", "fit": how, "cleaning": cleaning}
 
 
@@ -49,13 +49,14 @@ def preprocess(grey, size):
 def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
     """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
 
+    A PIL image is turned upright, and laid on white where it is transparent.
     For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
     Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
     if cleaning:
         return torch.from_numpy(resize(_cleaned(image, **cleaning)[None], size))
     if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
         raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
-    grey: Any = np.asarray(image.convert("L")) if isinstance(image, Image.Image) else image
+    grey: Any = np.asarray(_upright(image).convert("L")) if isinstance(image, Image.Image) else image
     if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
         raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
     return torch.from_numpy(resize(255 - grey[None], size))
@@ -72,18 +73,16 @@ def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np
 
 
 def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
-    """The image in a file, upright and on white where it is transparent, as `fit` makes it: uint8 (1, size, size).
+    """The image in a file as `fit` makes it: uint8 (1, size, size).
 
     Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of damage that it gets over and of sizes that are checked here
             with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MOST_PIXELS:
+                if image.width * image.height > clean.MOST_PIXELS:
                     raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
-                if cleaning:  # which does what follows itself
-                    return fit(image, size, cleaning)
-                return fit(_on_white(ImageOps.exif_transpose(image)), size)
+                return fit(image, size, cleaning)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from None
     except FileNotFoundError:
@@ -93,7 +92,9 @@ def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch
         raise UserError(f"{path} is not a readable image ({reason}); use {', '.join(FORMATS)}") from None
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say, on white where it is transparent."""
+    image = ImageOps.exif_transpose(image)
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")

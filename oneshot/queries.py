@@ -26,7 +26,6 @@ class Support:
 
     classes: Classes
     shown: dict[str, torch.Tensor]
-    images: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read_support(net: OneShot, folder: Path) -> Support:
         read = iter(pool.map(net.read, (path for each in paths.values() for path in each)))
         pixels = {name: torch.cat([next(read) for _ in each]) for name, each in paths.items()}
     shown = {name: each[0] for name, each in pixels.items()}
-    return Support(net.classes(pixels), shown, sum(map(len, paths.values())))
+    return Support(net.classes(pixels), shown)
 
 
 def _classes_in(folder: Path) -> dict[str, list[Path]]:
@@ -77,7 +76,9 @@ def find(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = at_home(name)
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if _is_image(each) and each.is_file())
+            inside = sorted(
+                each for each in path.rglob("*") if _is_image(each) and _shown(each, path) and each.is_file()
+            )
             if not inside:
                 raise UserError(f"{path} holds no image ({_suffixes()})")
             found |= dict.fromkeys(inside)
@@ -106,6 +107,11 @@ def _inside(folder: Path, what: str = "") -> list[Path]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in preprocess.SUFFIXES and not path.name.startswith(".")
+
+
+def _shown(path: Path, below: Path) -> bool:
+    """Whether it lies in no hidden folder, nor in what a Mac adds to archives, as a data set is looked through."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
 
 
 def _suffixes() -> str:

@@ -35,9 +35,9 @@ class Data(Section):
     composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # taught too: of halves of the set's own characters
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
-    hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of different pairs drawn inside one alphabet
-    drawers: Several = 4  # drawings of each character in an episode
-    alphabets: Natural = 4  # alphabets an episode's characters come from; 0: any number
+    hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # of pairs: the share of different ones in one alphabet
+    drawers: Several = 4  # of episodes: drawings of each character
+    alphabets: Natural = 4  # of episodes: alphabets that the characters come from; 0: any number
     distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
     elastic: Annotated[float, Field(ge=0, le=20)] = 0.0  # spread of the elastic distortion, pixels of 105; 0: none
     rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
@@ -118,7 +118,7 @@ class Scale(Section):
     # Processes a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that are
     # there hold, fewer when one is lost, more when one is added.
     workers: NumberOrRange = 1
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: workers share a GPU
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: one-worker trials share it
     cpus: Positive = 1  # a worker's cores, and its torch threads
     max_concurrent: Natural = 0  # trials at once; 0: as many as fit
     max_failures: Natural = 2  # restarts of a training whose worker or node died
@@ -166,6 +166,8 @@ class Settings(Section):
             raise ValueError(f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best'")
         if train.objective != "bce" and data.sampling != "episodes":
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
+        if data.hard_negatives and data.sampling != "pairs":
+            raise ValueError(f"data.hard_negatives = {data.hard_negatives}: needs data.sampling = 'pairs'")
         if train.examples < train.batch:
             raise ValueError(f"train.examples = {train.examples}: less than one batch of {train.batch}")
         for least, key in ((4, "rotations"), (8, "flips")):

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from oneshot import artifact, checkpoint, modelcard
+from oneshot import artifact, checkpoint, formats, modelcard
 from oneshot.checkpoint import Progress
-from oneshot.environment import environment
+from oneshot.environment import HARDWARE, environment
 from oneshot.errors import RunFailed
 from oneshot.history import Watch
 from oneshot.loop import fit
@@ -34,14 +34,16 @@ def finish(
 ) -> None:
     """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
     its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
-    found = checkpoint.best((trial or run) / "checkpoints")
+    training = trial or run
+    found = checkpoint.best(training / "checkpoints")
     if found is None:
-        raise RunFailed(f"no epoch of {trial or run} was finished: there is no network to keep")
+        raise RunFailed(f"no epoch of {training} was finished: there is no network to keep")
     best_trial = best_trial or {"id": None, "settings": {}}
+    where = {"hardware": formats.read(formats.Hardware, training, HARDWARE)} if training.has(HARDWARE) else {}
     provenance = {
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
-        "environment": environment(),
+        "environment": environment() | where,
     }
     taught_only = {"extra_alphabets": 0, "composed_alphabets": 0}
     given = settings.data.model_copy(update=taught_only)

@@ -9,6 +9,8 @@ one, called in the workers.
 import asyncio
 import contextlib
 import os
+import socket
+import time
 import uuid
 from typing import Any
 
@@ -34,6 +36,7 @@ from oneshot.storage import Folder
 FAILURE = "error.json"
 # Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
 NEEDLESS = (DatasetsCallback, PlacementGroupCleanerCallback)
+ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
 LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
 
 
@@ -74,6 +77,8 @@ def train_on_ray(
             for failed in getattr(error, "worker_failures", {}).values():
                 if isinstance(failed, DiskFull):
                     raise failed from None
+            if failure := read_failure(run):  # of rank 0 alone: the others waited for it
+                raise UserError(failure) from error
             reason = _no_room(error, scale) or last_line(str(error)) or type(error).__name__
             raise RunFailed(f"the training in {run} failed: {reason}") from error
     if failure := read_failure(run):
@@ -123,6 +128,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
+    from oneshot.environment import HARDWARE, environment
     from oneshot.history import Watch, write_note
     from oneshot.loop import fit
     from oneshot.parts import load_parts
@@ -154,14 +160,31 @@ def _train_worker(config: dict[str, Any]) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
+    if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
+        return
     try:
+        if ray.train.get_context().get_world_rank() == 0:
+            run.write_json(HARDWARE, environment()["hardware"])
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
         fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
     except UserError as error:
-        # Raising would make Ray Train restart what can only fail again. Every rank meets the same input and returns.
+        # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
+        # first one says so, and all return.
         if ray.train.get_context().get_world_rank() == 0:
             run.write_json(FAILURE, {"error": str(error)})
+        elif not _told_within(ALONE, run):
+            raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
+
+
+def _told_within(seconds: float, run: Folder) -> bool:
+    """Whether rank 0 ends so soon, too. Where it does not, this node alone is at fault: another disk, another GPU."""
+    end = time.monotonic() + seconds
+    while not read_failure(run):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
 
 
 def _no_room(error: Exception, scale: Scale) -> str:

@@ -24,6 +24,8 @@ def threshold(logits: np.ndarray, same: np.ndarray) -> float:
     right = np.concatenate([[0], np.cumsum(~same)]) + np.concatenate([np.cumsum(same[::-1])[::-1], [0]])
     ends = np.concatenate([[logits[0] - 1], logits, [logits[-1] + 1]])
     cuts = (ends[:-1] + ends[1:]) / 2
+    between = np.diff(ends) > 0  # no threshold parts equal logits
+    cuts, right = cuts[between], right[between]
     best = cuts[right == right.max()]
     return float(best[np.abs(best).argmin()])
 

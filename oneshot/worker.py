@@ -63,6 +63,10 @@ class ProcessGroupWorker(Worker):
         super().__init__(device, precision=precision)
         self.compress = compress
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        # `auto` may mean one thing on one node and another on the next: all multiply as the least able one does.
+        able = torch.tensor(self.precision == "bf16", dtype=torch.int32, device=device)
+        dist.all_reduce(able, dist.ReduceOp.MIN)
+        self.precision = "bf16" if able else "fp32"
 
     def prepare(self, module: nn.Module) -> nn.Module:
         module = super().prepare(module)

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from oneshot.distributed import gather
-from oneshot.loop import fit
+from oneshot.errors import UserError
+from oneshot.loop import Training, fit
 from oneshot.norm import GlobalBatchNorm2d
 from oneshot.settings import Settings
 from oneshot.storage import Folder
@@ -100,6 +101,20 @@ def gathered(rows: torch.Tensor, upstream: torch.Tensor) -> dict[str, Any]:
     return {"whole": whole.detach(), "gradient": rows.grad}
 
 
+def refused(folder: Path) -> str:
+    """What is said where rank 0 alone finds a checkpoint that it refuses."""
+
+    def find(self: Training) -> None:
+        raise UserError(f"rank {dist.get_rank()} refuses it")
+
+    with patch.object(Training, "_find", find):
+        try:
+            fit(ProcessGroupWorker(CPU, precision="fp32"), tiny.settings(), tiny.parts(), Folder.of(folder))
+        except UserError as error:
+            return str(error)
+    return ""
+
+
 def talk(rows: torch.Tensor) -> dict[str, Any]:
     """What a worker's ways to talk to the others give."""
     worker = ProcessGroupWorker(CPU)
@@ -108,6 +123,7 @@ def talk(rows: torch.Tensor) -> dict[str, Any]:
         "agreed": worker.agree({"from": worker.rank}),
         "mean": worker.mean(torch.tensor([float(worker.rank), 1.0])),
         "rows": worker.interleave(share(rows), len(rows)),
+        "precision": ProcessGroupWorker(CPU, precision="fp32" if worker.rank else "bf16").precision,
     }
 
 

@@ -1,6 +1,8 @@
 """Which class an image is of, from a few examples: a trained network asked as people ask it."""
 
+import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import oneshot
 from oneshot import calibrate, classify, preprocess, queries, verify
 from oneshot.artifact import OneShot
 from oneshot.calibration import Calibration
-from oneshot.data import splits, store
+from oneshot.data import clean, splits, store
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.errors import RunFailed, UserError
-from oneshot.ranking import Classes, rank
+from oneshot.ranking import Classes, Ranking, rank
 from oneshot.storage import Folder
 from oneshot.trials import Trials, within
 
@@ -211,7 +214,7 @@ def test_a_folder_of_queries_is_answered_in_order(
 def test_a_class_is_an_image_or_a_folder_of_images(net: OneShot, folders: tuple[Path, Path]) -> None:
     found = queries.read_support(net, folders[0])
     assert found.classes.names == ("c0", "c1", "c2", "c3", "c4")
-    assert (found.images, found.classes.k_shot) == (7, 1)
+    assert found.classes.k_shot == 1
 
 
 def test_only_one_batch_is_held_at_a_time(
@@ -255,6 +258,36 @@ def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.nd
     turned.save(tmp_path / "turned.tif", exif=exif)
     for name in ("clear.png", "colour.webp", "palette.gif", "turned.tif"):
         assert (preprocess.read(tmp_path / name, 28).int() - expected.int()).abs().max() <= 1, name
+        with Image.open(tmp_path / name) as image:
+            assert (preprocess.fit(image, 28).int() - expected.int()).abs().max() <= 1, f"{name}, from Python"
+
+
+def test_folders_are_looked_through_as_those_of_a_data_set_are(tmp_path: Path, pages: np.ndarray) -> None:
+    for name in ("a.jfif", "b.dib", "sub/c.png", ".ipynb_checkpoints/a.png", "__MACOSX/a.png", "sub/.d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        kind = {".jfif": "JPEG", ".dib": "BMP"}.get(Path(name).suffix, "PNG")
+        Image.fromarray(pages[0, 0]).save(tmp_path / name, kind)
+    assert [str(path.relative_to(tmp_path)) for path in queries.find([str(tmp_path)])] == [
+        "a.jfif",
+        "b.dib",
+        "sub/c.png",
+    ]
+    assert len(queries.find([str(tmp_path / ".ipynb_checkpoints" / "a.png")])) == 1, "named, it is meant"
+
+
+@pytest.mark.parametrize(("cleaning", "brightness"), [(None, 18), ({"side": 28, "polarity": "photo"}, 230)])
+def test_the_picture_of_a_photo_is_no_negative(
+    net: OneShot, plain_terminal: None, cleaning: dict[str, Any] | None, brightness: int
+) -> None:
+    preprocessing = net.card["preprocessing"] | {"cleaning": cleaning}
+    asked = OneShot(net.net, net.card | {"preprocessing": preprocessing}, net.device)
+    pixels = torch.full((28, 28), 230, dtype=torch.uint8)  # of dark ink: all black
+    answer = queries.Answer(Path("x.png"), Ranking(("alpha",), (1.0,), (0.0,), known=True), pixels)
+    support = queries.Support(Classes(("alpha",), torch.zeros(1, 1), 1), {"alpha": pixels})
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
+    console.print(classify._shown(console, asked, answer, support, top=1, many=False))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert set(re.findall(r"38;2;(\d+);", text)) == {str(brightness)}
 
 
 def test_verify_says_same_or_different(
@@ -296,7 +329,7 @@ def test_images_that_are_none_are_a_sentence(trained_run: Path, folders: tuple[P
     (tmp_path / "empty").mkdir()
     for images, sentence in (
         ((), "no image is named"),
-        ((tmp_path / "empty",), r"empty holds no image \(\.png"),
+        ((tmp_path / "empty",), r"empty holds no image \(\.bmp"),
         ((asked / "q00.pmg",), r"q00\.pmg: no such file; did you mean 'q00\.png'"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -319,7 +352,7 @@ def test_an_unreadable_query_stops_no_other(
 
 def test_an_image_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("1", (300, 300)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(preprocess, "MOST_PIXELS", 300 * 299)
+    monkeypatch.setattr(clean, "MOST_PIXELS", 300 * 299)
     with pytest.raises(UserError, match=r"bomb\.png cannot be used: it has 300 x 300 pixels"):
         preprocess.read(tmp_path / "bomb.png", 28)
 

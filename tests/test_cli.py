@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import environment, refused, run, settings
+from command import ROOT, environment, refused, run, settings
 
 from oneshot import cli
 from oneshot.data import sets
@@ -50,6 +50,7 @@ WRONG = {
     "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
+    "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "--local, --device cuda takes the GPU"),
     "local with workers": (["train", "quick", "--local", "--workers", "2"], "--local is one process"),
     "an unknown option": (["tune", "--fast"], "No such option: --fast; known: --address, --data,"),
     "a misspelt option": (["evaluate", "x", "--protocl", "within"], "--protocl; did you mean '--protocol'?"),
@@ -190,6 +191,11 @@ def test_a_signal_anywhere_leaves_the_exit_code_what_it_is(tmp_path: Path) -> No
     for module, code in (("struck", 130), ("late", 0)):
         ended = subprocess.run([sys.executable, "-m", module], cwd=tmp_path, env=environment(), capture_output=True)
         assert ended.returncode == code, (module, ended.stderr)
+
+
+def test_closed_streams_are_no_fault(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m oneshot.data --dataset glyphs-4 --data {tmp_path} >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment()).returncode == 0
 
 
 def test_debug_shows_the_traceback() -> None:

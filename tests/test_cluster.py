@@ -1,6 +1,7 @@
 """What fits on a cluster, the arithmetic of what does not, and addresses that are none. No Ray is started."""
 
 import os
+import re
 import socket
 import tempfile
 from pathlib import Path
@@ -36,7 +37,6 @@ def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
         # GPUs: one for each worker where there are any and nothing is said
         ([GPU_NODE], {}, (1, 1, 4)),
         ([GPU_NODE], {"workers": 2}, (2, 1, 2)),
-        ([GPU_NODE], {"gpus": 2}, (1, 2, 2)),
         ([GPU_NODE], {"gpus": 0}, (1, 0, 16)),
         ([Node("gpu", 2, 4)], {}, (1, 1, 2)),  # too few cores for its GPUs
         ([Node("broken", 8, 0.5)], {}, (1, 0, 8)),  # no whole GPU
@@ -77,8 +77,7 @@ def test_workers_are_packed_by_cores_and_gpus(
         ),
         ([LAPTOP], {"cpus": 9}, ["9 core(s)", "holds 0 such worker(s)"]),
         ([LAPTOP], {"gpus": 1}, ["1 core(s) and 1 GPU(s)", "holds 0 such", "laptop (8 cores, 0 GPUs) holds 0"]),
-        ([GPU_NODE], {"gpus": 8}, ["and 8 GPU(s)", "gpu (16 cores, 4 GPUs) holds 0"]),
-        ([GPU_NODE], {"gpus": 0.5, "workers": 12}, ["0.5 GPU(s)", "holds 8 such worker(s)"]),
+        ([LAPTOP], {"gpus": 0.5}, ["1 core(s) and 0.5 GPU(s)", "holds 0 such worker(s)"]),
         (
             [GPU_NODE, LAPTOP],
             {"workers": 5},
@@ -116,9 +115,9 @@ def test_nodes_that_are_expected_stand_in_the_arithmetic() -> None:
         ),
         (
             [Node("head", 0, 0)],
-            {"workers": 2, "gpus": 0.5, "autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]},
-            "2 nodes of 8 cores and 1 GPU from the autoscaler: room for 4 workers of 1 core and 0.5 GPU; 2 trials at"
-            " once, with 2 workers each",
+            {"gpus": 0.5, "autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]},
+            "2 nodes of 8 cores and 1 GPU from the autoscaler: room for 4 workers of 1 core and 0.5 GPU; 4 trials at"
+            " once, with 1 worker each",
         ),
     ],
 )
@@ -127,9 +126,18 @@ def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any],
     assert describe(pack(given, nodes), given, nodes) == line
 
 
-def test_one_and_a_half_gpus_are_refused() -> None:
-    with pytest.raises(UserError, match=r"scale\.gpus = 1\.5: a share of one GPU \(below 1\) or a whole number"):
-        pack(Scale(gpus=1.5), [GPU_NODE])
+@pytest.mark.parametrize(
+    ("scale", "sentence"),
+    [
+        ({"gpus": 1.5}, "scale.gpus = 1.5: a worker trains on one GPU"),
+        ({"gpus": 2}, "scale.gpus = 2: a worker trains on one GPU; scale.workers = 2 uses as many"),
+        ({"gpus": 0.5, "workers": 2}, "the 2 workers of one cannot, as NCCL takes a GPU for each"),
+        ({"gpus": 0.5, "workers": "1..4"}, "the 4 workers of one cannot"),
+    ],
+)
+def test_what_no_worker_can_use_is_refused(scale: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        pack(Scale(**scale), [GPU_NODE])
 
 
 def test_the_device_follows_from_the_gpus() -> None:

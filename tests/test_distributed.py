@@ -91,6 +91,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
             "gathered": {"rows": ROWS, "upstream": TABLE},
             "talk": {"rows": UNEVEN},
+            "refused": {"folder": folder / "refused"},
             "train": {
                 "cases": {case: CASES[case] for size, case in MEETINGS if size == workers}
                 | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")}
@@ -175,6 +176,12 @@ def test_workers_agree_average_and_interleave(meet: Callable[[int], Met], worker
         assert each["agreed"] == {"from": 0}
         assert each["mean"].tolist() == [(workers - 1) / 2, 1.0]
         assert torch.equal(each["rows"], UNEVEN)  # 13 rows: not as many on each
+        assert each["precision"] == "fp32", "the least able decides"
+
+
+@EITHER
+def test_what_rank_0_refuses_is_refused_by_all(meet: Callable[[int], Met], workers: int) -> None:
+    assert [made["refused"] for made in meet(workers)[0]] == ["rank 0 refuses it"] * workers
 
 
 MEASURED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_oneshot", "val_spread")

@@ -73,6 +73,10 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"train": {"optimizer": "sdg"}}, "train.optimizer = 'sdg': must be 'sgd', 'adam' or 'adamw'"),
         ({"data": {"size": 15}}, "data.size = 15: must be greater than or equal to 16"),
         ({"data": {"hard_negatives": 1.5}}, "data.hard_negatives = 1.5: must be less than or equal to 1"),
+        (
+            {"data": {"hard_negatives": 0.5, "sampling": "episodes"}},
+            "data.hard_negatives = 0.5: needs data.sampling = 'pairs'",
+        ),
         ({"data": {"split": "lakes"}}, "data.split = 'lakes': must be 'lake', "),
         ({"model": {"name": "vgg"}}, "model.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),
         ({"scale": {"gpus": -1}}, "scale.gpus = -1: must be greater than or equal to 0"),

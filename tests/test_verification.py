@@ -57,6 +57,11 @@ def test_no_threshold_does_better_on_the_pairs_it_was_chosen_on() -> None:
     assert chosen == max(((logits > cut) == same).mean() for cut in np.linspace(-6, 6, 5_000))
 
 
+def test_no_threshold_parts_equal_logits() -> None:
+    logits, same = np.array([0.0] * 8 + [1.0] * 2), np.array([False, True] * 3 + [True] * 4)
+    assert threshold(logits, same) < 0, "all are called the same, which 7 of 10 are"
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_pairs_of_one_kind_have_a_threshold_too(same: bool) -> None:
     logits = np.array([-1.0, 0.0, 2.0])
