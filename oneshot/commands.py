@@ -36,7 +36,7 @@ def train(
     changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
-    from oneshot import parts, reporting
+    from oneshot import reporting
     from oneshot.train import finish
     from oneshot.worker import pick_device
 

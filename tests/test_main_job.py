@@ -16,6 +16,15 @@ from oneshot.storage import Folder
 pytestmark = pytest.mark.ray
 
 
+# What no drawings can feed is refused before a search begins; here it shall fail in its worker.
+UNCHECKED = """
+from oneshot import cli, parts
+
+parts.check_search = lambda settings, data: None
+cli.main()
+"""
+
+
 def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tmp_path: Path, data_root: Path) -> None:
     """One trial is fine, one diverges, one fails in its worker, one is drawn at random."""
     unfillable = '{batch=512, "data.alphabets"=1}'  # an episode of 128 characters of one alphabet
@@ -26,7 +35,13 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
             search__first=first, search__trials="4", search__batch="[64]", train__examples="512", model__views="8"
         ),
     ]  # fmt: skip
-    text = run(*arguments, ONESHOT_DATA=str(data_root))
+    done = subprocess.run(
+        [sys.executable, "-c", UNCHECKED, *arguments],
+        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root), **FAST, **QUIET), text=True, capture_output=True,
+        timeout=600,
+    )  # fmt: skip
+    text = done.stdout
+    assert done.returncode == 0, text + done.stderr
     assert "\x1b" not in text and "glyphs (generated)" in text
 
     study = json.loads((tmp_path / "run/study.json").read_text())
