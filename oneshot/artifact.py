@@ -47,6 +47,7 @@ def save(
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
         "width": data.settings["model"].get("width"),
+        "depth": data.settings["model"].get("depth", 1),
         "views": views,
         "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -116,7 +117,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
     if card["architecture"] not in models.ENCODERS:
         raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
     width = {"width": card["width"]} if card.get("width") else {}
-    model = settings.Model(name=card["architecture"], **width)
+    model = settings.Model(name=card["architecture"], depth=card.get("depth", 1), **width)
     net = _build(model, card["preprocessing"]["size"], weights, folder)
     return models.looking(net, card.get("views", 1)), card
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from oneshot.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
-from oneshot.kinds import Positive, Views, Width
+from oneshot.kinds import Depth, Positive, Views, Width
 
 
 class Preprocessing(Record):
@@ -97,6 +97,7 @@ class Card(Record):
     format: Literal[1]
     architecture: str
     width: Width | None = None
+    depth: Depth = 1
     views: Views = 1
     preprocessing: Preprocessing
     sha256: str

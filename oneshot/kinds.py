@@ -11,6 +11,7 @@ Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
 Width = Annotated[int, Field(ge=4, le=512)]  # channels
+Depth = Annotated[int, Field(ge=1, le=16)]  # residual blocks of a stage
 RANGE = re.compile(r"\d{1,10}\.\.\d{1,10}")
 
 

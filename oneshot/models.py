@@ -110,8 +110,8 @@ def looking(net: Siamese, views: int) -> Siamese:
     return seen.train(net.training)
 
 
-def koch(size: int, width: int | None = None) -> nn.Module:
-    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units. `width` is the paper's.
+def koch(size: int) -> nn.Module:
+    """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units.
 
     Raises UserError below 65 pixels.
     """
@@ -127,10 +127,10 @@ def koch(size: int, width: int | None = None) -> nn.Module:
     )  # fmt: skip
 
 
-def conv4(size: int, width: int | None = None) -> nn.Module:
+def conv4(size: int) -> nn.Module:
     """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
 
-    `width` is the paper's. Raises UserError below 16 pixels.
+    Raises UserError below 16 pixels.
     """
     if size < 16:
         raise UserError(f"data.size = {size}: the conv4 network halves four times and needs at least 16 pixels")
@@ -163,18 +163,19 @@ class Residual(nn.Module):
         return F.relu(y_BCHW + self.shortcut(x_BCHW).to(y_BCHW.dtype), inplace=True)
 
 
-def resnet(size: int, width: int) -> nn.Module:
+def resnet(size: int, *, width: int, depth: int = 1) -> nn.Module:
     """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 3 x 3 x 4 width.
 
-    The last stage is not pooled: what differs keeps its place. bf16 kernels are fast at widths that are multiples
-    of 16.
+    The last two stages have `depth` blocks each: where places are few, a block is cheap. The last stage is not pooled:
+    what differs keeps its place. bf16 kernels are fast at widths that are multiples of 16.
     """
-    stages: list[nn.Module] = []
+    layers: list[nn.Module] = []
     channels = 1
-    for wide in (width, 2 * width, 4 * width, 4 * width):
-        stages += [Residual(channels, wide), nn.MaxPool2d(2)]
+    for wide, blocks in ((width, 1), (2 * width, 1), (4 * width, depth), (4 * width, depth)):
+        layers += [Residual(channels if block == 0 else wide, wide) for block in range(blocks)]
+        layers.append(nn.MaxPool2d(2))
         channels = wide
-    return nn.Sequential(*stages[:-1], nn.Flatten())
+    return nn.Sequential(*layers[:-1], nn.Flatten())
 
 
 ENCODERS = {"koch": koch, "conv4": conv4, "resnet": resnet}
@@ -182,7 +183,8 @@ ENCODERS = {"koch": koch, "conv4": conv4, "resnet": resnet}
 
 def build(model: settings.Model, *, size: int) -> Siamese:
     """A network as the settings say, with fresh weights from torch's global generator."""
-    net = Siamese(ENCODERS[model.name](size, model.width), size=size)
+    shape = {"width": model.width, "depth": model.depth} if model.name == "resnet" else {}
+    net = Siamese(ENCODERS[model.name](size, **shape), size=size)
     if model.init == "koch":
         koch_init(net)
     return net.to(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.errors import UserError, flaw, nearest
-from oneshot.kinds import Natural, NumberOrRange, Plain, Positive, Several, Views, Width
+from oneshot.kinds import Depth, Natural, NumberOrRange, Plain, Positive, Several, Views, Width
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -47,6 +47,7 @@ class Data(Section):
 class Model(Section):
     name: Literal["koch", "conv4", "resnet"] = "koch"
     width: Width = 32  # channels of the first stage; resnet only
+    depth: Depth = 1  # residual blocks of each of the last two stages; resnet only
     init: Literal["torch", "koch"] = "torch"
     head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
     # Positions in which the trained network compares two drawings, and averages: 4 quarter turns; 8: mirrored, too.

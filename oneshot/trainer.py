@@ -79,7 +79,8 @@ def train_on_ray(
                     raise failed from None
             if failure := read_failure(run):  # of rank 0 alone: the others waited for it
                 raise UserError(failure) from error
-            reason = _no_room(error, scale) or last_line(str(error)) or type(error).__name__
+            told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
+            reason = _no_room(error, scale) or told or type(error).__name__
             raise RunFailed(f"the training in {run} failed: {reason}") from error
     if failure := read_failure(run):
         raise UserError(failure)

@@ -50,12 +50,12 @@ def run(net: Siamese, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(folder.path)
 
 
-def test_a_network_of_another_width_comes_back_as_it_was(tmp_path: Path) -> None:
-    given = tiny.settings(name="resnet", width=8, ema=0.9, epochs=1)
+def test_a_network_of_another_width_and_depth_comes_back_as_it_was(tmp_path: Path) -> None:
+    given = tiny.settings(name="resnet", width=8, depth=2, ema=0.9, epochs=1)
     tiny.train(tmp_path, given)
     finish(given, Folder.of(tmp_path))
     found, card = artifact.read(Folder.of(tmp_path))
-    assert (card["architecture"], card["width"]) == ("resnet", 8)
+    assert (card["architecture"], card["width"], card["depth"]) == ("resnet", 8, 2)
     best = checkpoint.best(Folder.of(tmp_path / "checkpoints"))
     assert best is not None
     for name, value in found.state_dict().items():

@@ -46,6 +46,15 @@ def test_conv4_maps_28_pixels_to_64_numbers() -> None:
     assert net.dimension == net.head.in_features == 64
 
 
+def test_each_block_more_of_the_residual_network_is_two_in_its_last_stages() -> None:
+    one, three = (made("resnet", 28, width=16, depth=depth) for depth in (1, 3))
+    block = 2 * 9 * 64 * 64 + 64 * 64 + 4 * 64  # two convolutions, the shortcut, two batch norms
+    count = [sum(parameter.numel() for parameter in net.parameters()) for net in (one, three)]
+    assert count[1] - count[0] == 2 * 2 * block
+    assert one.dimension == three.dimension == 3 * 3 * 64
+    assert [name for name in one.state_dict() if name.startswith("encoder.6.")], "where older checkpoints have it"
+
+
 @pytest.mark.parametrize(("name", "least"), [("koch", 65), ("conv4", 16)])
 def test_the_smallest_size_that_works_is_the_one_the_refusal_names(name: str, least: int) -> None:
     assert made(name, least).eval().embed(drawings(1, least)).shape[0] == 1
