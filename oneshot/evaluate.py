@@ -139,7 +139,7 @@ def evaluate(
 def _run_of(where: Folder) -> Folder | None:
     """The run that a folder is or lies in, as deep as `trials/000/checkpoints/epoch-0001`."""
     for _ in range(5):
-        if where.has(EXPERIMENT):
+        if where.has(EXPERIMENT) or where.has("best"):
             return where
         where = where.parent
     return None

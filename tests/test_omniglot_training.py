@@ -27,8 +27,11 @@ def test_a_short_training_is_far_above_chance_on_alphabets_it_never_saw(omniglot
     progress = train_here(settings, omniglot, run, device=torch.device("cpu"))
     assert progress.history[-1]["val_oneshot"] > 0.4  # chance: 0.05
     finish(settings, run)
+    few = settings.evaluate.model_copy(update={"protocols": ["lake400"]})
     result = evaluate(run, omniglot, dataset="omniglot", split="lake", how=settings.evaluate, device="cpu")
     assert result["dataset"] == "omniglot" and result["test_evaluations"] == 1
+    again = evaluate(run / "best", omniglot, dataset="omniglot", split="lake", how=few, device="cpu")
+    assert again["test_evaluations"] == 2, "a network that lies in the run is the run's"
     assert result["protocols"]["lake400"]["trials"] == 400
     assert result["protocols"]["lake400"]["accuracy"] > 0.5  # 10,240 drawings seen; the Hausdorff distance has 0.61
     # The gap that no protocol should hide: characters of one alphabet are harder to tell apart.
