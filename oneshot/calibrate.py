@@ -10,7 +10,7 @@ from oneshot.data.store import Drawings
 from oneshot.embedding import embed
 from oneshot.images import Images
 from oneshot.models import Siamese, at_once, looking
-from oneshot.trials import PROTOCOLS, most_ways, suited, unfit
+from oneshot.trials import PROTOCOLS, carry, suited
 from oneshot.validation import SEED
 from oneshot.worker import Worker
 
@@ -23,8 +23,8 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
-    where no two classes share a group). Computed on
-    the CPU, since after a training under Ray this process may have no GPU.
+    where no two classes share a group). Computed on the CPU, since after a training under Ray this process may have no
+    GPU.
 
     Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
@@ -36,7 +36,7 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
     kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
-    most = max(k for k in calibration.SHOTS if k == 1 or _carried(drawings, kind, n_way, k))
+    most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     worker = Worker(torch.device("cpu"))
     z_ND = embed(net, Images(drawings, size=net.size, device=worker.device), worker)
@@ -58,13 +58,6 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
         alone = _scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
     return {"measured_on": about, **record}
-
-
-def _carried(drawings: Drawings, kind: str, n_way: int, k_shot: int) -> bool:
-    """Whether so many images of a class can be asked for."""
-    if kind == "between":
-        return most_ways(drawings, kind, k_shot=k_shot) >= n_way
-    return len(unfit(drawings, n_way=n_way, k_shot=k_shot)) < len(drawings.alphabets)
 
 
 def _fewer(drawings: Drawings) -> Drawings:

@@ -14,19 +14,23 @@ PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
 
 def environment() -> dict[str, Any]:
     """Versions, hardware and commit as plain values. Imports torch; starts nothing."""
-    import torch
-
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "versions": {"oneshot": version("oneshot"), "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
-        "hardware": {
-            "cpu": _cpu(),
-            "cores": cores(),
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "gpus": gpus,
-        },
+        "hardware": this_machine(),
         "commit": commit(),
+    }
+
+
+def this_machine() -> dict[str, Any]:
+    """The hardware part of `environment`. Imports torch."""
+    import torch
+
+    return {
+        "cpu": _cpu(),
+        "cores": cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
 
 

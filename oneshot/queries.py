@@ -12,6 +12,7 @@ import torch
 
 from oneshot import preprocess
 from oneshot.artifact import OneShot
+from oneshot.data.tree import hidden
 from oneshot.environment import cores
 from oneshot.errors import UserError, nearest
 from oneshot.ranking import Classes, Ranking, rank
@@ -110,8 +111,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _shown(path: Path, below: Path) -> bool:
-    """Whether it lies in no hidden folder, nor in what a Mac adds to archives, as a data set is looked through."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
+    """Whether neither it nor a folder that it lies in is passed over, as where a data set is looked through."""
+    return not any(map(hidden, path.relative_to(below).parts))
 
 
 def _suffixes() -> str:

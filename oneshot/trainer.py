@@ -129,7 +129,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
-    from oneshot.environment import HARDWARE, environment
+    from oneshot.environment import HARDWARE, this_machine
     from oneshot.history import Watch, write_note
     from oneshot.loop import fit
     from oneshot.parts import load_parts
@@ -148,12 +148,11 @@ def _train_worker(config: dict[str, Any]) -> None:
             if not self.due:
                 return
             self.due = False
-            first = worker.rank == 0
             try:
-                for process in [config["followed"]] * first + [ahead.this_process()]:
+                for process in [config["followed"]] * leads + [ahead.this_process()]:
                     process.start_another()
             except RuntimeError as error:
-                if first:
+                if leads:
                     write_note(run, f"the next trial's processes cannot be started ahead ({error})")
 
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
@@ -161,18 +160,19 @@ def _train_worker(config: dict[str, Any]) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
+    leads = ray.train.get_context().get_world_rank() == 0
     if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
         return
     try:
-        if ray.train.get_context().get_world_rank() == 0:
-            run.write_json(HARDWARE, environment()["hardware"])
+        if leads:
+            run.write_json(HARDWARE, this_machine())
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
         fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
         # first one says so, and all return.
-        if ray.train.get_context().get_world_rank() == 0:
+        if leads:
             run.write_json(FAILURE, {"error": str(error)})
         elif not _told_within(ALONE, run):
             raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None

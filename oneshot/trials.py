@@ -20,6 +20,7 @@ __all__ = [
     "Trials",
     "Unsuited",
     "between",
+    "carry",
     "judge",
     "lake400",
     "most_ways",
@@ -181,7 +182,7 @@ def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
     """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries;
     where none carries two, as of one's own images with a class a group, `between`."""
     ways = min(n_way, int(np.bincount(drawings.alphabet_of).max()))
-    while ways > 1 and len(unfit(drawings, n_way=ways, k_shot=1)) == len(drawings.alphabets):
+    while ways > 1 and not carry(drawings, "within", n_way=ways, k_shot=1):
         ways -= 1  # a character may lack a drawer
     return ("within", ways) if ways > 1 else ("between", min(n_way, most_ways(drawings, "between", k_shot=1)))
 
@@ -190,6 +191,13 @@ def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:
     """The largest n_way that the protocol `name`, `within` or `between`, can have on one's own images."""
     rich = np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot
     return int(rich.sum() if name == "between" else np.bincount(drawings.alphabet_of[rich], minlength=1).max())
+
+
+def carry(drawings: Drawings, name: str, *, n_way: int, k_shot: int) -> bool:
+    """Whether the protocol `name`, `within` some alphabet or `between` one's own images, can be had with so many."""
+    if name == "between":
+        return most_ways(drawings, name, k_shot=k_shot) >= n_way
+    return len(unfit(drawings, n_way=n_way, k_shot=k_shot)) < len(drawings.alphabets)
 
 
 def unfit(drawings: Drawings, *, n_way: int, k_shot: int) -> dict[str, str]:

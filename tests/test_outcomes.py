@@ -122,7 +122,7 @@ def test_a_file_that_does_not_say_how_its_images_were_is_still_read(tmp_path: Pa
     found, _ = kept(drawn)
     del found["polarity"]
     Folder.of(tmp_path).write_json("outcomes.json", found)
-    formats.read(formats.Outcomes, Folder.of(tmp_path), "outcomes.json")
+    assert formats.read(formats.Outcomes, Folder.of(tmp_path), "outcomes.json")["drawings"] == found["drawings"]
 
 
 def test_a_damaged_file_is_named_with_its_flaw(tmp_path: Path, drawn: runs.Drawings) -> None:

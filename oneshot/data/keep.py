@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 from oneshot.data import allot, own, parquet, store
@@ -105,7 +106,7 @@ def _as_it_is(folder: Folder, name: str, given: Mapping[str, Any]) -> Making:
         if what:
             made.warnings.append(
                 f"the images in {record['source']} are not those that '{name}' was made from ({what}): it is used as it"
-                f" was made; `python -m oneshot.data --dataset {name} --source {record['source']}` makes it anew"
+                f" was made; `python -m oneshot.data --dataset {name} --source {quote(record['source'])}` makes it anew"
             )
     return made
 

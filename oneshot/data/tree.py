@@ -75,12 +75,17 @@ def _walk(root: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:
         except OSError as error:
             raise UserError(f"{folder} cannot be read ({error.strerror}); let it be, or take it out") from error
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(folder / entry.name)
             else:
                 yield (folder / entry.name).relative_to(root), entry
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over: hidden, or what a Mac adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _depth(paths: Sequence[Path]) -> int:
