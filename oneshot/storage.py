@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shlex
@@ -194,12 +195,32 @@ class Folder:
         self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def append_json(self, name: str, value: Any) -> None:
-        """Add a line to a file of JSON lines, which is written again whole: object stores cannot append."""
+        """Add a line to a file of JSON lines, which is written again whole: object stores cannot append.
+
+        Processes that add to a local file at the same moment wait for each other; on an object store a line can be
+        lost."""
+        line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        with self._alone():
+            try:
+                old = self.read(name)
+            except FileNotFoundError:
+                old = b""
+            self.write(name, old + line)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold a local folder for the time of the block: a lock of the folder itself, which leaves no file behind."""
+        if not self.is_local:
+            yield
+            return
+        self.make()
+        folder = os.open(self.path, os.O_RDONLY)
         try:
-            old = self.read(name)
-        except FileNotFoundError:
-            old = b""
-        self.write(name, old + json.dumps(value, ensure_ascii=False).encode() + b"\n")
+            with contextlib.suppress(OSError):  # NFS locks no folder: there it is as on an object store
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def make(self) -> None:
         """Make the folder, where that means anything: object stores have none.

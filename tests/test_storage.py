@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,15 @@ def test_lines_are_added_one_by_one(folder: Folder) -> None:
     for number in range(3):
         folder.append_json("lines.jsonl", {"n": number})
     assert [json.loads(line)["n"] for line in folder.read("lines.jsonl").splitlines()] == [0, 1, 2]
+
+
+def test_lines_added_at_the_same_moment_all_stay(folder: Folder) -> None:
+    numbers = range(40)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: folder.append_json("lines.jsonl", {"n": number}), numbers))
+
+    assert sorted(line["n"] for line in folder.read_lines("lines.jsonl")) == list(numbers)
+    assert folder.names() == ["lines.jsonl"]
 
 
 class Failing:
