@@ -224,7 +224,7 @@ def test_figures_of_invented_drawings_stand_beside_no_published_ones(tmp_path: P
 
 def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> None:
     run = own(runs.study(tmp_path, dataset="coins (own images)", split="own"))
-    html = text_of(run)
+    html, figures = page(reading.read(run))
     seen = words(html)
     assert "By group</h2>" in html and "alphabet, query" not in seen
     assert "trials on your own images are right" in seen and "On classes that neither training nor search" in seen
@@ -232,6 +232,9 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> 
     assert "the colour its class" in seen and "The other one" in seen and "test classes scored 1 time" in seen
     answer = html.partition('id="reproduce"')[0].replace("alphabets.", "").replace("alphabets-", "")
     assert not re.search("[Cc]haracters (is|taken)|its character|drawer|test alphabets|other . alphabets", answer)
+    drawn = " ".join(f"{each.title}: {each.description}" for each in figures.values())
+    assert "Classes taken for each other" in drawn and "3 groups, each in the plane" in drawn
+    assert not re.search("character|alphabet", drawn, re.IGNORECASE)
 
 
 def test_of_own_images_that_are_not_judged_yet_the_page_speaks_of_classes_too(tmp_path: Path) -> None:

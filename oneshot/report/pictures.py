@@ -8,6 +8,7 @@ from oneshot.outcomes import MAP_SIDE
 from oneshot.report.accuracy import cut, plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas
+from oneshot.report.reading import Words
 
 Outcomes = Mapping[str, Any]
 _ERRORS_WIDE = 6  # errors beside each other in the picture of all
@@ -88,13 +89,14 @@ def errors(outcomes: Outcomes) -> Canvas | None:
     return canvas
 
 
-def confused(outcomes: Outcomes) -> Canvas | None:
-    """The pairs of characters most often taken for each other, with the drawings that were."""
+def confused(outcomes: Outcomes, words: Words) -> Canvas | None:
+    """The pairs of characters, or classes, most often taken for each other, with the drawings that were."""
     pairs, drawings = outcomes["confused"]["pairs"], outcomes["drawings"]
     if not pairs:
         return None
     columns = min(2, len(pairs))
-    canvas = Canvas(columns * 420 + 12, -(-len(pairs) // columns) * 84 + 12, "Characters taken for each other")
+    title = f"{words.many.capitalize()} taken for each other"
+    canvas = Canvas(columns * 420 + 12, -(-len(pairs) // columns) * 84 + 12, title)
     canvas.description = "; ".join(both_names(pair["characters"]) for pair in pairs[:5]) + "."
     for at, pair in enumerate(pairs):
         x, y = 12 + at % columns * 420, 12 + at // columns * 84
@@ -108,11 +110,11 @@ def confused(outcomes: Outcomes) -> Canvas | None:
     return canvas
 
 
-def map_of(alphabet: Mapping[str, Any], drawings: Sequence[Mapping[str, Any]], side: float) -> Canvas:
+def map_of(alphabet: Mapping[str, Any], drawings: Sequence[Mapping[str, Any]], words: Words, side: float) -> Canvas:
     """One alphabet's drawings as dots in the plane, each character's in a colour, its middle drawing over them."""
     canvas = Canvas(side, side, f"Map of {plain(alphabet['alphabet'])}")
     explained = f"{100 * alphabet['explained']:.0f} % of the embeddings' variance"
-    canvas.description = f"{len(alphabet['characters'])} characters; {explained} is shown."
+    canvas.description = f"{len(alphabet['characters'])} {words.many}; {explained} is shown."
     picture = side / 15
     margin = picture / 2 + 4
 
@@ -130,7 +132,7 @@ def map_of(alphabet: Mapping[str, Any], drawings: Sequence[Mapping[str, Any]], s
     return canvas
 
 
-def maps(outcomes: Outcomes, columns: int = 4, side: float = 260) -> Canvas | None:
+def maps(outcomes: Outcomes, words: Words, columns: int = 4, side: float = 260) -> Canvas | None:
     """The maps of all alphabets, side by side."""
     shown = outcomes["map"]
     if not shown:
@@ -142,9 +144,9 @@ def maps(outcomes: Outcomes, columns: int = 4, side: float = 260) -> Canvas | No
         said = f"{cut(plain(alphabet['alphabet']), 22)} · {100 * alphabet['explained']:.0f} % of variance"
         canvas.text(left, top - 8, said, "ink", 12)
         canvas.rect(left, top, side, side, "grid", hollow=True, width=1)
-        for mark in map_of(alphabet, outcomes["drawings"], side).marks:
+        for mark in map_of(alphabet, outcomes["drawings"], words, side).marks:
             moved = [(x + left, y + top) for x, y in mark.points]
             points = (moved[0], mark.points[1]) if mark.kind in ("image", "rect") else tuple(moved)
             canvas.marks.append(replace(mark, points=points, tip=""))
-    canvas.description = f"{len(shown)} alphabets, each in the plane of its two greatest variances."
+    canvas.description = f"{len(shown)} {words.groups}, each in the plane of its two greatest variances."
     return canvas

@@ -102,7 +102,7 @@ def confused(run: Run, figures: Figures) -> str:
     if run.outcomes is None or not run.outcomes["confused"]["pairs"]:
         return ""
     found, drawings = run.outcomes["confused"], run.outcomes["drawings"]
-    links = figures.keep("confused", pictures.confused(run.outcomes))
+    links = figures.keep("confused", pictures.confused(run.outcomes, run.words))
     items = []
     for pair in found["pairs"][:_PAIRS]:
         sides = (
@@ -131,7 +131,7 @@ def maps(run: Run, figures: Figures) -> str:
     scores = (run.result or {}).get("per_alphabet") or run.outcomes["per_alphabet"]
     ranked = sorted(by_name, key=lambda name: -scores[name]["accuracy"] if name in scores else 1)
     ends = dict.fromkeys([ranked[0], ranked[-1]])
-    links = figures.keep("maps", pictures.maps(run.outcomes))
+    links = figures.keep("maps", pictures.maps(run.outcomes, words))
     said = (
         f"What the network makes of drawings it has never seen: each dot is a drawing, the colour its {words.one}"
         f" (colours repeat), the small drawing the middle one of its {words.one}. Where dots of one {words.one} keep"
@@ -141,8 +141,8 @@ def maps(run: Run, figures: Figures) -> str:
     # Of one map only, and of what has no score, nobody can say that it is easier than others.
     known = len(ends) == 2 and all(name in scores for name in ends)
     placed = dict(zip(ends, ("the easiest", "the hardest"), strict=True)) if known else {}
-    shown = "".join(_map(by_name[name], run.outcomes, scores, placed.get(name, "")) for name in ends)
-    rest = "".join(_map(by_name[name], run.outcomes, scores, "") for name in ranked if name not in ends)
+    shown = "".join(_map(by_name[name], run, scores, placed.get(name, "")) for name in ends)
+    rest = "".join(_map(by_name[name], run, scores, "") for name in ranked if name not in ends)
     others = len(ranked) - len(ends)
     summary = f"The other {others} {words.groups}" if others > 1 else "The other one"
     more = f'<details><summary>{summary}</summary><div class="maps">{rest}</div></details>'
@@ -150,11 +150,11 @@ def maps(run: Run, figures: Figures) -> str:
     return section("maps-title", "Map of the embeddings", inside)
 
 
-def _map(alphabet: Mapping[str, Any], outcomes: Outcomes, scores: Mapping[str, Any], words: str) -> str:
+def _map(alphabet: Mapping[str, Any], run: Run, scores: Mapping[str, Any], which: str) -> str:
     name = alphabet["alphabet"]
-    number = [each["alphabet"] for each in outcomes["map"]].index(name)
-    drawn = svg(pictures.map_of(alphabet, outcomes["drawings"], _MAP), name=f"map-{number}")
+    number = [each["alphabet"] for each in run.outcomes["map"]].index(name)
+    drawn = svg(pictures.map_of(alphabet, run.outcomes["drawings"], run.words, _MAP), name=f"map-{number}")
     right = f", {100 * scores[name]['accuracy']:.1f} % right" if name in scores else ""
     explained = f"{100 * alphabet['explained']:.0f} % of the variance"
-    said = f"<strong>{esc(plain(name))}</strong>{f', {words}' if words else ''}{right}; {explained}"
+    said = f"<strong>{esc(plain(name))}</strong>{f', {which}' if which else ''}{right}; {explained}"
     return f"<figure>{drawn}<figcaption>{said}</figcaption></figure>"
