@@ -31,6 +31,7 @@ LAYERS = (
         "screen.published",
         "screen.console",
         "report.canvas",
+        "report.words",
         "options",
         "bench.timing",
         "bench.flops",

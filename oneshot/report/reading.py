@@ -19,6 +19,7 @@ from oneshot.errors import UserError
 from oneshot.history import HISTORY, kept, read_history
 from oneshot.judgement import RESULT, TOUCHED
 from oneshot.outcomes import OUTCOMES
+from oneshot.report.words import OF_OWN, Words
 from oneshot.runs import EXPERIMENT, read_experiment
 from oneshot.screen.tables import measured_epochs
 from oneshot.settings import Settings
@@ -30,20 +31,6 @@ from oneshot.study import STUDY
 QUIET, SILENT, EPOCHS = 60.0, 600.0, 3
 _SIDE = 256  # pixels a side of a drawing, at most
 _AT_ONCE = 16  # files read at a time: a store far away answers late
-
-
-@dataclass(frozen=True)
-class Words:
-    """What the page calls the things that it is about."""
-
-    one: str = "character"
-    many: str = "characters"
-    groups: str = "alphabets"
-    test: str = "test alphabets"  # those that judge
-    numbered: str = "drawer"  # what tells the drawings of a character apart
-
-
-OF_OWN = Words("class", "classes", "groups", "test classes", "image")  # of images of one's own
 
 
 @dataclass(frozen=True)

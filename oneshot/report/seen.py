@@ -8,7 +8,8 @@ from oneshot.report.accuracy import plain
 from oneshot.report.canvas import svg
 from oneshot.report.html import Figures, esc, picture, section
 from oneshot.report.pictures import alphabet_of, name_of, place_of
-from oneshot.report.reading import Run, Words
+from oneshot.report.reading import Run
+from oneshot.report.words import Words
 from oneshot.screen.console import count
 
 Outcomes = Mapping[str, Any]
