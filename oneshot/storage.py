@@ -197,8 +197,8 @@ class Folder:
     def append_json(self, name: str, value: Any) -> None:
         """Add a line to a file of JSON lines, which is written again whole: object stores cannot append.
 
-        Processes that add to a local file at the same moment wait for each other; on an object store a line can be
-        lost."""
+        Processes that add to a local file at the same moment wait for each other; on an object store, and on NFS, which
+        locks no folder, a line can be lost."""
         line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
         with self._alone():
             try:
@@ -216,7 +216,7 @@ class Folder:
         self.make()
         folder = os.open(self.path, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # NFS locks no folder: there it is as on an object store
+            with contextlib.suppress(OSError):  # NFS
                 fcntl.flock(folder, fcntl.LOCK_EX)
             yield
         finally:
