@@ -1,5 +1,10 @@
 """`python -m oneshot.classify RUN --support DIR IMAGE...`: which class an image is of, or that it is none of these."""
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["classify"])
+
 import contextlib
 import json
 from collections.abc import Sequence
@@ -99,9 +104,3 @@ def _summary(tally: dict[str, int], support: Support, seconds: float | None) -> 
     done = sum(tally.values())
     rate = f"; {count(done / seconds)} images/s" if seconds else ""
     return f"{count(done)} images, {count(len(support.classes.names))} classes: {', '.join(parts)}{rate}"
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["classify"])

@@ -3,6 +3,11 @@
 `python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
 """
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["evaluate"])
+
 import json
 from typing import Any
 
@@ -147,9 +152,3 @@ def _run_of(where: Folder) -> Folder | None:
 
 def _train_seed(card: dict[str, Any]) -> int | None:
     return card["provenance"]["settings"].get("train", {}).get("seed")
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["evaluate"])

@@ -3,6 +3,11 @@
 `python -m oneshot.export RUN --onnx`; needs the packages of the extra `onnx`.
 """
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["export"])
+
 import contextlib
 import logging
 import warnings
@@ -196,9 +201,3 @@ def _probabilities(found: dict[str, Any] | None) -> str:
         " Chosen on the validation alphabets; the model card beside this folder says how good they are."
     )
     return "\n".join([text, "", *rows])
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["export"])

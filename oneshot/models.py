@@ -49,17 +49,24 @@ def at_once(device: torch.device, numbers: int) -> int:
     return max(1, (1 << (19 if device.type == "cpu" else 24)) // numbers)
 
 
+class Encoder(nn.Sequential):
+    """Layers that make embeddings (B, dimension) of drawings (B, 1, S, S)."""
+
+    def __init__(self, *layers: nn.Module, dimension: int) -> None:
+        super().__init__(*layers)
+        self.dimension = dimension
+
+
 class Siamese(nn.Module):
     """An encoder and a head. `size` is the side in pixels of the drawings it takes."""
 
-    def __init__(self, encoder: nn.Module, *, size: int) -> None:
+    def __init__(self, encoder: "Encoder | Turned", *, size: int) -> None:
         super().__init__()
         self.size = size
         self.encoder = encoder
-        with torch.no_grad():
-            self.dimension = encoder.eval()(torch.zeros(1, 1, size, size)).shape[1]
+        # Told by the encoder, not found out by a drawing: without storage (`artifact`) that takes torch two seconds.
+        self.dimension = encoder.dimension
         self.head = WeightedL1(self.dimension)
-        self.train()
 
     def embed(self, x_B1SS: torch.Tensor) -> torch.Tensor:
         """Drawings (B, 1, S, S), ink 1 on paper 0 -> embeddings (B, D)."""
@@ -85,9 +92,10 @@ class Turned(nn.Module):
     Positions 0 to 3 are quarter turns; from 4 on the drawing is mirrored first.
     """
 
-    def __init__(self, encoder: nn.Module, views: int) -> None:
+    def __init__(self, encoder: Encoder, views: int) -> None:
         super().__init__()
         self.encoder, self.views = encoder, views
+        self.dimension = views * encoder.dimension
 
     def forward(self, x_B1SS: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.encoder(_turned(x_B1SS, view)) for view in range(self.views)], dim=1)
@@ -110,7 +118,7 @@ def looking(net: Siamese, views: int) -> Siamese:
     return seen.train(net.training)
 
 
-def koch(size: int) -> nn.Module:
+def koch(size: int) -> Encoder:
     """The encoder of Koch et al. 2015, figure 4: 105 x 105 -> 4,096 sigmoid units.
 
     Raises UserError below 65 pixels.
@@ -118,16 +126,16 @@ def koch(size: int) -> nn.Module:
     side = ((((size - 9) // 2 - 6) // 2 - 3) // 2) - 3  # three valid convolutions with pooling, then one without
     if side < 1:
         raise UserError(f"data.size = {size}: the koch network needs at least 65 pixels (the paper: 105)")
-    return nn.Sequential(
+    return Encoder(
         nn.Conv2d(1, 64, 10), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(64, 128, 7), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(128, 128, 4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(128, 256, 4), nn.ReLU(inplace=True),
-        nn.Flatten(), nn.Linear(256 * side * side, 4096), nn.Sigmoid(),
+        nn.Flatten(), nn.Linear(256 * side * side, 4096), nn.Sigmoid(), dimension=4096,
     )  # fmt: skip
 
 
-def conv4(size: int) -> nn.Module:
+def conv4(size: int) -> Encoder:
     """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
 
     Raises UserError below 16 pixels.
@@ -140,7 +148,7 @@ def conv4(size: int) -> nn.Module:
             nn.Conv2d(channels, 64, 3, padding=1, bias=False), GlobalBatchNorm2d(64), nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
         ]  # fmt: skip
-    return nn.Sequential(*layers, nn.Flatten())
+    return Encoder(*layers, nn.Flatten(), dimension=64 * (size // 16) ** 2)
 
 
 class Residual(nn.Module):
@@ -163,7 +171,7 @@ class Residual(nn.Module):
         return F.relu(y_BCHW + self.shortcut(x_BCHW).to(y_BCHW.dtype), inplace=True)
 
 
-def resnet(size: int, *, width: int, depth: int = 1) -> nn.Module:
+def resnet(size: int, *, width: int, depth: int = 1) -> Encoder:
     """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 3 x 3 x 4 width.
 
     The last two stages have `depth` blocks each: where places are few, a block is cheap. The last stage is not pooled:
@@ -175,7 +183,7 @@ def resnet(size: int, *, width: int, depth: int = 1) -> nn.Module:
         layers += [Residual(channels if block == 0 else wide, wide) for block in range(blocks)]
         layers.append(nn.MaxPool2d(2))
         channels = wide
-    return nn.Sequential(*layers[:-1], nn.Flatten())
+    return Encoder(*layers[:-1], nn.Flatten(), dimension=4 * width * (size // 8) ** 2)
 
 
 ENCODERS = {"koch": koch, "conv4": conv4, "resnet": resnet}

@@ -1,5 +1,10 @@
 """Records of runs, kept in `tune_jobs/records/`, and the pictures drawn from them."""
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["record"])
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,9 +141,3 @@ def draw_all() -> list[Path]:
     for file, svg in drawn.items():
         Folder.of(records_folder()).write(file, svg.encode())
     return [records_folder() / file for file in drawn]
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["record"])

@@ -1,5 +1,10 @@
 """One job with several seeds: each trained here, all judged once when the last is trained, and kept as one record."""
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["repeat"])
+
 import re
 import statistics
 import time
@@ -161,9 +166,3 @@ def _per_alphabet(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     names = results[0]["per_alphabet"]
     means = {name: statistics.mean(each["per_alphabet"][name]["accuracy"] for each in results) for name in names}
     return dict(sorted(means.items(), key=lambda item: -item[1]))
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["repeat"])

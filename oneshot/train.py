@@ -1,5 +1,10 @@
 """One training in this process (under Ray Train: trainer), and what any is finished with: the best network."""
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["train"])
+
 from typing import Any
 
 import torch
@@ -50,9 +55,3 @@ def finish(
     validation = load_parts(data, given).validation if data else None
     artifact.save(run / "best", data=found, provenance=provenance, validation=validation)
     modelcard.write(run)
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["train"])

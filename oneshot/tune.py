@@ -5,6 +5,11 @@ that a later session reads: a trial that goes on, in this session or a later one
 job this process is free of torch: it only drives.
 """
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["tune"])
+
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -144,9 +149,3 @@ def _judge(settings: dict[str, Any], run: str, data: str, device: str, threads: 
         Folder.of(run), Folder.of(data), dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate,
         device=device, keep=True,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["tune"])

@@ -1,5 +1,10 @@
 """`python -m oneshot.verify RUN A B`: whether two images show the same class, with the probability."""
 
+if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
+    from oneshot.cli import main
+
+    main(["verify"])
+
 import json
 from pathlib import Path
 
@@ -28,9 +33,3 @@ def run(where: str, left: Path, right: Path, *, as_json: bool, device: str) -> N
     word = ("same", "bold green") if same else ("different", "bold yellow")
     names = f"{one_line(left)} and {one_line(right)}"
     print_line(console, Text.assemble(word, f"  {names}: the probability of the same class is {percent(probability)}"))
-
-
-if __name__ == "__main__":
-    from oneshot.cli import main
-
-    main(["verify"])

@@ -1,8 +1,10 @@
 """What the tests share: a small set of generated glyphs, an object store, and Omniglot where ONESHOT_SOURCE points at
 its archives."""
 
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import objects
@@ -19,6 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
     torch.set_num_threads(1)  # files run side by side: two threads each would only wait for a core
+
+
+@contextmanager
+def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that files of tests which run side by side have in common; one fills it, the others wait for that."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 @pytest.fixture
@@ -70,15 +83,16 @@ def archives(source: str) -> Path:
 @pytest.fixture(scope="session")
 def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """The real Omniglot as Parquet, made once for all tests. Do not write in it."""
-    return sets.prepare("omniglot", data_root=tmp_path_factory.mktemp("data"), source=source).folder
+    with shared(tmp_path_factory, "omniglot") as root:
+        return sets.prepare("omniglot", data_root=root, source=source).folder
 
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root of its own with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
-    root = tmp_path_factory.mktemp("root")
-    sets.prepare("glyphs-10", data_root=root)
-    return root
+    with shared(tmp_path_factory, "root") as root:
+        sets.prepare("glyphs-10", data_root=root)
+        return root
 
 
 @pytest.fixture(scope="session")

@@ -90,21 +90,21 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 def test_the_help_of_every_verb_has_an_example() -> None:
     for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
-        text = run("cli", verb, "--help")
+        text = run("__main__", verb, "--help")
         assert "Example: " in text and "--debug" in text
 
 
 def test_a_misspelt_verb_is_told_the_nearest() -> None:
-    text = run("cli", "trian", code=2)
+    text = run("__main__", "trian", code=2)
     assert text == "error: No such command 'trian'; did you mean 'train'?\n"
 
 
 def test_the_shell_completes_verbs_and_options() -> None:
     for words, at, completed in (("oneshot tr", 1, "train"), ("oneshot train --lo", 2, "--local")):
         given = {"_ONESHOT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
-        assert run("cli", **given).split() == [completed]
+        assert run("__main__", **given).split() == [completed]
     assert "complete -o default" in run(
-        "cli", "--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
+        "__main__", "--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1"
     )
 
 

@@ -260,3 +260,26 @@ def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
     code = "import oneshot, sys; print(sorted({'torch', 'ray', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert done.stdout.strip() == "[]"
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """The modules that a Python of these arguments imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    lines = (line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {parts[2].strip() for parts in lines}
+
+
+VERBS = ("train", "tune", "evaluate", "classify", "verify", "export", "report", "record", "repeat", "data", "bench")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_waits_for_neither_torch_nor_ray(verb: str) -> None:
+    assert not modules_of("-m", f"oneshot.{verb}", "--help") & {"torch", "ray", "pandas"}
+
+
+def test_a_network_is_loaded_without_torchs_compiler(trained_run: Path) -> None:
+    """A second of imports, which a tensor without storage asks for as soon as it is computed with."""
+    seen = modules_of("-c", f"import oneshot; oneshot.load({str(trained_run)!r}, device='cpu')")
+    assert "torch" in seen and "torch._dynamo" not in seen

@@ -55,6 +55,15 @@ def test_each_block_more_of_the_residual_network_is_two_in_its_last_stages() -> 
     assert [name for name in one.state_dict() if name.startswith("encoder.6.")], "where older checkpoints have it"
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("koch", 66), ("koch", 105), *((n, s) for n in ("conv4", "resnet") for s in (16, 23, 35))]
+)
+def test_an_encoder_says_how_long_its_embeddings_are(name: str, size: int) -> None:
+    net = made(name, size)
+    for seen in (net, looking(net, 2)):
+        assert seen.eval().embed(drawings(1, size)).shape == (1, seen.dimension)
+
+
 @pytest.mark.parametrize(("name", "least"), [("koch", 65), ("conv4", 16)])
 def test_the_smallest_size_that_works_is_the_one_the_refusal_names(name: str, least: int) -> None:
     assert made(name, least).eval().embed(drawings(1, least)).shape[0] == 1

@@ -67,6 +67,15 @@ def test_the_answer_comes_first_then_how_it_was_found(whole: tuple[Folder, Path]
     ]  # fmt: skip
 
 
+def test_pairs_taken_for_each_other_are_counted_in_words_that_fit(whole: tuple[Folder, Path]) -> None:
+    run, out = whole
+    counted = [sum(pair["counts"]) for pair in run.read_json("outcomes.json")["confused"]["pairs"]]
+    assert 1 in counted and max(counted) > 1
+    for place in ("report.html", "figures/confused.svg"):
+        seen = (out / place).read_text()
+        assert ">1 time" in seen and "1 times" not in seen and f">{max(counted)} times" in seen
+
+
 def test_settings_and_environment_to_reproduce_are_there(whole: tuple[Folder, Path]) -> None:
     run, out = whole
     html = (out / "report.html").read_text()

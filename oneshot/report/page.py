@@ -10,6 +10,7 @@ from oneshot.report import answers, seen, studies
 from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
+from oneshot.report.words import times
 from oneshot.runs import EXPERIMENT
 
 _MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
@@ -93,7 +94,7 @@ def _reproduce(run: Run) -> str:
         ("hardware", _hardware(hardware) or unknown),
         ("device", where.get("device") or (run.study or {}).get("device") or unknown),
         ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
-        (f"{run.words.test} scored", f"{run.touched} time{'s' if run.touched != 1 else ''}"),
+        (f"{run.words.test} scored", times(run.touched)),
     ]
     if run.result and run.result.get("sha256"):
         entries.append(("network, sha256", run.result["sha256"]))

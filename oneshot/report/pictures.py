@@ -8,7 +8,7 @@ from oneshot.outcomes import MAP_SIDE
 from oneshot.report.accuracy import cut, plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas
-from oneshot.report.words import Words
+from oneshot.report.words import Words, times
 
 Outcomes = Mapping[str, Any]
 _ERRORS_WIDE = 6  # errors beside each other in the picture of all
@@ -104,7 +104,7 @@ def confused(outcomes: Outcomes, words: Words) -> Canvas | None:
             for place, number in enumerate(pair["drawings"][side]):
                 canvas.image(x + side * 168 + place * 50, y, 46, drawings[number]["png"])
         canvas.text(x + 157, y + 28, "×", "bad", 15, anchor="middle")
-        canvas.text(x + 326, y + 20, f"{sum(pair['counts'])} times", "ink", 12, bold=True)
+        canvas.text(x + 326, y + 20, times(sum(pair["counts"])), "ink", 12, bold=True)
         canvas.text(x + 326, y + 36, f"of {pair['met']}", "muted", SMALL)
         canvas.text(x, y + 62, both_names(pair["characters"])[:58], "muted", SMALL)
     return canvas

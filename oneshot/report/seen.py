@@ -9,7 +9,7 @@ from oneshot.report.canvas import svg
 from oneshot.report.html import Figures, esc, picture, section
 from oneshot.report.pictures import alphabet_of, name_of, place_of
 from oneshot.report.reading import Run
-from oneshot.report.words import Words
+from oneshot.report.words import Words, times
 from oneshot.screen.console import count
 
 Outcomes = Mapping[str, Any]
@@ -111,10 +111,10 @@ def confused(run: Run, figures: Figures) -> str:
             for some, name in zip(pair["drawings"], pair["characters"], strict=True)
         )
         both = esc(pictures.both_names(pair["characters"]))
-        times = '<span class="times" aria-hidden="true">×</span>'
-        often = f"{sum(pair['counts'])} times in {pair['met']} trials that held both"
+        between = '<span class="times" aria-hidden="true">×</span>'
+        often = f"{times(sum(pair['counts']))} in {pair['met']} trials that held both"
         said = f'<p>{both}<br><span class="quiet">{often}</span></p>'
-        items.append(f'<li class="confusion"><div class="sides">{times.join(sides)}</div>{said}</li>')
+        items.append(f'<li class="confusion"><div class="sides">{between.join(sides)}</div>{said}</li>')
     said = (
         f"The pairs most often taken for each other among the {count(found['errors'])} errors in"
         f" {count(found['trials'])} trials of <code>{esc(found['protocol'])}</code>, by drawings that took part."

@@ -15,3 +15,8 @@ class Words:
 
 
 OF_OWN = Words("class", "classes", "groups", "test classes", "image")  # of images of one's own
+
+
+def times(number: int) -> str:
+    """How often, from 1 time."""
+    return f"{number:,} time{'' if number == 1 else 's'}"
