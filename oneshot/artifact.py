@@ -15,6 +15,7 @@ from PIL import Image
 from oneshot import cards, checkpoint, formats, models, preprocess, settings, tensors
 from oneshot.calibrate import measure
 from oneshot.calibration import RATE, Calibration
+from oneshot.cards import CARD, WEIGHTS
 from oneshot.data.drawings import Drawings
 from oneshot.embedding import chunk
 from oneshot.errors import UserError
@@ -24,7 +25,6 @@ from oneshot.restore import load_weights
 from oneshot.storage import Folder
 from oneshot.worker import pick_device
 
-WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = 1
 
 Images = Image.Image | np.ndarray | Sequence[Image.Image | np.ndarray]

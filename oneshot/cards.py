@@ -8,6 +8,14 @@ from pydantic import Field, model_validator
 from oneshot.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
 from oneshot.kinds import Depth, Positive, Views, Width
 
+WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
+
+# What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
+STEPS = {
+    "ink": "1 on paper 0: dark ink on light paper is inverted",
+    "fit": "letterboxed to a square of paper, averaged over areas",
+}
+
 
 class Preprocessing(Record):
     size: Annotated[int, Field(ge=1, le=4096)]

@@ -36,17 +36,13 @@ def train(
     changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
-    from oneshot import reporting
-    from oneshot.train import finish
-    from oneshot.worker import pick_device
-
     where = None if local else cluster.address(address)
-    here = pick_device(device)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
     with contextlib.ExitStack() as stack:
         nodes = request.nodes_of(console, where, verbose, stack)
         job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
+        here = _device(device) if local else None
         packing = None if local else pack(settings.scale, nodes)
         settings, prepared = request.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
@@ -69,7 +65,11 @@ def train(
                 steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
+        from oneshot.train import finish
+
         finish(settings, folder, data=prepared.folder)
+    from oneshot import reporting
+
     rows = history.read_history(folder)
     with request.told_how_to_go_on(console, how):
         reporting.at_the_end(console, folder)
@@ -79,6 +79,12 @@ def train(
             f" judge it: python -m oneshot.evaluate {folder.quoted}",
         )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
+
+
+def _device(name: str) -> Any:
+    from oneshot.worker import pick_device
+
+    return pick_device(name)
 
 
 def _train_here(
@@ -210,7 +216,6 @@ def evaluate(
     split: str | None, root: str | None, source: str | None,
 ) -> None:  # fmt: skip
     """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
-    from oneshot import evaluate as judging
     from oneshot import modelcard, reporting
 
     folder = reach(where)
@@ -222,6 +227,8 @@ def evaluate(
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(runs.EXPERIMENT) and asked == settings
     keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
+    from oneshot import evaluate as judging
+
     with Stages(console) as progress:
         result = judging.evaluate(
             folder, prepared.folder, dataset=asked.data.dataset, split=asked.data.split, how=asked.evaluate,

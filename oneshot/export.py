@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oneshot import artifact, preprocess
+from oneshot import artifact, cards, preprocess
 from oneshot.environment import version
 from oneshot.errors import RunFailed, UserError
 from oneshot.models import Siamese
@@ -153,7 +153,7 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
-    seen = preprocess.STEPS | card.get("preprocessing", {})
+    seen = cards.STEPS | card.get("preprocessing", {})
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 

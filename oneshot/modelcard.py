@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 from oneshot import cards, formats
-from oneshot.artifact import CARD, WEIGHTS
 from oneshot.calibration import RATE
+from oneshot.cards import CARD, STEPS, WEIGHTS
 from oneshot.data.splits import ALL
 from oneshot.environment import hardware
 from oneshot.judgement import RESULT
-from oneshot.preprocess import STEPS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
 from oneshot.storage import Folder

@@ -9,12 +9,12 @@ from oneshot.bench import scaling
 from oneshot.environment import hardware
 from oneshot.errors import UserError
 from oneshot.record import Records, errors_picture, read, read_benches
-from oneshot.repeat import difference
 from oneshot.report import ladder
 from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder as published
 from oneshot.screen.tables import epochs_not_run
 from oneshot.settings import jobs_folder
+from oneshot.spread import difference
 from oneshot.storage import Folder
 from oneshot.trials import NAMES
 

@@ -8,18 +8,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from oneshot.cards import STEPS
 from oneshot.data import clean
 from oneshot.errors import UserError
 from oneshot.images import resize
 
 SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
 FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
-
-# How model.json and a model card tell it to those who run the network elsewhere.
-STEPS = {
-    "ink": "1 on paper 0: dark ink on light paper is inverted",
-    "fit": "letterboxed to a square of paper, averaged over areas",
-}
 
 
 def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ if __name__ == "__main__":  # first: help and a refusal do not wait for what the
 import re
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,13 +21,12 @@ from oneshot.history import Watch, read_history
 from oneshot.judgement import RESULT
 from oneshot.runs import open_run
 from oneshot.settings import Settings, override
+from oneshot.spread import spread_of
 from oneshot.storage import Folder
 from oneshot.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"
 MOST = 100  # seeds
-# Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond them the last, which is a little too wide.
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 class OutOfTime(Exception):
@@ -135,30 +134,6 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values["verification"] = [each["verification"]["accuracy"] for each in results]
         values["verification_at_threshold"] = [each["verification"]["at_threshold"] for each in results]
     return {name: spread_of(each) for name, each in values.items()}
-
-
-def spread_of(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation between seeds, and Student's 95 % interval of the mean: of other seeds, not of other
-    trials. One seed has neither."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return {"mean": mean, "interval": None, "spread": None, "seeds": 1}
-    spread = statistics.stdev(values)
-    half = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1] * spread / len(values) ** 0.5
-    interval = [max(0.0, mean - half), min(1.0, mean + half)]
-    return {"mean": mean, "interval": interval, "spread": spread, "seeds": len(values)}
-
-
-def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, list[float]]:
-    """How much the mean of `one` is above that of `other`, and the 95 % interval of that (Welch 1947); both as
-    `spread_of` gives them, of two seeds or more each. The degrees of freedom are rounded down, which is on the safe
-    side."""
-    shares = [each["spread"] ** 2 / each["seeds"] for each in (one, other)]
-    squares = sum(share**2 / (each["seeds"] - 1) for share, each in zip(shares, (one, other), strict=True))
-    freedom = int(sum(shares) ** 2 / squares) if squares else len(_STUDENT)
-    apart = one["mean"] - other["mean"]
-    half = _STUDENT[min(freedom, len(_STUDENT)) - 1] * sum(shares) ** 0.5
-    return apart, [apart - half, apart + half]
 
 
 def _per_alphabet(results: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -61,6 +61,7 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
     variables: dict[str, str], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, object_store: ObjectStore
 ) -> None:

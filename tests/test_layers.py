@@ -37,6 +37,7 @@ LAYERS = (
         "bench.flops",
         "bench.scaling",
         "calibration",
+        "spread",
     ),
     (
         "settings",
@@ -245,7 +246,9 @@ def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None
     assert "torch" not in {root for each in closure(module, late=True) for root in roots(each)}
 
 
-@pytest.mark.parametrize("module", ["commands", "tune", "tuning", "trial", "study", "history", "runs", "judgement"])
+@pytest.mark.parametrize(
+    "module", ["commands", "tune", "tuning", "trial", "study", "history", "runs", "judgement", "reporting", "modelcard"]
+)
 def test_what_only_drives_imports_no_torch(module: str) -> None:
     """A study's driver and a trial's multiply nothing: they start sooner, and a refusal is said at once."""
     assert "torch" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}

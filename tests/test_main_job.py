@@ -32,7 +32,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     arguments = [
         "tune", "quick", "--run", str(tmp_path / "run"),
         *settings(
-            search__first=first, search__trials="4", search__batch="[64]", train__examples="512", model__views="2"
+            search__first=first, search__trials="4", search__batch="[64]", train__examples="512", model__views="4"
         ),
     ]  # fmt: skip
     done = subprocess.run(
@@ -54,7 +54,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     best = min((trial for trial in study["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
     assert result["best_trial"]["id"] == best["id"]
     assert result["best_trial"]["val_loss"] == best["val_loss"]
-    assert (result["views"], result["test_evaluations"]) == (2, 1)
+    assert (result["views"], result["test_evaluations"]) == (4, 1)
     assert f"report: {tmp_path / 'run/report.html'}" in text
     page = (tmp_path / "run/report.html").read_text()
     assert "Trials, as they came" in page and study["trials"][2]["error"] in page

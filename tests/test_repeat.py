@@ -13,6 +13,7 @@ from oneshot import seeds as seeds_verb
 from oneshot.errors import RunFailed, UserError
 from oneshot.screen.console import console
 from oneshot.settings import job_file, override, parse, read
+from oneshot.spread import difference, spread_of
 from oneshot.storage import Folder
 
 SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
@@ -99,20 +100,20 @@ def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
 
 
 def test_the_interval_of_the_mean_is_students() -> None:
-    found = repeat.spread_of([0.90, 0.92, 0.91, 0.93, 0.94])
+    found = spread_of([0.90, 0.92, 0.91, 0.93, 0.94])
     assert found["mean"] == pytest.approx(0.92) and found["spread"] == pytest.approx(0.0158114, abs=1e-6)
     low, high = found["interval"]
     assert (low, high) == pytest.approx((0.92 - 2.776 * 0.0158114 / math.sqrt(5), 0.92 + 0.01963), abs=1e-5)
-    assert repeat.spread_of([0.9]) == {"mean": 0.9, "interval": None, "spread": None, "seeds": 1}
+    assert spread_of([0.9]) == {"mean": 0.9, "interval": None, "spread": None, "seeds": 1}
 
 
 def test_the_interval_of_a_difference_is_welchs() -> None:
     one = {"mean": 0.95, "spread": 0.02, "seeds": 5}
     alike, certain = one | {"mean": 0.92}, one | {"mean": 0.96, "spread": 0.0}
-    apart, (low, high) = repeat.difference(one, alike)  # equal spreads: Student's t of 8 degrees of freedom
+    apart, (low, high) = difference(one, alike)  # equal spreads: Student's t of 8 degrees of freedom
     assert apart == pytest.approx(0.03) and high - apart == pytest.approx(apart - low)
     assert high - apart == pytest.approx(2.306 * 0.02 * math.sqrt(2 / 5))
-    apart, (low, high) = repeat.difference(one, certain)  # the spread of one alone: its 4 degrees of freedom
+    apart, (low, high) = difference(one, certain)  # the spread of one alone: its 4 degrees of freedom
     assert apart == pytest.approx(-0.01) and high - apart == pytest.approx(2.776 * 0.02 / math.sqrt(5))
 
 

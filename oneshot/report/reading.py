@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from oneshot import artifact, cards, formats
+from oneshot import cards, formats
 from oneshot.data.splits import OWN
 from oneshot.errors import UserError
 from oneshot.history import HISTORY, kept, read_history
@@ -195,9 +195,9 @@ def _check_picture(png: str, where: str) -> None:
 def _environment(run: Folder) -> Mapping[str, Any] | None:
     """Where the network was trained, of a run that is not judged."""
     best = run / "best"
-    if not best.has(artifact.CARD):
+    if not best.has(cards.CARD):
         return None
-    return formats.read(cards.Card, best, artifact.CARD)["provenance"].get("environment")
+    return formats.read(cards.Card, best, cards.CARD)["provenance"].get("environment")
 
 
 def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:

@@ -157,6 +157,7 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
         print(f"\nCtrl-C, twice, in a trial: everything ended after {seconds:.1f} s")
 
 
+@pytest.mark.long
 def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
     sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:

@@ -63,7 +63,7 @@ def position(folder: Path) -> tuple[int, int]:
     ("rank", "where", "number"),
     [
         (0, (0, 4), signal.SIGKILL),
-        (1, (1, 6), signal.SIGSTOP),
+        pytest.param(1, (1, 6), signal.SIGSTOP, marks=pytest.mark.long),
         pytest.param(1, (1, 6), signal.SIGKILL, marks=pytest.mark.long),
         pytest.param(0, (2, 2), signal.SIGSTOP, marks=pytest.mark.long),
     ],
