@@ -71,8 +71,12 @@ def test_auto_takes_the_omniglot_that_is_there(tmp_path: Path, small_glyphs: Fol
     place = Folder.of(tmp_path) / "omniglot"
     for name in (store.DRAWINGS, store.TRIALS):
         place.write(name, small_glyphs.read(name))
-    made = prepare("auto", data_root=tmp_path, source=NOWHERE)
+    console, text = printed()
+    made = prepare("auto", data_root=tmp_path, source=NOWHERE, console=console)
     assert (made.dataset, made.why, made.folder) == ("omniglot", None, place)
+    assert f"--source {NOWHERE} is not looked at; a folder of your own images" in " ".join(text.getvalue().split())
+    assert prepare("auto", data_root=tmp_path, console=console) == made
+    assert text.getvalue().count("not looked at") == 1
 
 
 def test_auto_does_not_pass_over_a_damaged_omniglot(tmp_path: Path, small_glyphs: Folder) -> None:
@@ -115,6 +119,11 @@ def test_a_folder_that_was_named_and_holds_no_omniglot_is_an_error(tmp_path: Pat
     with pytest.raises(UserError, match=r"does not hold .*; a folder of your own images goes with --dataset folder"):
         prepare("auto", data_root=tmp_path / "root", source=str(tmp_path))
     assert not (tmp_path / "root").exists()
+
+
+def test_glyphs_have_no_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--source here goes with Omniglot or images of your own; 'glyphs-4' is drawn"):
+        prepare("glyphs-4", data_root=tmp_path, source="here")
 
 
 def test_the_source_is_the_option_then_the_variable_then_the_official_home(

@@ -72,6 +72,10 @@ def prepare(
     if dataset == "omniglot":
         return _omniglot(root, source, console)
     numbers = _GLYPHS.fullmatch(dataset)
+    if numbers and source:
+        raise UserError(
+            f"--source {source} goes with Omniglot or images of your own; '{dataset}' is drawn: leave it out"
+        )
     if numbers:
         return _glyphs(root, dataset, numbers[1], numbers[2], console)
     raise keep.unknown(root, dataset, DATASETS)
@@ -95,6 +99,9 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
 
 def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prepared:
     folder = root / "omniglot"
+    if _ready(folder) and source and console:
+        own = f"a folder of your own images goes with --dataset {keep.GENERIC}"
+        print_warning(console, f"Omniglot is ready in {folder}: --source {one_line(source)} is not looked at; {own}")
     if not _ready(folder):
         from oneshot.data import omniglot  # late: who has the data set already does not wait for an HTTP library
 
