@@ -18,6 +18,8 @@ from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
+from oneshot import garbage
+
 KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
 IMPORTS = {DRIVER: ["oneshot.trial"], WORKER: ["ray.train.torch", "oneshot.loop", "oneshot.parts"], OTHER: []}
 HOURS = 24  # that a process waits
@@ -66,6 +68,7 @@ def this_process() -> Process:
 
 def prepare() -> None:
     """What a process of Ray runs before there is work for it: the imports of its kind."""
+    garbage.search_less()
     for name in IMPORTS[os.environ.get(KIND, DRIVER)]:
         importlib.import_module(name)
 

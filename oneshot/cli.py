@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oneshot import interrupts, verbs
+from oneshot import garbage, interrupts, verbs
 from oneshot.bench.command import bench
 from oneshot.datacli import Dataset, Split, data_app
 from oneshot.errors import RayDied, RunFailed, UserError, nearest
@@ -208,6 +208,7 @@ def main(verb: list[str] | None = None) -> None:
         if getattr(sys, name) is None:  # the shell closed it (>&-)
             setattr(sys, name, open(os.devnull, "w"))
     interrupts.heed()
+    garbage.search_less()
     try:
         code = _answer(arguments)
         interrupts.heed_no_more()

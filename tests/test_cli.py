@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import ROOT, environment, refused, run, settings
 
-from oneshot import cli
+from oneshot import cli, garbage
 from oneshot.data import sets
 
 WRONG = {
@@ -92,6 +92,14 @@ def test_the_help_of_every_verb_has_an_example() -> None:
     for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
         text = run("__main__", verb, "--help")
         assert "Example: " in text and "--debug" in text
+
+
+def test_a_command_searches_for_garbage_less_often() -> None:
+    script = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); from oneshot import cli; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "--help"], cwd=ROOT, env=environment(), capture_output=True)
+    assert done.stdout.splitlines()[-1] == str(garbage.NEW).encode(), done.stderr
 
 
 def test_a_misspelt_verb_is_told_the_nearest() -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(oneshot.__file__).parent
 
 # A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
 LAYERS = (
-    ("errors", "beside", "interrupts"),
+    ("errors", "beside", "interrupts", "garbage"),
     (
         "counter",
         "average",
