@@ -97,7 +97,8 @@ def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) ->
 
         def start(*, tries: int) -> None:
             try:
-                with watched(embedded.killed_at_start), embedded.deaf_children():
+                lean = embedded.lean(ray._private.node.Node, logs=options["log_to_driver"])
+                with watched(embedded.killed_at_start), embedded.deaf_children(), lean:
                     _init(None, options, on_term)
             except BaseException as error:
                 embedded.kill_all(spared)

@@ -36,6 +36,23 @@ def deaf_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def lean(node: type, *, logs: bool) -> Iterator[None]:
+    """A Ray that the block starts does without processes that have no work here: the autoscaler's monitor, the server
+    of a dashboard that is not there, and the log monitor unless the workers' `logs` are to be shown by this process.
+
+    No option of `ray.init` leaves them out, which waits for them for half of its time. `node` is Ray's own class."""
+    idle = ["start_monitor", "start_api_server", *([] if logs else ["start_log_monitor"])]
+    before = {name: getattr(node, name) for name in idle if hasattr(node, name)}  # another Ray may name them otherwise
+    for name in before:
+        setattr(node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in before.items():
+            setattr(node, name, start)
+
+
+@contextlib.contextmanager
 def adopting() -> Iterator[list[psutil.Process]]:
     """The children this process has already. What loses its parent within the block becomes a child of it too, not of
     init, so that `kill_all` finds what a dead raylet leaves: by itself that may take a minute to end. Linux only."""

@@ -34,3 +34,16 @@ def test_all_that_was_started_is_ended_with_what_it_has_started() -> None:
             embedded.kill_all(spared)
             assert parent.wait(10) == -9
             child.wait(10)
+
+
+@pytest.mark.parametrize("logs", [False, True])
+def test_ray_starts_without_what_has_no_work_here_and_is_then_as_it_was(logs: bool) -> None:
+    from ray._private.node import Node
+
+    names = ("start_monitor", "start_api_server", "start_log_monitor")
+    before = [getattr(Node, name) for name in names]
+    with pytest.raises(RuntimeError), embedded.lean(Node, logs=logs):
+        replaced = [name for name, start in zip(names, before, strict=True) if getattr(Node, name) is not start]
+        assert replaced == list(names[: 2 if logs else 3])
+        raise RuntimeError
+    assert [getattr(Node, name) for name in names] == before
