@@ -55,6 +55,7 @@ def ends(run: Path) -> list[float]:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_trials_processes_are_started_while_the_one_before_it_trains(tmp_path: Path, data_root: Path) -> None:
     seen = appearances(tmp_path / "run", data_root, 3)
     first, second, _ = ends(tmp_path / "run")
