@@ -268,3 +268,7 @@ def _unknown(error: Any) -> str:
     if context and (verb := re.match(r"No such command '(.*?)'", said)):
         return f"No such command '{verb[1]}'; {nearest(verb[1], context.command.list_commands(context))}"
     return f"{said}; --help shows what there is"
+
+
+if __name__ == "__main__":
+    main()

@@ -64,7 +64,7 @@ class Siamese(nn.Module):
         super().__init__()
         self.size = size
         self.encoder = encoder
-        # Told by the encoder, not found out by a drawing: without storage (`artifact`) that takes torch two seconds.
+        # Told by the encoder, not found out by a drawing: without storage (`artifact`) that takes torch a second.
         self.dimension = encoder.dimension
         self.head = WeightedL1(self.dimension)
 

@@ -86,7 +86,7 @@ def _theirs(
     """The document's way on the same net: seconds, the best accuracy, images. It is looked at `checks` times."""
     settings = _settings(0)
     torch.manual_seed(0)
-    net = source.Net(models.conv4(settings.data.size), size=settings.data.size)
+    net = source.Net(models.conv4(settings.data.size))
     loop, validation = source.Loop(net), _judge(parts.validation, settings)
     frame = source.unpack(Folder.of(request.data), folder, alphabets=parts.train.alphabets)
     usual = source.batches(frame, batch=128, size=settings.data.size)

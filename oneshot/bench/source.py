@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from oneshot.data.store import DRAWINGS, describe
+from oneshot.models import Encoder
 from oneshot.scoring import Trials
 from oneshot.storage import Folder
 
@@ -76,13 +77,10 @@ def batches(frame: pd.DataFrame, *, batch: int, size: int | None = None) -> Iter
 class Net(nn.Module):
     """An encoder called twice, and a linear layer over |a - b| with the usual start."""
 
-    def __init__(self, encoder: nn.Module, *, size: int) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = _plain_norms(encoder)
-        with torch.no_grad():
-            dimension = encoder.eval()(torch.zeros(1, 1, size, size)).shape[1]
-        self.head = nn.Linear(dimension, 1)
-        self.train()
+        self.head = nn.Linear(encoder.dimension, 1)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         return self.head((self.encoder(left) - self.encoder(right)).abs())[:, 0]

@@ -104,7 +104,7 @@ def constant(run: Training) -> Callable[[], int]:
 def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
     """The document's step of the Koch net on a batch that is there: fp32, two calls; the images it takes."""
     torch.manual_seed(0)
-    net = source.Net(models.koch(KOCH_SIZE), size=KOCH_SIZE).to(device)
+    net = source.Net(models.koch(KOCH_SIZE)).to(device)
     loop = source.Loop(net)
     left, right, same = noise(pairs, device)
 
@@ -181,7 +181,7 @@ def _layouts(quick: bool) -> dict[str, float | str]:
 def _layout(half: bool, last: bool, pairs: int, compiled: bool) -> float | str:
     torch.manual_seed(0)
     shape = torch.channels_last if last else torch.contiguous_format
-    net = source.Net(models.koch(KOCH_SIZE), size=KOCH_SIZE).to(memory_format=shape)
+    net = source.Net(models.koch(KOCH_SIZE)).to(memory_format=shape)
     encoder: Any = torch.compile(net.encoder) if compiled else net.encoder
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
     left, right, same = noise(pairs, torch.device("cpu"))

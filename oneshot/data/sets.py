@@ -72,11 +72,10 @@ def prepare(
     if dataset == "omniglot":
         return _omniglot(root, source, console)
     numbers = _GLYPHS.fullmatch(dataset)
-    if numbers and source:
-        raise UserError(
-            f"--source {source} goes with Omniglot or images of your own; '{dataset}' is drawn: leave it out"
-        )
     if numbers:
+        if source:
+            told = "goes with Omniglot or images of your own"
+            raise UserError(f"--source {source} {told}; '{dataset}' is drawn: leave it out")
         return _glyphs(root, dataset, numbers[1], numbers[2], console)
     raise keep.unknown(root, dataset, DATASETS)
 
@@ -99,10 +98,13 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
 
 def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prepared:
     folder = root / "omniglot"
-    if _ready(folder) and source and console:
-        own = f"a folder of your own images goes with --dataset {keep.GENERIC}"
-        print_warning(console, f"Omniglot is ready in {folder}: --source {one_line(source)} is not looked at; {own}")
-    if not _ready(folder):
+    if _ready(folder):
+        if source and console:
+            own = f"a folder of your own images goes with --dataset {keep.GENERIC}"
+            print_warning(
+                console, f"Omniglot is ready in {folder}: --source {one_line(source)} is not looked at; {own}"
+            )
+    else:
         from oneshot.data import omniglot  # late: who has the data set already does not wait for an HTTP library
 
         source = source or os.environ.get("ONESHOT_SOURCE") or omniglot.HOME
