@@ -14,7 +14,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `import oneshot` stays free of torch.
     if name == "load":
-        from oneshot.artifact import load
+        from oneshot.answers.artifact import load
 
         return load
     raise AttributeError(f"module 'oneshot' has no attribute '{name}'")

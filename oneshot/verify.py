@@ -1,35 +1,6 @@
-"""`python -m oneshot.verify RUN A B`: whether two images show the same class, with the probability."""
+"""`python -m oneshot.verify`: whether two images show the same class (`answers`)."""
 
-if __name__ == "__main__":  # first: help and a refusal do not wait for what the work needs
-    from oneshot.cli import main
+from oneshot.cli.main import main
 
+if __name__ == "__main__":
     main(["verify"])
-
-import json
-from pathlib import Path
-
-from rich.text import Text
-
-from oneshot import artifact
-from oneshot.classify import NOT_CALIBRATED
-from oneshot.reach import reach
-from oneshot.screen.console import console as make_console
-from oneshot.screen.console import one_line, percent, print_line, print_warning
-
-
-def run(where: str, left: Path, right: Path, *, as_json: bool, device: str) -> None:
-    """Print same or different and the probability that they are the same. Raises UserError."""
-    console = make_console()
-    net = artifact.load(reach(where), device=device)
-    pixels = [net.read(path) for path in (left, right)]
-    probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
-    calibrated, same = net.calibration is not None, probability >= 0.5
-    if not calibrated:
-        print_warning(make_console(stderr=True), NOT_CALIBRATED)
-    if as_json:
-        found = {"left": str(left), "right": str(right), "same": same, "probability": probability}
-        print_line(console, json.dumps(found | {"calibrated": calibrated}))
-        return
-    word = ("same", "bold green") if same else ("different", "bold yellow")
-    names = f"{one_line(left)} and {one_line(right)}"
-    print_line(console, Text.assemble(word, f"  {names}: the probability of the same class is {percent(probability)}"))

@@ -12,10 +12,10 @@ import pytest
 import tiny
 import torch
 
-from oneshot import train
+from oneshot.base.storage import Folder
 from oneshot.data import glyphs, sets
-from oneshot.parts import load_parts
-from oneshot.storage import Folder
+from oneshot.training import train
+from oneshot.training.parts import load_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,7 +23,7 @@ def distance(left: np.ndarray, right: np.ndarray) -> float:
 
 
 def similarity(drawings: Drawings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A scorer of positions in `drawings` for `oneshot.trials.score`: the negative distance."""
+    """A scorer of positions in `drawings` for `evaluation.trials.score`: the negative distance."""
     clouds: dict[int, np.ndarray] = {}
 
     def cloud(position: int) -> np.ndarray:

@@ -14,13 +14,13 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from oneshot.distributed import gather
-from oneshot.errors import UserError
-from oneshot.loop import Training, fit
-from oneshot.norm import GlobalBatchNorm2d
-from oneshot.settings import Settings
-from oneshot.storage import Folder
-from oneshot.worker import ProcessGroupWorker
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
+from oneshot.network.distributed import gather
+from oneshot.network.norm import GlobalBatchNorm2d
+from oneshot.network.worker import ProcessGroupWorker
+from oneshot.training.loop import Training, fit
 
 CPU = torch.device("cpu")
 

@@ -10,12 +10,12 @@ import numpy as np
 import samples
 import tiny
 
+from oneshot.base.settings import job_file, read
+from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
-from oneshot.outcomes import Seen, outcomes
-from oneshot.scoring import Trials, judge, per_alphabet
-from oneshot.settings import job_file, read
-from oneshot.storage import Folder
-from oneshot.trials import between, within
+from oneshot.evaluation.outcomes import Seen, outcomes
+from oneshot.evaluation.scoring import Trials, judge, per_alphabet
+from oneshot.evaluation.trials import between, within
 
 ENVIRONMENT = {
     "versions": {"oneshot": "0.1.0", "torch": "2.99"},

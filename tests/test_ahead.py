@@ -14,10 +14,11 @@ from command import ROOT, environment, settings, start
 from ray import cloudpickle
 from rich.console import Console
 
-from oneshot import ahead, cluster, garbage
-from oneshot.errors import UserError
-from oneshot.history import read_history, read_notes
-from oneshot.storage import Folder
+from oneshot.base import garbage
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.cluster import ahead, connection
+from oneshot.run.history import read_history, read_notes
 
 TRIALS, WORKERS = "ray::Trial", "ray::RayTrainWorker"
 
@@ -84,12 +85,18 @@ def test_a_node_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("kind", "found"),
-    [(ahead.WORKER, "oneshot.loop torch"), (ahead.DRIVER, "oneshot.trial"), (ahead.OTHER, ""), (None, "oneshot.trial")],
+    [
+        (ahead.WORKER, "oneshot.training.loop torch"),
+        (ahead.DRIVER, "oneshot.search.trial"),
+        (ahead.OTHER, ""),
+        (None, "oneshot.search.trial"),
+    ],
 )
 def test_each_kind_of_process_imports_what_it_needs(kind: str | None, found: str) -> None:
     script = (
-        "import gc, sys; from oneshot import ahead; ahead.prepare()\n"
-        "print(gc.get_threshold()[0], *sorted({'oneshot.loop', 'oneshot.trial', 'torch'} & sys.modules.keys()))"
+        "import gc, sys; from oneshot.cluster import ahead; ahead.prepare()\n"
+        "seen = {'oneshot.training.loop', 'oneshot.search.trial', 'torch'} & sys.modules.keys()\n"
+        "print(gc.get_threshold()[0], *sorted(seen))"
     )
     variables = {ahead.KIND: kind} if kind else {}
     done = subprocess.run(
@@ -126,6 +133,6 @@ def test_a_submitted_jobs_own_preparation_stays(own: bool, monkeypatch: pytest.M
     monkeypatch.delenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, raising=False)
     if own:
         monkeypatch.setenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, "theirs.prepare")
-    with pytest.raises(UserError, match="not today"), cluster.connect("auto", console=Console(), trials=True):
+    with pytest.raises(UserError, match="not today"), connection.connect("auto", console=Console(), trials=True):
         pass
     assert ("worker_process_setup_hook" in given["runtime_env"]) is not own

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from oneshot.base.errors import UserError
 from oneshot.data.archives import Limits, content_digest, read_zip
-from oneshot.errors import UserError
 
 SMALL = Limits(archive=100_000, members=5, member=1000, total=3000)
 

@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 import oneshot
-from oneshot import artifact, checkpoint, tensors
-from oneshot.checkpoint import Checkpoint, Progress
-from oneshot.errors import UserError
-from oneshot.models import Siamese, build
-from oneshot.storage import Folder
-from oneshot.train import finish
+from oneshot.answers import artifact
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.evaluation.calibrate import measure
+from oneshot.network.models import Siamese, build
+from oneshot.run import checkpoint, tensors
+from oneshot.run.checkpoint import Checkpoint, Progress
+from oneshot.training.train import finish
 
 RECORDED = {name: getattr(tiny.settings(), name).model_dump() for name in ("data", "model", "train")}
 
@@ -73,7 +75,7 @@ def test_a_network_of_eight_views_looks_so_wherever_it_is_loaded(tmp_path: Path)
         assert best is not None
         artifact.save(
             Folder.of(where / "best"), data=best, provenance={"settings": best.settings},
-            validation=tiny.parts().validation,
+            calibration=measure(artifact.of_checkpoint(best, Folder.of(where)), tiny.parts().validation, views=views),
         )  # fmt: skip
     one, eight = (oneshot.load(tmp_path / views, device="cpu") for views in ("1", "8"))
     assert one.card["sha256"] == eight.card["sha256"] and "views" not in one.card["calibration"]

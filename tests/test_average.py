@@ -8,14 +8,15 @@ import tiny
 import torch
 from torch import nn
 
-from oneshot import artifact, checkpoint
-from oneshot.average import Average
-from oneshot.errors import UserError
-from oneshot.history import Watch
-from oneshot.loop import Training
-from oneshot.storage import Folder
-from oneshot.train import finish
-from oneshot.worker import Worker
+from oneshot.answers import artifact
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.network.worker import Worker
+from oneshot.run import checkpoint
+from oneshot.run.history import Watch
+from oneshot.training.average import Average
+from oneshot.training.loop import Training
+from oneshot.training.train import finish
 
 CPU = torch.device("cpu")
 AVERAGED = {"name": "resnet", "width": 4, "ema": 0.9, "sampling": "episodes", "objective": "both"}

@@ -11,15 +11,15 @@ import pytest
 import torch
 from terminals import drawn
 
-from oneshot import models
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Model
+from oneshot.base.storage import Folder
 from oneshot.bench import flops, rows, run, scaling, source, steps, studies, timing
 from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
 from oneshot.data import store
-from oneshot.errors import UserError
-from oneshot.pages import bench_tables
+from oneshot.network import models
+from oneshot.records.pages import bench_tables
 from oneshot.screen.bench import bench_table, changes_table, times
-from oneshot.settings import Model
-from oneshot.storage import Folder
 
 
 def made(name: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -79,17 +79,17 @@ def test_a_row_of_hours_goes_on_with_the_studies_it_left(tmp_path: Path, monkeyp
 
 
 def test_studies_of_a_changed_source_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import oneshot.environment
-    from oneshot.bench.command import bench
+    import oneshot.base.environment
+    from oneshot.cli.bench import bench
 
     for commit in ("0123456789ab+changes", None):
-        monkeypatch.setattr(oneshot.environment, "commit", lambda commit=commit: commit)
+        monkeypatch.setattr(oneshot.base.environment, "commit", lambda commit=commit: commit)
         with pytest.raises(UserError, match="commit its changes first"):
             bench(rows="early_stopping", keep=tmp_path)
     with pytest.raises(UserError, match="which is not among the rows"):
         bench(rows="load", keep=tmp_path)
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(oneshot.environment, "commit", lambda: "0123456789ab")
+    monkeypatch.setattr(oneshot.base.environment, "commit", lambda: "0123456789ab")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is no folder"):
         bench(rows="early_stopping", keep=tmp_path / "file")
@@ -245,8 +245,8 @@ def test_a_study_is_drawn_now_and_then_written_whole_and_leaves_little_in_memory
     """However many reports come: the driver of a thousand trials has better to do."""
     from ray.tune.trainable.metadata import _TrainingRunMetadata
 
-    from oneshot.study import STUDY, Study
-    from oneshot.tuning import Recorder
+    from oneshot.search.study import STUDY, Study
+    from oneshot.search.tuning import Recorder
 
     drawn_at: list[int] = []
 

@@ -7,11 +7,11 @@ import pytest
 from command import ROOT
 from objects import ObjectStore
 
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.storage import Folder
 from oneshot.data import cache, glyphs, sets, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import DIGESTS
-from oneshot.errors import RunFailed, UserError
-from oneshot.storage import Folder
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from oneshot import calibration
-from oneshot.calibration import Calibration, ece, evidence, fit, platt, softmax, temperature
+from oneshot.answers import calibration
+from oneshot.answers.calibration import Calibration, ece, evidence, fit, platt, softmax, temperature
 
 RNG = np.random.default_rng(7)
 GROUP = np.arange(4_000) % 6  # alphabets

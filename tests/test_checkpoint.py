@@ -14,8 +14,11 @@ import tiny
 import torch
 from torch import nn
 
-from oneshot import tensors
-from oneshot.checkpoint import (
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.network.models import build
+from oneshot.run import tensors
+from oneshot.run.checkpoint import (
     OLDER,
     STATE,
     TRAINING,
@@ -28,9 +31,6 @@ from oneshot.checkpoint import (
     refuse_older,
     save,
 )
-from oneshot.errors import UserError
-from oneshot.models import build
-from oneshot.storage import Folder
 
 LOSSES = [0.9, 0.5, 0.7, 0.6, 0.4, 0.8]  # of epochs 1 to 6: the best are 1, 2, 2, 2, 5, 5
 

@@ -15,16 +15,17 @@ from PIL import Image
 from rich.console import Console
 
 import oneshot
-from oneshot import calibrate, classify, preprocess, queries, verify
-from oneshot.artifact import OneShot
-from oneshot.calibration import Calibration
+from oneshot.answers import classify, preprocess, queries, verify
+from oneshot.answers.artifact import OneShot
+from oneshot.answers.calibration import Calibration
+from oneshot.answers.ranking import Classes, Ranking, rank
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.storage import Folder
 from oneshot.data import clean, splits, store
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
-from oneshot.errors import RunFailed, UserError
-from oneshot.ranking import Classes, Ranking, rank
-from oneshot.storage import Folder
-from oneshot.trials import Trials, within
+from oneshot.evaluation import calibrate
+from oneshot.evaluation.trials import Trials, within
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from command import ROOT, environment, refused, run, settings
 
-from oneshot import cli, garbage
+from oneshot.base import garbage
+from oneshot.cli import main as cli
 from oneshot.data import sets
 
 WRONG = {
@@ -96,7 +97,8 @@ def test_the_help_of_every_verb_has_an_example() -> None:
 
 def test_a_command_searches_for_garbage_less_often() -> None:
     script = (
-        "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0])); from oneshot import cli; cli.main()"
+        "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0]))\n"
+        "from oneshot.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", script, "--help"], cwd=ROOT, env=environment(), capture_output=True)
     assert done.stdout.splitlines()[-1] == str(garbage.NEW).encode(), done.stderr
@@ -177,7 +179,7 @@ def test_what_goes_wrong_on_the_way_is_a_sentence_too(
 # A signal may come anywhere: here while an import makes a dataclass, and when only Python's own end is left.
 STRUCK = """
 import os, signal
-from oneshot import cli
+from oneshot.cli import main as cli
 from oneshot.data import sets
 
 def prepare(*_, **__):

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from oneshot import cluster
-from oneshot.errors import UserError
-from oneshot.packing import Node, describe, pack, this_machine
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Scale
+from oneshot.cluster import connection
+from oneshot.cluster.packing import Node, describe, pack, this_machine
 from oneshot.screen.console import console, print_line, print_warning
-from oneshot.settings import Scale
 
 LAPTOP = Node("laptop", 8, 0)
 GPU_NODE = Node("gpu", 16, 4)
@@ -152,25 +152,25 @@ def test_this_machine_has_a_core() -> None:
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert cluster.address(None) is None
+    assert connection.address(None) is None
     monkeypatch.setenv("RAY_ADDRESS", "ray:6379")
-    assert cluster.address(None) == "ray:6379"
-    assert cluster.address("other:6379") == "other:6379"
+    assert connection.address(None) == "ray:6379"
+    assert connection.address("other:6379") == "other:6379"
     monkeypatch.setenv("RAY_ADDRESS", "")
-    assert cluster.address(None) is None
+    assert connection.address(None) is None
 
 
 # Addresses
 
 
 def refused(where: str) -> str:
-    with pytest.raises(UserError) as caught, cluster.connect(where, console=Console(), verbose=True):
+    with pytest.raises(UserError) as caught, connection.connect(where, console=Console(), verbose=True):
         pass
     return str(caught.value)
 
 
 def test_an_address_at_which_something_else_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "PATIENCE", 0.3)
+    monkeypatch.setattr(connection, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
         assert refused(where) == f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379"
@@ -200,7 +200,7 @@ def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     screen = console(quiet=quiet)
-    with pytest.raises(KeyboardInterrupt), cluster._chatter_to_file(screen):
+    with pytest.raises(KeyboardInterrupt), connection._chatter_to_file(screen):
         os.write(1, b"what Ray writes")
         os.write(2, b"what Ray writes")
         print_line(screen, "a line")

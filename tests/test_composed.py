@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Data
+from oneshot.base.storage import Folder
 from oneshot.data import composed, store
 from oneshot.data.drawings import Drawings, joined
-from oneshot.errors import UserError
-from oneshot.parts import load_parts
-from oneshot.settings import Data
-from oneshot.storage import Folder
+from oneshot.training.parts import load_parts
 
 SIDE, DRAWERS = 16, 3
 

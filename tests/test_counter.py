@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from oneshot import counter
-from oneshot.counter import uniforms, words
+from oneshot.base import counter
+from oneshot.base.counter import uniforms, words
 
 PLACE = {"seed": 3, "epoch": 2, "start": 0, "count": 1000, "width": 12}
 

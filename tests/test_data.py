@@ -12,12 +12,12 @@ from PIL import Image
 from rich.console import Console
 from web import Site, serve
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import glyphs, omniglot, sets, store
 from oneshot.data.parquet import DIGESTS
 from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 NOWHERE = "http://127.0.0.1:9/omniglot"
 

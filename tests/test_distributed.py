@@ -11,11 +11,11 @@ import tiny
 import torch
 from torch import nn
 
-from oneshot import checkpoint
-from oneshot.history import Watch
-from oneshot.models import build
-from oneshot.settings import Settings, override
-from oneshot.storage import Folder
+from oneshot.base.settings import Settings, override
+from oneshot.base.storage import Folder
+from oneshot.network.models import build
+from oneshot.run import checkpoint
+from oneshot.run.history import Watch
 
 # Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. All networks are
 # smooth, see there: of 190 runs whose weights began 1e-7 apart none came to losses 1e-6 apart. No Adam, which divides

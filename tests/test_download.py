@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from web import Site, serve
 
+from oneshot.base.errors import UserError
 from oneshot.data.download import NotThere, Patience, download
-from oneshot.errors import UserError
 
 BODY = bytes(range(256)) * 2000
 HASTE = Patience(connect=2, read=0.3, attempts=3, pause=0)

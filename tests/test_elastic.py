@@ -8,9 +8,9 @@ import ray
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 
-from oneshot import elastic
-from oneshot.elastic import Elastic
-from oneshot.packing import Packing
+from oneshot.cluster import elastic
+from oneshot.cluster.elastic import Elastic
+from oneshot.cluster.packing import Packing
 
 
 class Cluster:

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from oneshot import embedded
+from oneshot.cluster import embedded
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt another's children")

@@ -5,12 +5,12 @@ import pytest
 import tiny
 import torch
 
-from oneshot import embedding
-from oneshot.embedding import embed, similarity
-from oneshot.errors import UserError
-from oneshot.images import Images
-from oneshot.models import Siamese, build
-from oneshot.worker import Worker, pick_device, resolve_precision
+from oneshot.base.errors import UserError
+from oneshot.network import embedding
+from oneshot.network.embedding import embed, similarity
+from oneshot.network.images import Images
+from oneshot.network.models import Siamese, build
+from oneshot.network.worker import Worker, pick_device, resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import tiny
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
-from oneshot import events
-from oneshot.storage import Folder
+from oneshot.base.storage import Folder
+from oneshot.run import events
 
 
 def read(data: bytes) -> list[Event]:

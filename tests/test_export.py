@@ -10,11 +10,13 @@ import pytest
 import tiny
 import torch
 
-from oneshot import artifact, checkpoint, export, models, preprocess
-from oneshot.checkpoint import Progress
-from oneshot.errors import RunFailed, UserError
-from oneshot.settings import KOCH_LEAST
-from oneshot.storage import Folder
+from oneshot.answers import artifact, export, preprocess
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.settings import KOCH_LEAST
+from oneshot.base.storage import Folder
+from oneshot.network import models
+from oneshot.run import checkpoint
+from oneshot.run.checkpoint import Progress
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

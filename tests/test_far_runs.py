@@ -10,10 +10,10 @@ from command import refused, run, settings, start
 from objects import ObjectStore
 
 import oneshot
-from oneshot import record
+from oneshot.base.storage import Folder
 from oneshot.data import store
-from oneshot.owner import NOTE
-from oneshot.storage import Folder
+from oneshot.records import record
+from oneshot.run.owner import NOTE
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from oneshot.errors import UserError
-from oneshot.parts import check_search, load_parts
-from oneshot.settings import Settings, jobs_folder, override, parse, read
-from oneshot.storage import Folder
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, jobs_folder, override, parse, read
+from oneshot.base.storage import Folder
+from oneshot.search.points import variants
+from oneshot.training.parts import check_each, load_parts
 
 JOBS = sorted(path for path in jobs_folder().glob("*.toml") if path.stem != "own")
 
@@ -17,6 +18,10 @@ def episodes(batch: list[int], *, alphabets: int = 2, **search: Any) -> Settings
     data = {"sampling": "episodes", "drawers": 4, "alphabets": alphabets}
     tree = {"data": data, "search": {"batch": batch, "first": []} | search, "train": {"batch": 16 * alphabets}}
     return parse(tree, "the test")
+
+
+def check_search(settings: Settings, data: Folder) -> None:
+    check_each(settings, data, variants(settings.search))
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)

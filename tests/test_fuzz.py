@@ -31,41 +31,35 @@ from test_archives import SMALL
 from test_omniglot import MEMBERS, made_archives
 from test_store import FIXED, ROWS, written
 
-from oneshot import (
-    artifact,
-    calibration,
-    checkpoint,
-    formats,
-    modelcard,
-    packing,
-    pages,
-    record,
-    search,
-    train,
-    trainer,
-)
+from oneshot.answers import artifact, calibration
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, job_file, override, parse, parse_toml, read
+from oneshot.base.storage import Folder
+from oneshot.cluster import packing, trainer
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
+from oneshot.data.pairs import PairDataset
 from oneshot.data.store import DRAWINGS, TRIALS
-from oneshot.errors import UserError
-from oneshot.history import Watch, following
-from oneshot.loop import Diverged, Training
-from oneshot.outcomes import Seen, outcomes
-from oneshot.pairs import PairDataset
+from oneshot.evaluation import modelcard
+from oneshot.evaluation.outcomes import Seen, outcomes
+from oneshot.evaluation.trials import protocols, within
+from oneshot.network.worker import Worker
+from oneshot.records import pages, record
 from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
-from oneshot.runs import read_experiment
+from oneshot.run import checkpoint, formats
+from oneshot.run.history import Watch, following
+from oneshot.run.opened import read_experiment
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.settings import Settings, job_file, override, parse, parse_toml, read
-from oneshot.storage import Folder
-from oneshot.study import STUDY, Study
-from oneshot.trials import protocols, within
-from oneshot.worker import Worker
+from oneshot.search import points
+from oneshot.search.study import STUDY, Study
+from oneshot.training import train
+from oneshot.training.loop import Diverged, Training
 
 TIMES = int(os.environ.get("ONESHOT_FUZZ", "1"))
 
@@ -155,9 +149,9 @@ QUICK = job_file("quick")
 def use(made: Settings) -> None:
     """What becomes of settings before a run is begun."""
     assert parse_toml(made.to_toml().encode(), "job.toml") == made
-    search.check(made)
+    points.check(made)
     for index in range(len(made.search.first), len(made.search.first) + 2):
-        made.with_point(search.RandomPoints(made.search).ask(index))
+        made.with_point(points.RandomPoints(made.search).ask(index))
     packing.pack(made.scale, [packing.Node("node", 8, 2)])
 
 
@@ -397,7 +391,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     """Everything that reads a run: the study that goes on, the judgement, the record, the report."""
     console = Console(file=io.StringIO(), width=100)
     chosen = read_experiment(folder)
-    search.check(chosen)
+    points.check(chosen)
     with TrainView(console) as view, following(folder / "trials/000", view):
         view.start(3, 10)
     trainer.read_failure(folder / "trials/000")

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import glyphs, store
 from oneshot.data.drawings import joined
 from oneshot.data.splits import split
 from oneshot.data.store import Drawings
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 
 @pytest.fixture(scope="module")

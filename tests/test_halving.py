@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from oneshot.halving import Halving
-from oneshot.settings import Search, Settings, Train
+from oneshot.base.settings import Search, Settings, Train
+from oneshot.search.halving import Halving
 
 
 def halving(*, epochs: int = 9, grace: int = 1, reduction: int = 3) -> Halving:

@@ -10,10 +10,10 @@ import tiny
 import torch
 from torch.nn import functional as F
 
-from oneshot import counter
-from oneshot.batches import batches
+from oneshot.base import counter
 from oneshot.data.drawings import Drawings
-from oneshot.images import Images, bends, distort, distortions, fitted, resize
+from oneshot.network.images import Images, bends, distort, distortions, fitted, resize
+from oneshot.training.batches import batches
 
 CPU = torch.device("cpu")
 ROUNDING = 5e-5  # of bilinear sampling in float32; a grey level is 4e-3

@@ -8,7 +8,7 @@ from command import ROOT, environment
 
 BEGIN = """
 import os, signal, sys, time
-from oneshot import interrupts
+from oneshot.base import interrupts
 
 def strike(number=signal.SIGINT):
     os.kill(os.getpid(), number)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,125 +14,38 @@ import oneshot
 
 PACKAGE = Path(oneshot.__file__).parent
 
-# A module imports from the rows above its own and from no other. A new module takes its place here, as high as it can.
-LAYERS = (
-    ("errors", "beside", "interrupts", "garbage"),
-    (
-        "counter",
-        "average",
-        "pairwise",
-        "kinds",
-        "environment",
-        "distributed",
-        "data.drawings",
-        "reclaim",
-        "ahead",
-        "data.pen",
-        "data.strokes",
-        "screen.published",
-        "screen.console",
-        "report.canvas",
-        "report.words",
-        "options",
-        "bench.timing",
-        "bench.flops",
-        "bench.scaling",
-        "calibration",
-        "spread",
-    ),
-    (
-        "settings",
-        "bench.rows",
-        "screen.bench",
-        "storage",
-        "data.png",
-        "data.clean",
-        "data.footer",
-        "data.archives",
-        "data.download",
-        "scoring",
-        "worker",
-        "norm",
-        "restore",
-        "tensors",
-        "screen.progress",
-        "screen.tables",
-        "report.axes",
-        "report.html",
-    ),
-    (
-        "formats",
-        "outcomes",
-        "packing",
-        "embedded",
-        "data.tree",
-        "data.sheet",
-        "lots",
-        "report.search",
-        "bench.run",
-        "bench.one",
-        "bench.synthetic",
-    ),
-    (
-        "cards",
-        "data.parquet",
-        "data.allot",
-        "checkpoint",
-        "events",
-        "owner",
-        "trust",
-        "reach",
-        "trials",
-        "models",
-        "search",
-        "halving",
-        "cluster",
-        "elastic",
-        "screen.live",
-        "screen.ranking",
-        "screen.results",
-        "report.parallel",
-    ),
-    ("data.store", "losses", "optimizers", "ranking", "report.accuracy", "history", "runs"),
-    (
-        "data.cache",
-        "data.omniglot",
-        "data.composed",
-        "data.glyphs",
-        "data.splits",
-        "pairs",
-        "images",
-        "report.pictures",
-        "report.ladder",
-        "study",
-    ),
-    ("judgement", "data.own", "batches", "embedding", "preprocess", "sharing", "verification"),
-    ("data.keep", "validation"),
-    ("data.sets", "calibrate"),
-    ("artifact",),
-    ("data.view", "evaluate", "queries", "export", "request"),
-    ("loop", "modelcard", "classify"),
-    ("parts",),
-    ("train", "trainer", "debug", "verify", "screenshots"),
-    ("trial", "datacli"),
-    ("tuning", "report.reading"),
-    ("tune", "repeat", "record", "report.answers", "report.studies", "report.seen"),
-    ("report.page",),
-    ("report.making",),
-    ("pages",),
-    ("reporting",),
-    ("commands", "bench.source"),
-    ("seeds", "bench.data"),
-    ("verbs", "bench.steps"),
-    ("bench.gpu", "bench.learning", "bench.launch"),
-    ("bench.studies", "bench.command"),
-    ("cli",),
+# A package imports from itself and from those before it.
+PACKAGES = (
+    "base",
+    "screen",
+    "data",
+    "run",
+    "network",
+    "answers",
+    "evaluation",
+    "training",
+    "cluster",
+    "search",
+    "report",
+    "bench",
+    "records",
+    "cli",
 )
-MODULES = [name for row in LAYERS for name in row]
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.glob("*/*.py")
+    if not path.stem.startswith("__")
+)
+VERBS = ("train", "tune", "evaluate", "classify", "verify", "export", "report", "record", "repeat", "data", "bench")
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
-RAY_MODULES = {"tuning", "ahead", "reclaim", "elastic", "trainer", "trial", "bench.synthetic"}
-RAY_FUNCTIONS = {"commands", "tune", "cluster", "sharing", "bench.launch", "bench.studies"}
+RAY_MODULES = {
+    "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "search.tuning", "search.trial",
+    "bench.synthetic",
+}  # fmt: skip
+RAY_FUNCTIONS = {
+    "cluster.connection", "cluster.sharing", "search.tune", "cli.commands", "bench.launch", "bench.studies"
+}  # fmt: skip
 
 
 @cache
@@ -147,7 +61,7 @@ def imports(module: str) -> tuple[tuple[str, bool], ...]:
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: imports are absolute here"
-            if node.module in ("oneshot", "oneshot.bench", "oneshot.data", "oneshot.screen", "oneshot.report"):
+            if node.module in {"oneshot", *(f"oneshot.{package}" for package in PACKAGES)}:
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield str(node.module), inside
@@ -179,17 +93,28 @@ def closure(module: str, *, late: bool) -> set[str]:
     return seen
 
 
-def test_every_module_has_one_place() -> None:
-    assert len(MODULES) == len(set(MODULES))
-    files = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if not path.stem.startswith("__"))
-    assert sorted(MODULES) == sorted(".".join(file.with_suffix("").parts) for file in files)
+def test_every_package_has_one_place() -> None:
+    assert sorted(PACKAGES) == sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+
+
+def test_beside_the_packages_lie_the_verbs_alone_and_do_nothing_themselves() -> None:
+    """`python -m oneshot.VERB` wants a file of that name, a door to the command line, or a package with one inside."""
+    for verb in VERBS:
+        door = PACKAGE / f"{verb}.py" if verb not in PACKAGES else PACKAGE / verb / "__main__.py"
+        assert "from oneshot.cli.main import main" in door.read_text() and f'main(["{verb}"])' in door.read_text()
+    names = {path.stem for path in PACKAGE.glob("*.py")}
+    assert names == {*VERBS, "__init__", "__main__"} - {*PACKAGES}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_one_way(module: str) -> None:
-    row = next(number for number, names in enumerate(LAYERS) if module in names)
-    allowed = {name for names in LAYERS[:row] for name in names}
-    assert of_package(module) <= allowed
+    package = module.split(".")[0]
+    allowed = PACKAGES[: PACKAGES.index(package) + 1]
+    assert {name.split(".")[0] for name in of_package(module)} <= {*allowed}
+
+
+def test_no_module_imports_what_imports_it() -> None:
+    TopologicalSorter({module: of_package(module) for module in MODULES}).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -204,22 +129,13 @@ def test_ray_stays_out_of_all_but_the_modules_that_are_about_it(module: str) -> 
         assert not of_package(module) & RAY_MODULES
 
 
-@pytest.mark.parametrize("module", ["loop", "models", "losses", "validation", "artifact", "evaluate", "checkpoint"])
+@pytest.mark.parametrize("module", ["training.loop", "answers.artifact", "evaluation.evaluate"])
 def test_what_trains_and_judges_knows_no_launcher_and_no_screen(module: str) -> None:
     assert "ray" not in {root for each in closure(module, late=True) for root in roots(each)}
-    assert not closure(module, late=True) & {
-        "train",
-        "tune",
-        "tuning",
-        "cluster",
-        "commands",
-        "cli",
-        "screen.console",
-        "screen.live",
-    }
+    assert not {each.split(".")[0] for each in closure(module, late=True)} & {"screen", "cluster", "search"}
 
 
-@pytest.mark.parametrize("module", ["train", "tune", "commands", "cli"])
+@pytest.mark.parametrize("module", ["training.train", "search.tune", "cli.commands", "cli.main"])
 def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
     assert "ray" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
 
@@ -230,15 +146,15 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
         "data.store",
         "data.drawings",
         "data.splits",
-        "trials",
-        "scoring",
-        "pairs",
+        "data.pairs",
         "data.glyphs",
         "data.omniglot",
         "data.sets",
-        "settings",
+        "base.settings",
         "screen.live",
-        "outcomes",
+        "evaluation.trials",
+        "evaluation.scoring",
+        "evaluation.outcomes",
         "report.pictures",
     ],
 )
@@ -247,16 +163,28 @@ def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["commands", "tune", "tuning", "trial", "study", "history", "runs", "judgement", "reporting", "modelcard"]
+    "module",
+    [
+        "cli.commands",
+        "cli.report",
+        "search.tune",
+        "search.tuning",
+        "search.trial",
+        "search.study",
+        "run.history",
+        "run.opened",
+        "evaluation.judgement",
+        "evaluation.modelcard",
+    ],
 )
 def test_what_only_drives_imports_no_torch(module: str) -> None:
     """A study's driver and a trial's multiply nothing: they start sooner, and a refusal is said at once."""
     assert "torch" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
 
 
-@pytest.mark.parametrize("module", ["trials", "scoring"])
+@pytest.mark.parametrize("module", ["evaluation.trials", "evaluation.scoring"])
 def test_trials_know_no_network(module: str) -> None:
-    assert not closure(module, late=True) & {"models", "embedding", "artifact", "loop", "images"}
+    assert not closure(module, late=True) & {"network.models", "network.images", "answers.artifact"}
 
 
 def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
@@ -272,9 +200,6 @@ def modules_of(*arguments: str) -> set[str]:
     )
     lines = (line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:"))
     return {parts[2].strip() for parts in lines}
-
-
-VERBS = ("train", "tune", "evaluate", "classify", "verify", "export", "report", "record", "repeat", "data", "bench")
 
 
 @pytest.mark.parametrize("verb", VERBS)

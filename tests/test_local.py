@@ -31,7 +31,7 @@ def weights(folder: Path) -> str:
 
 def test_local_mode_imports_no_ray(tmp_path: Path, data_root: Path) -> None:
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings()]
-    script = "import sys; sys.modules['ray'] = None; from oneshot.cli import main; main()"
+    script = "import sys; sys.modules['ray'] = None; from oneshot.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root)), capture_output=True, text=True, timeout=300,
@@ -120,9 +120,9 @@ def test_a_second_process_does_not_train_in_the_same_folder(tmp_path: Path, data
 
 def test_a_debugger_can_stop_in_it(tmp_path: Path, data_root: Path) -> None:
     script = (
-        "import oneshot.loop as loop; inner = loop.Training.run_epoch\n"
+        "import oneshot.training.loop as loop; inner = loop.Training.run_epoch\n"
         "def stop(self, epoch):\n    breakpoint()\n    return inner(self, epoch)\n"
-        "loop.Training.run_epoch = stop\nfrom oneshot.cli import main; main()"
+        "loop.Training.run_epoch = stop\nfrom oneshot.cli.main import main; main()"
     )
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="1")]
     terminal, other = pty.openpty()

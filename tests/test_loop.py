@@ -12,17 +12,17 @@ import pytest
 import tiny
 import torch
 
-from oneshot import checkpoint
-from oneshot.checkpoint import Checkpoint
-from oneshot.errors import UserError
-from oneshot.history import Watch
-from oneshot.loop import Diverged, Parts, Training, fit
-from oneshot.models import build
-from oneshot.optimizers import schedule
-from oneshot.settings import Settings, Train, override
-from oneshot.storage import Folder
-from oneshot.validation import Validation
-from oneshot.worker import Worker
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, Train, override
+from oneshot.base.storage import Folder
+from oneshot.evaluation.validation import Validation
+from oneshot.network.models import build
+from oneshot.network.worker import Worker
+from oneshot.run import checkpoint
+from oneshot.run.checkpoint import Checkpoint
+from oneshot.run.history import Watch
+from oneshot.training.loop import Diverged, Parts, Training, fit
+from oneshot.training.optimizers import schedule
 
 CPU = torch.device("cpu")
 KINDS: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ import tiny
 import torch
 from torch.nn import functional as F
 
-from oneshot.losses import EpisodeObjective, PairObjective, episode_loss, pair_loss
-from oneshot.models import build
+from oneshot.network.losses import EpisodeObjective, PairObjective, episode_loss, pair_loss
+from oneshot.network.models import build
 
 OBJECTIVES = ("bce", "softmax", "both")
 

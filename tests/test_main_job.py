@@ -10,17 +10,18 @@ from command import ROOT, environment, run, settings
 from test_local import history
 
 import oneshot
-from oneshot.cluster import FAST, QUIET
-from oneshot.storage import Folder
+from oneshot.base.storage import Folder
+from oneshot.cluster.connection import FAST, QUIET
 
 pytestmark = pytest.mark.ray
 
 
 # What no drawings can feed is refused before a search begins; here it shall fail in its worker.
 UNCHECKED = """
-from oneshot import cli, parts
+from oneshot.cli import main as cli
+from oneshot.training import parts
 
-parts.check_search = lambda settings, data: None
+parts.check_each = lambda settings, data, points: None
 cli.main()
 """
 
@@ -72,7 +73,8 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
 # The limit comes when the first trial has an epoch to show, however fast this machine is.
 LIMITED = """
 import pathlib, sys
-from oneshot import cli, tuning
+from oneshot.cli import main as cli
+from oneshot.search import tuning
 
 def stop_all(limit):
     return pathlib.Path(sys.argv[sys.argv.index("--run") + 1], "trials/000/history.jsonl").exists()

@@ -19,9 +19,9 @@ from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from oneshot.cli import app
+from oneshot.base.settings import job_file
+from oneshot.cli.main import app
 from oneshot.data.sets import data_root
-from oneshot.settings import job_file
 
 FOLDER = ROOT / "cluster"
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]  # type: ignore[index]

@@ -8,9 +8,9 @@ import pytest
 import samples
 import yaml
 
-from oneshot import modelcard
-from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.evaluation import modelcard
 
 
 def made(run: Path) -> dict[str, Any]:

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from oneshot import pairwise, settings
-from oneshot.errors import UserError
-from oneshot.images import distort, distortions
-from oneshot.models import ENCODERS, Siamese, WeightedL1, build, looking
+from oneshot.base import settings
+from oneshot.base.errors import UserError
+from oneshot.network import pairwise
+from oneshot.network.images import distort, distortions
+from oneshot.network.models import ENCODERS, Siamese, WeightedL1, build, looking
 
 NAMES = sorted(ENCODERS)
 SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size

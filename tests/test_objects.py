@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from objects import ObjectStore
 
-from oneshot import reach as reaching
-from oneshot.errors import RunFailed, UserError
-from oneshot.reach import reach
-from oneshot.storage import Folder
+from oneshot.base import reach as reaching
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
 
 PART = 10 * 2**20  # bytes from which on an object is uploaded in parts
 

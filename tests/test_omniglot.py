@@ -11,13 +11,13 @@ from PIL import Image
 from test_archives import zip_of
 from web import Site, serve
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import glyphs, store
 from oneshot.data.archives import content_digest
 from oneshot.data.download import Patience
 from oneshot.data.omniglot import Archive, drawings, obtain, resolve_trials
 from oneshot.data.png import encode
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 HASTE = Patience(connect=2, read=1, attempts=2, pause=0)
 MEMBERS = {f"images_x/Greek/character01/0001_{drawer:02d}.png": bytes([drawer]) * 300 for drawer in range(1, 21)}

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from oneshot import artifact
-from oneshot.evaluate import evaluate
-from oneshot.parts import load_parts
-from oneshot.settings import Data, job_file, override, read
-from oneshot.storage import Folder
-from oneshot.train import finish, train_here
+from oneshot.answers import artifact
+from oneshot.base.settings import Data, job_file, override, read
+from oneshot.base.storage import Folder
+from oneshot.evaluation.evaluate import evaluate
+from oneshot.training.parts import load_parts
+from oneshot.training.train import finish, train_here
 
 SHORT = {
     "data.dataset": "omniglot",

@@ -10,10 +10,10 @@ import tiny
 import torch
 from command import ROOT, environment
 
-from oneshot import models
-from oneshot.models import Siamese
-from oneshot.optimizers import optimizer
-from oneshot.settings import Train
+from oneshot.base.settings import Train
+from oneshot.network import models
+from oneshot.network.models import Siamese
+from oneshot.training.optimizers import optimizer
 
 TORCH = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9, weight_decay=0.1, fused=True),
@@ -62,6 +62,8 @@ def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
 
 def test_what_only_drives_imports_no_torch() -> None:
     """Neither a study's driver, a trial's actor nor Ray Train's controller multiplies anything."""
-    script = "import sys, oneshot.commands, oneshot.tuning, oneshot.trial; print('torch' in sys.modules)"
+    script = (
+        "import sys, oneshot.cli.commands, oneshot.search.tuning, oneshot.search.trial; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), text=True, capture_output=True)
     assert done.stdout.split() == ["False"], done.stderr

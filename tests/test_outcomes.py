@@ -11,11 +11,11 @@ import pytest
 import runs
 from PIL import Image
 
-from oneshot import formats
-from oneshot.errors import UserError
-from oneshot.outcomes import MAP_SIDE, Seen, outcomes
-from oneshot.scoring import judge
-from oneshot.storage import Folder
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.evaluation.outcomes import MAP_SIDE, Seen, outcomes
+from oneshot.evaluation.scoring import judge
+from oneshot.run import formats
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from pictures import figure, tree
 from PIL import Image
 from rich.console import Console
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import clean, store
 from oneshot.data.png import encode
 from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 
 @pytest.fixture(autouse=True)

@@ -13,11 +13,11 @@ from pictures import figure, tree
 from PIL import Image
 
 import oneshot
+from oneshot.base.storage import Folder
 from oneshot.data import store
 from oneshot.data.sets import prepare
-from oneshot.debug import picture
-from oneshot.images import Images
-from oneshot.storage import Folder
+from oneshot.network.images import Images
+from oneshot.training.debug import picture
 
 # A training of seconds: what it learns does not matter, only that everything is gone through.
 TINY = [

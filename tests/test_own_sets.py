@@ -17,7 +17,9 @@ from PIL import Image
 from rich.console import Console
 from test_store import rewritten
 
-from oneshot import calibrate
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, override
+from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
@@ -25,14 +27,12 @@ from oneshot.data.drawings import Drawings
 from oneshot.data.parquet import DIGESTS
 from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
-from oneshot.errors import UserError
-from oneshot.evaluate import evaluate
-from oneshot.models import build
-from oneshot.parts import load_parts
-from oneshot.settings import Settings, override
-from oneshot.storage import Folder
-from oneshot.trials import between, most_ways, protocols, suited, unfit, within
-from oneshot.validation import Validation
+from oneshot.evaluation import calibrate
+from oneshot.evaluation.evaluate import evaluate
+from oneshot.evaluation.trials import between, most_ways, protocols, suited, unfit, within
+from oneshot.evaluation.validation import Validation
+from oneshot.network.models import build
+from oneshot.training.parts import load_parts
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import time
 import pytest
 from objects import ObjectStore
 
-from oneshot.errors import RunFailed, UserError
-from oneshot.owner import NOTE, signed
-from oneshot.storage import Folder
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.storage import Folder
+from oneshot.run.owner import NOTE, signed
 
 OTHER = {"host": "elsewhere", "pid": 7, "id": "another"}
 

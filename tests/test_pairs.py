@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tiny
 
+from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings
-from oneshot.errors import UserError
-from oneshot.pairs import EpisodeDataset, PairDataset, Pairs
+from oneshot.data.pairs import EpisodeDataset, PairDataset, Pairs
 
 SIZES = {"Ogham": 3, "Greek": 12, "Runes": 30}  # characters: as unequal as real alphabets
 

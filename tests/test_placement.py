@@ -35,10 +35,10 @@ def note(config):
     train.report({"val_loss": 0.0, "epoch": 1})
 
 def drive(config, packing, note):
-    import oneshot.trainer as t
-    from oneshot.settings import parse
-    from oneshot.storage import Folder
-    from oneshot.trial import Report
+    import oneshot.cluster.trainer as t
+    from oneshot.base.settings import parse
+    from oneshot.base.storage import Folder
+    from oneshot.search.trial import Report
     everyone = packing.workers * packing.concurrent
     t._train_worker = lambda config: note(config | {"all": everyone})
     t.ProcessGroup = functools.partial(t.ProcessGroup, kind="gloo")  # nccl wants GPUs that are there
@@ -50,13 +50,13 @@ def drive(config, packing, note):
 
 address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 from rich.console import Console
-from oneshot import cluster
-from oneshot.packing import describe, pack
-from oneshot.settings import Scale
-from oneshot.trial import DRIVER
+from oneshot.cluster import connection
+from oneshot.cluster.packing import describe, pack
+from oneshot.base.settings import Scale
+from oneshot.search.trial import DRIVER
 
 for _ in range(2):
-    with cluster.connect(address, console=Console(), verbose=True) as there:
+    with connection.connect(address, console=Console(), verbose=True) as there:
         if len(there) < nodes:
             while sum(node["Alive"] for node in ray.nodes()) < nodes:
                 time.sleep(0.2)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from oneshot.history import write_history
-from oneshot.search import OptunaPoints
-from oneshot.settings import Settings, override, parse
-from oneshot.storage import Folder
-from oneshot.study import Study
-from oneshot.tuning import PlannedSearch
+from oneshot.base.settings import Settings, override, parse
+from oneshot.base.storage import Folder
+from oneshot.run.history import write_history
+from oneshot.search.points import OptunaPoints
+from oneshot.search.study import Study
+from oneshot.search.tuning import PlannedSearch
 
 SETTINGS = parse(
     {

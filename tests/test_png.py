@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oneshot.base.errors import UserError
 from oneshot.data.png import decode, encode
-from oneshot.errors import UserError
 
 INK = np.zeros((105, 105), bool)
 INK[20:30, 40] = True

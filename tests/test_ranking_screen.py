@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from oneshot.answers.screen import SIDE, answer_view, can_draw, picture
 from oneshot.screen.progress import Counting, Stages
-from oneshot.screen.ranking import SIDE, answer_view, can_draw, picture
 
 INK = np.kron(np.eye(7, dtype=np.uint8) * 255, np.ones((4, 4), np.uint8))  # a diagonal
 

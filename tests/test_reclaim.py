@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.util.placement_group import PlacementGroup
 
-from oneshot.reclaim import reclaim, reclaiming
+from oneshot.cluster.reclaim import reclaim, reclaiming
 
 pytestmark = pytest.mark.ray
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from oneshot import pages, record
-from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.records import pages, record
 
 
 @pytest.mark.parametrize("page", [pages.README, pages.CLUSTER], ids=["README", "cluster/README"])

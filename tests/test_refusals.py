@@ -17,12 +17,12 @@ from test_checkpoint import older
 from test_omniglot import made_archives
 from web import Site, serve
 
+from oneshot.base.settings import job_file, override, read
+from oneshot.base.storage import Folder
 from oneshot.data.archives import content_digest
 from oneshot.data.png import encode
 from oneshot.data.store import TRIALS
-from oneshot.runs import EXPERIMENT
-from oneshot.settings import job_file, override, read
-from oneshot.storage import Folder
+from oneshot.run.opened import EXPERIMENT
 
 BACKGROUND = "images_background.zip"
 
@@ -71,7 +71,7 @@ def test_a_drawing_without_ink(tmp_path: Path) -> None:
     evaluation, runs = made_archives()
     blank = sorted(evaluation)[7]
     evaluation[blank] = encode(np.zeros((105, 105), dtype=bool))
-    script = "from oneshot.data import omniglot\nfrom oneshot.cli import main\n"
+    script = "from oneshot.data import omniglot\nfrom oneshot.cli.main import main\n"
     for constant, members in (("BACKGROUND", {}), ("EVALUATION", evaluation), ("RUNS", runs)):
         name = {"BACKGROUND": "images_background", "EVALUATION": "images_evaluation", "RUNS": "all_runs"}[constant]
         zip_of(tmp_path / f"{name}.zip", members)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from command import TINY, refused
 
-from oneshot import pages, record, repeat
-from oneshot import seeds as seeds_verb
-from oneshot.errors import RunFailed, UserError
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.settings import job_file, override, parse, read
+from oneshot.base.storage import Folder
+from oneshot.cli.repeat import run as run_verb
+from oneshot.records import pages, record, repeat
+from oneshot.records.spread import difference, spread_of
 from oneshot.screen.console import console
-from oneshot.settings import job_file, override, parse, read
-from oneshot.spread import difference, spread_of
-from oneshot.storage import Folder
 
 SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
 
@@ -29,7 +29,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def call(run: Path, root: Path, *, seeds: str = "1..2", minutes: float | None = None, **changes: str) -> None:
     extra = [f"{key.replace('__', '.')}={value}" for key, value in changes.items()]
-    seeds_verb.run(
+    run_verb(
         console(), jobs=["quick"], seeds=seeds, minutes=minutes, device="cpu", folder=str(run), changes=SHORT + extra,
         root=str(root), source=None,
     )  # fmt: skip
@@ -63,7 +63,7 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     job = tmp_path / "small.toml"
     tree = override(read(job_file("quick")), TINY_TREE, source="the test")
     job.write_text(tree.to_toml())
-    seeds_verb.run(
+    run_verb(
         console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", folder=str(tmp_path / "run"), changes=[],
         root=str(data_root), source=None,
     )  # fmt: skip

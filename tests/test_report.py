@@ -14,12 +14,13 @@ import samples
 from PIL import Image
 from rich.console import Console
 
-from oneshot import outcomes, reporting
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.storage import Folder
+from oneshot.cli import report as reporting
+from oneshot.evaluation import outcomes
 from oneshot.report import axes, canvas, ladder, making, reading
 from oneshot.report.page import page
-from oneshot.settings import Settings, job_file, override, read
-from oneshot.storage import Folder
 
 
 def text_of(run: Folder) -> str:

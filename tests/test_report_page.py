@@ -12,9 +12,9 @@ import runs
 from browser import CHROMIUM, Page, browser
 from PIL import Image
 
-from oneshot import outcomes
+from oneshot.base.storage import Folder
+from oneshot.evaluation import outcomes
 from oneshot.report import making
-from oneshot.storage import Folder
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium, a Debian package, is not here")
 

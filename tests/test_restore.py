@@ -7,11 +7,11 @@ import pytest
 import tiny
 import torch
 
-from oneshot import tensors
-from oneshot.errors import UserError
-from oneshot.models import Siamese, build
-from oneshot.optimizers import optimizer
-from oneshot.restore import load_optimizer, load_weights, pack_optimizer
+from oneshot.base.errors import UserError
+from oneshot.network.models import Siamese, build
+from oneshot.run import tensors
+from oneshot.run.restore import load_optimizer, load_weights, pack_optimizer
+from oneshot.training.optimizers import optimizer
 
 
 def stepped(name: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from lineup import MADE, SIZES, alike, all_protocols, drawings_of
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import store
 from oneshot.data.drawings import Drawings
-from oneshot.errors import UserError
+from oneshot.evaluation.trials import NAMES, Trials, judge, lake400, per_alphabet, score, wilson, within
 from oneshot.screen.published import FIGURES, ladder
-from oneshot.storage import Folder
-from oneshot.trials import NAMES, Trials, judge, lake400, per_alphabet, score, wilson, within
 
 
 @pytest.fixture(scope="module")

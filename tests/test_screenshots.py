@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from oneshot import record, screenshots
-from oneshot.halving import Halving
+from oneshot.base.settings import parse_toml
+from oneshot.records import record, screenshots
 from oneshot.screen.console import duration
-from oneshot.settings import parse_toml
+from oneshot.search.halving import Halving
 
 RECORD = record.read_all()["quick"]
 KEPT = RECORD["study"]

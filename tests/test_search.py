@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from oneshot.errors import UserError
-from oneshot.search import OptunaPoints, RandomPoints, check, points, whole
-from oneshot.settings import Search, Settings, Train, parse
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Search, Settings, Train, parse
+from oneshot.search.points import OptunaPoints, RandomPoints, check, proposer, whole
 
 SPACE: dict[str, Any] = {
     "trials": 16,
@@ -69,7 +69,7 @@ def test_a_learning_rate_has_three_digits_so_that_what_is_shown_is_what_was_run(
 @pytest.mark.parametrize("searcher", ["random", "optuna"])
 def test_named_points_come_first_as_they_are_named(searcher: str) -> None:
     search = space(searcher=searcher)
-    source = points(search)
+    source = proposer(search)
     assert type(source) is (OptunaPoints if searcher == "optuna" else RandomPoints)
     assert [source.ask(0), source.ask(1)] == search.first
     assert inside(source.ask(2), search)

@@ -7,11 +7,13 @@ from typing import Any, get_args
 
 import pytest
 
-from oneshot import search, settings, trials
+from oneshot.base import settings
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Model, Scale, Settings, job_file, jobs_folder, override, parse, read
 from oneshot.data import splits
-from oneshot.errors import UserError
-from oneshot.models import build
-from oneshot.settings import Model, Scale, Settings, job_file, jobs_folder, override, parse, read
+from oneshot.evaluation import trials
+from oneshot.network.models import build
+from oneshot.search import points
 
 JOBS = sorted(jobs_folder().glob("*.toml"))
 
@@ -30,7 +32,7 @@ def refused(tree: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_every_job_that_comes_with_the_program_is_sound(path: Path) -> None:
-    search.check(read(path))
+    points.check(read(path))
 
 
 def test_the_three_jobs_are_there() -> None:

@@ -25,9 +25,9 @@ RAY = Path(sys.executable).parent / "ray"
 # Connected once for all questions: for each pair of a run folder and data, what is said of them.
 LOOK = """
 import json, sys, time, ray
-from oneshot import sharing
-from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.cluster import sharing
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 
 ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
 end = time.monotonic() + 300

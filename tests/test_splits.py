@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.splits import Part, load_part, split
 from oneshot.data.store import Description
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 
 def described(background: int, evaluation: int, *, drawers: int = 20, characters: int = 30) -> Description:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from oneshot.errors import DiskFull, UserError
-from oneshot.storage import Folder
+from oneshot.base.errors import DiskFull, UserError
+from oneshot.base.storage import Folder
 
 
 @pytest.fixture

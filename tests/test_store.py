@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import store
 from oneshot.data.png import decode, encode
 from oneshot.data.store import DRAWINGS, TRIALS, FixedTrials, Row
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 
 def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from oneshot.errors import UserError
-from oneshot.storage import Folder
-from oneshot.study import STUDY, Study
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.search.study import STUDY, Study
 
 HEADER = {"job": "quick", "epochs": 10, "started": 1.0}
 POINT = {"optimizer": "adam", "lr": 1e-3, "batch": 64}

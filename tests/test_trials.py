@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from lineup import MADE, SIZES, drawings_of, fixed_of
 
+from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings, FixedTrials
-from oneshot.errors import UserError
-from oneshot.trials import NAMES, Trials, between, lake400, protocols, seed352, unfit, within
+from oneshot.evaluation.trials import NAMES, Trials, between, lake400, protocols, seed352, unfit, within
 
 
 def chi_square(counts: np.ndarray) -> float:
@@ -119,7 +119,7 @@ def test_missing_drawings_break_no_rule() -> None:
 
 
 def test_many_trials_are_made_in_blocks_that_do_not_repeat(drawings: Drawings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oneshot.lots._BLOCK", 10_000)
+    monkeypatch.setattr("oneshot.evaluation.lots._BLOCK", 10_000)
     for make in MADE.values():
         trials = make(drawings, trials=1001)
         assert len(trials) == 1001 and trials.support.shape == (1001, 20, 1)

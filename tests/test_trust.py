@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from command import ROOT, environment, refused, settings
 
-from oneshot import trust
-from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.run import trust
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 

@@ -5,7 +5,7 @@ import tiny
 import torch
 from test_distributed import CASES
 
-from oneshot.settings import override
+from oneshot.base.settings import override
 
 # Of each epoch the training and the validation loss, fp32 on a CPU, one thread, as commit ea328e0 had them; of resnet
 # as commit 02adec3.

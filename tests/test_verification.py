@@ -8,8 +8,8 @@ import samples
 import tiny
 from rich.console import Console
 
+from oneshot.evaluation.verification import PAIRS, threshold, verification
 from oneshot.screen.results import result_panel
-from oneshot.verification import PAIRS, threshold, verification
 
 TEST = tiny.drawings({"Tifinagh": 6, "Ogham": 5}, seed=1)
 VALIDATION = tiny.drawings({"Greek": 6, "Kana": 5}, seed=2)

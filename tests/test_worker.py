@@ -7,7 +7,7 @@ from command import ROOT, environment
 
 ROUNDS = """
 import ctypes, resource, sys
-from oneshot.worker import keep_memory
+from oneshot.network.worker import keep_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

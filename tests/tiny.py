@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneshot.checkpoint import Progress
+from oneshot.base.settings import Settings, parse
+from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
-from oneshot.history import Watch
-from oneshot.loop import Parts, fit
-from oneshot.settings import Settings, parse
-from oneshot.storage import Folder
-from oneshot.worker import Worker
+from oneshot.network.worker import Worker
+from oneshot.run.checkpoint import Progress
+from oneshot.run.history import Watch
+from oneshot.training.loop import Parts, fit
 
 CELLS = 7  # a character is a pattern of 7 x 7 cells
 

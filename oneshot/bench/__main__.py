@@ -1,3 +1,3 @@
-from oneshot.cli import main
+from oneshot.cli.main import main
 
 main(["bench"])

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from oneshot.base.storage import Folder
 from oneshot.bench import source
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data import splits, store
 from oneshot.data.drawings import Drawings
-from oneshot.images import Images, distort, distortions
-from oneshot.pairs import PairDataset
-from oneshot.storage import Folder
+from oneshot.data.pairs import PairDataset
+from oneshot.network.images import Images, distort, distortions
 
 BATCH = 128
 
@@ -63,8 +63,8 @@ _COLD = """
 import json, sys, time
 import numpy as np, torch
 from oneshot.data import store
-from oneshot.images import Images, fitted
-from oneshot.storage import Folder
+from oneshot.network.images import Images, fitted
+from oneshot.base.storage import Folder
 began = time.perf_counter()
 drawings = store.load(Folder.of(sys.argv[1]))
 images = Images(drawings, size=drawings.height, device=torch.device("cpu"))

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from oneshot.base.errors import RunFailed
 from oneshot.bench import data, flops
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import KOCH_SIZE, document_step, fed, koch_settings, matmul_rate, small_settings, training
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
-from oneshot.errors import RunFailed
-from oneshot.images import Images, distort, distortions
+from oneshot.network.images import Images, distort, distortions
 
 BATCHES = (128, 256, 512, 1024, 2048)  # pairs
 CLOSE = 1e-3  # relative difference of fp32 losses between CPU and GPU, other orders of addition allowed for

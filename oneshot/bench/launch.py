@@ -13,21 +13,22 @@ from pathlib import Path
 import psutil
 import torch
 
-from oneshot import cluster, events
+from oneshot.base.beside import beside
+from oneshot.base.environment import cores
+from oneshot.base.errors import RunFailed
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
 from oneshot.bench.rows import Measured, NotRun, Request
 from oneshot.bench.steps import small_settings
 from oneshot.bench.timing import in_turns
-from oneshot.beside import beside
+from oneshot.cluster import connection
+from oneshot.cluster.packing import Packing
 from oneshot.data import store
-from oneshot.environment import cores
-from oneshot.errors import RunFailed
-from oneshot.history import HISTORY, read_history
-from oneshot.packing import Packing
+from oneshot.run import events
+from oneshot.run.history import HISTORY, read_history
 from oneshot.screen.console import console
-from oneshot.settings import Settings
-from oneshot.storage import Folder
-from oneshot.study import STUDY
-from oneshot.train import train_here
+from oneshot.search.study import STUDY
+from oneshot.training.train import train_here
 
 CURVES = f"{events.EVENTS}/{events.name(1)}"  # written after the first row, and never removed
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row
@@ -77,12 +78,12 @@ def ray_two(request: Request) -> Measured:
 def _ray() -> Iterator[Path]:
     """An embedded Ray for the time of the block, and a folder that goes with it."""
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
-    with folder as name, cluster.connect(None, console=console(quiet=True)):
+    with folder as name, connection.connect(None, console=console(quiet=True)):
         yield Path(name)
 
 
 def _under_ray(request: Request, settings: Settings, run: Folder, workers: int, cpus: int) -> None:
-    from oneshot.trainer import train_on_ray
+    from oneshot.cluster.trainer import train_on_ray
 
     train_on_ray(
         settings,

@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oneshot import models
+from oneshot.base.errors import RunFailed
+from oneshot.base.settings import Data, Settings
+from oneshot.base.storage import Folder
 from oneshot.bench import source
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.steps import small_settings
 from oneshot.bench.timing import in_turns
 from oneshot.data import splits, store
 from oneshot.data.drawings import Drawings
-from oneshot.embedding import embed, similarity
-from oneshot.errors import RunFailed
-from oneshot.history import Watch
-from oneshot.images import Images
-from oneshot.loop import Parts, Training
-from oneshot.models import Siamese
-from oneshot.parts import load_parts
-from oneshot.scoring import score
-from oneshot.settings import Data, Settings
-from oneshot.storage import Folder
-from oneshot.trials import Trials, lake400, within
-from oneshot.validation import Validation
-from oneshot.worker import Worker
+from oneshot.evaluation.scoring import score
+from oneshot.evaluation.trials import Trials, lake400, within
+from oneshot.evaluation.validation import Validation
+from oneshot.network import models
+from oneshot.network.embedding import embed, similarity
+from oneshot.network.images import Images
+from oneshot.network.models import Siamese
+from oneshot.network.worker import Worker
+from oneshot.run.history import Watch
+from oneshot.training.loop import Parts, Training
+from oneshot.training.parts import load_parts
 
 GOAL = 0.70  # `within` on validation
 ENOUGH = 20  # times our seconds: the reference need not be watched any longer, the goal is met

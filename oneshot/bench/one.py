@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from oneshot import interrupts
+from oneshot.base import interrupts
 from oneshot.bench.rows import NotRun, Request, chosen
 
 
@@ -14,7 +14,7 @@ def measure(name: str, request: Request) -> dict[str, object]:
     """What came of the row `name`: the fields of `Measured`, or {"not_run": why}."""
     import torch
 
-    from oneshot.environment import cores
+    from oneshot.base.environment import cores
 
     torch.set_num_threads(cores())
     module, function = chosen([name])[0].measure.split(":")

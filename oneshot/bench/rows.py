@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from oneshot.errors import UserError, nearest
+from oneshot.base.errors import UserError, nearest
 
 
 class NotRun(Exception):

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from oneshot.base.environment import commit, environment
+from oneshot.base.errors import UserError
+from oneshot.base.settings import jobs_folder
+from oneshot.base.storage import Folder
 from oneshot.bench.rows import NAMES, Request, Row
-from oneshot.environment import commit, environment
-from oneshot.errors import UserError
-from oneshot.settings import jobs_folder
-from oneshot.storage import Folder
 
 KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
 

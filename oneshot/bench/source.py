@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from oneshot.base.storage import Folder
 from oneshot.data.store import DRAWINGS, describe
-from oneshot.models import Encoder
-from oneshot.scoring import Trials
-from oneshot.storage import Folder
+from oneshot.evaluation.scoring import Trials
+from oneshot.network.models import Encoder
 
 
 def unpack(data: Folder, where: Path, *, alphabets: Sequence[str] | None = None) -> pd.DataFrame:

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from oneshot import models
+from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.storage import Folder
 from oneshot.bench import flops, source
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
-from oneshot.history import Watch
-from oneshot.loop import Parts, Training
-from oneshot.settings import Settings, job_file, override, read
-from oneshot.storage import Folder
-from oneshot.worker import Worker
+from oneshot.network import models
+from oneshot.network.worker import Worker
+from oneshot.run.history import Watch
+from oneshot.training.loop import Parts, Training
 
 KOCH_SIZE = 105
 

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import psutil
 
-from oneshot import cluster
-from oneshot import tune as tuning
+from oneshot.base.errors import RunFailed
+from oneshot.base.storage import Folder
 from oneshot.bench.launch import study
 from oneshot.bench.rows import Measured, Request
 from oneshot.bench.steps import small_settings
-from oneshot.errors import RunFailed
-from oneshot.history import read_history
-from oneshot.packing import Packing
+from oneshot.cluster import connection
+from oneshot.cluster.packing import Packing
+from oneshot.run.history import read_history
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
-from oneshot.storage import Folder
-from oneshot.study import STUDY, Study
+from oneshot.search import tune as tuning
+from oneshot.search.study import STUDY, Study
 
 SEEDS = (0, 1, 2)
 TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the search that shows the driver's cost
@@ -132,7 +132,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, 
     packing = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=at_once)
     meter = Meter(every=max(1, trials * 2 // 12))
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
-    with folder as name, cluster.connect(None, console=console(quiet=True)):
+    with folder as name, connection.connect(None, console=console(quiet=True)):
         from oneshot.bench.synthetic import synthetic  # here, as all that imports Ray
 
         header = {

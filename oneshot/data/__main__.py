@@ -1,5 +1,5 @@
 """`python -m oneshot.data`."""
 
-from oneshot.cli import main
+from oneshot.cli.main import main
 
 main(["data"])

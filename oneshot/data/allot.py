@@ -5,9 +5,9 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
+from oneshot.base.errors import UserError, nearest
+from oneshot.base.storage import at_home
 from oneshot.data.tree import name as plain
-from oneshot.errors import UserError, nearest
-from oneshot.storage import at_home
 
 PARTS = ("train", "validation", "test")
 LEAST = 2  # classes of a part: pairs of two classes need them

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
 
 _BROKEN = (
     zipfile.BadZipFile,

@@ -10,10 +10,10 @@ import os
 
 import platformdirs
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data.parquet import DIGESTS
 from oneshot.data.store import DRAWINGS, SPLIT, TRIALS
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 
 def root() -> Folder:

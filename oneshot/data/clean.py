@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
 
 POLARITIES = ("dark", "light", "photo")
 MEANING = {

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings, look
-from oneshot.errors import UserError
 
 _SEED = 2**33  # neither a data set's nor that of the generated alphabets
 _SHARE = 0.2  # of its character's ink, what a half has at least

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
 
 Progress = Callable[[int, int | None], None]  # bytes here so far, bytes in all where the server says
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
 
 MARK = 8  # hexadecimal digits of a set's digest: which making of it
 

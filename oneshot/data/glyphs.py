@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 from oneshot.data import pen, png, store, strokes
 from oneshot.data.drawings import Drawings, FixedTrials, Row, look
-from oneshot.errors import UserError
-from oneshot.storage import Folder
 
 NAME = "glyphs (generated)"
 VERSION = 1  # of what a seed means: raise it with every change that changes a drawing

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
 
+from oneshot.base.errors import UserError, nearest
+from oneshot.base.storage import Folder
 from oneshot.data import allot, own, parquet, store
 from oneshot.data.cache import near
 from oneshot.data.own import How, Making, Progress
 from oneshot.data.store import Description
 from oneshot.data.tree import Tree, changed, scan, text
-from oneshot.errors import UserError, nearest
-from oneshot.storage import Folder
 
 PLACE = "own"
 SOURCE = "source.json"  # from which files it was made, and how

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder, at_home
 from oneshot.data import allot, clean, parquet, store
 from oneshot.data.clean import Fitted, Unusable
 from oneshot.data.png import encode
 from oneshot.data.splits import of_own
 from oneshot.data.store import Description, Own, Row
 from oneshot.data.tree import NAMED, Tree, text
-from oneshot.errors import UserError
-from oneshot.storage import Folder, at_home
 
 VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
 MOST_BYTES = 1 << 29  # of a file

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from oneshot import errors
-from oneshot.errors import UserError
-from oneshot.storage import Folder
+from oneshot.base import errors
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
 
 FORMAT_VERSION = 1
 OWN_VERSION = 2  # of drawings that come from images of one's own, which programs of version 1 do not know

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from oneshot.errors import UserError
+from oneshot.base.errors import UserError
 
 
 def decode(png: bytes, *, where: str, size: tuple[int, int] = (105, 105)) -> np.ndarray:

@@ -11,14 +11,14 @@ from typing import Any
 import platformdirs
 from rich.console import Console
 
+from oneshot.base.errors import UserError
+from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
 from oneshot.data import cache, keep, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import digested
-from oneshot.errors import UserError
-from oneshot.reach import reach
 from oneshot.screen.console import one_line, print_line, print_warning
 from oneshot.screen.progress import Stages
-from oneshot.storage import Folder
 
 DATASETS = ("auto", "omniglot", "glyphs", keep.GENERIC)
 _GLYPHS = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from oneshot.base.errors import UserError, nearest
+from oneshot.base.storage import Folder
 from oneshot.data.store import Description, Drawings, Own, load
-from oneshot.errors import UserError, nearest
-from oneshot.storage import Folder
 
 SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all")
 ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oneshot.base.errors import UserError, nearest
+from oneshot.base.storage import Folder
 from oneshot.data import footer, parquet
 from oneshot.data.drawings import Description, Drawings, FixedTrials, Own, Row
 from oneshot.data.parquet import FORMAT_VERSION, OWN_VERSION
-from oneshot.errors import UserError, nearest
-from oneshot.storage import Folder
 
 __all__ = [
     "DRAWINGS",

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from oneshot.base.errors import UserError
+from oneshot.base.storage import at_home
 from oneshot.data.clean import ENDINGS
-from oneshot.errors import UserError
-from oneshot.storage import at_home
 
 NAMED = 5  # how many of a kind are named, before the rest is only counted
 _SHAPES = {2: "class/image", 3: "group/class/image"}

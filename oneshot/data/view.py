@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from oneshot.base.errors import UserError, nearest
+from oneshot.base.storage import Folder
 from oneshot.data import clean, sheet, splits, store
 from oneshot.data.cache import near
 from oneshot.data.png import encode
 from oneshot.data.sets import Prepared
 from oneshot.data.store import Description, Drawings
-from oneshot.errors import UserError, nearest
 from oneshot.screen.console import Column, count, fitted, print_line
-from oneshot.storage import Folder
 
 _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
 _MOST = 100  # rows of a table or a sheet of classes; a set of one's own may have thousands

@@ -1,5 +1,5 @@
 """`python -m oneshot.report`."""
 
-from oneshot.cli import main
+from oneshot.cli.main import main
 
 main(["report"])

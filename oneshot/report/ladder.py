@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.evaluation.trials import NAMES
 from oneshot.report.accuracy import plain
 from oneshot.screen.console import Column, Fitting, fitted, interval, percent
 from oneshot.screen.published import FIGURES
 from oneshot.screen.results import compares, is_omniglot, short
-from oneshot.trials import NAMES
 
 PROTOCOLS = (*NAMES, "verification")
 VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."

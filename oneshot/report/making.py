@@ -1,10 +1,10 @@
 """A report made: a run read, the page and its figures written where they belong."""
 
+from oneshot.base.storage import Folder
 from oneshot.report.canvas import LIGHT, png, svg
 from oneshot.report.html import FIGURES
 from oneshot.report.page import page
 from oneshot.report.reading import read
-from oneshot.storage import Folder
 
 PAGE = "report.html"
 

@@ -11,7 +11,7 @@ from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
 from oneshot.report.words import times
-from oneshot.runs import EXPERIMENT
+from oneshot.run.opened import EXPERIMENT
 
 _MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
 

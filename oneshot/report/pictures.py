@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from oneshot.outcomes import MAP_SIDE
+from oneshot.evaluation.outcomes import MAP_SIDE
 from oneshot.report.accuracy import cut, plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas

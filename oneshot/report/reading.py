@@ -13,18 +13,18 @@ from typing import Any
 
 from PIL import Image
 
-from oneshot import cards, formats
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
 from oneshot.data.splits import OWN
-from oneshot.errors import UserError
-from oneshot.history import HISTORY, kept, read_history
-from oneshot.judgement import RESULT, TOUCHED
-from oneshot.outcomes import OUTCOMES
+from oneshot.evaluation.judgement import RESULT, TOUCHED
+from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.report.words import OF_OWN, Words
-from oneshot.runs import EXPERIMENT, read_experiment
+from oneshot.run import cards, formats
+from oneshot.run.history import HISTORY, kept, read_history
+from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.screen.tables import measured_epochs
-from oneshot.settings import Settings
-from oneshot.storage import Folder
-from oneshot.study import STUDY
+from oneshot.search.study import STUDY
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
 # tells how long one takes, and how many times the longest epoch.

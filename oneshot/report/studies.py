@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from oneshot.base.settings import Search
 from oneshot.report import parallel, search
 from oneshot.report.html import HALF, Column, Figures, esc, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, loss, one_line, percent
 from oneshot.screen.tables import epochs_not_run, setting, settings_text
-from oneshot.settings import Search
 
 Trial = Mapping[str, Any]
 

@@ -12,8 +12,8 @@ _OPEN = "public repositories"
 class Figure:
     """One published accuracy, a fraction in [0, 1], and the protocol it holds for (other protocols do not compare).
 
-    `protocol` is a name of `oneshot.trials.NAMES`, or `verification`: same or different, 10,000 pairs. `note` says what
-    a reader has to know, such as training data other than the 30 background alphabets.
+    `protocol` is a name of `evaluation.trials.NAMES`, or `verification`: same or different, 10,000 pairs. `note` says
+    what a reader has to know, such as training data other than the 30 background alphabets.
     """
 
     name: str

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from strikes import FAULTS, Fault, possible, settle, steps, strike
 
+from oneshot.base.environment import environment
 from oneshot.data import sets
-from oneshot.environment import environment
 
 TRIALS, EPOCHS, STEPS, EVERY = 3, 5, 16, 4  # trials, a trial's epochs, an epoch's steps, those between checkpoints
 CHANGES = settings(

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from driver import Driver, checkpoints, position, wait
 
-from oneshot import checkpoint
-from oneshot.storage import Folder
+from oneshot.base.storage import Folder
+from oneshot.run import checkpoint
 
 SILENT = 25.0  # seconds for which a worker is stopped: longer than the study's scale.timeout
 

@@ -12,11 +12,11 @@ from outcome import differences, outcome
 from test_local import history, weights
 
 import oneshot
-from oneshot import checkpoint
-from oneshot.errors import DiskFull
-from oneshot.storage import Folder
-from oneshot.study import Study
-from oneshot.train import finish
+from oneshot.base.errors import DiskFull
+from oneshot.base.storage import Folder
+from oneshot.run import checkpoint
+from oneshot.search.study import Study
+from oneshot.training.train import finish
 
 
 class Disk:

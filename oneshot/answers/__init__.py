@@ -1,0 +1,1 @@
+"""A trained network to hand on: loaded, asked, exported."""

@@ -1,0 +1,238 @@
+"""A trained network to hand on: a folder with `model.safetensors` and `model.json`, complete in itself.
+
+`load(path)` gives a network in evaluation mode that takes images as they lie in files.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from oneshot.answers import preprocess
+from oneshot.answers.calibration import RATE, Calibration
+from oneshot.answers.ranking import Classes, Ranking, rank
+from oneshot.base import settings
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.network import models
+from oneshot.network.embedding import chunk
+from oneshot.network.models import Siamese
+from oneshot.network.worker import pick_device
+from oneshot.run import cards, checkpoint, formats, tensors
+from oneshot.run.cards import CARD, WEIGHTS
+from oneshot.run.restore import load_weights
+
+FORMAT = 1
+
+Images = Image.Image | np.ndarray | Sequence[Image.Image | np.ndarray]
+
+
+def save(
+    folder: Folder,
+    *,
+    data: checkpoint.Checkpoint,
+    provenance: dict[str, Any],
+    calibration: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint's network as a self-contained folder: weights first, then the card that describes them.
+
+    `calibration`: what its scores are worth, as measured; without, its probabilities are not calibrated.
+    """
+    weights = tensors.pack(data.weights)
+    card = {
+        "format": FORMAT,
+        "architecture": data.settings["model"]["name"],
+        "width": data.settings["model"].get("width"),
+        "depth": data.settings["model"].get("depth", 1),
+        "views": views(data),
+        "preprocessing": {"size": data.settings["data"]["size"], **preprocess.steps(data.cleaning)},
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "provenance": provenance,
+        "calibration": calibration,
+    }
+    folder.write(WEIGHTS, weights)
+    folder.write_json(CARD, card)
+
+
+def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
+    """The network and what is known of it, from a network's folder, a run's folder (its `best/`) or a checkpoint.
+
+    Raises UserError naming the file where it is missing, damaged or does not fit the architecture.
+    """
+    for folder in (where, where / "best"):
+        if folder.has(CARD):
+            return _read_card(folder)
+    if where.has(checkpoint.STATE):
+        found = checkpoint.read(where)
+        provenance = {"epoch": found.progress.epoch, "settings": found.settings}
+        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found)}
+        return models.looking(of_checkpoint(found, where), card["views"]), card
+    raise _no_network(where)
+
+
+def read_digest(run: Folder) -> str:
+    """The sha256 of the weights in a run's `best/`: which network it is."""
+    return _card(run / "best")["sha256"]
+
+
+def place(where: Folder) -> Folder:
+    """The folder itself that holds the network: a run's `best/`, or a network's or a checkpoint's folder."""
+    return where / "best" if not where.has(CARD) and (where / "best").has(CARD) else where
+
+
+def recorded_settings(where: Folder) -> dict[str, Any]:
+    """The sections `data`, `model` and `train` that a network's folder or a checkpoint was trained with.
+
+    Raises UserError where nothing is recorded.
+    """
+    for folder in (where, where / "best"):
+        if folder.has(CARD):
+            return _card(folder)["provenance"]["settings"]
+    if where.has(checkpoint.STATE):
+        return checkpoint.read(where).settings
+    raise _no_network(where)
+
+
+def _no_network(where: Folder) -> UserError:
+    if not where.has():
+        return UserError(f"{where}: no such folder; name a run, its best/ or a checkpoint")
+    return UserError(f"{where} holds no network: neither {CARD}, nor best/{CARD}, nor {checkpoint.STATE}")
+
+
+def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
+    card = _card(folder)
+    try:
+        data = folder.read(WEIGHTS)
+    except OSError:
+        raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
+    weights = tensors.unpack(data, folder.file(WEIGHTS))
+    if card["architecture"] not in models.ENCODERS:
+        raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
+    width = {"width": card["width"]} if card.get("width") else {}
+    model = settings.Model(name=card["architecture"], depth=card.get("depth", 1), **width)
+    net = _build(model, card["preprocessing"]["size"], weights, folder)
+    return models.looking(net, card.get("views", 1)), card
+
+
+def _card(folder: Folder) -> dict[str, Any]:
+    return formats.read(cards.Card, folder, CARD, advice="restore it or use another network")
+
+
+def of_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
+    """The network as it was trained: it looks in one position."""
+    trained = settings.parse(data.settings, where.file(checkpoint.STATE))
+    return _build(trained.model, trained.data.size, data.weights, where)
+
+
+def views(data: checkpoint.Checkpoint) -> int:
+    """In how many positions the trained network is to look; older checkpoints do not say."""
+    return data.settings["model"].get("views", 1)
+
+
+def _build(model: settings.Model, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
+    # Without storage: the weights come from the file, and a wrong size asks for no memory before it is found out.
+    try:
+        with torch.device("meta"):
+            net = models.build(model, size=size)
+    except UserError as error:  # too small for this network
+        raise UserError(f"{where}: {error}") from None
+    misfit = f"{where}: the weights do not fit the network '{model.name}' at {size} pixels"
+    load_weights(net, weights, misfit, assign=True)
+    return net.float().to(memory_format=torch.channels_last).eval()
+
+
+class OneShot:
+    """A trained network with the preprocessing it was trained with, and what its scores are worth.
+
+    `calibration` is None where that was not measured: of a checkpoint, and of a `best/` that an older version wrote.
+    """
+
+    def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
+        self.net, self.card, self.device = net.to(device).eval(), card, device
+        self.cleaning = card.get("preprocessing", {}).get("cleaning")
+        found = card.get("calibration")
+        self.calibration = Calibration(found) if found else None
+
+    def embed(self, images: Images) -> torch.Tensor:
+        """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
+        network that was trained on one's own images, such images, which are cleaned as those were."""
+        return self.embed_pixels(self._prepare(images))
+
+    @torch.no_grad()
+    def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
+        parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
+        return torch.cat([self.net.embed(part) for part in parts])
+
+    @torch.no_grad()
+    def similarity(self, left: Images, right: Images) -> torch.Tensor:
+        """Probabilities (B,) that left and right image show the same character, as the network was taught them.
+
+        They rise with `verify`'s, which are calibrated. Raises UserError where the counts differ or an image is none.
+        """
+        return self.net.score(*self._pairs(left, right)).sigmoid().cpu()
+
+    def verify(self, left: Images, right: Images) -> torch.Tensor:
+        """Calibrated probabilities (B,) that left and right image show the same class, where half of all pairs do.
+
+        Where the calibration was not measured: those of `similarity`. Raises UserError as that."""
+        return self.same(*self._pairs(left, right))
+
+    @torch.no_grad()
+    def same(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:
+        """As `verify`, of embeddings."""
+        logits = self.net.score(a_BD, b_BD).double().cpu()
+        return torch.from_numpy(self.calibration.pair(logits.numpy())) if self.calibration else logits.sigmoid()
+
+    def classify(self, query: Images, support: Mapping[str, Images], *, false_accept: float = RATE) -> list[Ranking]:
+        """For each query the classes by probability, the best first; `support` has one or more images of each class.
+
+        The embeddings of a class's images are averaged; copies of an image count once. `false_accept`: of images of no
+        class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best). Raises
+        UserError where there is no class, a class without an image, an image that is none, or another `false_accept`.
+        """
+        classes = self.classes({name: self._prepare(images) for name, images in support.items()})
+        return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)
+
+    def classes(self, support: Mapping[str, torch.Tensor]) -> Classes:
+        """Classes to choose from, each of what `fit` or `read` made of its images: uint8 (k, S, S)."""
+        if not support:
+            raise UserError("the support holds no class; give one image of each class at least")
+        different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
+        counts = [len(each) for each in different.values()]
+        z_SD = self.embed_pixels(torch.cat(list(different.values())))
+        return Classes(tuple(different), torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]), min(counts))
+
+    def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
+        """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
+        return preprocess.fit(image, self.net.size, self.cleaning)
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
+        return preprocess.read(path, self.net.size, self.cleaning)
+
+    def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
+        a_BD, b_BD = self.embed(left), self.embed(right)
+        if len(a_BD) != len(b_BD):
+            raise UserError(f"similarity: {len(a_BD)} left and {len(b_BD)} right images; they must be pairs")
+        return a_BD, b_BD
+
+    def _prepare(self, images: Images) -> torch.Tensor:
+        """uint8 (B, S, S), ink 255."""
+        single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 2)
+        fitted = [self.fit(image) for image in ([images] if single else images)]
+        if not fitted:
+            raise UserError("no image was given")
+        return torch.cat(fitted)
+
+
+def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:
+    """The network of a run's folder, of its `best/`, or of a checkpoint: a path or a URI. Raises UserError."""
+    net, card = read(Folder.of(path))
+    return OneShot(net, card, pick_device(device))

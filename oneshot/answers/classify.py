@@ -1,0 +1,101 @@
+"""`python -m oneshot.classify RUN --support DIR IMAGE...`: which class an image is of, or that it is none of these."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from oneshot.answers import artifact, queries
+from oneshot.answers.calibration import RATE
+from oneshot.answers.queries import Answer, Support
+from oneshot.answers.ranking import check_rate
+from oneshot.answers.screen import answer_view, can_draw, verdict
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.reach import reach
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import count, print_line, print_warning
+from oneshot.screen.progress import Counting
+
+MANY = 20  # images; of more than these each gets one line
+NOT_CALIBRATED = (
+    "the probabilities of this network are not calibrated: it is a checkpoint, or an older version wrote it, or its"
+    " scores tell no classes apart"
+)
+
+
+def run(
+    where: str, images: Sequence[str], *, support: Path, top: int, false_accept: float | None, as_json: bool,
+    device: str,
+) -> None:  # fmt: skip
+    """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
+    the end where some images could not be read."""
+    console, aside = make_console(), make_console(stderr=True)
+    net = artifact.load(reach(where), device=device)
+    rate = RATE if false_accept is None else false_accept
+    check_rate(net.calibration, rate)
+    if net.calibration is None and false_accept not in (None, 1):
+        raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
+    paths = queries.find(images)
+    classes = queries.read_support(net, support)
+    if net.calibration is None:
+        print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
+    tally = {"named": 0, "none of these": 0, "unreadable": 0}
+    # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
+    beside = console if console.is_interactive else aside
+    with contextlib.ExitStack() as stack:
+        counting = stack.enter_context(Counting(beside, len(paths))) if len(paths) > queries.BATCH else None
+        for batch in queries.answer(net, classes, paths, false_accept=rate):
+            for each in batch:
+                tally[_kind(each)] += 1
+                if each.error:
+                    print_warning(aside, each.error)
+                if as_json:
+                    print_line(console, json.dumps(_record(each, top)))
+                elif each.ranking:
+                    console.print(
+                        _shown(console, net, each, classes, top=top, many=len(paths) > MANY),
+                        soft_wrap=len(paths) > MANY,
+                    )
+            if counting:
+                counting.advance(len(batch))
+        seconds = counting.seconds if counting else None
+    if not as_json and len(paths) > 1:
+        print_line(console, _summary(tally, classes, seconds))
+    if tally["unreadable"]:
+        raise RunFailed(f"{count(tally['unreadable'])} of {count(len(paths))} images could not be read")
+
+
+def _kind(answer: Answer) -> str:
+    if answer.ranking is None:
+        return "unreadable"
+    return "none of these" if answer.ranking.known is False else "named"
+
+
+def _record(answer: Answer, top: int) -> dict[str, Any]:
+    image = {"image": str(answer.path)}
+    return image | (answer.ranking.to_dict(top) if answer.ranking else {"error": answer.error})
+
+
+def _shown(
+    console: Console, net: artifact.OneShot, answer: Answer, support: Support, *, top: int, many: bool
+) -> RenderableType:
+    assert answer.ranking is not None and answer.pixels is not None
+    name, ranking = str(answer.path), answer.ranking.to_dict(top)
+    if many:
+        return verdict(name, ranking)
+    if not can_draw(console):
+        return answer_view(name, ranking)
+    shown = {each["class"]: support.shown[each["class"]].numpy() for each in ranking["ranked"]}
+    colour = console.color_system in ("256", "truecolor") and not console.no_color
+    polarity = net.cleaning["polarity"] if net.cleaning else "dark"
+    return answer_view(name, ranking, query=answer.pixels.numpy(), shown=shown, colour=colour, polarity=polarity)
+
+
+def _summary(tally: dict[str, int], support: Support, seconds: float | None) -> str:
+    parts = [f"{count(number)} {what}" for what, number in tally.items() if number or what == "named"]
+    done = sum(tally.values())
+    rate = f"; {count(done / seconds)} images/s" if seconds else ""
+    return f"{count(done)} images, {count(len(support.classes.names))} classes: {', '.join(parts)}{rate}"

@@ -1,0 +1,199 @@
+"""A network for programs without torch: encoder and scorer as ONNX, checked against torch before they are written.
+
+`python -m oneshot.export RUN --onnx`; needs the packages of the extra `onnx`.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from oneshot.answers import artifact, preprocess
+from oneshot.base.environment import version
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
+from oneshot.network.models import Siamese
+from oneshot.run import cards
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_line
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the extra `onnx`
+ENCODER, SCORER, README = "encoder.onnx", "scorer.onnx", "README.md"
+TOLERANCE = 1e-4  # greatest difference between torch and onnxruntime, of an embedding's numbers and of logits
+BATCHES = (1, 2, 17)  # sizes that are checked: the exported batch is dynamic
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and the greatest absolute difference from torch over all that was checked."""
+
+    folder: Folder
+    files: tuple[str, ...]
+    difference: float
+
+
+def onnx(where: Folder, out: Folder | None = None) -> Exported:
+    """Write `encoder.onnx`, `scorer.onnx` and what one has to know of them to `out` (default: `onnx/` beside the card).
+
+    Both take any number of images or pairs. Raises UserError where a package is missing or there is no network, and
+    RunFailed, with nothing written, where onnxruntime does not answer as torch does.
+    """
+    _needed()
+    net, card = artifact.read(where)
+    out = out or artifact.place(where) / "onnx"
+    x_B1SS = torch.rand(2, 1, net.size, net.size, generator=torch.Generator().manual_seed(0))
+    z_BD = torch.rand(2, net.dimension, generator=torch.Generator().manual_seed(1))
+    files = {
+        ENCODER: _program(net, net.embed, {"image": x_B1SS}, "embedding"),
+        SCORER: _program(net, net.score, {"query": z_BD, "support": z_BD.flip(0)}, "logit"),
+    }
+    difference = _check(net, files[ENCODER], files[SCORER])
+    if not difference <= TOLERANCE:
+        raise RunFailed(
+            f"the exported network of {where} differs from torch by {difference:.1e}, more than {TOLERANCE:.0e}:"
+            " nothing was written; try another version of torch or onnxruntime"
+        )
+    for name, data in (files | {README: _readme(net, card, difference).encode()}).items():
+        out.write(name, data)
+    return Exported(out, (*files, README), difference)
+
+
+def run(where: str, *, out: str | None) -> None:
+    """Export and say where it is and how near to torch. Raises UserError, RunFailed."""
+    console = make_console()
+    made = onnx(reach(where), reach(out) if out else None)
+    print_line(console, f"{made.folder}: {', '.join(made.files)}")
+    print_line(
+        console, f"checked on onnxruntime: at most {made.difference:.1e} from torch ({TOLERANCE:.0e} is allowed)"
+    )
+
+
+def _needed() -> None:
+    missing = []
+    for package in PACKAGES:
+        try:
+            __import__(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise UserError(f"--onnx needs what is not installed, the extra 'onnx': pip install {' '.join(missing)}")
+
+
+class _Function(nn.Module):
+    """A part of a network as the module that torch exports."""
+
+    def __init__(self, net: Siamese, part: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.net, self.part = net, part
+        self.eval()
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.part(*inputs)
+
+
+def _program(net: Siamese, part: Callable[..., torch.Tensor], inputs: dict[str, torch.Tensor], output: str) -> bytes:
+    """A part of the network as an ONNX file in itself, the first axis of all inputs dynamic."""
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            _Function(net, part), tuple(inputs.values()), dynamo=True, verbose=False, input_names=list(inputs),
+            output_names=[output], dynamic_shapes=(tuple({0: batch} for _ in inputs),),
+        )  # fmt: skip
+    return program.model_proto.SerializeToString()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch's exporter says to its own developers."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@torch.no_grad()
+def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
+    """The greatest difference between torch and onnxruntime, which is given its own embeddings to score."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    run_encoder, run_scorer = (
+        onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"]) for part in (encoder, scorer)
+    )
+    generator = torch.Generator().manual_seed(2)
+    differences = []
+    for count in BATCHES:
+        strokes = torch.rand(2 * count, 1, net.size, net.size, generator=generator)
+        images = strokes * (torch.rand(2 * count, 1, 1, 1, generator=generator) < 0.7)  # blank ones among them
+        z_BD = net.embed(images)
+        logits = net.score(*z_BD.chunk(2))
+        (found_BD,) = run_encoder.run(None, {"image": images.numpy()})
+        left, right = np.split(found_BD, 2)
+        (found,) = run_scorer.run(None, {"query": left, "support": right})
+        differences += [(z_BD - torch.from_numpy(found_BD)).abs().max(), (logits - torch.from_numpy(found)).abs().max()]
+    return float(torch.stack(differences).max())  # NaN where any is
+
+
+def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
+    size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
+    seen = cards.STEPS | card.get("preprocessing", {})
+    return f"""\
+# {card.get("architecture", "A network")} as ONNX
+
+Written by oneshot {version("oneshot")}; sha256 of the weights: {card.get("sha256", "not recorded, from a checkpoint")}.
+onnxruntime's answers differ from torch's by at most {difference:.1e}: measured when these files were written, on
+embeddings and logits, in batches of {batches}.
+
+| file | inputs | output |
+|---|---|---|
+| `{ENCODER}` | `image`: float32 (batch, 1, {size}, {size}) | `embedding`: float32 (batch, {dimension}) |
+| `{SCORER}` | `query`, `support`: float32 (batch, {dimension}) | `logit`: float32 (batch) |
+
+Both take any batch. An image is embedded once, whatever it is compared with; of several images of a class the
+embeddings are averaged. The greater the logit, the more alike.
+
+## From an image to the input
+
+Ink is {seen["ink"]}; the image is
+{seen["fit"]}. {_recipe(seen)}
+
+## From logits to probabilities
+
+{_probabilities(card.get("calibration"))}
+"""
+
+
+def _recipe(seen: dict[str, Any]) -> str:
+    if seen.get("cleaning"):
+        return "That function of this package needs Pillow and NumPy, and no torch."
+    return f"In full:\n\n```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
+
+
+def _probabilities(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "This network's probabilities are not calibrated: the sigmoid of a logit is what it was taught, no more."
+    rows = ["| images a class | slope | offset | temperature |", "|---|---|---|---|"]
+    for shot in found["shots"]:
+        pair = shot["pair"]
+        rows.append(
+            f"| {shot['k_shot']} | {pair['slope']:.6f} | {pair['offset']:.6f} | {shot['classes']['temperature']:.6f} |"
+        )
+    text = (
+        "Two images show the same class with the probability sigmoid(slope · logit + offset), where half of all pairs"
+        " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
+        " Chosen on the validation alphabets; the model card beside this folder says how good they are."
+    )
+    return "\n".join([text, "", *rows])

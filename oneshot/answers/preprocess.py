@@ -1,0 +1,96 @@
+"""What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from oneshot.base.errors import UserError
+from oneshot.data import clean
+from oneshot.network.images import resize
+from oneshot.run.cards import STEPS
+
+SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
+FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
+
+
+def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
+    """What model.json says of a network; `cleaning`: `Drawings.cleaning` of what it was trained on."""
+    if not cleaning:
+        return STEPS
+    how = "cleaned as `oneshot.data.clean.prepare(side={side}, polarity='{polarity}')` does, then averaged over areas"
+    how = how.format(**cleaning)
+    return {"ink": f"1 on paper 0: {clean.MEANING[cleaning['polarity']]}", "fit": how, "cleaning": cleaning}
+
+
+RECIPE = '''\
+def preprocess(grey, size):
+    """uint8 (height, width), dark ink on light paper, as in the file -> float32 (1, size, size), ink 1 on paper 0."""
+    ink = 255 - grey.astype(np.int64)
+    height, width = ink.shape
+    side = max(height, width)
+    square = np.zeros((side, side), np.int64)  # letterboxed: paper all around
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = ink
+    ends = [(i * side // size, -(-(i + 1) * side // size)) for i in range(size)]  # each new pixel: the mean of an area
+    small = [[square[a:b, c:d].mean() for c, d in ends] for a, b in ends]
+    return (np.round(small) / 255).astype(np.float32)[None]
+'''
+
+
+def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
+    """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
+
+    A PIL image is turned upright, and laid on white where it is transparent.
+    For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
+    Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
+    if cleaning:
+        return torch.from_numpy(resize(_cleaned(image, **cleaning)[None], size))
+    if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
+        raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
+    grey: Any = np.asarray(_upright(image).convert("L")) if isinstance(image, Image.Image) else image
+    if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
+        raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
+    return torch.from_numpy(resize(255 - grey[None], size))
+
+
+def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:
+    try:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        return clean.prepare(picture, side=side, polarity=polarity)
+    except clean.Unusable as error:
+        raise UserError(f"the image {error}; use another") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"this is no image ({error}); give PIL images or uint8 arrays") from None
+
+
+def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
+    """The image in a file as `fit` makes it: uint8 (1, size, size).
+
+    Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damage that it gets over and of sizes that are checked here
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > clean.MOST_PIXELS:
+                    raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
+                return fit(image, size, cleaning)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name an image") from None
+    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).replace(f" '{path}'", "")
+        raise UserError(f"{path} is not a readable image ({reason}); use {', '.join(FORMATS)}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say, on white where it is transparent."""
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,0 +1,53 @@
+"""Whether the store of a URI answers and has the bucket: asked once, in bounded time, before anything starts."""
+
+import functools
+import os
+import subprocess
+import sys
+
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder, cause, refuse_secrets
+
+SECONDS = 20  # to wait for an answer
+
+# In a process of its own: a call of pyarrow's that waits for an answer can be neither bounded nor broken off.
+_ASK = """
+import sys
+from pyarrow import fs
+store, path = fs.FileSystem.from_uri(sys.argv[1])
+if store.type_name in ("s3", "gcs", "abfs"):
+    bucket = path.partition("/")[0]
+    if store.get_file_info(bucket).type == fs.FileType.NotFound:
+        sys.exit(f"error: there is no bucket '{bucket}': make it, or name another")
+else:
+    store.get_file_info(path)
+"""
+
+
+def reach(where: str | os.PathLike[str]) -> Folder:
+    """The folder that a person named by a path or a URI. Raises UserError where its store does not answer, refuses the
+    credentials or has no such bucket."""
+    text = os.fspath(where)
+    if "://" in text:
+        refuse_secrets(text)
+        _ask(text)
+    return Folder.of(text)
+
+
+@functools.cache
+def _ask(uri: str) -> None:
+    try:
+        done = subprocess.run([sys.executable, "-c", _ASK, uri], capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"cannot use '{uri}' as a folder: no answer within {SECONDS} s; check the network and AWS_ENDPOINT_URL"
+        ) from None
+    if done.returncode == 0:
+        return
+    said = cause(done.stderr.strip().splitlines()[-1].partition(": ")[2])
+    hint = ""
+    if "NETWORK_CONNECTION" in said:
+        hint = "; check the network and AWS_ENDPOINT_URL"
+    elif "ACCESS_DENIED" in said:
+        hint = "; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do there"
+    raise UserError(f"cannot use '{uri}' as a folder: {said}{hint}")

@@ -1,0 +1,97 @@
+"""The verb `bench`: its options, and what it does."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneshot.base.errors import UserError
+from oneshot.bench.rows import NAMES, ROWS, Request, Row, chosen
+from oneshot.cli.data import DataRoot, Dataset, Source
+from oneshot.cli.options import Trace
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_line
+
+_LONG = ", ".join(row.name for row in ROWS if row.asked_for)
+
+
+def bench(
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            metavar="A,B",
+            help=f"Some of {', '.join(NAMES)}. Default: all but {_LONG}.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="RECORD", help="Show what changed since this record.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Keep the record here. Default: in tune_jobs/records/, unless rows are chosen."),
+    ] = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=100, help="Times that each side is measured.")] = 3,
+    cap: Annotated[
+        float, typer.Option("--cap", min=1, help="Seconds after which a reference that does not arrive is broken off.")
+    ] = 1800.0,
+    quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="FOLDER",
+            help=f"Leave the studies of {_LONG} there: the same command, on the same commit, goes on with them.",
+        ),
+    ] = None,
+    dataset: Dataset = "auto",
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Measure this program side by side with the usual way: ratios, their goals, a record. Wants a quiet machine."""
+    wanted = chosen(None if rows is None else [name.strip() for name in rows.split(",") if name.strip()])
+    if not wanted:
+        raise UserError(f"--rows names no row; known: {', '.join(NAMES)}")
+
+    from oneshot.base.environment import environment
+    from oneshot.bench import run
+    from oneshot.data import sets
+    from oneshot.data.cache import near
+    from oneshot.screen.bench import bench_table, changes_table
+
+    here = environment()
+    kept = str(_of_commit(keep, here["commit"], wanted)) if keep else ""
+    before = run.read(against) if against else None
+    hardware = here["hardware"]
+    path = out or (None if quick or rows else run.default_path(hardware))
+    if path:
+        run.kept(path, hardware)  # refused before an hour's work, not after it
+    console = make_console(quiet=as_json)
+    prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
+    request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick, keep=kept)
+    record = run.bench(
+        wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
+    )
+    if as_json:
+        print(json.dumps(record, indent=1))
+    console.print(bench_table(record), new_line_start=True)
+    if before:
+        console.print(changes_table(record, before), new_line_start=True)
+    if path:
+        print_line(console, f"record: {path}")
+
+
+def _of_commit(keep: Path, commit: str | None, rows: list[Row]) -> Path:
+    """Where this commit's studies are kept. Raises UserError where nothing would be, or what is kept had no name."""
+    if not any(row.asked_for for row in rows):
+        raise UserError(f"--keep is for {_LONG}, which is not among the rows; add it to --rows or leave out --keep")
+    if not commit or commit.endswith("+changes"):
+        raise UserError(
+            "--keep goes on with the studies of a commit, and this source is none; commit its changes first"
+        )
+    if not keep.is_dir() and keep.exists():
+        raise UserError(f"--keep {keep} is no folder; name another")
+    return keep.absolute() / commit

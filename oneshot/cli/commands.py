@@ -1,0 +1,258 @@
+"""What each verb of the command line does: settings, data, a run folder, a cluster, in this order; then the work.
+
+What imports torch is imported where it is used: a request that is refused, and a search that only drives, need none.
+"""
+
+import contextlib
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from oneshot.base.errors import UserError
+from oneshot.base.reach import reach
+from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.storage import Folder
+from oneshot.cli import request
+from oneshot.cluster import connection
+from oneshot.cluster.packing import Packing, describe, pack
+from oneshot.data import sets, splits, store
+from oneshot.data.cache import near
+from oneshot.evaluation import judgement
+from oneshot.evaluation.outcomes import OUTCOMES
+from oneshot.run import formats, history, opened
+from oneshot.screen.console import duration, print_line, print_warning
+from oneshot.screen.live import StudyView
+from oneshot.screen.progress import Stages, TrainView
+from oneshot.screen.results import alphabet_table, result_panel
+from oneshot.screen.tables import study_table
+from oneshot.search import points
+from oneshot.search import tune as tuning
+from oneshot.search.halving import Halving
+from oneshot.search.study import STUDY, Study
+from oneshot.training import parts
+
+
+def train(
+    console: Console, *, job: str | None, local: bool, workers: str | None, gpu: bool, device: str, run: str | None,
+    changes: list[str], root: str | None, source: str | None, address: str | None, verbose: bool, debug: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
+    where = None if local else connection.address(address)
+    scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
+    with contextlib.ExitStack() as stack:
+        nodes = request.nodes_of(console, where, verbose, stack)
+        job = job or request.default_job(console, nodes)
+        settings = read(job_file(job), changes + scale)
+        here = _device(device) if local else None
+        packing = None if local else pack(settings.scale, nodes)
+        settings, prepared = request.with_data(console, settings, root, source)
+        parts.check(settings, prepared.folder)
+        folder = request.run_folder(run, job, root, attached=where is not None)
+        request.check_sharing(where, nodes, folder, prepared.folder)
+        stack.enter_context(opened.open_run(settings, folder, fixed=("data", "model")))
+        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        if packing:
+            print_line(console, describe(packing, settings.scale, nodes, training="training"))
+        how = f"the same command with --run {folder.quoted}"
+        stack.enter_context(request.told_how_to_go_on(console, how))
+        if local:
+            _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
+        else:
+            from oneshot.cluster.trainer import train_on_ray
+
+            if where is None:
+                stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
+            with TrainView(console, prints=False) as view, history.following(folder, view):
+                steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
+                view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
+                train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
+        from oneshot.training.train import finish
+
+        finish(settings, folder, data=prepared.folder)
+    from oneshot.cli import report
+
+    rows = history.read_history(folder)
+    with request.told_how_to_go_on(console, how):
+        report.at_the_end(console, folder)
+        print_line(
+            console,
+            f"the {settings.train.keep} epoch's network is in {folder / 'best'};"
+            f" judge it: python -m oneshot.evaluate {folder.quoted}",
+        )
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
+
+
+def _device(name: str) -> Any:
+    from oneshot.network.worker import pick_device
+
+    return pick_device(name)
+
+
+def _train_here(
+    console: Console, settings: Settings, data: Folder, folder: Folder, *, device: Any, debug: bool
+) -> None:
+    from oneshot.training.parts import load_parts
+    from oneshot.training.train import train_here
+
+    if debug:
+        from oneshot.training import debug as inspection
+
+        inspection.inspect(console, settings, load_parts(data, settings.data), folder, device=device)
+    with TrainView(console) as view:
+        train_here(settings, data, folder, device=device, watch=view)
+
+
+def tune(
+    console: Console, *, job: str | None, run: str | None, resume: str | None, changes: list[str], root: str | None,
+    source: str | None, address: str | None, verbose: bool, max_time: str | None, max_concurrent: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
+    where, limit = connection.address(address), _seconds(max_time) if max_time else None
+    with contextlib.ExitStack() as stack:
+        nodes = request.nodes_of(console, where, verbose, stack, trials=True)
+        if resume:
+            folder = reach(resume)
+            settings, job = request.settings_of(folder), folder.name
+        else:
+            job = job or request.default_job(console, nodes)
+            settings = read(job_file(job), changes)
+            folder = request.run_folder(run, Path(job).stem, root, attached=where is not None)
+        if max_concurrent:
+            settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
+        points.check(settings)
+        packing = pack(settings.scale, nodes)
+        settings, prepared = request.with_data(console, settings, root, source)
+        if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
+            parts.check_each(settings, prepared.folder, points.variants(settings.search))
+        _check_judgement(console, settings, prepared)
+        request.check_sharing(where, nodes, folder, prepared.folder)
+        if folder.has(judgement.RESULT):
+            formats.read(formats.Result, folder, judgement.RESULT)
+        stack.enter_context(opened.open_run(settings, folder, fixed=("data", "model", "train", "search")))
+        study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
+        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        print_line(console, describe(packing, settings.scale, nodes))
+        how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
+        stack.enter_context(request.told_how_to_go_on(console, how))
+        try:
+            if where is None:
+                stack.enter_context(
+                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=how, trials=True)
+                )
+            with StudyView(console) as view:
+                over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
+            print_line(console, _how_it_ended(study, limit if not over else None))
+            searched = study.record()  # its time is the search's, not the judgement's
+            result = tuning.judge_best(settings, study, prepared.folder, packing, alone=where is None)
+        except KeyboardInterrupt:
+            study.interrupt()
+            raise
+        finally:
+            console.print(study_table(searched or study.record()), new_line_start=True)
+    with request.told_how_to_go_on(console, how):
+        _show_result(console, folder, result, to_go_on="" if over else how)
+    return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
+
+
+def _check_judgement(console: Console, settings: Settings, prepared: sets.Prepared) -> None:
+    """Whether the search can choose and the final job judge: refused now, and not when the search is over."""
+    name = settings.data.split
+    if splits.split(name, store.describe(near(prepared.folder))).validation_seen:
+        raise UserError(
+            f"data.split = '{name}': training sees what validates, and a search would choose by it;"
+            f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
+        )
+    for protocol, why in judgement.check(prepared.folder, split=name, how=settings.evaluate).items():
+        print_warning(console, f"{protocol} will be {why}")
+
+
+def _show_result(console: Console, folder: Folder, result: dict[str, Any], *, to_go_on: str) -> None:
+    from oneshot.cli import report
+
+    console.print(result_panel(result), new_line_start=True)
+    report.at_the_end(console, folder)
+    print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
+    if to_go_on:
+        print_line(console, f"to go on with the search: {to_go_on}")
+
+
+def _seconds(text: str) -> int:
+    """`1h30m` in seconds. Raises UserError."""
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    if not hours + minutes + seconds:
+        raise UserError(f"--max-time {text}: write hours, minutes and seconds, as 2h, 90m or 1h30m")
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _how_it_ended(study: Study, limit: float | None) -> str:
+    if limit is None:
+        return "the search is over; the test alphabets judge the best trial's network, once"
+    waiting = study.waiting()
+    left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
+    return f"the time limit of {duration(limit)} is reached: {left}; the test alphabets judge the best network so far"
+
+
+def _study(
+    console: Console, settings: Settings, folder: Folder, prepared: sets.Prepared, packing: Packing, *, job: str
+) -> Study:
+    header = {
+        "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
+        "epochs": settings.train.epochs, "searcher": settings.search.searcher, "named": len(settings.search.first),
+        "started": time.time(),
+        "workers": settings.scale.workers, "device": packing.device, "concurrent": packing.concurrent,
+        "rungs": Halving(settings).rungs, "reduction": settings.search.reduction,
+    }  # fmt: skip
+    study = Study(folder, trials=settings.search.trials, header=header)
+    for sentence in study.resume():
+        print_warning(console, sentence)
+    for trial in study.trials:
+        settings.with_point(trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
+    study.save()
+    return study
+
+
+def evaluate(
+    console: Console, *, where: str, how: dict[str, Any], as_json: bool, quiet: bool, device: str, dataset: str | None,
+    split: str | None, root: str | None, source: str | None,
+) -> None:  # fmt: skip
+    """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
+    from oneshot.cli import report
+    from oneshot.evaluation import modelcard
+
+    folder = reach(where)
+    settings = request.settings_for(folder)
+    asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
+    given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
+    asked = override(asked, given, source="the options")
+    asked, prepared = request.with_data(console, asked, root, source)
+    # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
+    own = folder.has(opened.EXPERIMENT) and asked == settings
+    keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
+    from oneshot.evaluation import evaluate as judging
+
+    with Stages(console) as progress:
+        result = judging.evaluate(
+            folder, prepared.folder, dataset=asked.data.dataset, split=asked.data.split, how=asked.evaluate,
+            device=device, keep=keep, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(result, indent=1))
+    elif quiet:
+        for name, outcome in result["protocols"].items():
+            print(f"{name}\t{outcome['accuracy']:.4f}")
+    for name, why in result["skipped"].items():
+        print_warning(console, f"{name} is left out: {why}")
+    console.print(result_panel(result))
+    if result["per_alphabet"]:
+        console.print(alphabet_table(result))
+    if own and not folder.has(judgement.RESULT):
+        folder.write_json(judgement.RESULT, result)
+        modelcard.write(folder)
+        print_line(console, f"written to {folder.file(judgement.RESULT)}")
+    if keep:
+        report.at_the_end(console, folder)

@@ -1,0 +1,109 @@
+"""The command line's `data`: data sets made ready and shown, and the options that say which, wherever they stand."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from oneshot.base.errors import UserError
+from oneshot.cli.options import DataRoot, Quiet, Source, Trace
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_line
+
+data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="omniglot, glyphs, glyphs-N (alphabets), auto: Omniglot or else glyphs; folder or NAME: your own images.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own.",
+    ),
+]
+_OWN: Any = {"rich_help_panel": "Your own images (--dataset folder)"}
+
+
+@data_app.callback(epilog="Example: python -m oneshot.data --dataset folder --source ~/coins")
+def data(
+    context: typer.Context,
+    dataset: Dataset = "auto",
+    source: Source = None,
+    root: DataRoot = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What the set is called. Default: as its folder.", **_OWN)
+    ] = None,
+    polarity: Annotated[
+        str | None, typer.Option("--polarity", help="dark or light (ink), photo, or auto: by their looks.", **_OWN)
+    ] = None,
+    side: Annotated[int | None, typer.Option("--side", help="Pixels a side that are kept: 105.", **_OWN)] = None,
+    least: Annotated[
+        int | None, typer.Option("--min-images", help="A class with fewer is left out: 2.", **_OWN)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the split: 0.", **_OWN)] = None,
+    split_file: Annotated[
+        str | None,
+        typer.Option("--split-file", help="JSON or TOML: lists of names, train, validation, test.", **_OWN),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print name and folder as JSON and nothing else.")] = False,
+    debug: Trace = False,
+) -> None:
+    """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet. Done already: says so.
+
+    Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size.
+    """
+    given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
+    how = {key: value for key, value in given.items() if value is not None}
+    context.obj = dict(dataset=dataset, source=source, root=root, name=name, how=how)
+    if context.invoked_subcommand and (quiet or as_json):
+        raise UserError("--quiet and --json go with data itself: leave them out before a verb")
+    if context.invoked_subcommand is None:
+        console = make_console(quiet=quiet or as_json)
+        prepared = _prepared(console, context)
+        if as_json:
+            told = {"dataset": prepared.dataset, "name": prepared.name, "why": prepared.why}
+            print(json.dumps(told | {"folder": str(prepared.folder)}))
+        elif quiet:
+            print(prepared.folder)
+        print_line(console, f"{prepared.name} is ready in {prepared.folder}")
+        if "@" in prepared.dataset:
+            called = prepared.folder.name
+            print_line(
+                console,
+                f"look at it: python -m oneshot.data --dataset {called} show; search on it:"
+                f" python -m oneshot.tune own --set data.dataset={called}",
+            )
+
+
+def _prepared(console: Console, context: typer.Context) -> Any:
+    from oneshot.data import sets
+
+    given = dict(context.obj)
+    root = sets.data_root(given.pop("root"))
+    return sets.prepare(given.pop("dataset"), data_root=root, console=console, **given)
+
+
+@data_app.command(epilog="Example: python -m oneshot.data show --alphabet Korean --png korean.png")
+def show(
+    context: typer.Context,
+    alphabet: Annotated[
+        str | None,
+        typer.Option("--alphabet", help="Show drawings of this alphabet, group, class, or GROUP/CLASS."),
+    ] = None,
+    split: Split = "lake",
+    png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,
+    debug: Trace = False,
+) -> None:
+    """Show the alphabets of a data set, their part in a split, and drawings."""
+    from oneshot.data import view
+
+    console = make_console()
+    view.show(console, _prepared(console, context), split=split, alphabet=alphabet, png=png)

@@ -1,0 +1,271 @@
+"""The command line: `python -m oneshot.VERB`, or `oneshot VERB`. Options and messages; the work is done elsewhere."""
+
+import errno
+import json
+import os
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from oneshot.base import garbage, interrupts
+from oneshot.base.errors import RayDied, RunFailed, UserError, nearest
+from oneshot.cli import verbs
+from oneshot.cli.bench import bench
+from oneshot.cli.data import Dataset, Split, data_app
+from oneshot.cli.options import DataRoot, Device, Quiet, Set, Source, Trace
+from oneshot.screen.console import console as make_console
+from oneshot.screen.console import print_error, print_line
+
+app = typer.Typer(
+    help="Train, tune and judge Siamese one-shot image recognition at scale.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_app, name="data")
+app.command(epilog="Example: python -m oneshot.bench --rows pairs,load")(bench)
+
+Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
+Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else; warnings aside.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
+
+
+@app.command(epilog="Example: python -m oneshot.train quick --local --set train.lr=0.003")
+def train(
+    job: Job = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
+    ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N", help="Ray Train's workers, as 4 or 1..4; instead of scale.workers."),
+    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
+    device: Device = "auto",
+    run: Run = None,
+    set_: Set = None,
+    root: DataRoot = None,
+    source: Source = None,
+    address: Address = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="With --local: look inside before training. Tracebacks.")
+    ] = False,
+) -> None:
+    """Train once, with the settings of a job; the same --run again goes on where it stopped."""
+    from oneshot.cli import commands
+
+    if local and workers not in (None, "1"):
+        raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
+    if local and gpu:
+        raise UserError("--gpu is of Ray's workers; with --local, --device cuda takes the GPU")
+    if device != "auto" and not local:
+        raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
+    done = commands.train(
+        make_console(quiet=quiet or as_json),
+        job=job,
+        local=local,
+        workers=workers,
+        gpu=gpu,
+        device=device,
+        run=run,
+        changes=set_ or [],
+        root=root,
+        source=source,
+        address=address,
+        verbose=verbose,
+        debug=debug,
+    )
+    _tell(done, quiet=quiet, as_json=as_json)
+
+
+@app.command(epilog="Example: ray job submit --working-dir . -- python -m oneshot.tune koch")
+def tune(
+    job: Job = None,
+    run: Run = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
+    ] = None,
+    set_: Set = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option("--max-time", metavar="TIME", help="End the search after this long, as 2h, 90m or 1h30m; judge."),
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
+    ] = None,
+    root: DataRoot = None,
+    source: Source = None,
+    address: Address = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Trace = False,
+) -> None:
+    """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
+    from oneshot.cli import commands
+
+    if resume and (job or run or set_):
+        raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
+    done = commands.tune(
+        make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,
+        source=source, address=address, verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
+    )  # fmt: skip
+    _tell(done, quiet=quiet, as_json=as_json)
+
+
+@app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
+def evaluate(
+    where: Annotated[
+        str, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run, its best/, or a checkpoint's folder.")
+    ],
+    n_way: Annotated[int | None, typer.Option("--n-way", help="Characters to choose from.")] = None,
+    k_shot: Annotated[int | None, typer.Option("--k-shot", help="Drawings of each character in the support.")] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option("--protocol", help="lake400, within, between or seed352; repeatable.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="How many trials `within` and `between` make.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the trials that are made.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print protocol and accuracy alone; warnings aside.")] = False,
+    device: Device = "auto",
+    dataset: Dataset = None,
+    split: Split = None,
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Judge a network by one-shot trials on the test alphabets."""
+    from oneshot.cli import commands
+
+    how = {"n_way": n_way, "k_shot": k_shot, "protocols": protocol, "trials": trials, "seed": seed}
+    commands.evaluate(
+        make_console(quiet=quiet or as_json),
+        where=where,
+        how={key: value for key, value in how.items() if value is not None},
+        as_json=as_json,
+        quiet=quiet,
+        device=device,
+        dataset=dataset,
+        split=split,
+        root=root,
+        source=source,
+    )
+
+
+def _tell(done: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
+    """What a script reads of a run that is over."""
+    if as_json:
+        print(json.dumps(done, indent=1))
+    elif quiet:
+        print(done["run"])
+
+
+@app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
+def record(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only the tables.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
+    debug: Trace = False,
+) -> None:
+    """Keep a study's record in tune_jobs/records/; make the pages' tables and pictures anew from all records."""
+    from oneshot.base.reach import reach
+    from oneshot.records import pages
+    from oneshot.records import record as records
+
+    console = make_console()
+    if run:
+        print_line(console, f"kept: {records.keep(reach(run), name=name)}")
+    for page in pages.render_all():
+        print_line(console, f"rendered: {page}")
+    for path in records.draw_all():
+        print_line(console, f"drawn: {path}")
+
+
+app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
+app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
+app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
+
+
+def main(verb: list[str] | None = None) -> None:
+    """Run the command line; `verb` stands before the arguments.
+
+    Ends the process: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted.
+    """
+    arguments = (verb or []) + sys.argv[1:]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it (>&-)
+            setattr(sys, name, open(os.devnull, "w"))
+    interrupts.heed()
+    garbage.search_less()
+    try:
+        code = _answer(arguments)
+        interrupts.heed_no_more()
+    except KeyboardInterrupt:
+        interrupts.heed_no_more()
+        code = 130
+    sys.exit(code)
+
+
+def _answer(arguments: list[str]) -> int:
+    """Do what is asked for; the exit code."""
+    try:
+        return app(arguments, prog_name="oneshot", standalone_mode=False) or 0
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        code = _explain(error)
+        if isinstance(error, RayDied):
+            os._exit(code)
+        return code
+
+
+def _explain(error: Exception) -> int:
+    """Print an error as a sentence; the exit code."""
+    console = make_console(stderr=True)
+    if isinstance(error, UserError):
+        print_error(console, error)
+        return 2
+    if isinstance(error, RunFailed):
+        print_error(console, error)
+        return 1
+    if hasattr(error, "format_message"):  # Typer's: an unknown command, option or value
+        print_error(console, _unknown(error))
+        return 2
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        broken = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        advice = "make room on the disk or take another" if broken else "name a file or folder that can be used"
+        print_error(console, f"{what}; {advice}")
+        return 1 if broken else 2
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+        print_error(console, f"the GPU has not enough memory: make train.batch or data.size smaller ({error})")
+        return 1
+    if isinstance(error, MemoryError):
+        print_error(console, f"there is not enough memory ({error or 'none is left'}); make what is asked for smaller")
+        return 1
+    print_error(console, f"{type(error).__name__}: {error}; this is a fault of the program: --debug shows where")
+    return 1
+
+
+def _unknown(error: Any) -> str:
+    """What Typer found wrong, with the nearest option or verb where it knows none of that name."""
+    said, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if context and (option := getattr(error, "option_name", None)) and said.startswith("No such option"):
+        known = {name for each in context.command.get_params(context) for name in each.opts if name.startswith("--")}
+        return f"No such option: {option}; {nearest(option, known, alike=0.75)}"  # they share their dashes
+    if context and (verb := re.match(r"No such command '(.*?)'", said)):
+        return f"No such command '{verb[1]}'; {nearest(verb[1], context.command.list_commands(context))}"
+    return f"{said}; --help shows what there is"

@@ -1,0 +1,96 @@
+"""What a request needs before its work can begin: settings, data, a run folder, the nodes of a cluster."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from oneshot.base.errors import DiskFull, RayDied, UserError
+from oneshot.base.reach import reach
+from oneshot.base.settings import Settings, override, parse
+from oneshot.base.storage import Folder
+from oneshot.cluster import connection, sharing
+from oneshot.cluster.packing import Node, this_machine
+from oneshot.data import sets, splits, store
+from oneshot.data.cache import near
+from oneshot.run import opened
+from oneshot.screen.console import heard, print_line
+
+
+def settings_of(run: Folder) -> Settings:
+    """The settings a run was begun with. Raises UserError where there is none."""
+    if not run.has(opened.EXPERIMENT):
+        raise UserError(f"{run} holds no run: {opened.EXPERIMENT} is missing; name a folder that train or tune made")
+    return opened.read_experiment(run)
+
+
+def settings_for(where: Folder) -> Settings:
+    """The settings of a run, or what a network's folder or a checkpoint says of its own."""
+    if where.has(opened.EXPERIMENT):
+        return opened.read_experiment(where)
+    from oneshot.answers import artifact
+
+    return parse(artifact.recorded_settings(where), str(where))
+
+
+def default_job(console: Console, nodes: list[Node]) -> str:
+    """The job where none is named, by what the nodes have; it is said which."""
+    gpus = sum(node.gpus for node in nodes)
+    job, why = ("koch", f"{gpus:g} GPU(s)") if gpus >= 1 else ("quick", "no GPU")
+    print_line(console, f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)")
+    return job
+
+
+def nodes_of(
+    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *, trials: bool = False
+) -> list[Node]:
+    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
+    if where is None:
+        return [this_machine()]
+    return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
+
+
+def with_data(
+    console: Console, settings: Settings, root: str | None, source: str | None
+) -> tuple[Settings, sets.Prepared]:
+    """The data set made ready, and the settings with `auto` replaced by what was had."""
+    prepared = sets.prepare(settings.data.dataset, data_root=sets.data_root(root), source=source, console=console)
+    about = store.describe(near(prepared.folder))
+    split = splits.fitting(settings.data.split, about)
+    splits.split(split, about)  # refused now, not by a worker in a minute
+    return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
+
+
+def check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:
+    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk."""
+    if where is not None and (len(nodes) > 1 or not (folder.is_local and data.is_local)):
+        sharing.check(folder, data)
+
+
+def run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:
+    """The run folder: as named, else runs/JOB-TIME. A submitted job's working directory is a copy that Ray throws away,
+    so there it lies beside the data."""
+    if run:
+        return reach(run)
+    name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
+
+
+def described(settings: Settings, prepared: sets.Prepared) -> str:
+    """Network, size, data and split, as the first line of a run says them."""
+    return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
+
+
+@contextlib.contextmanager
+def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
+    """Say how to go on where the block is interrupted, the disk is full or the embedded Ray dies."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_line(heard(console), f"interrupted; to go on: {how}")
+        raise
+    except (DiskFull, RayDied):
+        print_line(heard(console), f"to go on: {how}")
+        raise

@@ -1,0 +1,103 @@
+"""More verbs: those that use a run and its network, and one that trains several. `main` has the others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from oneshot.base.errors import UserError
+from oneshot.cli.options import DataRoot, Device, Network, Set, Source, Trace
+from oneshot.screen.console import console
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
+
+
+def classify(
+    where: Network,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
+    support: Annotated[
+        Path, typer.Option("--support", metavar="DIR", help="The classes: DIR/class.png, or DIR/class/ with images.")
+    ],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
+    false_accept: Annotated[
+        float | None,
+        typer.Option(
+            "--false-accept",
+            help="Of images of no class, the share that may be taken for one: 0.01, 0.05, 0.1, 0.2 or 0.5; 1: never"
+            " say none of these. Default: 0.1.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    device: Device = "auto",
+    debug: Trace = False,
+) -> None:
+    """Tell which class an image is of, from one or more examples of each, or that it is none of these."""
+    from oneshot.answers import classify
+
+    classify.run(where, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device)
+
+
+def verify(
+    where: Network,
+    left: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
+    right: Annotated[Path, typer.Argument(metavar="B", help="Another image.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "auto",
+    debug: Trace = False,
+) -> None:
+    """Tell whether two images show the same class, with the probability."""
+    from oneshot.answers import verify
+
+    verify.run(where, left, right, as_json=as_json, device=device)
+
+
+def export(
+    where: Network,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX; needs the extra `onnx`.")] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Where to. Default: onnx/ beside the network.")
+    ] = None,
+    debug: Trace = False,
+) -> None:
+    """Write a network for programs without torch, checked against torch."""
+    if not onnx:
+        raise UserError("name what to export to: --onnx")
+    from oneshot.answers import export
+
+    export.run(where, out=out)
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `ladder`: README's tables anew.")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
+    ] = None,
+    debug: Trace = False,
+) -> None:
+    """Write the report of a run, also of one that goes on: a page and its figures."""
+    from oneshot.cli import report
+
+    report.report(console(), run=run, out=out)
+
+
+def repeat(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="As in 1..5 or 1,2,7.")] = "1..5",
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
+    ] = None,
+    device: Device = "auto",
+    run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
+    set_: Set = None,
+    root: DataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
+    from oneshot.cli import repeat
+    from oneshot.screen.console import console
+
+    repeat.run(
+        console(), jobs=jobs, seeds=seeds, minutes=minutes, device=device, folder=run, changes=set_ or [], root=root,
+        source=source,
+    )  # fmt: skip

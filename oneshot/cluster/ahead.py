@@ -1,0 +1,87 @@
+"""Processes started ahead: while a trial trains, Ray starts those of the trial that will have its place.
+
+What a process of Ray does first, importing Python packages, takes longer than anything else between two trials. So each
+process of a trial that others wait for has one more like it started on its node. That one imports what its kind needs
+and waits; Ray gives it to the first actor of the same environment, or ends it with the job.
+"""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
+from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+
+from oneshot.base import garbage
+
+KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
+IMPORTS = {
+    DRIVER: ["oneshot.search.trial"],
+    WORKER: ["ray.train.torch", "oneshot.training.loop", "oneshot.training.parts"],
+    OTHER: [],
+}
+HOURS = 24  # that a process waits
+PATIENCE = 5.0  # seconds for a node to answer
+
+
+@dataclass(frozen=True)
+class Process:
+    """What Ray distinguishes processes by: the node, its raylet's HOST:PORT; the job; the runtime environment."""
+
+    raylet: str
+    job: bytes
+    environment: str
+
+    def start_another(self) -> None:
+        """Have Ray start one more, and come back at once. Raises RuntimeError where it does not."""
+        request = node_manager_pb2.PrestartWorkersRequest(
+            language=common_pb2.Language.PYTHON, job_id=self.job, num_workers=1,
+            keep_alive_duration_secs=HOURS * 3600,
+        )  # fmt: skip
+        request.runtime_env_info.serialized_runtime_env = self.environment
+        channel = init_grpc_channel(self.raylet, options=GLOBAL_GRPC_OPTIONS)
+        try:
+            node_manager_pb2_grpc.NodeManagerServiceStub(channel).PrestartWorkers(request, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            raise RuntimeError(f"{self.raylet}: {error.code().name}") from None
+        finally:
+            channel.close()
+
+
+def environment(kind: str) -> dict[str, Any]:
+    """The runtime environment of processes of a kind; without one, a process is a trial's driver."""
+    return {"env_vars": {KIND: kind}}
+
+
+def this_process() -> Process:
+    """This one, an actor of Ray."""
+    context: Any = ray.get_runtime_context()
+    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    return Process(
+        f"{here['NodeManagerAddress']}:{here['NodeManagerPort']}",
+        ray.JobID.from_hex(context.get_job_id()).binary(),
+        context.get_runtime_env_string(),
+    )
+
+
+def prepare() -> None:
+    """What a process of Ray runs before there is work for it: the imports of its kind."""
+    garbage.search_less()
+    for name in IMPORTS[os.environ.get(KIND, DRIVER)]:
+        importlib.import_module(name)
+
+
+def preparing() -> Callable[[], None]:
+    """`prepare`, for Ray to carry by its code: where a node lacks this program, what needs the program says so."""
+
+    def prepare_by_name() -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("oneshot.cluster.ahead").prepare()
+
+    return prepare_by_name

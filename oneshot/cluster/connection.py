@@ -1,0 +1,254 @@
+"""Where Ray runs: a cluster that is there, or one embedded in this process."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from rich.console import Console
+
+from oneshot.base.environment import cores
+from oneshot.base.errors import RayDied, UserError
+from oneshot.cluster import embedded
+from oneshot.cluster.packing import Node
+from oneshot.screen.console import heard, print_line
+
+# Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
+# block (2 s at Ray's default); the others cost time for what this program does not use.
+FAST = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state, which nobody reads, it writes again and again, ever longer
+}
+# Of an embedded Ray: processes that it would keep ready run without this program's environment, so none is ever used.
+EMBEDDED = {"RAY_prestart_worker_first_driver": "0"}
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default; set so that it does not announce it
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is handled by this program, see commands.py
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one, told to be silent, still writes a text of all resources at every step
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
+}
+WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
+PATIENCE = 10.0  # seconds for a cluster to answer
+TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
+OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
+
+
+def address(option: str | None) -> str | None:
+    """The cluster to attach to: the option, else `RAY_ADDRESS` (which `ray job submit` sets), else None: embedded."""
+    return option or os.environ.get("RAY_ADDRESS") or None
+
+
+@contextlib.contextmanager
+def connect(
+    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: str = "", trials: bool = False
+) -> Iterator[list[Node]]:
+    """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
+
+    Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
+    `console` goes on writing where it did. An embedded Ray outlives a SIGTERM to all processes until the block has
+    ended; where it dies and does not let this process go, the process says `how_to_go_on` and ends. `trials`: a study's
+    are to run; each process imports what they need before it is given work. Raises UserError where the address does not
+    answer or is of another Ray.
+    """
+    handed_on = FAST | QUIET | (WATCHED if where else {})
+    for key, value in (handed_on if where else handed_on | EMBEDDED).items():
+        os.environ.setdefault(key, value)
+    if where:
+        _check_answers(where)
+    with contextlib.nullcontext() if verbose else _chatter_to_file(console):
+        from oneshot.cluster.reclaim import reclaiming  # here, as all that imports Ray
+
+        options = _options(where, handed_on, verbose=verbose, trials=trials)
+        there = _attached(where, options) if where else _started(options, console=console, how_to_go_on=how_to_go_on)
+        with there, reclaiming():
+            yield _nodes()
+
+
+@contextlib.contextmanager
+def _attached(where: str, options: dict[str, Any]) -> Iterator[None]:
+    """A cluster that is there, for the time of the block."""
+    on_term = signal.getsignal(signal.SIGTERM)
+    _check_speaks(where)
+    _init(where, options, on_term)
+    try:
+        yield
+    finally:
+        _shutdown(on_term)
+
+
+@contextlib.contextmanager
+def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) -> Iterator[None]:
+    """A Ray of this process's own, for the time of the block; none of its processes is left after it."""
+    import ray
+
+    on_term, dead = signal.getsignal(signal.SIGTERM), []
+    with embedded.adopting() as spared:
+
+        def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
+            return embedded.watched(console, dead, look, how_to_go_on, spared)
+
+        def start(*, tries: int) -> None:
+            try:
+                lean = embedded.lean(ray._private.node.Node, logs=options["log_to_driver"])
+                with watched(embedded.killed_at_start), embedded.deaf_children(), lean:
+                    _init(None, options, on_term)
+            except BaseException as error:
+                embedded.kill_all(spared)
+                if dead:
+                    raise RayDied(embedded.DIED.format(dead[0])) from None
+                if tries == 1 or TOO_SLOW not in str(error):
+                    raise
+                embedded.bury(spared)
+                print_line(heard(console), "Ray did not start within the half minute it has; it is started once more")
+                start(tries=tries - 1)
+
+        start(tries=2)
+        node = ray._private.worker._global_node
+        try:
+            with watched(lambda: embedded.died(node)):
+                yield
+        except KeyboardInterrupt:
+            if not dead:
+                raise
+            embedded.kill_all(spared)
+            raise RayDied(embedded.DIED.format(dead[0])) from None
+        finally:
+            if not dead:
+                with embedded.ended(node):
+                    _shutdown(on_term)
+
+
+def _init(where: str | None, options: dict[str, Any], on_term: Any) -> None:
+    """Raises UserError where there is no connection; an interrupt stays one."""
+    import ray
+
+    try:
+        ray.init(**options)
+    except Exception as error:
+        raise UserError(_why_not(where, error)) from error
+    except BaseException:
+        raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
+    finally:
+        signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+
+
+def _shutdown(on_term: Any) -> None:
+    import ray
+
+    try:
+        ray.shutdown()
+    finally:
+        signal.signal(signal.SIGTERM, on_term)  # Ray's C++ part has put back what ends the process
+
+
+def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
+    """What `ray.init` is given, as `connect` is asked; `handed_on`: variables of the environment for all processes."""
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+
+    from oneshot.cluster import ahead
+
+    environment: dict[str, Any] = {"env_vars": {key: os.environ[key] for key in handed_on}}
+    if trials and WORKER_PROCESS_SETUP_HOOK_ENV_VAR not in os.environ:  # else the submitted job has one of its own
+        environment["worker_process_setup_hook"] = ahead.preparing()
+    options = {
+        "runtime_env": environment, "log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR",
+        "address": where or "local",
+    }  # fmt: skip
+    if where is None:
+        options |= {"num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    return options
+
+
+def _check_answers(where: str) -> None:
+    """Raises UserError where nothing listens at `host:port`: Ray itself would try for minutes."""
+    if where.startswith(("http://", "https://")):
+        raise UserError(f"'{where}' is for `ray job submit`; the cluster itself has another address, as HOST:6379")
+    host, colon, port = _place(where).rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running?") from None
+
+
+def _check_speaks(where: str) -> None:
+    """Raises UserError where something else than Ray listens: Ray itself would try for minutes."""
+    import grpc
+    from ray._private.gcs_utils import create_gcs_channel
+
+    if ":" not in _place(where):
+        return
+    channel = create_gcs_channel(_place(where))
+    try:
+        grpc.channel_ready_future(channel).result(timeout=PATIENCE)
+    except grpc.FutureTimeoutError:
+        raise UserError(f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379") from None
+    finally:
+        channel.close()
+
+
+def _place(where: str) -> str:
+    return where.rpartition("://")[2]
+
+
+def _why_not(where: str | None, error: Exception) -> str:
+    """Why there is no connection, in a sentence."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if where is None:
+        return f"cannot start Ray on this machine: {reason}; --verbose shows its own messages"
+    versions = re.findall(r"^ +(?:Ray|Python): (\S+)$", str(error), re.MULTILINE)
+    if len(versions) == 4:
+        theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
+        return f"the cluster at '{where}' runs {theirs}, and this program {ours}: both need the same"
+    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and does it need RAY_AUTH_MODE=token?"
+
+
+def _nodes() -> list[Node]:
+    import ray
+
+    return [
+        Node(node["NodeManagerAddress"], node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+@contextlib.contextmanager
+def _chatter_to_file(console: Console) -> Iterator[None]:
+    """Send this process's standard output and error to a file, below Python too: Ray's C++ parts write to the
+    descriptors themselves. What is heard of `console` gets a copy of the output it had."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    out = heard(console)
+    stream = sys.stderr if out.stderr else sys.stdout
+    out.file = os.fdopen(os.dup(2 if out.stderr else 1), "w", encoding=stream.encoding, errors=stream.errors)
+    log, path = tempfile.mkstemp(prefix="oneshot-ray-", suffix=".log")
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        os.unlink(path)
+        raise
+    except Exception:
+        print_line(out, f"Ray's own messages are in {path}")
+        raise
+    else:
+        os.unlink(path)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)

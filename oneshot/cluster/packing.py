@@ -1,0 +1,119 @@
+"""How trainings lie on the nodes of a cluster: what fits at once, and the arithmetic of what never can."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from oneshot.base.environment import cores
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Scale
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node offers: cores and GPUs. One that an autoscaler may still bring has no name."""
+
+    name: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a run lies on the nodes."""
+
+    workers: int  # a training's, at the most
+    least: int  # a training's, where nodes are lost
+    cpus: int  # a worker's
+    gpus: float  # a worker's
+    concurrent: int  # trainings at once
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+
+def pack(scale: Scale, nodes: list[Node]) -> Packing:
+    """How many trainings of `scale.workers` workers fit on the nodes at once, with those of `scale.autoscaler`.
+
+    Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
+    """
+    nodes = nodes + expected(scale)
+    gpus = scale.gpus
+    if gpus == "auto":
+        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    if gpus > 1:
+        raise UserError(f"scale.gpus = {gpus:g}: a worker trains on one GPU; scale.workers = {gpus:g} uses as many")
+    if 0 < gpus < 1 and scale.most > 1:
+        raise UserError(
+            f"scale.gpus = {gpus:g}: trainings of one worker share a GPU; the {scale.most} workers of one cannot, as"
+            " NCCL takes a GPU for each"
+        )
+    rooms = [room(node, scale.cpus, gpus) for node in nodes]
+    if sum(rooms) < scale.least:
+        need = f"{scale.cpus} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
+        have = "; ".join(
+            f"{node.name or 'one from the autoscaler'} ({node.cpus:g} cores, {node.gpus:g} GPUs) holds {held}"
+            for node, held in zip(nodes, rooms, strict=True)
+        )
+        raise UserError(
+            f"scale.workers = {scale.workers}: each needs {need}, and the cluster holds {sum(rooms)} such worker(s):"
+            f" {have}; ask for fewer or smaller workers, or name in scale.autoscaler what nodes may still come"
+        )
+    fits = max(1, sum(rooms) // scale.most)
+    concurrent = min(fits, scale.max_concurrent) if scale.max_concurrent else fits
+    return Packing(scale.most, scale.least, scale.cpus, gpus, concurrent)
+
+
+def expected(scale: Scale) -> list[Node]:
+    """The nodes that an autoscaler may still bring."""
+    return [Node("", each.cpus, each.gpus) for each in scale.autoscaler for _ in range(each.nodes)]
+
+
+def room(node: Node, cpus: int, gpus: float) -> int:
+    """How many workers of so many cores and GPUs a node holds."""
+    held = int(node.cpus // cpus)
+    if gpus >= 1:
+        held = min(held, int(node.gpus // gpus))
+    elif gpus:
+        held = min(held, int(1 / gpus + 1e-9) * int(node.gpus))  # a worker's share lies on one GPU
+    return held
+
+
+def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str = "trial") -> str:
+    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these."""
+    nodes, coming = [node for node in nodes if node.cpus], expected(scale)
+    places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
+    rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
+    worker = _size(Node("", packing.cpus, packing.gpus))
+    each = f"{scale.workers} worker{'s' * (packing.workers > 1)}"
+    return (
+        f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
+        f" at once, with {each}{' each' * (packing.concurrent > 1)}"
+    )
+
+
+def _sizes(nodes: list[Node]) -> str:
+    """`2 nodes of 8 cores and 1 GPU`, those of one size together."""
+    sizes = Counter(_size(node) for node in nodes)
+    return ", ".join(f"{_many(count, 'node')} of {size}" for size, count in sizes.items())
+
+
+def _size(node: Node) -> str:
+    gpus = f" and {_many(node.gpus, 'GPU')}" if node.gpus else ""
+    return f"{_many(node.cpus, 'core')}{gpus}"
+
+
+def _many(number: float, thing: str) -> str:
+    return f"{number:g} {thing}{'s' * (number > 1 or number == 0)}"
+
+
+def this_machine() -> Node:
+    """What an embedded Ray will find, known before it starts. Imports torch where the system shows any GPU at all."""
+    gpus = 0
+    if sys.platform != "linux" or any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return Node("this machine", cores(), gpus)

@@ -1,0 +1,271 @@
+"""One training under Ray Train: DDP over its workers, which run the same loop as everybody.
+
+The processes that lead to a worker, a trial's actor or Ray Train's controller, start before it and multiply nothing:
+this module, which all import, stays free of torch, whose import would be half of what they do. That is why it extends
+Ray Train's DataParallelTrainer, as Ray's own TorchTrainer does, and starts the process group by the functions of that
+one, called in the workers.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+import uuid
+from typing import Any
+
+import psutil
+import ray
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train._internal.utils import get_address_and_port
+from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from oneshot.base.errors import DiskFull, RunFailed, UserError, last_line
+from oneshot.base.settings import Scale, Settings, parse
+from oneshot.base.storage import Folder
+from oneshot.cluster import ahead, elastic
+from oneshot.cluster.packing import Packing
+
+FAILURE = "error.json"
+# Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
+NEEDLESS = (DatasetsCallback, PlacementGroupCleanerCallback)
+ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
+LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
+
+
+def train_on_ray(
+    settings: Settings,
+    data: Folder,
+    run: Folder,
+    packing: Packing,
+    *,
+    name: str,
+    known: int = 0,
+    until: int | None = None,
+    callbacks: list[Any] | None = None,
+    followed: bool = False,
+) -> None:
+    """Train with Ray Train on a connected cluster; what came of it lies in `run`.
+
+    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
+    first `known` epochs are no news. `until`: the epoch to end with, where it is not the settings' last. `followed`:
+    this process, a trial's, and the workers have processes started ahead for the trial that follows. A lost, silent
+    or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times; so does the loss of
+    Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a worker refused its input.
+    """
+    scale = settings.scale
+    if run.has(FAILURE):
+        run.write_json(FAILURE, None)
+    for left in reversed(range(1 + scale.max_failures)):
+        try:
+            trainer = _trainer(
+                settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
+                followed=followed,
+            )  # fmt: skip
+            trainer.fit()
+            break
+        except Exception as error:
+            if isinstance(error, RayActorError) and left:
+                continue  # the controller itself; it copes with the death of its workers
+            for failed in getattr(error, "worker_failures", {}).values():
+                if isinstance(failed, DiskFull):
+                    raise failed from None
+            if failure := read_failure(run):  # of rank 0 alone: the others waited for it
+                raise UserError(failure) from error
+            told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
+            reason = _no_room(error, scale) or told or type(error).__name__
+            raise RunFailed(f"the training in {run} failed: {reason}") from error
+    if failure := read_failure(run):
+        raise UserError(failure)
+
+
+def read_failure(run: Folder) -> str | None:
+    """Why a training under Ray ended without a result, as it was written down."""
+    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
+    return str(failure.get("error")) if isinstance(failure, dict) else None
+
+
+def _trainer(
+    settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, until: int | None, name: str,
+    callbacks: list[Any], followed: bool,
+) -> Any:  # fmt: skip
+    scale = settings.scale
+    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
+    resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
+    numbers = scale.numbers(settings.train.batch)
+    workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
+    scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
+    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    session = ray.get_runtime_context()
+    notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
+    return Trainer(
+        _train_worker,
+        train_loop_config={
+            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus,
+            "known": known, "until": until, "followed": ahead.this_process() if followed else None,
+        },
+        backend_config=ProcessGroup(seconds=scale.timeout),
+        scaling_config=scaling,
+        policy=elastic.policy(scaling, packing=packing, numbers=numbers, grows=bool(scale.autoscaler)),
+        run_config=RunConfig(
+            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
+            worker_runtime_env=ahead.environment(ahead.WORKER),
+            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
+            callbacks=callbacks,
+        ),
+    )  # fmt: skip
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    """What each of Ray Train's workers runs."""
+    import torch
+    from ray.train.torch import get_device
+
+    from oneshot.base.environment import HARDWARE, this_machine
+    from oneshot.network.worker import ProcessGroupWorker
+    from oneshot.run.history import Watch, write_note
+    from oneshot.training.loop import fit
+    from oneshot.training.parts import load_parts
+
+    class RayWorker(ProcessGroupWorker):
+        def report(self, row: dict[str, Any]) -> None:
+            ray.train.report(row)
+
+    class Ahead(Watch):
+        """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
+
+        due = config["followed"] is not None
+
+        def step(self, done: int, loss: float, images_per_second: float) -> None:
+            if not self.due:
+                return
+            self.due = False
+            try:
+                for process in [config["followed"]] * leads + [ahead.this_process()]:
+                    process.start_another()
+            except RuntimeError as error:
+                if leads:
+                    write_note(run, f"the next trial's processes cannot be started ahead ({error})")
+
+    torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread
+    settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
+    leads = ray.train.get_context().get_world_rank() == 0
+    if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
+        return
+    try:
+        if leads:
+            run.write_json(HARDWARE, this_machine())
+        worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
+        parts = load_parts(Folder.of(config["data"]), settings.data)
+        fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
+    except UserError as error:
+        # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
+        # first one says so, and all return.
+        if leads:
+            run.write_json(FAILURE, {"error": str(error)})
+        elif not _told_within(ALONE, run):
+            raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
+
+
+def _told_within(seconds: float, run: Folder) -> bool:
+    """Whether rank 0 ends so soon, too. Where it does not, this node alone is at fault: another disk, another GPU."""
+    end = time.monotonic() + seconds
+    while not read_failure(run):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _no_room(error: Exception, scale: Scale) -> str:
+    """The sentence for a training that was given up because its workers found no room; empty for another error."""
+    if not isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+        return ""
+    return (
+        f"the cluster had no room for its {scale.least} worker(s) for {scale.timeout:g} s,"
+        f" {scale.max_failures + 1} times: a node is lost, or others use it; started again, it goes on from its last"
+        " checkpoint"
+    )
+
+
+class Trainer(DataParallelTrainer):
+    """Starts no actor that it can do without: none that is NEEDLESS, and none for Ray Train's controller where it is
+    in an actor itself. An interrupt is this program's to handle: Ray's own handler would end the process as if all were
+    done."""
+
+    def __init__(self, *arguments: Any, policy: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.policy = policy
+
+    def _initialize_and_run_controller(self, **given: Any) -> Any:
+        given["scaling_policy"] = self.policy
+        if ray.get_runtime_context().get_actor_id() is None:
+            return super()._initialize_and_run_controller(**given)
+        controller = TrainController(**given)  # in a trial's own actor: it has nothing else to do
+        asyncio.run(controller.run())
+        return controller.get_result()
+
+    def _register_sigint_handler(self, controller: object) -> None: ...
+
+    def _create_default_callbacks(self) -> list[object]:
+        callbacks = super()._create_default_callbacks()
+        return [each for each in callbacks if not isinstance(each, NEEDLESS)]
+
+
+class ProcessGroup(BackendConfig):
+    """Joins the workers: nccl where they have GPUs, else gloo. `seconds`: how long an operation waits for the others.
+    `kind`: instead of these."""
+
+    def __init__(self, seconds: float, kind: str | None = None) -> None:
+        self.seconds, self.kind = int(seconds), kind
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _Joining
+
+
+class _Joining(Backend):
+    share_cuda_visible_devices = True  # nccl between the GPUs of a node wants each worker to see them all
+
+    def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
+        kind = config.kind or ("nccl" if worker_group.get_resources_per_worker().get("GPU") else "gloo")
+        address, port = worker_group.execute_single(0, get_address_and_port)
+        ranks = range(len(worker_group))
+        group = kind, len(worker_group), address, port, config.seconds
+        ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
+
+    def on_shutdown(self, worker_group: Any, config: ProcessGroup) -> None:
+        with contextlib.suppress(ray.exceptions.GetTimeoutError):
+            ray.get(worker_group.execute_async(_leave), timeout=LEAVE)
+
+
+def _join(rank: int, kind: str, world_size: int, address: str, port: int, seconds: int) -> None:
+    """A worker's part: what torch and its users expect in the environment, and the group."""
+    from ray.train.torch import config
+
+    # Gloo listens where the host's own name points, which on many machines is loopback: no other node gets there.
+    here = ray.util.get_node_ip_address()
+    names = [name for name, found in psutil.net_if_addrs().items() if any(each.address == here for each in found)]
+    if names:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", names[0])
+    os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
+    config._set_torch_distributed_env_vars()
+    config._setup_torch_process_group(kind, rank, world_size, "env://", seconds)
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,95 @@
+"""The calibration of a trained network, measured on the validation alphabets: no setting, no chance, some seconds."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from oneshot.answers import calibration
+from oneshot.data.store import Drawings
+from oneshot.evaluation.trials import PROTOCOLS, carry, suited
+from oneshot.evaluation.validation import SEED
+from oneshot.network.embedding import embed
+from oneshot.network.images import Images
+from oneshot.network.models import Siamese, at_once, looking
+from oneshot.network.worker import Worker
+
+TRIALS = 2_000
+DRAWERS = 8  # of large data sets the drawings of so many are asked about: a large network on a CPU needs the time
+MANY = 2_500  # drawings
+
+
+def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, Any] | None:
+    """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
+
+    On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
+    where no two classes share a group). Computed on the CPU, since after a training under Ray this process may have no
+    GPU.
+
+    Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
+    mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
+
+    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth.
+    """
+    one, net = net, looking(net, views)
+    drawings = _fewer(drawings)
+    characters = np.bincount(drawings.alphabet_of)
+    # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
+    kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
+    most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
+    trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
+    worker = Worker(torch.device("cpu"))
+    z_ND = embed(net, Images(drawings, size=net.size, device=worker.device), worker)
+    true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
+    support = np.take_along_axis(trials.support, true_first[..., None], axis=1)
+    shots = [k for k in calibration.SHOTS if k <= most]
+    scores = {k: _scores(net, z_ND, trials.query, support[..., :k]) for k in shots}
+    group = drawings.alphabet[trials.query]
+    record = calibration.fit(scores, group)
+    if record is None:
+        return None
+    about = {
+        "part": "validation", "alphabets": len(np.unique(group)),
+        "characters": len(np.unique(drawings.character[support])),
+        "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
+    }  # fmt: skip
+    record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
+    if views > 1:
+        alone = _scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
+        record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
+    return {"measured_on": about, **record}
+
+
+def _fewer(drawings: Drawings) -> Drawings:
+    """The drawings of a few drawers, where there are many and these drew every character."""
+    if len(drawings) <= MANY:
+        return drawings
+    few = drawings.where(np.isin(drawings.drawer, np.unique(drawings.drawer)[:DRAWERS]))
+    whole = len(few.characters) == len(drawings.characters) and np.bincount(few.character).min() == DRAWERS
+    return few if whole else drawings
+
+
+@torch.no_grad()
+def _scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Positions (T,) and (T, N, k) -> (T, N) float64: each query against the mean embedding of each class."""
+    step = at_once(z_ND.device, support[0].size * z_ND.shape[1])
+    parts = []
+    for at in range(0, len(query), step):
+        pooled = z_ND[torch.from_numpy(support[at : at + step])].mean(dim=2)
+        parts.append(net.score(z_ND[torch.from_numpy(query[at : at + step])][:, None], pooled))
+    return torch.cat(parts).double().numpy()
+
+
+def _pooling(
+    net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray, pooled: np.ndarray
+) -> dict[str, Any]:
+    """Why embeddings are averaged and not scores: the accuracy of either on these trials."""
+    k_shot = support.shape[-1]
+    averaged = sum(_scores(net, z_ND, query, support[..., shot : shot + 1]) for shot in range(k_shot))
+    share = {"embeddings": pooled, "scores": averaged}
+    return {"k_shot": k_shot} | {name: _accuracy(each) for name, each in share.items()}
+
+
+def _accuracy(scores: np.ndarray) -> float:
+    """Of scores (T, N) whose first column is the true class."""
+    return float((scores.argmax(axis=1) == 0).mean())

@@ -1,0 +1,149 @@
+"""The final judgement: a trained network on the test alphabets, once, by every one-shot protocol.
+
+`python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import torch
+
+from oneshot.answers import artifact
+from oneshot.base.environment import environment
+from oneshot.base.settings import Evaluate
+from oneshot.base.storage import Folder
+from oneshot.data import splits, store
+from oneshot.data.cache import near
+from oneshot.data.store import Drawings
+from oneshot.evaluation.judgement import TOUCHED, lowered, trials_of
+from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
+from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
+from oneshot.evaluation.trials import Unsuited, within
+from oneshot.evaluation.verification import verification
+from oneshot.network.embedding import Progress, embed, similarity
+from oneshot.network.images import Images
+from oneshot.network.models import Siamese
+from oneshot.network.worker import Worker, pick_device
+from oneshot.run.opened import EXPERIMENT
+
+
+def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
+    """Accuracy of a network on the test part of a split, by the protocols asked for.
+
+    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
+    `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
+    stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the
+    trials.
+    """
+    return _measure(net, data, split=split, how=how, worker=worker)[0]
+
+
+def _measure(
+    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Progress | None = None
+) -> tuple[dict[str, Any], Seen]:  # fmt: skip
+    """What `measure` returns, and what it was computed from."""
+    data = near(data)
+    about = store.describe(data)
+    test, made, skipped = trials_of(data, split, how)
+
+    def embedded(drawings: Drawings) -> torch.Tensor:
+        return embed(net, Images(drawings, size=net.size, device=worker.device), worker, progress=progress)
+
+    z_ND = embedded(test)
+    logits_of = similarity(net, z_ND)
+    judged = [(trials, score(trials, logits_of)) for trials in made]
+    accuracies: dict[str, Any] = {}
+    alphabets: dict[str, Any] = {}
+    for trials, scores in judged:
+        outcome = judge(trials, scores)
+        accuracies[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
+        if trials.name == "within":
+            alphabets = per_alphabet(trials, outcome.hits, test)
+    validation = splits.load_part(data, splits.split(split, about).validation)
+    validation_logits_of = similarity(net, embedded(validation))
+    result = {
+        "dataset": about.name,
+        "split": split,
+        "protocols": accuracies,
+        "skipped": skipped,
+        "lowered": lowered(made, how),
+        "per_alphabet": alphabets,
+        "within_fixed": _within_fixed(test, about.trial_alphabets, how, logits_of),
+        "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
+    }
+    return result, Seen(test, z_ND.cpu().numpy(), judged)
+
+
+def _within_fixed(
+    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, logits_of: Similarity
+) -> dict[str, Any] | None:  # fmt: skip
+    """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
+    chosen = [name for name in alphabets if name in test.alphabets]
+    if not chosen or "within" not in how.protocols:
+        return None
+    try:
+        trials = within(
+            test, trials=how.trials, n_way=how.n_way, k_shot=how.k_shot, seed=how.seed, alphabets=chosen
+        )  # fmt: skip
+    except Unsuited:
+        return None
+    return judge(trials, score(trials, logits_of)).to_dict() | {"alphabets": len(chosen)}
+
+
+def evaluate(
+    where: Folder,
+    data: Folder,
+    *,
+    dataset: str,
+    split: str,
+    how: Evaluate,
+    device: str = "auto",
+    keep: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
+
+    `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
+
+    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl`: how often the test
+    set was touched is part of the record. Raises UserError, also where `data` holds another making of one's own images
+    than `dataset` (NAME@DIGEST) asks for.
+    """
+    store.describe(near(data)).require(dataset)
+    net, card = artifact.read(where)
+    worker = Worker(pick_device(device))
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
+    count = None
+    if (run := _run_of(where)) is not None:
+        accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
+        asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
+        run.append_json(TOUCHED, {"sha256": card.get("sha256"), "asked": asked, "accuracy": accuracy})
+        count = len(run.read(TOUCHED).splitlines())
+    result["views"] = card.get("views", 1)
+    result["best_trial"] = card["provenance"].get("best_trial")
+    result["test_evaluations"] = count
+    result["sha256"] = card.get("sha256")
+    result["environment"] = environment() | {
+        "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
+    }  # fmt: skip
+    if keep:
+        try:
+            text = json.dumps(outcomes(seen, sha256=result["sha256"]), separators=(",", ":"), ensure_ascii=False)
+            where.write(OUTCOMES, text.encode())
+        except Exception as error:  # the judgement is made: nothing that is only shown may cost it
+            result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
+    return result
+
+
+def _run_of(where: Folder) -> Folder | None:
+    """The run that a folder is or lies in, as deep as `trials/000/checkpoints/epoch-0001`."""
+    for _ in range(5):
+        if where.has(EXPERIMENT) or where.has("best"):
+            return where
+        where = where.parent
+    return None
+
+
+def _train_seed(card: dict[str, Any]) -> int | None:
+    return card["provenance"]["settings"].get("train", {}).get("seed")

@@ -1,0 +1,43 @@
+"""What the final judgement is asked for: the trials on the test part. Looked at before anything trains; torch-free."""
+
+from oneshot.base.settings import Evaluate
+from oneshot.base.storage import Folder
+from oneshot.data import splits, store
+from oneshot.data.cache import near
+from oneshot.data.store import Drawings
+from oneshot.evaluation.scoring import Trials
+from oneshot.evaluation.trials import protocols
+
+RESULT, TOUCHED = "result.json", "evaluations.jsonl"
+
+
+def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
+    """What of the trials asked for will be made easier, {protocol: why}, as the test part of a split allows no more.
+
+    Raises UserError where it carries none. No pixel of it is read."""
+    _, made, _ = trials_of(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
+    return lowered(made, how)
+
+
+def lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:
+    """The protocols that are of fewer ways than asked for: one's own images may have no more classes."""
+    room = {"within": "no group of the test part has more classes", "between": "the test part has no more classes"}
+    return {
+        each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} of"
+        f" {each.k_shot + 1} images"
+        for each in made
+        if each.name in room and each.n_way < how.n_way
+    }
+
+
+def trials_of(
+    data: Folder, split: str, how: Evaluate, *, pixels: bool = True
+) -> tuple[Drawings, list[Trials], dict[str, str]]:
+    """The test drawings, the trials on them, and what was left out."""
+    about = store.describe(data)
+    test = splits.load_part(data, splits.split(split, about).test, pixels=pixels)
+    fixed = None if about.own else store.load_trials(data)
+    made, skipped = protocols(
+        test, fixed, names=how.protocols, n_way=how.n_way, k_shot=how.k_shot, trials=how.trials, seed=how.seed
+    )
+    return test, made, skipped

@@ -1,0 +1,195 @@
+"""The model card, `README.md` of a network's folder, made from records; with the Hugging Face hub's front matter."""
+
+import json
+from typing import Any
+
+from oneshot.answers.calibration import RATE
+from oneshot.base.environment import hardware
+from oneshot.base.storage import Folder
+from oneshot.data.splits import ALL
+from oneshot.evaluation.judgement import RESULT
+from oneshot.run import cards, formats
+from oneshot.run.cards import CARD, STEPS, WEIGHTS
+from oneshot.screen.console import count, interval, percent
+from oneshot.screen.results import positions
+
+README = "README.md"
+_DATA = {
+    "omniglot": (
+        "[Omniglot](https://github.com/brendenlake/omniglot) by Brenden Lake, MIT licence: 1,623 characters of 50"
+        " alphabets, each drawn by 20 people. Lake, Salakhutdinov & Tenenbaum, *Science* 350 (2015)."
+    ),
+    "glyphs": "Alphabets that the program drew itself, each character by simulated drawers: nobody's data.",
+}
+_OWN = "images of whoever trained this network; their licence decides what may be done with it."
+
+
+def write(run: Folder) -> None:
+    """Write the card of a run's `best/`: with the figures of the run's result, where that is this network's.
+
+    Raises UserError where a record is damaged."""
+    best = run / "best"
+    card = formats.read(cards.Card, best, CARD, advice="restore it or use another network")
+    result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
+    if result and result.get("sha256") != card["sha256"]:
+        result = None
+    best.write(README, render(card, result).encode(errors="backslashreplace"))
+
+
+def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
+    """The card of a network from its `model.json` and, once it was judged, its `result.json`."""
+    data = card["provenance"]["settings"].get("data", {})
+    dataset, split = str(data.get("dataset", "unknown")), data.get("split")
+    kind = dataset.partition("-")[0] if dataset.startswith("glyphs") else dataset
+    name, size = card["architecture"], card["preprocessing"]["size"]
+    parts = [
+        _front_matter(kind, name, result),
+        f"# {name} at {size} pixels: one-shot recognition",
+        f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
+        f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
+        "## Use",
+        _use(STEPS | card["preprocessing"]) + _views(card),
+        "## Figures",
+        _figures(result),
+        "## What its probabilities are worth",
+        _calibration(card.get("calibration"), seen=str(split).endswith(ALL)),
+        "## Training",
+        _training(card["provenance"]),
+        "## Data and licence",
+        f"{_DATA[kind]} The network: MIT licence." if kind in _DATA else f"`{dataset}`: {_OWN}",
+        "## Limits",
+        _limits(kind, card.get("calibration")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
+    """YAML, whose values are JSON: what a dataset is called cannot break it."""
+    lines = {
+        "license": "mit" if kind in _DATA else "unknown",
+        "library_name": "oneshot",
+        "pipeline_tag": "image-classification",
+        "tags": ["one-shot", "few-shot", "siamese", "safetensors", name],
+        "datasets": [kind.partition("@")[0]],
+        "metrics": ["accuracy"],
+    }
+    parts = ["---", *(f"{key}: {_json(value)}" for key, value in lines.items())]
+    if result:
+        parts += ["model-index:", f"- name: {_json(f'oneshot {name}')}", "  results:"]
+        for protocol, each in result["protocols"].items():
+            task = {"type": "image-classification", "name": f"{each['n_way']}-way {each['k_shot']}-shot"}
+            dataset = {"type": kind, "name": f"{result['dataset']}, {protocol}", "split": "test"}
+            parts += [
+                f"  - task: {_json(task)}",
+                f"    dataset: {_json(dataset)}",
+                f"    metrics: {_json([{'type': 'accuracy', 'value': each['accuracy']}])}",
+            ]
+    return "\n".join([*parts, "---"])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _use(preprocessing: dict[str, Any]) -> str:
+    return f"""\
+```python
+import oneshot
+
+net = oneshot.load("path/of/this/folder")
+net.classify(query, {{"alpha": [image, image], "beta": [image]}})  # ranked classes, or none of these
+net.verify(image_a, image_b)  # the probability that both show the same class
+```
+
+Images are PIL images or uint8 arrays of any size. Before the network sees them: ink is
+{preprocessing["ink"]}; they are {preprocessing["fit"]}."""
+
+
+def _views(card: dict[str, Any]) -> str:
+    if not (seen := positions(card.get("views", 1))):
+        return ""
+    worth = ""
+    if found := (card.get("calibration") or {}).get("views"):
+        worth = (
+            f", which gets {percent(found['accuracy'])} of the trials in validation alphabets right;"
+            f" one view gets {percent(found['one'])}"
+        )
+    return f" Its score of two images is {seen}{worth}."
+
+
+def _figures(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "Not judged yet: `python -m oneshot.evaluate RUN` does it, and the test alphabets are touched once."
+    rows = [_row("protocol", "task", "trials", "accuracy", "95 % interval"), "|---|---|---|---|---|"]
+    for name, each in result["protocols"].items():
+        task, reach = f"{each['n_way']}-way {each['k_shot']}-shot", interval(*each["interval"])
+        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach))
+    about = (
+        f"On the test alphabets of {result['dataset']}, split `{result['split']}`, which neither training nor search"
+        " has seen. Figures of two protocols do not compare: `within` asks about one alphabet, `between` mixes them,"
+        " which is easier."
+    )
+    return "\n".join([about, "", *rows])
+
+
+def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
+    if found is None:
+        return "They are not calibrated: take them as a ranking, and choose a limit of your own."
+    about = found["measured_on"]
+    heads = "images a class", "pairs: error before, after", "classes: error before, after"
+    rows = [_row(*heads, "of no class: accepted", "of one: refused"), "|---|---|---|---|---|"]
+    for shot in found["shots"]:
+        errors = (
+            f"{percent(shot[key]['ece_before'])}, {percent(shot[key]['ece_after'])}" for key in ("pair", "classes")
+        )
+        last = shot["none"][-1]
+        rows.append(_row(shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
+    text = (
+        f"Chosen on {count(about['trials'])} trials, each inside a validation alphabet, of which there are"
+        f" {about['alphabets']} ({count(about['characters'])} characters, {count(about['drawings'])} drawings). The"
+        f" figures are those of half of the {'alphabets' if about['alphabets'] > 1 else 'trials'} by what was chosen on"
+        " the other half. Error: the expected calibration error. Last columns: images of none of"
+        f" {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of one that"
+        ' were called "none of these".'
+    )
+    if seen:
+        text += " This network was taught the validation alphabets too: the figures flatter."
+    return "\n".join([text, "", *rows])
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _training(provenance: dict[str, Any]) -> str:
+    lines = []
+    best = provenance.get("best_trial")
+    if best:
+        chosen = ", ".join(f"{key} {value}" for key, value in best["settings"].items())
+        trial = f"trial {best['id']} of a search ({chosen})" if best["id"] else "one training"
+        lines.append(f"From {trial}: epoch {best['epoch']}, validation loss {best['val_loss']:.4f}.")
+    where = provenance.get("environment")
+    if where:
+        lines.append(f"Made by commit `{where['commit']}` on {hardware(where)}.")
+    lines.append(f"Every setting stands in `{CARD}` under `provenance`.")
+    return " ".join(lines)
+
+
+def _limits(kind: str, calibration: dict[str, Any] | None) -> str:
+    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind)
+    what = (
+        f"{seen}: dark lines on light paper, one figure that fills the picture" if seen else f"the images of `{kind}`"
+    )
+    lines = [
+        f"- It has seen {what}. Of anything else its accuracy is unknown until it is measured.",
+        "- A turned or mirrored figure may be another class to it.",
+        "- Some classes differ by less than two people's hands do; no image tells them apart.",
+        "- Its figures are averages over alphabets. Which of yours are harder, only a test on your images says.",
+    ]
+    if calibration:
+        lines.append(
+            "- Its probabilities hold for images like those of the validation alphabets. `verify` supposes that half of"
+            " all pairs are the same; where few are, fewer of its finds are right."
+        )
+    lines.append("- It is no evidence of who wrote or signed something.")
+    return "\n".join(lines)

@@ -1,0 +1,215 @@
+"""The one-shot protocols: which drawing is asked about, and among which characters. Knows nothing of networks.
+
+Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions count in a `Drawings`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from oneshot.base.errors import UserError, nearest
+from oneshot.data.drawings import Drawings, FixedTrials
+from oneshot.evaluation.lots import Table, Unsuited, by_drawer, by_drawing, everyone, lacking
+from oneshot.evaluation.scoring import Outcome, Similarity, Trials, judge, per_alphabet, score, wilson
+
+__all__ = [
+    "NAMES",
+    "PROTOCOLS",
+    "Outcome",
+    "Similarity",
+    "Trials",
+    "Unsuited",
+    "between",
+    "carry",
+    "judge",
+    "lake400",
+    "most_ways",
+    "per_alphabet",
+    "protocols",
+    "score",
+    "seed352",
+    "suited",
+    "unfit",
+    "wilson",
+    "within",
+]  # fmt: skip
+
+NAMES = ("lake400", "within", "between", "seed352")
+
+
+def within(
+    drawings: Drawings,
+    *,
+    trials: int = 10_000,
+    n_way: int = 20,
+    k_shot: int = 1,
+    seed: int = 0,
+    alphabets: Sequence[str] | None = None,
+) -> Trials:
+    """Trials of Lake's difficulty: one alphabet, the query by one drawer, the whole support by k_shot other drawers.
+    Of one's own images nobody knows who made which: one group, query and support any different images.
+
+    The alphabet is drawn uniformly among `alphabets` (default: all that can carry such a trial; see `unfit`). Raises
+    UserError for an unknown alphabet and, with both numbers, where an alphabet asked for is too small.
+    """
+    _check(trials, n_way, k_shot, seed)
+    poor = unfit(drawings, n_way=n_way, k_shot=k_shot)
+    wanted = [name for name in drawings.alphabets if name not in poor] if alphabets is None else list(alphabets)
+    for name in wanted:
+        if name not in drawings.alphabets:
+            raise UserError(f"within: there is no alphabet '{name}' here; {nearest(name, drawings.alphabets)}")
+        if name in poor:
+            raise Unsuited(f"within: alphabet '{name}' has {poor[name]}; leave it out or ask for less")
+    if not wanted and not poor:
+        raise Unsuited("within: there is no alphabet to choose from; name one")
+    if not wanted:
+        largest = drawings.alphabets[np.bincount(drawings.alphabet_of).argmax()]
+        raise Unsuited(
+            f"within: no alphabet can carry {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
+            f" {poor[largest]}; ask for less"
+        )
+    groups = drawings.alphabet_of == np.array([[drawings.alphabets.index(name)] for name in wanted])
+    make = by_drawing if drawings.own else by_drawer
+    return make("within", drawings, groups, trials, n_way, k_shot, seed)
+
+
+def between(drawings: Drawings, *, trials: int = 10_000, n_way: int = 20, k_shot: int = 1, seed: int = 0) -> Trials:
+    """Easier trials, which most open code reports: characters of any alphabets, the query by another drawer.
+
+    As `within`, with all characters as one alphabet (a drawer's number may mean another person in each alphabet).
+    Raises UserError with both numbers where there are too few characters or drawers.
+    """
+    _check(trials, n_way, k_shot, seed)
+    if lack := lacking(Table(drawings), np.arange(len(drawings.characters)), n_way, k_shot):
+        raise Unsuited(f"between: the drawings have {lack}; ask for less")
+    make = by_drawing if drawings.own else by_drawer
+    return make("between", drawings, everyone(drawings), trials, n_way, k_shot, seed)
+
+
+PROTOCOLS = {"within": within, "between": between}  # those of any number of ways and images
+
+
+def seed352(drawings: Drawings, *, trials: int = 352, n_way: int = 20, k_shot: int = 1, seed: int = 352) -> Trials:
+    """The source document's protocol: characters of any alphabets, any different drawings of them, whoever drew them.
+
+    Raises UserError with both numbers where too few characters have k_shot + 1 drawings.
+    """
+    _check(trials, n_way, k_shot, seed)
+    enough = int((np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot).sum())
+    if enough < n_way:
+        raise Unsuited(
+            f"seed352: {enough} characters have the {k_shot + 1} drawings that {k_shot}-shot needs (one for the "
+            f"query), and {n_way}-way needs {n_way}; ask for less"
+        )
+    return by_drawing("seed352", drawings, everyone(drawings), trials, n_way, k_shot, seed)
+
+
+def lake400(fixed: FixedTrials, drawings: Drawings) -> Trials:
+    """Lake's fixed trials (20 runs of 20, Lake et al. 2015) with file rows turned into positions in `drawings`.
+
+    Raises UserError where `drawings` lack some of them, or where a target is not the query's character.
+    """
+    rows = np.concatenate([fixed.query[:, None], fixed.support], axis=1)
+    missing = np.unique(rows[~np.isin(rows, drawings.row)])
+    if missing.size:
+        raise Unsuited(f"lake400: {missing.size} of its {np.unique(rows).size} drawings are not among those at hand")
+    order = np.argsort(drawings.row)
+    position = order[np.searchsorted(drawings.row, rows, sorter=order)]
+    target = fixed.target.astype(np.int64)
+    right = np.take_along_axis(position[:, 1:], target[:, None], axis=1)[:, 0]
+    if (drawings.character[right] != drawings.character[position[:, 0]]).any():
+        raise UserError("trials.parquet does not belong to drawings.parquet (targets differ): prepare the data again")
+    return Trials("lake400", position[:, 0], position[:, 1:, None], target)
+
+
+def protocols(
+    drawings: Drawings,
+    fixed: FixedTrials | None,
+    *,
+    names: Sequence[str] = NAMES,
+    n_way: int = 20,
+    k_shot: int = 1,
+    trials: int = 10_000,
+    seed: int = 0,
+) -> tuple[list[Trials], dict[str, str]]:
+    """The protocols `names` on test `drawings`, and what was left out: {protocol or "within <alphabet>": why}.
+
+    `n_way`, `k_shot`, `trials` and `seed` are for `within` and `between`; the other two are what they are, 20-way
+    one-shot. On one's own images n_way is at most what their classes allow: who shows the trials has to say so. Raises
+    UserError for an unknown name, a number out of range, and where nothing is left to judge by.
+    """
+    _check(trials, n_way, k_shot, seed)
+
+    def ways(name: str) -> int:
+        most = most_ways(drawings, name, k_shot=k_shot) if drawings.own else n_way
+        return min(n_way, most) if most > 1 else n_way
+
+    made: list[Trials] = []
+    skipped: dict[str, str] = {}
+    for name in names:
+        if name not in NAMES:
+            raise UserError(f"there is no protocol '{name}'; {nearest(name, NAMES)}")
+        if name in ("lake400", "seed352") and (n_way, k_shot) != (20, 1):
+            skipped[name] = f"it is 20-way 1-shot by definition, and {n_way}-way {k_shot}-shot was asked for"
+            continue
+        if name == "lake400" and fixed is None:
+            skipped[name] = "this dataset has no fixed trials"
+            continue
+        if name == "between" and drawings.own and len(drawings.alphabets) == 1 and "within" in names:
+            skipped[name] = "all test classes are of one group, so it is within once more"
+            continue
+        try:
+            if name == "lake400":
+                made.append(lake400(fixed, drawings))
+            elif name == "seed352":
+                made.append(seed352(drawings))
+            else:
+                made.append(PROTOCOLS[name](drawings, trials=trials, n_way=ways(name), k_shot=k_shot, seed=seed))
+        except Unsuited as error:
+            skipped[name] = str(error).removeprefix(f"{name}: ")
+    if not made:
+        reasons = "; ".join(f"{name}: {why.removesuffix('; ask for less')}" for name, why in skipped.items())
+        raise UserError(
+            f"no one-shot trial can be made ({reasons or 'no protocol is named'}); ask for less or for others"
+        )
+    if any(each.name == "within" for each in made):
+        poor = unfit(drawings, n_way=ways("within"), k_shot=k_shot)
+        skipped |= {f"within {alphabet}": f"it has {lack}" for alphabet, lack in poor.items()}
+    return made, skipped
+
+
+def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
+    """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries;
+    where none carries two, as of one's own images with a class a group, `between`."""
+    ways = min(n_way, int(np.bincount(drawings.alphabet_of).max()))
+    while ways > 1 and not carry(drawings, "within", n_way=ways, k_shot=1):
+        ways -= 1  # a character may lack a drawer
+    return ("within", ways) if ways > 1 else ("between", min(n_way, most_ways(drawings, "between", k_shot=1)))
+
+
+def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:
+    """The largest n_way that the protocol `name`, `within` or `between`, can have on one's own images."""
+    rich = np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot
+    return int(rich.sum() if name == "between" else np.bincount(drawings.alphabet_of[rich], minlength=1).max())
+
+
+def carry(drawings: Drawings, name: str, *, n_way: int, k_shot: int) -> bool:
+    """Whether the protocol `name`, `within` some alphabet or `between` one's own images, can be had with so many."""
+    if name == "between":
+        return most_ways(drawings, name, k_shot=k_shot) >= n_way
+    return len(unfit(drawings, n_way=n_way, k_shot=k_shot)) < len(drawings.alphabets)
+
+
+def unfit(drawings: Drawings, *, n_way: int, k_shot: int) -> dict[str, str]:
+    """The alphabets that cannot carry a `within` trial, and what each one lacks, with both numbers."""
+    lack_of, table = {}, Table(drawings)
+    for index, name in enumerate(drawings.alphabets):
+        if lack := lacking(table, np.flatnonzero(drawings.alphabet_of == index), n_way, k_shot):
+            lack_of[name] = lack
+    return lack_of
+
+
+def _check(trials: int, n_way: int, k_shot: int, seed: int) -> None:
+    for key, value, least in (("trials", trials, 1), ("n_way", n_way, 2), ("k_shot", k_shot, 1), ("seed", seed, 0)):
+        if value < least:
+            raise UserError(f"{key} is {value}: it has to be {least} at least")

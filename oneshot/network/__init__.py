@@ -1,0 +1,1 @@
+"""Siamese networks, and all that is computed on a device."""

@@ -1,0 +1,52 @@
+"""Each drawing embedded once, then scored by position: what validation and the one-shot protocols are computed from."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from oneshot.network.images import Images
+from oneshot.network.models import Siamese, at_once
+from oneshot.network.worker import Worker
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+
+
+def chunk(device: torch.device) -> int:
+    """Drawings a call of the encoder: on a CPU as many as its cache and memory that it has already touched can hold."""
+    return 48 if device.type == "cpu" else 512
+
+
+@torch.no_grad()
+def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | None = None) -> torch.Tensor:
+    """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
+    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours.
+
+    `progress` is called after each chunk, with what is done of this rank's share."""
+    share = np.arange(worker.rank, len(images), worker.world_size)
+    training, step = net.training, chunk(images.device)
+    net.eval()
+    with worker.autocast():
+        parts = []
+        for at in range(0, len(share), step):
+            parts.append(net.embed(images.gather(share[at : at + step])).float())
+            if progress:
+                progress("embedding drawings", min(at + step, len(share)), len(share))
+    net.train(training)
+    return worker.interleave(torch.cat(parts), len(images))
+
+
+def similarity(net: Siamese, z_ND: torch.Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The scorer of pairs of positions (M,), (M,) -> logits (M,), in the form that `evaluation.scoring.score` takes."""
+    step = at_once(z_ND.device, z_ND.shape[1])
+
+    @torch.no_grad()
+    def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        parts = []
+        for at in range(0, len(left), step):
+            a = z_ND.index_select(0, torch.as_tensor(left[at : at + step], device=z_ND.device))
+            b = z_ND.index_select(0, torch.as_tensor(right[at : at + step], device=z_ND.device))
+            parts.append(net.score(a, b))
+        return torch.cat(parts).double().cpu().numpy()
+
+    return logits

@@ -1,0 +1,164 @@
+"""What the training loop knows of where it runs: a Worker. Local mode, Ray Train and plain gloo processes build one."""
+
+import ctypes
+import functools
+import warnings
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from oneshot.base.environment import bf16_instructions
+from oneshot.base.errors import UserError
+from oneshot.network.distributed import average_in_bf16
+
+T = TypeVar("T")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+class Worker:
+    """One process alone: rank 0 of 1. `report` is where an epoch's row goes; here nobody listens."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
+        self.device = device
+        self.precision = resolve_precision(precision, device)
+        if device.type == "cpu":
+            settle()
+            keep_memory()
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """The module on the worker's device, wrapped so that its gradients are those of the global batch."""
+        return module.to(self.device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def agree(self, value: T) -> T:
+        """Rank 0's value, on every rank."""
+        return value
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over ranks; each rank's values are means over equally many examples."""
+        return values
+
+    def interleave(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """The `count` rows of all ranks, of which this one holds every world_size-th; the same on every rank."""
+        return rows
+
+    def report(self, row: dict[str, Any]) -> None:
+        """An epoch is done, its checkpoint written. Every rank calls it once an epoch."""
+
+
+class ProcessGroupWorker(Worker):
+    """One of several processes joined by an initialised `torch.distributed` group (nccl on GPUs, gloo on CPU)."""
+
+    def __init__(self, device: torch.device, *, precision: str = "fp32", compress: str = "none") -> None:
+        super().__init__(device, precision=precision)
+        self.compress = compress
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        # `auto` may mean one thing on one node and another on the next: all multiply as the least able one does.
+        able = torch.tensor(self.precision == "bf16", dtype=torch.int32, device=device)
+        dist.all_reduce(able, dist.ReduceOp.MIN)
+        self.precision = "bf16" if able else "fp32"
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        module = super().prepare(module)
+        if self.world_size == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # newer torch calls broadcast_buffers forward_sync_buffers
+            # Buffers (batch statistics) are computed alike on every rank: nothing to broadcast.
+            wrapped = DistributedDataParallel(
+                module, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )  # fmt: skip
+        if self.compress == "bf16":
+            wrapped.register_comm_hook(None, average_in_bf16)
+        return wrapped
+
+    def agree(self, value: T) -> T:
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        if self.world_size > 1:
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values
+
+    def interleave(self, rows: torch.Tensor, count: int) -> torch.Tensor:
+        if self.world_size == 1:
+            return rows
+        longest = -(-count // self.world_size)  # the later ranks may hold one row less: filled up, cut off again
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(parts, padded)
+        return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+@functools.cache
+def settle() -> None:
+    """Make this process compute what others do, to the bit.
+
+    5 of 12 processes on a Xeon had other last bits in a training's first `exp`, in which two threads take part, and
+    never in a later one: as if MKL picked a vector function's kernel at its first call, for each thread. After a call
+    by one thread, which so few numbers are, 12 of 12 agreed. These are the vector functions that are used here.
+    """
+    for kind in (torch.float32, torch.float64):
+        few = torch.ones(8, dtype=kind)
+        for function in (torch.exp, torch.log, torch.sqrt):
+            function(few)
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let this process keep what it frees: the next batch asks for as much, and memory that is touched for the first
+    time takes longer than what is computed in it.
+
+    By glibc's own rule it depends on what was freed first whether a batch's memory goes back to the system: 800
+    drawings took conv4 in float32 0.12 or 0.3 s. Blocks above 32 MB always do, as by that rule. Other C libraries are
+    left as they are.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(M_TRIM_THRESHOLD, 512 << 20)
+
+
+@functools.cache
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` as fp32 or bf16: bf16 where the hardware multiplies it. Raises UserError for bf16 on a GPU without it."""
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = bool(bf16_instructions())
+    if precision == "auto":
+        return "bf16" if able else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not able:
+        raise UserError(f"train.precision = 'bf16': {torch.cuda.get_device_name(device)} has no bf16; use fp32")
+    return precision
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`. Raises UserError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device '{name}'; use cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f"device '{name}': this machine has {count} GPU(s) that torch can use")
+        return torch.device("cuda", device.index or 0)
+    if device.type != "cpu":
+        raise UserError(f"device '{name}' is not supported; use cpu, cuda or cuda:N")
+    return device

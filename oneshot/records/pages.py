@@ -1,0 +1,214 @@
+"""README and cluster/README: their tables, made from the records, and written where they belong."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oneshot.base.environment import hardware
+from oneshot.base.errors import UserError
+from oneshot.base.settings import jobs_folder
+from oneshot.base.storage import Folder
+from oneshot.bench import scaling
+from oneshot.evaluation.trials import NAMES
+from oneshot.records.record import Records, errors_picture, read, read_benches
+from oneshot.records.spread import difference
+from oneshot.report import ladder
+from oneshot.screen.bench import figure, times
+from oneshot.screen.published import ladder as published
+from oneshot.screen.tables import epochs_not_run
+
+README = jobs_folder().parent / "README.md"
+CLUSTER = README.parent / "cluster" / "README.md"
+# The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
+RUNGS = (
+    ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
+    ("2 CPU cores, 5 min", "cpu5", "95.5 (humans)", "make records-cpu JOB=cpu5"),
+    ("2 CPU cores, 15 min", "cpu15", "97.5 (above BPL)", "make records-cpu JOB=cpu15"),
+    ("2 CPU cores, 20 min", "cpu20", "", "make records-cpu JOB=cpu20"),
+    ("one GPU, 10 min", "best-all", "98.5 (above ARC)", "make records-gpu"),
+    ("one GPU, a search of 15 min", "gpu", "98.0", "make records-gpu"),
+    ("one GPU, the paper's network", "koch-gpu", "92.0 (Koch)", "make records-gpu"),
+    ("2 CPU cores, 5 min, 22 alphabets", "cpu5-lake", "", "make records-cpu JOB=cpu5-lake"),
+    ("2 CPU cores, 5 min, Koch's split", "cpu5-koch", "", "make records-cpu JOB=cpu5-koch"),
+    ("1 CPU core, 10 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),
+    ("1 CPU core, 10 min, 5 others", "minimal2", "77.7 (deep convnet)", "make records-cpu JOB=minimal2"),
+)
+SHOWN = ("lake400", "within_fixed", "within", "between", "verification")
+
+
+def results_table(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: a row for each record, a column for each protocol, what it took and where."""
+    rows = [
+        "| job | split | `lake400` | `within` | `between` | `seed352` | search | hardware | commit |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, record in records.items():
+        study, result = record["study"], record["result"]
+        cells = [_accuracy(result["protocols"].get(key)) for key in NAMES]
+        not_run = epochs_not_run(study["trials"], most=study["epochs"])
+        shares = [f"{epochs / study['epochs_if_all_had_finished']:.0%} {why}" for why, epochs in not_run.items()]
+        search = f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
+        search += f" ({', '.join(shares)})" * bool(shares)
+        where = result["environment"]
+        called = f"`{name}`{ladder.views(result)}"
+        cells = [called, study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def seeds_table(records: Records) -> str:
+    """Markdown: a row for each rung, the means over seeds side by side; what is not run says so, and what runs it."""
+    names = "`lake400` | `within`, its 10 alphabets | `within`, all | `between` | verification"
+    rows = [
+        f"| machine, one training | job | split | goal | {names} | took | seeds | hardware | commit |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for where, job, goal, command in RUNGS:
+        called = f"`{job}`"
+        if record := records.repeated.get(job):
+            result = record["seeds"][0]["result"]
+            commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
+            called += ladder.views(result)
+            cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
+            cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
+            cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
+        elif study := records.studies.get(job):
+            result = study["result"]
+            called += ladder.views(result)
+            found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
+            cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
+            cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
+            cells += [f"`{result['environment']['commit']}`"]
+        else:
+            cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
+        rows.append(f"| {where} | {called} | {' | '.join(cells)} |")
+    return "\n".join(rows) + _splits_apart(records)
+
+
+def _splits_apart(records: Records) -> str:
+    """A sentence: what Koch's split changes, on the trials that both splits judge by."""
+    if not {"cpu5-koch", "cpu5-lake"} <= records.repeated.keys():
+        return ""
+    said = []
+    for name, trials in (("lake400", "`lake400`"), ("within_fixed", "`within`, its 10 alphabets")):
+        koch, lake = (records.repeated[job]["summary"][name] for job in ("cpu5-koch", "cpu5-lake"))
+        apart, (low, high) = difference(koch, lake)
+        said.append(f"{100 * apart:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {trials}")
+    return (
+        "\n\nKoch's split (30 alphabets by 12 drawers) in place of Lake's (22 by 20), all else equal:"
+        f" {' and '.join(said)}; in parentheses Welch's 95 % interval. Koch's test holds these 10 alphabets alone,"
+        " so the row's other columns are of them too."
+    )
+
+
+def _best_record(records: dict[str, dict[str, Any]]) -> str:
+    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    name = ladder.best(records)
+    if name is None:
+        return ""
+    block = ladder.alphabets(name, records[name])
+    if picture := errors_picture(name):
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+    return block
+
+
+def chaos_table(record: dict[str, Any]) -> str:
+    """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
+    rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
+    for row in record["faults"]:
+        seconds = row["recovery_seconds"]
+        times = f"{seconds['median']:.0f} (≤ {seconds['most']:.0f})" if seconds else "–"
+        most = row["steps_repeated"]
+        repeated = "–" if most is None else f"≤ {most}" if most else "0"
+        rows.append(f"| {row['fault']} | {row['injected']} | {row['survived']} | {repeated} | {times} |")
+    where, study = record["environment"], record["study"]
+    equal = "yes" if record["equal"] else "no"
+    rows += [
+        "",
+        f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
+        f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
+        f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, commit `{where['commit']}`.",
+    ]
+    return "\n".join(rows)
+
+
+def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: the rows of each of the bench's records, and on which machine they were measured."""
+    if not records:
+        return "Not measured yet: `python -m oneshot.bench` makes the record."
+    blocks = []
+    for record in records.values():
+        rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
+        for row in record["rows"]:
+            cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
+            cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
+            met = {True: "yes", False: "no", None: "not run"}[row["met"]]
+            rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
+        where = record["environment"]
+        commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
+        rows += ["", f"{hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+        blocks.append("\n".join(rows))
+    return "\n\n".join(blocks)
+
+
+def published_table() -> str:
+    """Markdown: the published figures to compare with, by protocol."""
+    rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
+    for protocol in NAMES:
+        for each in published(protocol):
+            note = f" ({each.note})" if each.note else ""
+            rows.append(f"| `{protocol}` | {each.name} | {100 * each.accuracy:.1f} | {each.source}{note} |")
+    return "\n".join(rows)
+
+
+def blocks() -> dict[Path, dict[str, str]]:
+    """What stands between `<!-- NAME -->` and `<!-- /NAME -->` of each page, made from the records."""
+    records = read()
+    return {
+        README: {
+            "results": results_table(records.studies),
+            "seeds": seeds_table(records),
+            "ladder": ladder.markdown(ladder.rungs(records.networks)),
+            "alphabets": _best_record(records.networks),
+            "published": published_table(),
+            "chaos": chaos_table(records.chaos),
+            "bench": bench_tables(read_benches()),
+        },
+        CLUSTER: {"scaling": scaling.table()},
+    }
+
+
+def render_all() -> list[Path]:
+    """Write every page with its blocks made anew; their paths."""
+    for page, made in blocks().items():
+        text = render(page.read_text("utf-8"), made, page=page)
+        Folder.of(page.parent).write(page.name, text.encode())
+    return list(blocks())
+
+
+def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
+    """A page with its blocks made anew. Raises UserError where it has no place for one."""
+    for name, block in blocks.items():
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise UserError(f"{page} has no block '{name}': put <!-- {name} --> and <!-- /{name} --> where it belongs")
+        text = pattern.sub(lambda found, block=block: f"{found[1]}{block}\n{found[2]}", text)
+    return text
+
+
+def _mean(summary: dict[str, Any] | None) -> str:
+    if summary is None:
+        return "–"
+    if summary["interval"] is None:
+        return f"{100 * summary['mean']:.1f}"
+    low, high = summary["interval"]
+    return f"{100 * summary['mean']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def _accuracy(outcome: dict[str, Any] | None) -> str:
+    if outcome is None:
+        return "–"
+    low, high = outcome["interval"]
+    return f"{100 * outcome['accuracy']:.1f} ({100 * low:.1f}–{100 * high:.1f})"

@@ -1,0 +1,138 @@
+"""One job with several seeds: each trained here, all judged once when the last is trained, and kept as one record."""
+
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from oneshot.answers.artifact import read_digest
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, override
+from oneshot.base.storage import Folder
+from oneshot.evaluation.evaluate import evaluate
+from oneshot.evaluation.judgement import RESULT
+from oneshot.records.spread import spread_of
+from oneshot.run import formats
+from oneshot.run.history import Watch, read_history
+from oneshot.run.opened import open_run
+from oneshot.training.train import finish, train_here
+
+TIME, RECORD = "time.json", "record.json"
+MOST = 100  # seeds
+
+
+class OutOfTime(Exception):
+    """The time that was given is over; what was trained is saved."""
+
+
+class Until(Watch):
+    """Shows a training in another watch, and ends it after the epoch in which a time has come."""
+
+    def __init__(self, watch: Watch, until: float) -> None:
+        self.until, self.start, self.step, self.note = until, watch.start, watch.step, watch.note
+        self.shown = watch.epoch
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.shown(row, is_best)
+        if time.monotonic() > self.until and not row["ended"]:
+            raise OutOfTime
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`1..5`, or `1,2,7`, or both. Raises UserError for what is none, and for none or too many."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d{1,9})(?:\.\.(\d{1,9}))?\s*", part)
+        if not found:
+            raise UserError(f"--seeds {text}: write numbers and ranges, as in 1..5 or 1,2,7")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not first <= last < first + MOST:
+            raise UserError(f"--seeds {text}: {part.strip()} is no range of up to {MOST} seeds, as in 1..5")
+        seeds += range(first, last + 1)
+    if len(set(seeds)) != len(seeds) or len(seeds) > MOST:
+        raise UserError(f"--seeds {text}: each seed once, {MOST} at most")
+    return seeds
+
+
+def seeded(settings: Settings, seed: int) -> Settings:
+    return override(settings, {"train.seed": seed}, source="--seeds")
+
+
+def place(run: Folder, seed: int) -> Folder:
+    """Where the training of a seed lies; the same every time, so that a second call goes on."""
+    return run / f"seed-{seed}"
+
+
+def train_seed(settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch) -> None:
+    """Train to the end, or go on; the network to `best/`, the seconds to `time.json`. Nothing where both are there.
+
+    The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
+    training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed.
+    """
+    with open_run(settings, run, fixed=("data", "model", "train")):
+        if run.has(TIME) and run.has("best"):
+            return
+        before = read_history(run)
+        started = time.perf_counter()
+        train_here(settings, data, run, device=device, watch=watch)
+        seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
+        finish(settings, run, data=data)
+        run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
+
+
+def judge(settings: Settings, data: Folder, run: Folder, *, device: str) -> None:
+    """The network of a seed on the test alphabets; not again where it has its result."""
+    if run.has(RESULT):
+        if formats.read(formats.Result, run, RESULT).get("sha256") == read_digest(run):
+            return
+    result = evaluate(
+        run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
+        keep=True,
+    )  # fmt: skip
+    run.write_json(RESULT, result)
+
+
+def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -> dict[str, Any]:
+    """The record of trained and judged seeds. Raises UserError where a file is damaged."""
+    rows = []
+    for seed in seeds:
+        here = place(run, seed)
+        spent = formats.read(formats.Spent, here, TIME)
+        result = formats.read(formats.Result, here, RESULT)
+        rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
+    record = {
+        "experiment": seeded(settings, seeds[0]).to_toml(),
+        "job": job,
+        "dataset": rows[0]["result"]["dataset"],
+        "split": settings.data.split,
+        "summary": summary([row["result"] for row in rows]),
+        "per_alphabet": _per_alphabet([row["result"] for row in rows]),
+        "seconds": statistics.mean(row["seconds"] for row in rows),
+        "test_evaluations": sum(row["result"]["test_evaluations"] or 0 for row in rows),
+        "seeds": rows,
+    }
+    formats.check(formats.Repeated, record)
+    return record
+
+
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """{protocol: {mean, interval, spread, seeds}} of what all results hold: the protocols, `within_fixed`,
+    `verification` and `verification_at_threshold`. Fractions; see `spread_of`."""
+    names = [name for name in results[0]["protocols"] if all(name in each["protocols"] for each in results)]
+    values = {name: [each["protocols"][name]["accuracy"] for each in results] for name in names}
+    if all(each.get("within_fixed") for each in results):
+        values["within_fixed"] = [each["within_fixed"]["accuracy"] for each in results]
+    if all(each.get("verification") for each in results):
+        values["verification"] = [each["verification"]["accuracy"] for each in results]
+        values["verification_at_threshold"] = [each["verification"]["at_threshold"] for each in results]
+    return {name: spread_of(each) for name, each in values.items()}
+
+
+def _per_alphabet(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean over seeds of the accuracy by alphabet, the best first."""
+    names = results[0]["per_alphabet"]
+    means = {name: statistics.mean(each["per_alphabet"][name]["accuracy"] for each in results) for name in names}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))

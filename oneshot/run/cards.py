@@ -1,0 +1,113 @@
+"""What `model.json` of a network holds, checked when it is read: it may have come from anybody."""
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from oneshot.base.kinds import Depth, Positive, Views, Width
+from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
+
+WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
+
+# What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
+STEPS = {
+    "ink": "1 on paper 0: dark ink on light paper is inverted",
+    "fit": "letterboxed to a square of paper, averaged over areas",
+}
+
+
+class Preprocessing(Record):
+    size: Annotated[int, Field(ge=1, le=4096)]
+    cleaning: Cleaning | None = None
+
+
+class Provenance(Record):
+    best_trial: BestTrial | None = None
+    settings: dict[str, dict[str, Any]]
+    environment: Environment | None = None
+
+
+class Pair(Record):
+    slope: Annotated[float, Field(gt=0)]  # else a probability would fall with similarity
+    offset: float
+    pairs: Positive
+    ece_before: Share
+    ece_after: Share
+
+
+class Classes(Record):
+    temperature: Annotated[float, Field(ge=1e-4, le=1e4)]
+    n_way: Positive
+    accuracy: Share
+    ece_before: Share
+    ece_after: Share
+
+
+class NoneOfThese(Record):
+    n_way: Positive
+    limits: list[float]
+    false_accept: Share
+    refused: Share
+
+
+class Shots(Record):
+    k_shot: Positive
+    pair: Pair
+    classes: Classes
+    none: Annotated[list[NoneOfThese], Field(min_length=1)]
+
+
+class MeasuredOn(Record):
+    alphabets: Positive
+    characters: Positive
+    drawings: Positive
+    trials: Positive
+    n_way: Positive
+
+
+class SeenFrom(Record):
+    """One-shot accuracy on the validation alphabets, of all positions and of the first alone."""
+
+    positions: Views
+    accuracy: Share
+    one: Share
+
+
+class Calibration(Record):
+    """What `calibration` reads, and what it was measured on."""
+
+    measured_on: MeasuredOn
+    lead: Annotated[float, Field(ge=0)]
+    rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
+    shots: Annotated[list[Shots], Field(min_length=1)]
+    pooling: dict[str, Measured]
+    views: SeenFrom | None = None  # of a network that looks in one position there is none
+
+    @model_validator(mode="after")
+    def _check(self) -> "Calibration":
+        _rising([shot.k_shot for shot in self.shots], "k_shot")
+        for shot in self.shots:
+            _rising([cell.n_way for cell in shot.none], "n_way")
+            if any(len(cell.limits) != len(self.rates) for cell in shot.none):
+                raise ValueError("calibration: each of none.limits needs one number for each of the rates")
+        return self
+
+
+def _rising(values: list[int], key: str) -> None:
+    if any(a >= b for a, b in pairwise(values)):
+        raise ValueError(f"calibration: {key} = {values}: must rise")
+
+
+class Card(Record):
+    """`model.json` of a network."""
+
+    format: Literal[1]
+    architecture: str
+    width: Width | None = None
+    depth: Depth = 1
+    views: Views = 1
+    preprocessing: Preprocessing
+    sha256: str
+    provenance: Provenance
+    calibration: Calibration | None = None  # older ones have none

@@ -1,0 +1,207 @@
+"""Checkpoints: a folder each, `epoch-0007/`, with the network, the optimizer and the state, under their digests.
+
+`model.safetensors` holds the network, `training.safetensors` the other tensors that a training goes on from: what the
+optimizer gathered, `optimizer.<index of the parameter>.<name>`, and where the network is an average of weights, the
+trained ones, `weights.<name>`. An optimizer's settings are not kept: they are the run's.
+
+One taken inside an epoch is named by what lies behind it: `epoch-0007-step-00040/`, seven epochs and 40 steps.
+
+`state.json` is written last and holds the sha256 of the others: a checkpoint without it, or whose digests do not match,
+does not count, and the one before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from oneshot.base.errors import Unusable, UserError, shown
+from oneshot.base.storage import Folder
+from oneshot.run import formats
+
+if TYPE_CHECKING:  # torch is imported where a checkpoint is read or written: who only looks which there are needs none
+    import torch
+
+WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+OLDER = "training.pt"  # instead of TRAINING: a pickle, which older versions wrote and none reads any more
+
+
+@dataclass
+class Progress:
+    """How far a training has come. `history`: a row an epoch. `ended`: epochs | patience | diverged, or empty."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the next one
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # theirs: of losses, of accuracies, of seconds
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    ended: str = ""
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint, read and verified. `trained`: the weights that are trained, if `weights` are an average."""
+
+    name: str
+    progress: Progress
+    settings: dict[str, Any]
+    weights: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    trained: dict[str, torch.Tensor]
+    cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
+
+
+def save(
+    folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
+    optimizer: torch.optim.Optimizer, trained: torch.nn.Module | None = None, cleaning: dict[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the checkpoint of this progress and remove those that nothing can need again.
+
+    `net` is the network that is validated and handed on. Where that is an average of weights, `trained` is the one that
+    the optimizer trains: it is part of the training's state. `cleaning`: how the images that it is trained on became
+    drawings, where they are one's own. Kept: the last two checkpoints and the best epoch of each, so that falling back
+    by one loses neither the state nor the best.
+    """
+    from oneshot.run import tensors
+    from oneshot.run.restore import pack_optimizer
+
+    here = (progress.epoch, progress.step)
+    place = folder / _name(*here)
+    place.remove()  # one that did not count is in the way
+    training = {f"optimizer.{name}": value for name, value in pack_optimizer(optimizer).items()}
+    training |= {f"weights.{name}": value for name, value in trained.state_dict().items()} if trained else {}
+    files = {WEIGHTS: tensors.pack(net.state_dict()), TRAINING: tensors.pack(training)}
+    for name, data in files.items():
+        place.write(name, data)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    state = asdict(progress) | {"settings": settings, "sha256": digests}
+    if cleaning:
+        state["cleaning"] = cleaning
+    state["best_loss"] = progress.best_loss if math.isfinite(progress.best_loss) else None
+    place.write_json(STATE, state)
+    best_before = max((row["epoch"] for row in progress.history[:-1] if row["best"]), default=0)
+    found = dict(_places(folder))
+    last_two = sorted(each for each in found if each <= here)[-2:]
+    for each in found.keys() - {*last_two, (progress.best_epoch, 0), (best_before, 0)}:
+        (folder / found[each]).remove()
+
+
+def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
+
+    A checkpoint whose best epoch's is damaged does not count either: the network that a training is for would be lost.
+    """
+    passed: list[str] = []
+    for _, name in sorted(_places(folder), reverse=True):
+        try:
+            found = read(folder / name)
+            best_epoch = found.progress.best_epoch
+            if best_epoch and name != _name(best_epoch, 0):
+                read(folder / _name(best_epoch, 0))
+            return found, passed
+        except Unusable as error:
+            if error.why not in passed:
+                passed.append(error.why)
+    return None, passed
+
+
+def best(folder: Folder) -> Checkpoint | None:
+    """The checkpoint of the best epoch, by the newest whole checkpoint; None where no epoch is recorded."""
+    last, _ = newest(folder)
+    if last is None or not last.progress.best_epoch:
+        return None
+    name = _name(last.progress.best_epoch, 0)
+    return last if last.name == name else read(folder / name)
+
+
+def refuse_older(folder: Folder) -> None:
+    """Raises UserError where the checkpoints in a folder are of an older version, whose files are not read any more."""
+    for _, name in sorted(_places(folder))[-1:]:
+        _refuse_older(folder / name)
+
+
+def _refuse_older(place: Folder) -> None:
+    names = place.names()
+    if OLDER in names and TRAINING not in names:
+        raise UserError(
+            f"checkpoint {place} is of an older version: its {OLDER} is a pickle, which can hold code, and is not read;"
+            " start the training again in another --run, or go on with the version that wrote it"
+        )
+
+
+def read(place: Folder) -> Checkpoint:
+    """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged, UserError where it is
+    of an older version."""
+    from oneshot.run import tensors
+
+    state = _state(place)
+    files = {}
+    for name in (WEIGHTS, TRAINING):
+        try:
+            files[name] = place.read(name)
+        except OSError:
+            _refuse_older(place)
+            raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
+        if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
+            raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
+    training = _parts(tensors.unpack(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
+    return Checkpoint(
+        name=place.name,
+        progress=_progress(state),
+        settings=state["settings"],
+        weights=tensors.unpack(files[WEIGHTS], place.file(WEIGHTS)),
+        optimizer=training["optimizer"],
+        trained=training["weights"],
+        cleaning=state.get("cleaning"),
+    )
+
+
+def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, torch.Tensor]]:
+    """What training.safetensors holds, by the first word of its names."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "weights": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise Unusable(f"{where} is not the training state of a checkpoint (it holds {shown(name)})")
+        parts[part][rest] = value
+    return parts
+
+
+def _state(place: Folder) -> dict[str, Any]:
+    try:
+        state = json.loads(place.read(STATE))
+        formats.check(formats.State, state)
+    except OSError:
+        raise Unusable(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable") from None
+    except (ValueError, RecursionError) as error:
+        raise Unusable(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
+    return state
+
+
+def _progress(state: dict[str, Any]) -> Progress:
+    loss = state["best_loss"]
+    return Progress(
+        epoch=int(state["epoch"]),
+        step=int(state["step"]),
+        sums=[float(state["sums"][index]) for index in range(3)],
+        best_epoch=int(state["best_epoch"]),
+        best_loss=math.inf if loss is None else float(loss),
+        ended=str(state["ended"]),
+        history=[dict(row) for row in state["history"]],
+    )
+
+
+def _name(epoch: int, step: int) -> str:
+    return f"epoch-{epoch:04d}" + (f"-step-{step:05d}" if step else "")
+
+
+def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
+    """Where the checkpoints in a folder were taken, (epochs, steps), and their names; what else lies there is none of
+    our business."""
+    found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
+    return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]

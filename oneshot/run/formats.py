@@ -1,0 +1,290 @@
+"""What the JSON files of a run hold, checked when they are read: a person or a broken disk may have changed them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from oneshot.base.errors import UserError, flaw
+from oneshot.base.kinds import Natural, Plain, Positive, Views
+from oneshot.base.storage import Folder
+
+Seconds = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Measured = Annotated[float, Field(allow_inf_nan=True)] | None  # for people to look at: whatever it is, it is shown
+Ended = Literal["", "epochs", "patience", "diverged"]
+Status = Literal["pending", "running", "finished", "stopped", "diverged", "failed"]
+
+
+class Record(BaseModel):
+    """Keys beyond those named are let through; a number is a finite one."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class Row(Record):
+    """An epoch, as a line of `history.jsonl`."""
+
+    epoch: Positive
+    val_loss: float | None
+    best: bool  # its network was the one to keep when it came
+    ended: Ended = ""
+    train_loss: Measured = None
+    train_accuracy: Measured = None
+    val_accuracy: Measured = None
+    val_oneshot: Measured = None
+    images_per_second: Measured = None
+    seconds: Measured = None
+
+
+Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`
+
+
+class Cleaning(Record):
+    """How one's own images became the drawings that a network was trained on: what `data.clean.prepare` is given."""
+
+    side: Annotated[int, Field(ge=1, le=4096)]
+    polarity: Polarity
+
+
+class State(Record):
+    """`state.json` of a checkpoint."""
+
+    epoch: Natural
+    step: Natural
+    sums: Annotated[list[float], Field(min_length=3, max_length=3)]
+    best_epoch: Natural
+    best_loss: float | None
+    ended: Ended
+    history: list[Row]
+    settings: dict[str, dict[str, Any]]
+    sha256: dict[str, str]
+    cleaning: Cleaning | None = None
+
+
+class Trial(Record):
+    id: Annotated[str, Field(pattern=r"^\d{3,6}$")]  # also the name of its folder
+    status: Status
+    settings: dict[str, Plain]
+    epochs: Natural
+    best_epoch: Natural | None
+    val_loss: float | None
+    seconds: Seconds
+    error: str | None
+
+
+class Study(Record):
+    """`study.json`, as far as a study that goes on needs it."""
+
+    job: Annotated[str, Field(pattern=r"^[^/]+$")]  # also the name of its record
+    started: float
+    seconds: Seconds
+    trials: list[Trial]
+
+
+class FinishedStudy(Study):
+    """`study.json`, as far as its record shows it."""
+
+    split: str
+    epochs: Positive
+    epochs_run: Natural
+    epochs_if_all_had_finished: Positive
+
+
+class Score(Record):
+    trials: Positive
+    correct: Natural
+    accuracy: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+
+class Outcome(Score):
+    n_way: Positive
+    k_shot: Positive
+
+
+class Within(Outcome):
+    alphabets: Positive
+
+
+class Verification(Record):
+    pairs: Positive
+    accuracy: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    threshold: Share
+    at_threshold: Share
+
+
+class BestTrial(Record):
+    id: str | None
+    settings: dict[str, Plain]
+    epoch: Positive
+    val_loss: float
+
+
+class Hardware(Record):
+    cpu: str
+    cores: Positive
+    gpus: list[str]
+
+
+class Environment(Record):
+    hardware: Hardware
+    commit: str | None
+
+
+class Result(Record):
+    """`result.json`."""
+
+    dataset: str
+    split: str
+    protocols: dict[str, Outcome]
+    skipped: dict[str, str] = {}
+    lowered: dict[str, str] = {}
+    per_alphabet: dict[str, Score]
+    within_fixed: Within | None = None
+    verification: Verification | None = None
+    views: Views = 1
+    best_trial: BestTrial | None
+    test_evaluations: Natural | None = None
+    sha256: str | None = None
+    environment: Environment
+
+
+class KeptDrawing(Record):
+    png: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$", max_length=1 << 16)]  # base64
+    character: str
+    drawer: int
+
+
+class KeptTrial(Record):
+    """`query`, `ranking`: numbers of drawings; `right`: the target's place among all n_way, 0 the first."""
+
+    query: Natural
+    ranking: Annotated[list[Natural], Field(min_length=2)]
+    scores: list[float | None]
+    right: Natural
+
+    @model_validator(mode="after")
+    def _check(self) -> "KeptTrial":
+        if len(self.scores) != len(self.ranking):
+            raise ValueError(f"scores: {len(self.scores)} for {len(self.ranking)} drawings")
+        return self
+
+
+class Confusion(Record):
+    characters: Annotated[list[str], Field(min_length=2, max_length=2)]
+    counts: Annotated[list[Natural], Field(min_length=2, max_length=2)]  # the first was asked about; the second
+    met: Natural
+    drawings: Annotated[list[list[Natural]], Field(min_length=2, max_length=2)]
+
+
+class Confusions(Record):
+    protocol: str
+    trials: Positive
+    errors: Natural
+    pairs: list[Confusion]
+
+
+class MappedCharacter(Record):
+    character: str
+    drawing: Natural
+    points: list[Annotated[list[Natural], Field(min_length=2, max_length=2)]]
+
+
+class AlphabetMap(Record):
+    alphabet: str
+    explained: Share
+    characters: list[MappedCharacter]
+
+
+class Outcomes(Record):
+    """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings."""
+
+    format: Literal[1]
+    sha256: str | None
+    protocol: str
+    n_way: Positive
+    k_shot: Positive
+    trials: Positive
+    correct: Natural
+    per_alphabet: dict[str, Score]
+    gallery: list[KeptTrial]
+    errors: list[KeptTrial]
+    confused: Confusions
+    map: list[AlphabetMap]
+    polarity: Polarity = "dark"  # how the pictures are; older files do not say
+    drawings: list[KeptDrawing]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Outcomes":
+        used = [n for trial in (*self.gallery, *self.errors) for n in (trial.query, *trial.ranking)]
+        used += [n for pair in self.confused.pairs for some in pair.drawings for n in some]
+        used += [one.drawing for each in self.map for one in each.characters]
+        if any(len(trial.ranking) != 2 for trial in self.errors):
+            raise ValueError("errors: each ranks two drawings, the chosen one and the right one")
+        if used and max(used) >= len(self.drawings):
+            raise ValueError(f"drawings: {len(self.drawings)} are there, and number {max(used)} is shown")
+        return self
+
+
+class Kept(Record):
+    """A study's record in `tune_jobs/records/`."""
+
+    experiment: str
+    study: FinishedStudy
+    result: Result
+
+
+class Spent(Record):
+    """`time.json` of a training: its seconds on the wall."""
+
+    seconds: Seconds
+    interrupted: bool
+
+
+class Seed(Spent):
+    """One training of a record of several: what it took and what it came to."""
+
+    seed: Natural
+    epochs: Positive
+    result: Result
+
+
+class Summary(Record):
+    """Of one accuracy over seeds."""
+
+    mean: Share
+    interval: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
+    spread: Share | None
+    seeds: Positive
+
+
+class Repeated(Record):
+    """The record of one job with several seeds in `tune_jobs/records/`."""
+
+    experiment: str
+    job: Annotated[str, Field(pattern=r"^[^/]+$")]
+    dataset: str
+    split: str
+    seconds: Seconds
+    summary: dict[str, Summary]
+    test_evaluations: Natural
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
+def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:
+    """The value of a JSON file that holds such a record. Raises UserError where it does not; OSError."""
+    value = folder.read_json(name)
+    try:
+        check(kind, value)
+    except ValueError as error:
+        raise UserError(f"{folder.file(name)} is damaged or of another version ({error}); {advice}") from None
+    return value
+
+
+def check(kind: type[BaseModel], value: Any) -> None:
+    """Raises ValueError, `key = value: what is wrong`, unless the value is such a record."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(flaw(error)) from None

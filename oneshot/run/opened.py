@@ -1,0 +1,65 @@
+"""A run folder: opened by one process at a time, under the settings that it was begun with. Free of torch."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, parse_toml
+from oneshot.base.storage import Folder
+from oneshot.run import checkpoint, owner, trust
+
+EXPERIMENT = "experiment.toml"
+
+
+@contextlib.contextmanager
+def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
+    """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
+
+    Raises UserError where it holds something else, or a run whose `fixed` sections are others or whose checkpoints are
+    of an older version, or is in use, or is another user's.
+    """
+    trust.check(run)
+    begun = run.has(EXPERIMENT)
+    if begun:
+        check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
+        trials = run / "trials"
+        for training in (run, *(trials / name for name in trials.names() if name.isdigit())):
+            checkpoint.refuse_older(training / "checkpoints")
+    elif set(run.names()) - {owner.NOTE}:
+        raise UserError(f"{run} is not empty and holds no run; name another --run")
+    run.make()
+    with owner.sole(run):
+        run.write(EXPERIMENT, settings.to_toml().encode())
+        if not begun:
+            _check_rights(run)
+        yield
+
+
+def _check_rights(run: Folder) -> None:
+    """What a new run is refused for now, it would be refused for when it goes on, at night."""
+    try:
+        trust.check(run)
+    except UserError:
+        run.remove(EXPERIMENT)
+        raise
+
+
+def read_experiment(run: Folder) -> Settings:
+    """The settings as a run resolved them. Raises UserError where the file is damaged."""
+    return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
+
+
+def check_same(
+    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
+) -> None:
+    """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
+    for section in fixed:
+        for key, value in getattr(settings, section).model_dump().items():
+            default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
+            old = recorded.get(section, {}).get(key, default)
+            if old != value and key not in free:
+                raise UserError(
+                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
+                    " go on"
+                )

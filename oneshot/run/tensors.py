@@ -1,0 +1,24 @@
+"""Named tensors as safetensors: read, nothing is believed of a file."""
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from oneshot.base.errors import Unusable
+
+
+def pack(tensors: dict[str, torch.Tensor]) -> bytes:
+    """Named tensors, as of `module.state_dict()`, as safetensors."""
+    return safetensors.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+
+
+def unpack(data: bytes, where: str) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, all finite. Raises Unusable naming `where`."""
+    try:
+        tensors = safetensors.load(data)
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
+        raise Unusable(f"{where} is not a whole safetensors file ({error})") from None
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise Unusable(f"{where}: '{name}' holds values that are not finite")
+    return tensors

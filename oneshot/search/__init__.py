@@ -1,0 +1,1 @@
+"""A study: many trainings by Ray Tune, and the judgement of the best one."""

@@ -1,0 +1,89 @@
+"""Which trials go on: asynchronous successive halving (Li et al. 2020, "A system for massively parallel hyperparameter
+tuning", algorithm 2).
+
+A trial trains to the first rung, `grace` epochs, and ends there. The best 1/`reduction` of those that reached a rung go
+on, from their checkpoints, to the next, `reduction` times as far. Ray Tune's ASHA is another variant: a trial goes on
+where nothing says to stop, so that the first ones, to which nothing compares, run to their end.
+
+All of it is a function of the trials' histories: a study that is taken up again needs to know no more.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from oneshot.base.settings import Settings
+
+Trial = dict[str, Any]  # as the study's record has it
+
+
+class Halving:
+    """The rungs of a study, in epochs below the last one, and who is to leave them."""
+
+    def __init__(self, settings: Settings) -> None:
+        search, self.epochs = settings.search, settings.train.epochs
+        self.reduction, self.rungs = search.reduction, []
+        rung = search.grace
+        while 0 < rung < self.epochs:
+            self.rungs.append(rung)
+            rung *= search.reduction
+
+    def until(self, trial: Trial) -> int:
+        """The epoch with which a trial that goes on now ends: the next rung's, or the last. One that waits at a rung is
+        made again up to there: what it had is lost."""
+        if self.waits(trial):
+            return trial["epochs"]
+        return next((rung for rung in self.rungs if rung > trial["epochs"]), self.epochs)
+
+    def waits(self, trial: Trial) -> bool:
+        """Whether a trial is at a rung and not ended there."""
+        return trial["status"] == "pending" and trial["epochs"] in self.rungs
+
+    def due(self, trials: Sequence[Trial], *, busy: Collection[str] = (), last: bool = False) -> Trial | None:
+        """Who goes on first: of the highest rung that has somebody to give, the best; None: nobody yet.
+
+        `busy`: the ids of those that run. `last`: nobody else will come. Then, while no trial has run to its end, the
+        best at the highest rung at which one stands goes on, however few have been there; but only one that is better
+        than all that ended before for lack of progress.
+        """
+        ended = {trial["id"]: trial for trial in trials if trial["status"] == "stopped" and trial["id"] not in busy}
+        standing: list[Trial] = []  # the highest rung first, there the best
+        for rung in reversed(self.rungs):
+            here = [(self._loss(trial, rung), name) for name, trial in ended.items() if trial["epochs"] == rung]
+            if not here:
+                continue
+            best = min(here)  # of equals the first
+            reached = [(loss, trial["id"]) for trial in trials if (loss := self._loss(trial, rung)) is not None]
+            if sum(each < best for each in reached) < len(reached) // self.reduction:
+                return ended[best[1]]
+            if last:
+                standing += [ended[name] for _, name in sorted(here)]
+        to_beat = self._to_beat(trials)
+        return next((trial for trial in standing if _lowest(trial) < to_beat), None)
+
+    def _to_beat(self, trials: Sequence[Trial]) -> float:
+        """The loss below which a trial is worth going on with when nobody else will come."""
+        finished = [trial for trial in trials if trial["status"] == "finished"]
+        if any(trial["epochs"] >= self.epochs for trial in finished):
+            return -math.inf
+        return min(map(_lowest, finished), default=math.inf)
+
+    def _loss(self, trial: Trial, rung: int) -> float | None:
+        """The validation loss of a trial at a rung; None: it did not come.
+
+        One that ended on the way is counted where it was going, and not above: so no more are counted at a rung than
+        were let go there. Its loss there is infinite where it diverged; where it finished for lack of progress, it is
+        that of the network it kept.
+        """
+        if trial["status"] == "diverged" and self.until(trial) == rung:
+            return math.inf
+        if trial["status"] == "finished" and trial["epochs"] not in self.rungs and self.until(trial) == rung:
+            return _lowest(trial)
+        for row in trial["history"]:
+            if row["epoch"] == rung:
+                return row["val_loss"]
+        return None
+
+
+def _lowest(trial: Trial) -> float:
+    return min((row["val_loss"] for row in trial["history"] if row["val_loss"] is not None), default=math.inf)

@@ -1,0 +1,170 @@
+"""Which points a study tries: first the ones that are named, then random ones or those that Optuna's TPE proposes.
+
+A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of other sections.
+"""
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
+
+from oneshot.base import counter
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Search, Settings
+
+Point = dict[str, Any]
+COMMON = (
+    "data.dataset",
+    "data.split",
+    "train.epochs",
+    "train.val_pairs",
+    "train.val_trials",
+)  # the measure of all trials
+COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two seconds
+
+
+def check(settings: Settings) -> None:
+    """Try on the settings, before anything runs, every point that a trial may be, but for what is drawn from a range.
+
+    Raises UserError for the first misfit."""
+    search = settings.search
+    named = {key if "." in key else f"train.{key}" for point in search.first for key in point}
+    for key in sorted(named | search.choices.keys()):
+        if key.partition(".")[0] not in ("data", "model", "train") or key in COMMON:
+            raise UserError(f"search: '{key}' cannot vary between trials, which would no longer compare; take it out")
+    if len(search.first) > search.trials:
+        raise UserError(
+            f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"
+        )
+    sizes = [len(values) for values in search.choices.values()]
+    if math.prod(sizes) * len(search.batch) > COMBINATIONS:
+        raise UserError(
+            f"search.choices: {math.prod(sizes)} combinations, and {len(search.batch)} batch sizes with each; the most"
+            f" is {COMBINATIONS} together"
+        )
+    for _, point in variants(search):
+        settings.with_point(point)
+
+
+def variants(search: Search) -> Iterator[tuple[str, Point]]:
+    """Every point that is named and, where others are drawn, every combination of batch size and choices; each with the
+    setting that asks for it."""
+    for number, point in enumerate(search.first):
+        yield f"search.first.{number}", point
+    if search.trials == len(search.first):
+        return
+    # Two choices may each fit and contradict each other; a study must not learn of it at its fortieth trial.
+    for batch, *values in itertools.product(search.batch, *search.choices.values()):
+        point = {"batch": batch} | dict(zip(search.choices, values, strict=True))
+        yield "search." + ", ".join(f"{key} = {value!r}" for key, value in point.items()), point
+
+
+def whole(point: Point, settings: Settings) -> Point:
+    """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
+    chosen = settings.with_point(point)
+    own = {key: getattr(chosen.train, key) for key in ("optimizer", "lr", "batch")}
+    return own | {key: attrgetter(key)(chosen) for key in settings.search.choices}
+
+
+class RandomPoints:
+    """Point i is a pure function of (seed, i)."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+
+    def ask(self, index: int) -> Point:
+        if index < len(self.search.first):
+            return dict(self.search.first[index])
+        draw = counter.uniforms(
+            counter.SEARCH, seed=self.search.seed, epoch=0, start=index, count=1, width=3 + len(self.search.choices)
+        )[0].tolist()
+        optimizer = _pick(list(self.search.lr), draw[0])
+        low, high = self.search.lr[optimizer]
+        point = {
+            "optimizer": optimizer,
+            "lr": _short(low * (high / low) ** draw[1], low, high),
+            "batch": _pick(self.search.batch, draw[2]),
+        }
+        choices = zip(self.search.choices.items(), draw[3:], strict=True)
+        return point | {key: _pick(values, u) for (key, values), u in choices}
+
+    def tell(self, index: int, point: Point, loss: float | None) -> None:
+        """Random search does not learn."""
+
+
+class OptunaPoints:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the learning rate's range its optimizer's own.
+
+    Point i is a function of the seed, of i and of what was told by then, in whatever order: a study that is taken up
+    again goes on as if it had not been interrupted. Points are compared by their best validation loss. Named points are
+    told like any other.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.told: dict[int, Any] = {}  # Optuna's own trials, by the number of ours
+
+    def ask(self, index: int) -> Point:
+        if index < len(self.search.first):
+            return dict(self.search.first[index])
+        trial = self._study(index).ask()
+        optimizer = trial.suggest_categorical("optimizer", list(self.search.lr))
+        low, high = self.search.lr[optimizer]
+        point = {
+            "optimizer": optimizer,
+            "lr": _short(trial.suggest_float(f"lr.{optimizer}", low, high, log=True), low, high),
+            "batch": trial.suggest_categorical("batch", self.search.batch),
+        }
+        return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
+
+    def _study(self, index: int) -> Any:
+        """All that was told, and random numbers that belong to this index alone."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        word = counter.words(counter.SEARCH, seed=self.search.seed, epoch=0, start=index, count=1, width=1)[0, 0]
+        with warnings.catch_warnings():  # that `group` and `multivariate` may change; the version is pinned
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.TPESampler(
+                seed=int(word) >> 32, n_startup_trials=8, multivariate=True, group=True
+            )
+        study = optuna.create_study(direction="minimize", sampler=sampler)
+        study.add_trials(self.told[number] for number in sorted(self.told))
+        return study
+
+    def tell(self, index: int, point: Point, loss: float | None) -> None:
+        """Trial `index`, of this point, came to this best validation loss; None: it failed or diverged at once. What
+        was told of the trial before, at an earlier rung, is forgotten."""
+        import optuna
+
+        self.told.pop(index, None)
+        low_high = self.search.lr.get(point.get("optimizer", ""))
+        if low_high is None or not low_high[0] <= point.get("lr", 0) <= low_high[1]:
+            return  # a named point outside the searched space
+        if loss is None or not math.isfinite(loss):
+            return  # from which the estimator would learn nothing
+        kinds = optuna.distributions
+        space: dict[str, Any] = {
+            "optimizer": kinds.CategoricalDistribution(list(self.search.lr)),
+            f"lr.{point['optimizer']}": kinds.FloatDistribution(*low_high, log=True),
+        }
+        values = {"optimizer": point["optimizer"], f"lr.{point['optimizer']}": point["lr"]}
+        for key, options in {"batch": self.search.batch, **self.search.choices}.items():
+            if point.get(key) in options:
+                space[key], values[key] = kinds.CategoricalDistribution(options), point[key]
+        self.told[index] = optuna.trial.create_trial(params=values, distributions=space, value=loss)
+
+
+def proposer(search: Search) -> RandomPoints | OptunaPoints:
+    return OptunaPoints(search) if search.searcher == "optuna" else RandomPoints(search)
+
+
+def _pick(values: list[Any], u: float) -> Any:
+    return values[int(u * len(values))]
+
+
+def _short(value: float, low: float, high: float) -> float:
+    """Three significant digits, inside the range: what the screen shows is what was run."""
+    return min(max(float(f"{value:.3g}"), low), high)

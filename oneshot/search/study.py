@@ -1,0 +1,191 @@
+"""The record of a study, `study.json`: which trials there are, how far each came and how it ended."""
+
+import json
+import math
+import time
+from typing import Any
+
+from oneshot.base.storage import Folder
+from oneshot.run import formats
+from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
+
+STUDY = "study.json"
+OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
+
+
+class Study:
+    """A study as it grows: a header and a trial each for every point that will be tried.
+
+    The file is written when a trial starts or ends and at most every `seconds` between; the trials' histories lie in
+    their own folders and are in the record (`record()`) but not in the file.
+    """
+
+    def __init__(self, run: Folder, *, trials: int, header: dict[str, Any], seconds: float = 2.0) -> None:
+        self.run, self.header, self.seconds = run, header, seconds
+        self.trials: list[dict[str, Any]] = [self._new(index) for index in range(trials)]
+        self.before = 0.0  # seconds that earlier sessions of this study took
+        self._began = self._written = time.monotonic()
+        self._started: dict[str, float] = {}
+        self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
+
+    @staticmethod
+    def _new(index: int) -> dict[str, Any]:
+        return {
+            "id": f"{index:03d}", "status": "pending", "settings": {}, "epochs": 0, "best_epoch": None,
+            "val_loss": None, "seconds": 0.0, "error": None, "notes": [], "history": [],
+        }  # fmt: skip
+
+    def resume(self) -> list[str]:
+        """Take over what an earlier session left in the run folder; a sentence for each history that was lost.
+
+        A trial's own history is the truth: the driver may have been killed before it wrote down how a trial ended.
+        Raises UserError where a record is damaged.
+        """
+        if not self.run.has(STUDY):
+            return []
+        record = formats.read(formats.Study, self.run, STUDY, advice="restore it or start another --run")
+        self.before = float(record["seconds"])
+        self.header |= {"started": record["started"], "job": record["job"]}
+        self._lines.clear()
+        found = {trial["id"]: trial for trial in record["trials"]}
+        for trial in self.trials:
+            if trial["id"] in found:
+                trial |= {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
+        return [sentence for trial in self.trials if trial["settings"] for sentence in self._replay(trial)]
+
+    def _replay(self, trial: dict[str, Any]) -> list[str]:
+        self._changing(trial["id"])
+        recorded, epochs, lost = trial["status"], trial["epochs"], []
+        rows = read_history(self.folder(trial["id"]))
+        if recorded in OVER and _measured(rows) < epochs:
+            rows = restore_history(self.folder(trial["id"]))
+            lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {_measured(rows)} of {epochs} epochs"]
+            self.note(trial["id"], lost[0])
+        for row in rows:
+            self._add(trial, row)
+        ended = rows[-1].get("ended") if rows else ""
+        if recorded not in OVER or _measured(rows) < epochs:
+            trial["status"] = _status(ended) if ended else "pending"
+            trial["error"] = None
+        self.hear(trial["id"])
+        return [f"trial {trial['id']}: {sentence}" for sentence in lost]
+
+    def folder(self, trial_id: str) -> Folder:
+        return self.run / "trials" / trial_id
+
+    def trial(self, trial_id: str) -> dict[str, Any]:
+        """A trial as it stands; to be read."""
+        return self.trials[int(trial_id)]
+
+    def _changing(self, trial_id: str) -> dict[str, Any]:
+        """A trial that is about to change: its line in the file is made again."""
+        self._lines.pop(trial_id, None)
+        return self.trial(trial_id)
+
+    def start(self, trial_id: str, settings: dict[str, Any]) -> None:
+        self._changing(trial_id).update(status="running", settings=settings)
+        self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
+        self.save()
+
+    def row(self, trial_id: str, row: dict[str, Any]) -> None:
+        """An epoch of a trial was reported. A row that is there already (a worker died and repeated it) is replaced."""
+        trial = self._changing(trial_id)
+        trial["seconds"] = time.monotonic() - self._started[trial_id]
+        if not math.isfinite(row["val_loss"]):
+            row = row | {"val_loss": None}
+        self._add(trial, row)
+        if time.monotonic() - self._written >= self.seconds:
+            self.save()
+
+    @staticmethod
+    def _add(trial: dict[str, Any], row: dict[str, Any]) -> None:
+        history = [old for old in trial["history"] if old["epoch"] < row["epoch"]] + [row]
+        measured = [each for each in history if each["val_loss"] is not None]
+        best = kept(measured)
+        trial["history"], trial["epochs"] = history, len(measured)
+        if best:
+            trial["best_epoch"], trial["val_loss"] = best["epoch"], best["val_loss"]
+
+    def end(self, trial_id: str, *, error: str | None = None) -> None:
+        """A trial is over: it finished, was stopped early, diverged, or failed with an error."""
+        trial = self._changing(trial_id)
+        last = trial["history"][-1] if trial["history"] else {}
+        trial["status"] = "failed" if error else _status(last.get("ended", ""))
+        trial["error"] = error
+        if trial["status"] == "diverged":
+            trial["error"] = f"the loss was not finite in epoch {last['epoch']}"
+        if trial_id in self._started:
+            trial["seconds"] = time.monotonic() - self._started[trial_id]
+        self.save()
+
+    def hear(self, trial_id: str) -> None:
+        """Take over what a trial's training noted in its own folder."""
+        self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
+
+    def note(self, trial_id: str, sentence: str) -> None:
+        """Keep what befell a trial, beside what its training notes itself."""
+        write_note(self.folder(trial_id), sentence)
+        self.hear(trial_id)
+
+    def again(self, trial_id: str, why: str) -> None:
+        """A trial that is over shall go on after all, from its newest whole checkpoint."""
+        self.note(trial_id, why)
+        self._changing(trial_id).update(status="pending", error=None)
+        self.save()
+
+    def catch_up(self) -> None:
+        """Take over what trials that were broken off had written and not reported yet."""
+        for trial in self.trials:
+            if trial["settings"] and trial["status"] == "pending":
+                self._replay(trial)
+
+    def interrupt(self) -> None:
+        """The driver stops: trials that were running wait to go on."""
+        for trial in self.trials:
+            if trial["status"] == "running":
+                self._changing(trial["id"])["status"] = "pending"
+        self.save()
+
+    def waiting(self) -> int:
+        """How many trials have not been run to their end."""
+        return sum(trial["status"] in ("pending", "running") for trial in self.trials)
+
+    def best(self) -> dict[str, Any] | None:
+        """The trial with the lowest validation loss, however it ended; the first of equals."""
+        measured = [trial for trial in self.trials if trial["val_loss"] is not None]
+        return min(measured, key=lambda trial: trial["val_loss"], default=None)
+
+    def record(self) -> dict[str, Any]:
+        """The whole record, histories included, as the screens read it."""
+        started = [trial for trial in self.trials if trial["status"] != "pending" or trial["epochs"]]
+        return self.header | {
+            "seconds": self.before + time.monotonic() - self._began,
+            "trials": self.trials,
+            "epochs_run": sum(trial["epochs"] for trial in started),
+            "epochs_if_all_had_finished": self.header["epochs"] * len(started),
+        }
+
+    def save(self) -> None:
+        """Write study.json, a trial a line: of a thousand trials it is written twice for each, in milliseconds."""
+        record = self.record()
+        del record["trials"]
+        lines = [self._line(trial) for trial in self.trials]
+        head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
+        self.run.write(STUDY, (head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n").encode())
+        self._written = time.monotonic()
+
+    def _line(self, trial: dict[str, Any]) -> str:
+        """A trial's text in the file; most have not changed since it was last written."""
+        if trial["id"] not in self._lines:
+            fields = {key: value for key, value in trial.items() if key != "history"}
+            self._lines[trial["id"]] = json.dumps(fields, ensure_ascii=False)
+        return self._lines[trial["id"]]
+
+
+def _measured(rows: list[dict[str, Any]]) -> int:
+    return sum(row["val_loss"] is not None for row in rows)
+
+
+def _status(ended: str) -> str:
+    """A trial's status by why its training ended; one that did not end by itself was stopped by the scheduler."""
+    return {"epochs": "finished", "patience": "finished", "diverged": "diverged"}.get(ended, "stopped")

@@ -1,0 +1,71 @@
+"""A trial, as Ray Tune runs it: an actor that takes no core and drives one training. Free of torch, as `trainer` is."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ray import tune
+from ray.train import UserCallback
+from ray.tune.trainable.function_trainable import wrap_function
+
+from oneshot.base.errors import DiskFull, RunFailed, UserError
+from oneshot.base.settings import parse_toml
+from oneshot.base.storage import Folder
+from oneshot.cluster.packing import Packing
+from oneshot.cluster.trainer import FAILURE, train_on_ray
+
+METRIC, TIME = "val_loss", "epoch"
+FAILED = "failed"
+
+# On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
+# workers, and Ray refuses a trial that asks for nothing.
+DRIVER = {"node:__internal_head__": 0.001}
+
+
+class Report(UserCallback):
+    """Hands each report on to Tune. Ray's own callback starts a process for that, as Ray Train's controller is in
+    another process than the trial; here it is in the same."""
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        tune.report(metrics[0])  # all ranks have the same
+
+
+def run_trial(config: dict[str, Any], packing: Packing) -> None:
+    """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
+
+    Where the training fails it says so in a file: what raises, or dies, Tune starts again, and this would fail again.
+    """
+    settings = parse_toml(config["settings"].encode(), f"trial {config['trial']}")
+    data, run = Folder.of(config["data"]), Folder.of(config["folder"])
+    try:
+        train_on_ray(
+            settings, data, run, packing, known=config["known"], until=config["until"], name=f"trial-{config['trial']}",
+            callbacks=[Report()], followed=settings.scale.ahead and config["followed"],
+        )  # fmt: skip
+    except DiskFull:
+        raise
+    except (UserError, RunFailed) as error:
+        run.write_json(FAILURE, {"error": str(error)})
+        tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
+
+
+def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
+    """What runs a trial as the class of an actor, which Ray's dashboard shows by the trial's name."""
+
+    class Trial(wrap_function(tune.with_parameters(run, packing=packing))):
+        def __repr__(self) -> str:
+            return f"trial-{self.config['trial']}"
+
+    made = tune.with_resources(Trial, DRIVER)  # a class of its own, whose name the process would bear
+    made.__name__ = made.__qualname__ = Trial.__name__
+    return made
+
+
+def name(trial: Any) -> str:
+    """A trial's name in Ray's folders."""
+    return f"trial-{trial.config['trial']}"
+
+
+def folder(trial: Any) -> str:
+    """The name of Tune's own folder for a trial, which has another one each time that it goes on."""
+    return f"{name(trial)}-{trial.trial_id}"

@@ -1,0 +1,148 @@
+"""The search: Ray Tune over Ray Train, stopped early on the all-reduced validation loss; then the final job.
+
+A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state
+that a later session reads: a trial that goes on, in this session or a later one, is a new one to Tune. Until the final
+job this process is free of torch: it only drives.
+"""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from oneshot.base.environment import cores
+from oneshot.base.errors import DiskFull, RunFailed, last_line
+from oneshot.base.settings import Settings, parse
+from oneshot.base.storage import Folder
+from oneshot.cluster.packing import Packing
+from oneshot.evaluation.judgement import RESULT
+from oneshot.run import checkpoint, formats
+from oneshot.screen.live import StudyView
+from oneshot.search.halving import Halving
+from oneshot.search.study import OVER, Study
+
+
+def tune(
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None,
+    trial: Callable[..., None] | None = None,
+) -> bool:  # fmt: skip
+    """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
+
+    After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
+    does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
+    trial has anything to show.
+
+    `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
+    """
+    halving = Halving(settings)
+    for each in study.trials:
+        if halving.waits(each):  # broken off between its rung and the word of it
+            study.end(each["id"])
+    view.update(study.record())
+    _reopen_damaged(study)
+    if any(each["status"] not in OVER for each in study.trials) or halving.due(study.trials, last=True):
+        # Tune insists on a folder for its own state; it is not read again and goes at the end.
+        with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
+            tuner = _tuner(
+                settings, study, data, packing, view, samples=len(study.trials) * (len(halving.rungs) + 1),
+                folder=folder, seconds=seconds, run=trial,
+            )  # fmt: skip
+            try:
+                tuner.fit()
+            except Exception as error:
+                study.interrupt()
+                behind: BaseException | None = error
+                while behind:  # Tune makes its own error of ours
+                    if isinstance(behind, DiskFull):
+                        raise behind from None
+                    behind = behind.__context__
+                cause = last_line(str(error)) or type(error).__name__
+                raise RunFailed(f"the search broke off: {cause}; to go on: --resume {study.run.quoted}") from error
+    study.interrupt()  # those that the time limit broke off
+    study.catch_up()
+    study.save()
+    if study.best() is None:
+        reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
+        if study.waiting():
+            reasons = f"the time limit came first; to go on: --resume {study.run.quoted}"
+        raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
+    return not study.waiting() and not halving.due(study.trials, last=True)
+
+
+def _reopen_damaged(study: Study) -> None:
+    """The best trial goes on where its network is not to be had any more: what is judged is what was recorded."""
+    best = study.best()
+    if best is None or best["status"] not in OVER:
+        return
+    found = checkpoint.best(study.folder(best["id"]) / "checkpoints")
+    if found is None or found.progress.epoch != best["best_epoch"]:
+        study.again(best["id"], f"the checkpoint of its best epoch, {best['best_epoch']}, is damaged; it is made again")
+
+
+def _tuner(
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
+    seconds: float | None, run: Callable[..., None] | None,
+) -> Any:  # fmt: skip
+    from ray import tune
+
+    from oneshot.search import trial, tuning
+
+    return tune.Tuner(
+        trial.trainable(packing, run or trial.run_trial),
+        tune_config=tune.TuneConfig(
+            num_samples=samples, max_concurrent_trials=packing.concurrent,
+            search_alg=tuning.PlannedSearch(settings, study, data, concurrent=packing.concurrent),
+            scheduler=tuning.InOrder(), trial_name_creator=trial.name, trial_dirname_creator=trial.folder,
+        ),
+        run_config=tune.RunConfig(
+            name="study", storage_path=folder, verbose=0, callbacks=[tuning.Recorder(study, view)],
+            stop=tuning.TimeLimit(seconds),
+            failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
+        ),
+    )  # fmt: skip
+
+
+def judge_best(
+    settings: Settings, study: Study, data: Folder, packing: Packing, *, alone: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """The final job: the best trial's network goes to `best/` and is judged on the test alphabets, as a task on the
+    cluster; its result is written to `result.json`. A network that has its result is not judged again: the test
+    alphabets are touched once. `alone`: nobody else uses the cluster, and the job all cores of this machine. Raises
+    RunFailed, UserError."""
+    import ray
+
+    from oneshot.answers import artifact
+    from oneshot.cluster import ahead
+    from oneshot.evaluation import modelcard
+    from oneshot.training.train import finish
+
+    best = study.best()
+    assert best is not None
+    known = {"id": best["id"], "settings": best["settings"]}
+    finish(settings, study.run, data=data, trial=study.folder(best["id"]), best_trial=known)
+    if study.run.has(RESULT):
+        result = formats.read(formats.Result, study.run, RESULT)
+        if result.get("sha256") == artifact.read_digest(study.run):
+            return result
+    kind = ahead.environment(ahead.OTHER)
+    job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
+    threads = cores() if alone else packing.cpus
+    try:
+        result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device, threads))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None  # without the traceback that Ray makes part of the message
+    study.run.write_json(RESULT, result)
+    modelcard.write(study.run)
+    return result
+
+
+def _judge(settings: dict[str, Any], run: str, data: str, device: str, threads: int) -> dict[str, Any]:
+    import torch
+
+    from oneshot.evaluation.evaluate import evaluate
+
+    torch.set_num_threads(threads)
+    chosen = parse(settings, "the run's settings")
+    return evaluate(
+        Folder.of(run), Folder.of(data), dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate,
+        device=device, keep=True,
+    )  # fmt: skip

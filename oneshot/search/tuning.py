@@ -1,0 +1,196 @@
+"""What Ray Tune is given: a searcher, a scheduler, a recorder, a time limit. What runs a trial: trial."""
+
+import math
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from oneshot.base.errors import DiskFull, last_line
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
+from oneshot.cluster.trainer import read_failure
+from oneshot.screen.live import StudyView
+from oneshot.search import points
+from oneshot.search.halving import Halving
+from oneshot.search.study import OVER, Study
+from oneshot.search.trial import FAILED, METRIC
+
+
+class PlannedSearch(Searcher):
+    """The trials of a study, each from rung to rung: what was broken off goes on first, then who is due to leave a
+    rung, then new ones begin."""
+
+    def __init__(self, settings: Settings, study: Study, data: Folder, *, concurrent: int) -> None:
+        super().__init__(metric=METRIC, mode="min")
+        self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
+        self.points, self.halving = points.proposer(settings.search), Halving(settings)
+        left = [trial for trial in study.trials if trial["status"] not in OVER]
+        self.begun = [trial for trial in left if trial["settings"]]
+        self.new = [trial for trial in left if not trial["settings"]]
+        self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
+        for trial in study.trials:
+            if trial["status"] in OVER:
+                self._tell(trial, trial["val_loss"])
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        trial = self._next()
+        if trial is None:
+            return None if self.running else Searcher.FINISHED
+        until = self.halving.until(trial)
+        point = trial["settings"] or self.points.ask(int(trial["id"]))
+        self.running[trial_id] = trial
+        return {
+            "trial": trial["id"],
+            "point": point,
+            # As one text: of every number in a trial's configuration Tune keeps statistics, report after report.
+            "settings": self.settings.with_point(point).to_toml(),
+            "folder": self.study.folder(trial["id"]).uri,
+            "data": self.data.uri,
+            "known": len(trial["history"]),
+            "until": until,
+            # Another one will have this one's place: one that is new or, from a rung, one that is due.
+            "followed": len(self.new) >= self.concurrent or until < self.halving.epochs,
+        }
+
+    def _next(self) -> dict[str, Any] | None:
+        if self.begun:
+            return self.begun.pop(0)
+        busy = {trial["id"] for trial in self.running.values()}
+        due = self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
+        return due or (self.new.pop(0) if self.new else None)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self.running.pop(trial_id)
+        self._tell(trial, None if error else trial["val_loss"])
+
+    def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
+        self.points.tell(int(trial["id"]), points.whole(trial["settings"], self.settings), loss)
+
+    # Tune saves a searcher every few seconds to go on from later; this one goes on from study.json.
+    def save(self, checkpoint_path: str) -> None: ...
+
+    def restore(self, checkpoint_path: str) -> None: ...
+
+
+class InOrder(FIFOScheduler):
+    """Trials as the search gives them. Each ends by itself, at a rung or at its end: there is nothing to stop."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first trial that waits. Ray's own way to find it is through all that are over, ten times a second."""
+        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
+        return min(waiting, key=lambda trial: int(trial.config["trial"]), default=None)
+
+
+class TimeLimit(Stopper):
+    """Ends the search after so many seconds; None: never. Of the trials that run then Tune tells nobody."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return time.monotonic() >= self.end
+
+
+class Recorder(Callback):
+    """Writes what happens to trials into the study's record and shows it, every `seconds` at most.
+
+    To draw a thousand trials takes a while: the driver spends a hundredth of its time on it at most.
+    """
+
+    def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
+        self.study, self.view, self.seconds = study, view, seconds
+        self.due = 0.0  # when it is to be shown again
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.study.start(trial.config["trial"], trial.config["point"])
+        self._show()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if result.get("ended") == FAILED:
+            return
+        row = {key: result[key] for key in result if key in ROW}
+        self.study.hear(trial.config["trial"])
+        self.study.row(trial.config["trial"], row)
+        self._show()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+        _forget(trial)
+        self._show()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        _raise_if_full(trial)
+        self.study.note(trial.config["trial"], f"{_reason(trial)}; it goes on from its newest whole checkpoint")
+        self._show()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        _raise_if_full(trial)
+        self.study.end(trial.config["trial"], error=_reason(trial))
+        _forget(trial)
+        self._show()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._show()
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        self.due = 0.0
+        self._show()
+
+    def _show(self) -> None:
+        began = time.monotonic()
+        if began < self.due:
+            return
+        self.view.update(self.study.record())
+        ended = time.monotonic()
+        self.due = ended + max(self.seconds, 100 * (ended - began))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks with the experiment, to restore them; nothing is restored from there."""
+        return {}
+
+
+ROW = (
+    "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_oneshot", "val_spread", "lr", "seconds",
+    "images_per_second", "best", "ended",
+)  # fmt: skip
+
+
+def _forget(trial: Any) -> None:
+    """Drop Tune's own statistics of a trial that is over. Nobody reads them, and they are 20 kB that stay."""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()
+
+
+def _error(trial: Any) -> BaseException | None:
+    """What ended a trial, by the file that Tune keeps of it."""
+    path = Path(trial.pickled_error_file or "")
+    # Written by this session's own Ray, in a temporary folder of this session: no run folder holds such a file.
+    error = pickle.loads(path.read_bytes()) if path.is_file() else None
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _raise_if_full(trial: Any) -> None:
+    """On a full disk the next trials would fail as well, and the search end with a part of them."""
+    error = _error(trial)
+    if isinstance(error, DiskFull):
+        raise error
+
+
+def _reason(trial: Any) -> str:
+    error = _error(trial)
+    if isinstance(error, RayActorError):
+        return "its process died: killed, or out of memory"
+    return last_line(str(error)) if error else "it failed and left no reason"

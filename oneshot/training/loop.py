@@ -1,0 +1,271 @@
+"""The training loop: the only one. It knows a Worker and no Ray; local mode, Ray Train and tests build the Worker."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings, Train
+from oneshot.base.storage import Folder
+from oneshot.data.store import Drawings
+from oneshot.evaluation.validation import Validation
+from oneshot.network import models
+from oneshot.network.images import Images
+from oneshot.network.worker import Worker
+from oneshot.run import checkpoint, events
+from oneshot.run.checkpoint import Checkpoint, Progress
+from oneshot.run.history import DIVERGED, HISTORY, Watch, lowest, write_history, write_note
+from oneshot.run.opened import check_same
+from oneshot.run.restore import load_optimizer, load_weights
+from oneshot.training.average import Average
+from oneshot.training.batches import Batch, batches
+from oneshot.training.optimizers import optimizer, schedule
+
+# A cross-entropy this far above chance (0.69) does not come back. It is made NaN, so that through the averaged gradient
+# every rank learns of it in the same step.
+HOPELESS = 1e3
+DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
+IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
+
+
+class Diverged(Exception):
+    """The loss or the gradient is not finite, on every rank alike."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The drawings a training may see: never those of the test alphabets."""
+
+    train: Drawings
+    validation: Drawings
+
+
+def fit(
+    worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, known: int = 0, until: int | None = None,
+    watch: Watch | None = None,
+) -> Progress:  # fmt: skip
+    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start; with `until`, to the
+    end of that epoch at the most.
+
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
+    after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
+    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
+    UserError where the folder holds a training of other settings.
+    """
+    training = Training(worker, settings, parts, folder, watch or Watch())
+    progress = training.progress
+    for row in progress.history[known:]:
+        worker.report(row)
+    while not progress.ended and (until is None or progress.epoch < until):
+        try:
+            row = training.run_epoch(progress.epoch + 1)
+        except Diverged:
+            training.finish_diverged()
+            break
+        training.finish_epoch(row)
+    return progress
+
+
+class Training:
+    """Everything that lives as long as a training: the network, its optimizer, the data on the device, the progress."""
+
+    def __init__(self, worker: Worker, settings: Settings, parts: Parts, folder: Folder, watch: Watch) -> None:
+        self.worker, self.settings, self.folder, self.watch = worker, settings, folder, watch
+        train, size = settings.train, settings.data.size
+        torch.manual_seed(train.seed)
+        self.net = models.build(settings.model, size=size).to(worker.device)
+        self.cleaning = parts.train.cleaning
+        images = Images(parts.train, size=size, device=worker.device)
+        self.batches = batches(parts.train, images, data=settings.data, train=train)
+        self.validation = Validation(parts.validation, train, size=size, device=worker.device)
+        self.steps = train.examples // train.batch
+        self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
+        self.optimizer = optimizer(self.net, train)
+        self.progress = Progress()
+        self.average = Average(self.net, train.ema) if train.ema else None
+        self.resumed = self._resume()
+        if not self.resumed and settings.model.head == "calibrated":
+            self._calibrate()
+        if not self.resumed and self.average:
+            self.average.net.load_state_dict(self.net.state_dict())
+        self.judged = self.average.net if self.average else self.net  # what is validated, and what is kept
+        self.objective = worker.prepare(self.batches.objective(self.net))
+        watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
+
+    def run_epoch(self, epoch: int) -> dict[str, Any]:
+        """Train and validate one epoch, or what is left of it; its row of the history. Raises Diverged."""
+        worker, progress, started = self.worker, self.progress, time.perf_counter()
+        first, before = progress.step, progress.sums[2]
+        total = torch.tensor(progress.sums[:2], dtype=torch.float64)
+        batch = self.batch(epoch, first)
+        for step in range(first, self.steps):
+            lr = self.set_lr(epoch, step)
+            found = self.launch(*batch)
+            if step + 1 < self.steps:
+                batch = self.batch(epoch, step + 1)  # while a GPU is at work on this one
+            loss, accuracy = self.update(found)
+            if self.average:
+                self.average.follow((epoch - 1) * self.steps + step + 1)
+            total += torch.tensor([loss, accuracy])
+            trained = time.perf_counter() - started
+            rate = (step + 1 - first) * self.images_per_step / trained
+            self.watch.step(step + 1, loss, rate)
+            if self._checkpoint_after(step + 1):
+                total = worker.mean(total.to(worker.device)).cpu()
+                progress.step, progress.sums = step + 1, [*total.tolist(), before + trained]
+                self._save()
+        loss, accuracy = worker.mean(total.to(worker.device) / self.steps).tolist()
+        measured = self.validation.measure(self.judged, worker)
+        if not math.isfinite(measured["val_loss"]):
+            raise Diverged
+        taken_up, self.resumed = self.resumed, False
+        return {
+            "epoch": epoch,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            **measured,
+            "lr": lr,
+            "seconds": before + time.perf_counter() - started,
+            "images_per_second": rate,
+            **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
+        }
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The rank's share of a global batch."""
+        return self.batches.get(epoch=epoch, step=step, rank=self.worker.rank, world_size=self.worker.world_size)
+
+    def launch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Forward and backward: loss and accuracy of the rank's share, norm of the gradient (3,). Waits for no GPU."""
+        with self.worker.autocast():
+            loss, accuracy = self.objective(images, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
+        # The averaged gradient is the same on every rank and not finite where any rank's loss is not: all ranks agree.
+        norm = nn.utils.get_total_norm([each.grad for each in self.net.parameters() if each.grad is not None])
+        if clip := self.settings.train.clip:  # without it, no pass over the gradients to multiply them by 1
+            nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, norm)
+        return torch.stack([loss.detach(), accuracy, norm])
+
+    def update(self, found: torch.Tensor) -> tuple[float, float]:
+        """The optimizer's step after what was launched; loss and accuracy. Raises Diverged before the weights are
+        touched."""
+        loss, accuracy, norm = found.tolist()  # the one wait for the device
+        if not math.isfinite(norm):
+            raise Diverged
+        self.optimizer.step()
+        return loss, accuracy
+
+    def finish_epoch(self, row: dict[str, Any]) -> None:
+        """Record an epoch: its network kept or not, over or not, checkpoint, history, report."""
+        progress, train = self.progress, self.settings.train
+        row["best"] = train.keep == "last" or row["val_loss"] < progress.best_loss
+        progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
+        if row["best"]:
+            progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
+        progress.history.append(row)
+        row["ended"] = progress.ended = _why_over(progress, train)
+        self._save()
+        if self.worker.rank == 0:
+            write_history(self.folder, progress.history)
+            events.write(self.folder, row)
+        self.watch.epoch(row, lowest(progress.history))
+        if row["val_spread"] < DEAD:
+            self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
+        self.worker.report(row)
+
+    def finish_diverged(self) -> None:
+        """Record that the next epoch diverged. The report carries an infinite loss: Tune wants a number."""
+        progress = self.progress
+        progress.ended = "diverged"
+        row = {"epoch": progress.epoch + 1, "val_loss": None, "ended": "diverged", "best": False}
+        progress.history.append(row)
+        if self.worker.rank == 0:
+            write_history(self.folder, progress.history)
+        self.watch.note(DIVERGED.format(epoch=row["epoch"]))
+        self.worker.report(row | {"val_loss": math.inf})
+
+    def _checkpoint_after(self, step: int) -> bool:
+        """Whether there is to be a checkpoint after this step, inside the epoch."""
+        every = self.settings.scale.checkpoint_steps
+        return every > 0 and step % every == 0 and step < self.steps
+
+    def _save(self) -> None:
+        if self.worker.rank == 0:
+            checkpoint.save(
+                self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.judged,
+                optimizer=self.optimizer, trained=self.net if self.average else None, cleaning=self.cleaning,
+            )  # fmt: skip
+
+    def set_lr(self, epoch: int, step: int) -> float:
+        lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.param_groups[1]["lr"] = lr * self.settings.train.head_lr
+        return lr
+
+    def _calibrate(self) -> None:
+        """Scale the head on the first batch, which every rank computes whole, as all must start alike."""
+        images, _ = self.batches.get(epoch=1, step=0)
+        with torch.no_grad(), self.worker.autocast():
+            z = self.net.embed(images).float()
+        if self.settings.data.sampling == "pairs":
+            left, right = z.chunk(2)
+            distances = (left - right).abs().sum(dim=1)
+        else:
+            distances = torch.pdist(z, p=1)  # all pairs of the episode
+        self.net.head.calibrate(distances)
+
+    def _resume(self) -> bool:
+        """Go on from the newest whole checkpoint, the one rank 0 found; whether there was one."""
+        found, refused = None, ""
+        if self.worker.rank == 0:
+            try:
+                found = self._find()
+            except UserError as error:  # the others must not wait for an answer that never comes
+                refused = str(error)
+        name, refused = self.worker.agree((found.name if found else None, refused))
+        if refused:
+            raise UserError(refused)
+        if name is None:
+            return False
+        found = found or checkpoint.read(self.folder / "checkpoints" / name)
+        # More epochs or other patience may be asked for; every step of the cosine depends on the number of epochs.
+        free = ("patience",) if self.settings.train.schedule == "cosine" else ("patience", "epochs")
+        check_same(found.settings, self.settings, f"{self.folder} holds a training", fixed=IDENTITY, free=free)
+        place = self.folder / "checkpoints" / name
+        if found.progress.step >= self.steps:
+            raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")
+        trained = found.trained if self.average else found.weights
+        load_weights(self.net, trained, f"{place} is of another network")
+        if self.average:
+            load_weights(self.average.net, found.weights, f"{place} is of another network")
+        load_optimizer(self.optimizer, found.optimizer, f"{place} is of another optimizer")
+        self.progress = found.progress
+        self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
+        return True
+
+    def _find(self) -> Checkpoint | None:
+        """The newest whole checkpoint. What is damaged is told and kept; the history is made that of the checkpoint."""
+        found, passed = checkpoint.newest(self.folder / "checkpoints")
+        for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
+            last_hope = "using the one before it" if found or left else "none is left: the training starts again"
+            self.watch.note(f"{sentence}; {last_hope}")
+            write_note(self.folder, f"{sentence}; {last_hope}")
+        if found or self.folder.has(HISTORY):
+            write_history(self.folder, found.progress.history if found else [])
+        return found
+
+
+def _why_over(progress: Progress, train: Train) -> str:
+    """Why a training is over: patience | epochs; empty while it is not."""
+    if train.patience and progress.epoch - progress.best_epoch >= train.patience:
+        return "patience"
+    return "epochs" if progress.epoch >= train.epochs else ""
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a training's result: not how many workers, nor how it is searched or judged."""
+    return settings.model_dump(include=set(IDENTITY))

@@ -1,0 +1,71 @@
+"""The drawings of a training, loaded as its settings say; and whether they can carry it. Looking takes no torch."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Data, Settings
+from oneshot.base.storage import Folder
+from oneshot.data import composed, glyphs, splits, store
+from oneshot.data.cache import near
+from oneshot.data.drawings import Drawings, joined
+from oneshot.data.pairs import Characters, dataset
+
+if TYPE_CHECKING:
+    from oneshot.training.loop import Parts
+
+BATCH = ("batch", "train.batch")  # the two names that a point may give it
+
+
+def load_parts(data: Folder, how: Data) -> "Parts":
+    """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
+    from oneshot.training.loop import Parts
+
+    data = near(data)
+    about = store.describe(data)
+    about.require(how.dataset)
+    parts = splits.split(how.split, about)
+    return Parts(_taught(splits.load_part(data, parts.train), how), splits.load_part(data, parts.validation))
+
+
+def check(settings: Settings, data: Folder) -> None:
+    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
+    read."""
+    taught = _taught(_unseen(settings, data), settings.data, pixels=False)
+    dataset(taught, data=settings.data, train=settings.train)
+
+
+def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Raises UserError where the training drawings cannot give the batches of one of the points that a search may try,
+    each with the setting that asks for it, which the error names. No pixel is read."""
+    own = _unseen(settings, data)
+    tables: dict[tuple[int, int], Characters] = {}
+    seen: set[tuple[tuple[str, Any], ...]] = set()
+    for where, point in points:
+        asked = tuple(each for each in point.items() if each[0].startswith("data.") or each[0] in BATCH)
+        if asked in seen:  # points may differ in much that asks nothing of the drawings
+            continue
+        seen.add(asked)
+        chosen = settings.with_point(point)
+        added = (chosen.data.composed_alphabets, chosen.data.extra_alphabets)
+        try:
+            if added not in tables:
+                tables[added] = Characters(_taught(own, chosen.data, pixels=False))
+            dataset(tables[added], data=chosen.data, train=chosen.train)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+
+def _unseen(settings: Settings, data: Folder) -> Drawings:
+    """The data set's own drawings that are taught, without their pixels."""
+    data = near(data)
+    return splits.load_part(data, splits.split(settings.data.split, store.describe(data)).train, pixels=False)
+
+
+def _taught(own: Drawings, how: Data, *, pixels: bool = True) -> Drawings:
+    taught = own
+    if how.composed_alphabets:
+        taught = joined(taught, composed.extra(own, how.composed_alphabets, pixels=pixels))
+    if how.extra_alphabets:
+        taught = joined(taught, glyphs.extra(how.extra_alphabets, pixels=pixels))
+    return taught

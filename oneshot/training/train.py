@@ -1,0 +1,58 @@
+"""One training in this process (under Ray Train: trainer), and what any is finished with: the best network."""
+
+from typing import Any
+
+import torch
+
+from oneshot.answers import artifact
+from oneshot.base.environment import HARDWARE, environment
+from oneshot.base.errors import RunFailed
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
+from oneshot.evaluation import modelcard
+from oneshot.evaluation.calibrate import measure
+from oneshot.network.worker import Worker
+from oneshot.run import checkpoint, formats
+from oneshot.run.checkpoint import Progress
+from oneshot.run.history import Watch
+from oneshot.training.loop import fit
+from oneshot.training.parts import load_parts
+
+
+def train_here(
+    settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
+) -> Progress:
+    """Train in this process: one worker, no Ray, every core. Raises UserError."""
+    worker = Worker(device, precision=settings.train.precision)
+    return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
+
+
+def finish(
+    settings: Settings,
+    run: Folder,
+    *,
+    data: Folder | None = None,
+    trial: Folder | None = None,
+    best_trial: dict[str, Any] | None = None,
+) -> None:
+    """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
+    its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
+    training = trial or run
+    found = checkpoint.best(training / "checkpoints")
+    if found is None:
+        raise RunFailed(f"no epoch of {training} was finished: there is no network to keep")
+    best_trial = best_trial or {"id": None, "settings": {}}
+    where = {"hardware": formats.read(formats.Hardware, training, HARDWARE)} if training.has(HARDWARE) else {}
+    provenance = {
+        "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
+        "settings": found.settings,
+        "environment": environment() | where,
+    }
+    taught_only = {"extra_alphabets": 0, "composed_alphabets": 0}
+    given = settings.data.model_copy(update=taught_only)
+    calibration = None
+    if data:
+        net, views = artifact.of_checkpoint(found, training), artifact.views(found)
+        calibration = measure(net, load_parts(data, given).validation, views=views)
+    artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
+    modelcard.write(run)
