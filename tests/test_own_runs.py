@@ -13,6 +13,7 @@ from pictures import figure, tree
 from PIL import Image
 
 import oneshot
+from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import store
 from oneshot.data.sets import prepare
@@ -75,7 +76,7 @@ def test_the_network_takes_images_as_they_lie_in_files(trained: Path, place: Pat
         assert torch.equal(net.embed([Image.open(path) for path in paths]), known)
         assert torch.equal(net.embed([np.asarray(Image.open(path)) for path in paths]), known), "RGB arrays too"
         assert torch.equal(net.embed_pixels(torch.cat([net.read(path) for path in paths])), known), "and files"
-    with pytest.raises(oneshot.artifact.UserError, match="the image is blank"):
+    with pytest.raises(UserError, match="the image is blank"):
         oneshot.load(trained).similarity(Image.new("L", (9, 9)), Image.new("L", (9, 9)))
     card = json.loads((trained / "best" / "model.json").read_text())["preprocessing"]
     assert card["cleaning"] == {"side": 105, "polarity": "light"} and "light ink on dark paper" in card["ink"]
