@@ -27,9 +27,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from samples import result, study, trial
-from test_archives import SMALL
-from test_omniglot import MEMBERS, made_archives
-from test_store import FIXED, ROWS, written
+from tables import FIXED, ROWS, written
+from zips import MEMBERS, SMALL, made_archives
 
 from oneshot.answers import artifact, calibration
 from oneshot.base.errors import UserError

@@ -66,7 +66,7 @@ def tiny(line: str, *, endpoint: str = "") -> str:
         train__examples="128", train__batch="32", search__trials="1", search__first="[]", search__batch="[32]"
     )
     if line == "make test":
-        return "make test ARGS=tests/test_counter.py"
+        return "make test ARGS=tests/base/test_counter.py"
     if line == "make tune":
         return f"make tune ARGS={shlex.quote(shlex.join(search))}"
     if "oneshot.tune own" in line:  # it names its data set itself, the options above another

@@ -13,7 +13,7 @@ HALF = 2  # bytes of a bf16 number
 
 @dataclass(frozen=True)
 class Net:
-    """What of a network the computation needs: `tests/test_scaling.py` holds it against the real one."""
+    """What of a network the computation needs: `tests/bench/test_bench.py` holds it against the real one."""
 
     name: str
     parameters: int

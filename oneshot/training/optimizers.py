@@ -2,7 +2,7 @@
 
 torch.optim marks its methods for torch.compile and imports torch._dynamo where the first of them is called. That takes
 a second or more, as much as the rest of torch, in each process that trains, and nothing here is compiled. These classes
-call what lies below the marks; a step computes the same bits (tests/test_optimizers.py).
+call what lies below the marks; a step computes the same bits (tests/training/test_optimizers.py).
 """
 
 import inspect

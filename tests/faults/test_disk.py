@@ -8,8 +8,7 @@ import pytest
 import tiny
 from command import run, settings
 from driver import checkpoints
-from outcome import differences, outcome
-from test_local import history, weights
+from outcome import differences, history, outcome, weights
 
 import oneshot
 from oneshot.base.errors import DiskFull

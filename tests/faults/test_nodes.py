@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import run, settings
 from nodes import Cluster, cluster
-from test_local import history, weights
+from outcome import history, weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 

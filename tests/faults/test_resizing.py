@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import run, settings
 from nodes import cluster
-from test_local import history
+from outcome import history
 
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 

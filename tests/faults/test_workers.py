@@ -12,7 +12,7 @@ import psutil
 import pytest
 from command import run, settings, start
 from driver import Driver, title
-from test_local import history, weights
+from outcome import history, weights
 
 pytestmark = pytest.mark.ray
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 from command import run, settings
 from driver import Driver, checkpoints, stop_while
-from test_local import history, weights
+from outcome import history, weights
 
 CHANGES = settings(train__epochs="3", train__examples="1024", scale__checkpoint_steps="1")
 

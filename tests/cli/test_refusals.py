@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import tiny
 from command import ROOT, environment, refused, settings
-from test_archives import zip_of
-from test_checkpoint import older
-from test_omniglot import made_archives
+from malice import older
 from web import Site, serve
+from zips import made_archives, zip_of
 
 from oneshot.base.settings import job_file, override, read
 from oneshot.base.storage import Folder

@@ -11,38 +11,19 @@ import tiny
 import torch
 from torch import nn
 
-from oneshot.base.settings import Settings, override
+from oneshot.base.settings import override
 from oneshot.base.storage import Folder
 from oneshot.network.models import build
 from oneshot.run import checkpoint
 from oneshot.run.history import Watch
 
-# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. All networks are
-# smooth, see there: of 190 runs whose weights began 1e-7 apart none came to losses 1e-6 apart. No Adam, which divides
-# small gradients by themselves, and no calibrated head, whose weights are large. Koch's network, whose sigmoid units
-# start almost alike, is moved by a faster head instead.
 TOLERANCE = 5e-6
-SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
-SMALL = SHARED | {"name": "conv4", "examples": 36}
-AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}
-KOCH = SHARED | {"name": "koch", "size": 65, "examples": 12, "epochs": 4}
-PAIRS: dict[str, Any] = {"sampling": "pairs", "objective": "bce"}
-EPISODES: dict[str, Any] = {"sampling": "episodes", "objective": "both"}
-CASES: dict[str, Settings] = {
-    "conv4 on pairs": tiny.settings(**SMALL, **PAIRS, lr=2e-3),
-    "conv4 on episodes": tiny.settings(**SMALL, **EPISODES, lr=2e-3),
-    "resnet on pairs": tiny.settings(**AVERAGED, **PAIRS, lr=2e-3),
-    "resnet on episodes": tiny.settings(**AVERAGED, **EPISODES, lr=2e-3),
-    "koch on pairs": tiny.settings(**KOCH, **PAIRS, lr=0.5, head_lr=30.0),
-    "koch on episodes": tiny.settings(**KOCH, **EPISODES, lr=0.05, head_lr=20.0),
-}
-
 
 # Begun by one worker and broken off inside the second epoch, or by many and left to one after it.
 COMPRESSED = {
-    how: override(CASES["conv4 on pairs"], {"scale.compress": how}, source="the test") for how in ("none", "bf16")
+    how: override(tiny.CASES["conv4 on pairs"], {"scale.compress": how}, source="the test") for how in ("none", "bf16")
 }
-GOES_ON = override(CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
+GOES_ON = override(tiny.CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
 
 
 class Killed(Exception):
@@ -71,7 +52,9 @@ UNEVEN = noise(13, 2, seed=7)
 
 
 # Koch's network is dear: it meets in twos only.
-MEETINGS = [(2, case) for case in CASES] + [(3, case) for case in CASES if CASES[case].model.name != "koch"]
+MEETINGS = [(2, case) for case in tiny.CASES] + [
+    (3, case) for case in tiny.CASES if tiny.CASES[case].model.name != "koch"
+]
 EITHER = pytest.mark.parametrize("workers", [2, 3])
 
 
@@ -93,7 +76,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "talk": {"rows": UNEVEN},
             "refused": {"folder": folder / "refused"},
             "train": {
-                "cases": {case: CASES[case] for size, case in MEETINGS if size == workers}
+                "cases": {case: tiny.CASES[case] for size, case in MEETINGS if size == workers}
                 | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")}
                 | COMPRESSED,
                 "folder": folder,
@@ -109,7 +92,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[dict
     """The same trainings by one worker: their histories, and their folder."""
     folder = tmp_path_factory.mktemp("alone")
     made = {}
-    for name, settings in CASES.items():
+    for name, settings in tiny.CASES.items():
         with ranks.smooth():
             made[name] = tiny.train(folder / name, settings, data=tiny.parts(side=settings.data.size)).history
     return made, folder
@@ -192,7 +175,7 @@ def test_any_number_of_workers_has_the_losses_of_one(
     meet: Callable[[int], Met], alone: tuple[dict[str, list[dict[str, Any]]], Path], workers: int, case: str
 ) -> None:
     expected = alone[0][case]
-    assert len(expected) == CASES[case].train.epochs
+    assert len(expected) == tiny.CASES[case].train.epochs
     for rank in meet(workers)[0]:
         history = rank["train"][case]["history"]
         assert [row["epoch"] for row in history] == [row["epoch"] for row in expected]
@@ -238,8 +221,8 @@ def test_gradients_that_travel_as_bf16_train_nearly_alike(meet: Callable[[int], 
 def test_any_number_of_workers_ends_with_the_weights_of_one(
     meet: Callable[[int], Met], alone: tuple[dict[str, list[dict[str, Any]]], Path], workers: int, case: str
 ) -> None:
-    torch.manual_seed(CASES[case].train.seed)
-    first = build(CASES[case].model, size=CASES[case].data.size).state_dict()
+    torch.manual_seed(tiny.CASES[case].train.seed)
+    first = build(tiny.CASES[case].model, size=tiny.CASES[case].data.size).state_dict()
 
     def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
         return sum(float((one[name].double() - other[name].double()).square().sum()) for name in one) ** 0.5
@@ -248,7 +231,7 @@ def test_any_number_of_workers_ends_with_the_weights_of_one(
         checkpoint.newest(Folder.of(folder / case / "checkpoints"))[0] for folder in (meet(workers)[1], alone[1])
     )
     assert last is not None and same is not None
-    assert last.progress.epoch == same.progress.epoch == CASES[case].train.epochs
+    assert last.progress.epoch == same.progress.epoch == tiny.CASES[case].train.epochs
     assert distance(last.weights, same.weights) < 1e-3 * distance(first, same.weights)
 
 

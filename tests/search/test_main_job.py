@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, environment, run, settings
-from test_local import history
+from outcome import history
 
 import oneshot
 from oneshot.base.storage import Folder

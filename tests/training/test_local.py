@@ -11,22 +11,10 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, environment, refused, run, settings, start
+from outcome import history, weights
 from PIL import Image
 
 import oneshot
-
-
-def history(folder: Path) -> list[dict]:
-    """What a training measured, without what no two runs share: its times and interruptions."""
-    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    own = ("seconds", "images_per_second", "resumed_at")
-    return [{key: row[key] for key in row if key not in own} for row in rows]
-
-
-def weights(folder: Path) -> str:
-    """The digest of the weights at the last epoch."""
-    last = sorted((folder / "checkpoints").iterdir())[-1]
-    return json.loads((last / "state.json").read_text())["sha256"]["model.safetensors"]
 
 
 def test_local_mode_imports_no_ray(tmp_path: Path, data_root: Path) -> None:

@@ -3,7 +3,6 @@
 import pytest
 import tiny
 import torch
-from test_distributed import CASES
 
 from oneshot.base.settings import override
 
@@ -36,10 +35,10 @@ def one_thread() -> None:
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", tiny.CASES)
 def test_losses_of_fixed_seeds_stay_what_they_were(case: str, tmp_path, one_thread) -> None:
-    lr, head_lr = RATES.get(case, (2e-4, CASES[case].train.head_lr))
-    settings = override(CASES[case], {"train.lr": lr, "train.head_lr": head_lr}, source="the test")
+    lr, head_lr = RATES.get(case, (2e-4, tiny.CASES[case].train.head_lr))
+    settings = override(tiny.CASES[case], {"train.lr": lr, "train.head_lr": head_lr}, source="the test")
     history = tiny.train(tmp_path, settings, data=tiny.parts(side=settings.data.size)).history
     found = [(row["train_loss"], row["val_loss"]) for row in history]
     # Another processor's kernels add in another order, and each step makes that larger: in resnet's second epoch an

@@ -10,56 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tables import FIXED, ROWS, rewritten, row, written
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import store
-from oneshot.data.png import decode, encode
+from oneshot.data.png import decode
 from oneshot.data.store import DRAWINGS, TRIALS, FixedTrials, Row
-
-
-def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:
-    """A drawing of noise, a function of its place alone."""
-    ink = np.random.default_rng([ord(alphabet[0]), character, drawer]).integers(0, 256, size, dtype=np.uint8)
-    if not grey:
-        ink = np.where(ink > 200, 255, 0).astype(np.uint8)
-    png = encode(ink if grey else ink > 0)
-    return Row(
-        png, ink, alphabet, f"character{character:02d}", drawer, "evaluation" if alphabet > "M" else "background"
-    )
-
-
-ROWS = [
-    row(alphabet, character, drawer)
-    for alphabet in ("Zeta", "Alpha", "Mu")
-    for character in (2, 1)
-    for drawer in (3, 1)
-]
-
-
-def written(folder: Path, rows: list[Row] = ROWS, **how: object) -> Folder:
-    place = Folder.of(folder)
-    store.write(place, rows, **{"name": "noise", "source": "dice", "digests": {"a": "1"}, **how})
-    return place
-
-
-def same(table: pa.Table) -> pa.Table:
-    return table
-
-
-def rewritten(
-    folder: Folder, change: Callable[[pa.Table], pa.Table] = same, name: str = DRAWINGS, **facts: object
-) -> None:
-    """The file again, with a changed table or changed facts in its footer."""
-    with pq.ParquetFile(folder.file(name)) as file:
-        table, about = change(file.read()), json.loads(file.metadata.metadata[b"oneshot"])
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema) as writer:
-        for start in range(0, max(len(table), 1), 4):
-            writer.write_table(table.slice(start, 4), row_group_size=4)
-        writer.add_key_value_metadata({"oneshot": json.dumps({**about, **facts})})
-    folder.write(name, sink.getvalue())
-
 
 # --- what goes in comes out
 
@@ -309,8 +266,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 # --- fixed trials
-
-FIXED = FixedTrials(np.array([1, 1]), np.array([0, 4]), np.array([[1, 5], [5, 1]]), np.array([0, 0]))
 
 
 def test_fixed_trials_come_back_as_they_were(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from malice import Malice, older
 from torch import nn
 
 from oneshot.base.errors import UserError
@@ -268,27 +269,6 @@ def forge(run: Run, epoch: int, name: str, data: bytes) -> None:
     state = json.loads(run.file(epoch, STATE).read_text())
     state["sha256"][name] = hashlib.sha256(data).hexdigest()
     run.file(epoch, STATE).write_text(json.dumps(state))
-
-
-class Malice:
-    """Its pickle makes a folder when it is loaded."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.place),)
-
-
-def older(place: Path, owned: Path) -> None:
-    """Make a checkpoint one of an older version, with a training.pt whose pickle makes the folder `owned`."""
-    state = json.loads((place / STATE).read_text())
-    content = pickle.dumps({"optimizer": Malice(owned)}, protocol=2)
-    (place / TRAINING).unlink()
-    (place / OLDER).write_bytes(content)
-    del state["sha256"][TRAINING]
-    state["sha256"][OLDER] = hashlib.sha256(content).hexdigest()
-    (place / STATE).write_text(json.dumps(state))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from command import ROOT
 from pictures import figure, tree
 from PIL import Image
 from rich.console import Console
-from test_store import rewritten
+from tables import rewritten
 
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings, override

@@ -7,22 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from zips import SMALL, zip_of
 
 from oneshot.base.errors import UserError
-from oneshot.data.archives import Limits, content_digest, read_zip
-
-SMALL = Limits(archive=100_000, members=5, member=1000, total=3000)
-
-
-def zip_of(path: Path, members: dict[str, bytes], *, mode: int = 0, compress: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip of these members; `mode` is the Unix file type and permissions of all of them."""
-    with zipfile.ZipFile(path, "w", compress) as archive:
-        for name, data in members.items():
-            info = zipfile.ZipInfo(name)
-            info.external_attr = mode << 16
-            info.compress_type = compress
-            archive.writestr(info, data)
-    return path
+from oneshot.data.archives import content_digest, read_zip
 
 
 def claim_size(path: Path, size: int) -> None:

@@ -1,13 +1,24 @@
-"""What a study came to, without its times: two studies of equal settings must not differ in it."""
+"""What a training and a study came to, without their times: two of equal settings must not differ in it."""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from test_local import history, weights
-
 TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
+
+
+def history(folder: Path) -> list[dict]:
+    """What a training measured, without what no two runs share: its times and interruptions."""
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    own = ("seconds", "images_per_second", "resumed_at")
+    return [{key: row[key] for key in row if key not in own} for row in rows]
+
+
+def weights(folder: Path) -> str:
+    """The digest of the weights at the last epoch."""
+    last = sorted((folder / "checkpoints").iterdir())[-1]
+    return json.loads((last / "state.json").read_text())["sha256"]["model.safetensors"]
 
 
 def outcome(run: Path) -> dict[str, Any]:

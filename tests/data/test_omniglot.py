@@ -2,25 +2,23 @@
 
 import io
 import zipfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_archives import zip_of
 from web import Site, serve
+from zips import MEMBERS, alphabet, made_archives, zip_of
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
-from oneshot.data import glyphs, store
+from oneshot.data import store
 from oneshot.data.archives import content_digest
 from oneshot.data.download import Patience
 from oneshot.data.omniglot import Archive, drawings, obtain, resolve_trials
 from oneshot.data.png import encode
 
 HASTE = Patience(connect=2, read=1, attempts=2, pause=0)
-MEMBERS = {f"images_x/Greek/character01/0001_{drawer:02d}.png": bytes([drawer]) * 300 for drawer in range(1, 21)}
 X = Archive("images_x", content_digest(MEMBERS), ("deep/images_x.zip", "images_x.zip"))
 
 
@@ -120,28 +118,6 @@ def test_drawings_are_known_by_their_paths_and_strange_paths_are_refused() -> No
 
 
 # --- fixed trials, on made archives
-
-
-@cache
-def alphabet(number: int) -> np.ndarray:
-    return glyphs.draw_alphabet(5, number, drawers=4, characters=(20, 20))
-
-
-def made_archives() -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """An evaluation archive of two alphabets by four drawers, and two runs on its second alphabet."""
-    evaluation, runs = {}, {}
-    for number, name in enumerate(("Aleph", "Beth")):
-        for (character, drawer), _ in np.ndenumerate(alphabet(number)[:, :, 0, 0]):
-            path = f"images_evaluation/{name}/character{character + 1:02d}/{number}{character:03d}_{drawer + 1:02d}.png"
-            evaluation[path] = encode(alphabet(number)[character, drawer])
-    for run, (asked, shown) in (("run01", (0, 1)), ("run02", (3, 2))):
-        lines = []
-        for item, character in enumerate(np.random.default_rng(asked).permutation(20)):
-            query, support = f"{run}/test/item{item + 1:02d}.png", f"{run}/training/class{character + 1:02d}.png"
-            runs[query], runs[support] = (encode(alphabet(1)[character, drawer]) for drawer in (asked, shown))
-            lines.append(f"{query} {support}\n")
-        runs[f"{run}/class_labels.txt"] = "".join(lines).encode()
-    return evaluation, runs
 
 
 def test_the_pictures_of_a_run_are_found_among_the_drawings() -> None:
