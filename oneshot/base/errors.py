@@ -17,6 +17,9 @@ class Unusable(UserError):
         super().__init__(f"{why}; use another")
         self.why = why
 
+    def __reduce__(self) -> tuple[type, tuple[str]]:  # from a process of Ray it comes pickled
+        return type(self), (self.why,)
+
 
 class RunFailed(RuntimeError):
     """The request was right and the run failed all the same. The command ends with this line and exit code 1."""

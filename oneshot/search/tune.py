@@ -1,8 +1,8 @@
 """The search: Ray Tune over Ray Train, stopped early on the all-reduced validation loss; then the final job.
 
 A trial's history and checkpoints, which its training writes into the run folder, are the truth. Tune keeps no state
-that a later session reads: a trial that goes on, in this session or a later one, is a new one to Tune. Until the final
-job this process is free of torch: it only drives.
+that a later session reads: a trial that goes on, in this session or a later one, is a new one to Tune. This process is
+free of torch: it only drives.
 """
 
 import tempfile
@@ -104,45 +104,52 @@ def _tuner(
 def judge_best(
     settings: Settings, study: Study, data: Folder, packing: Packing, *, alone: bool = False
 ) -> dict[str, Any]:  # fmt: skip
-    """The final job: the best trial's network goes to `best/` and is judged on the test alphabets, as a task on the
-    cluster; its result is written to `result.json`. A network that has its result is not judged again: the test
+    """The final job, a task on the cluster: the best trial's network goes to `best/` and is judged on the test
+    alphabets; its result is written to `result.json`. A network that has its result is not judged again: the test
     alphabets are touched once. `alone`: nobody else uses the cluster, and the job all cores of this machine. Raises
     RunFailed, UserError."""
     import ray
 
-    from oneshot.answers import artifact
     from oneshot.cluster import ahead
-    from oneshot.evaluation import modelcard
-    from oneshot.training.train import finish
 
     best = study.best()
     assert best is not None
-    known = {"id": best["id"], "settings": best["settings"]}
-    finish(settings, study.run, data=data, trial=study.folder(best["id"]), best_trial=known)
-    if study.run.has(RESULT):
-        result = formats.read(formats.Result, study.run, RESULT)
-        if result.get("sha256") == artifact.read_digest(study.run):
-            return result
     kind = ahead.environment(ahead.OTHER)
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
+    known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
     try:
-        result = ray.get(job.remote(settings.model_dump(), study.run.uri, data.uri, packing.device, threads))
+        return ray.get(
+            job.remote(
+                settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
+                device=packing.device, threads=threads,
+            )
+        )  # fmt: skip
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
-    study.run.write_json(RESULT, result)
-    modelcard.write(study.run)
-    return result
 
 
-def _judge(settings: dict[str, Any], run: str, data: str, device: str, threads: int) -> dict[str, Any]:
+def _judge(
+    settings: dict[str, Any], *folders: str, best_trial: dict[str, Any], device: str, threads: int
+) -> dict[str, Any]:  # fmt: skip
     import torch
 
+    from oneshot.answers import artifact
+    from oneshot.evaluation import modelcard
     from oneshot.evaluation.evaluate import evaluate
+    from oneshot.training.train import finish
 
     torch.set_num_threads(threads)
     chosen = parse(settings, "the run's settings")
-    return evaluate(
-        Folder.of(run), Folder.of(data), dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate,
-        device=device, keep=True,
+    run, data, trial = (Folder.of(uri) for uri in folders)  # by address: each node has its own credentials
+    finish(chosen, run, data=data, trial=trial, best_trial=best_trial)
+    if run.has(RESULT):
+        result = formats.read(formats.Result, run, RESULT)
+        if result.get("sha256") == artifact.read_digest(run):
+            return result
+    result = evaluate(
+        run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device, keep=True
     )  # fmt: skip
+    run.write_json(RESULT, result)
+    modelcard.write(run)
+    return result
