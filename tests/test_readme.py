@@ -17,7 +17,7 @@ from pictures import figure, tree
 from pyarrow import fs
 
 README = (ROOT / "README.md").read_text()
-MODULES = {path.stem for path in (ROOT / "oneshot").rglob("*.py") if not path.stem.startswith("__")}
+PACKAGES = [path.parent for path in (ROOT / "oneshot").glob("*/__init__.py")]
 
 # Lines that are not run, by how they begin, and why.
 NOT_RUN = {
@@ -155,6 +155,11 @@ def test_what_readme_says_of_python_runs(block: Block, place: Path, monkeypatch:
 
 def test_the_file_tree_names_every_module() -> None:
     (text,) = (block.text for block in blocks() if not block.kind)
-    assert MODULES - set(re.findall(r"\w+", text)) == set()
+    packages = re.split(r"(?m)^  (\w+)/", text)[1:]  # name, text, name, text, ...
+    assert sorted(packages[::2]) == sorted(package.name for package in PACKAGES)
+    phrases = dict(zip(packages[::2], packages[1::2], strict=True))
+    for package in PACKAGES:
+        modules = {path.stem for path in package.rglob("*.py") if not path.stem.startswith("__")}
+        assert modules - set(re.findall(r"\w+", phrases[package.name])) == set()
     rows = [row for row in text.splitlines() if row.strip()]
     assert len(rows) == len(set(rows)), "no line stands twice"

@@ -1,3 +1,5 @@
+"""`python -m oneshot.bench`."""
+
 from oneshot.cli.main import main
 
 main(["bench"])

@@ -130,7 +130,8 @@ def judge_best(
 
 
 def _judge(
-    settings: dict[str, Any], *folders: str, best_trial: dict[str, Any], device: str, threads: int
+    settings: dict[str, Any], run_uri: str, data_uri: str, trial_uri: str, *, best_trial: dict[str, Any], device: str,
+    threads: int,
 ) -> dict[str, Any]:  # fmt: skip
     import torch
 
@@ -141,7 +142,8 @@ def _judge(
 
     torch.set_num_threads(threads)
     chosen = parse(settings, "the run's settings")
-    run, data, trial = (Folder.of(uri) for uri in folders)  # by address: each node has its own credentials
+    # Addresses, not folders: each node has credentials of its own.
+    run, data, trial = Folder.of(run_uri), Folder.of(data_uri), Folder.of(trial_uri)
     finish(chosen, run, data=data, trial=trial, best_trial=best_trial)
     if run.has(RESULT):
         result = formats.read(formats.Result, run, RESULT)

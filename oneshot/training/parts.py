@@ -21,11 +21,14 @@ def load_parts(data: Folder, how: Data) -> "Parts":
     """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
     from oneshot.training.loop import Parts
 
-    data = near(data)
-    about = store.describe(data)
-    about.require(how.dataset)
-    parts = splits.split(how.split, about)
+    data, parts = _split(data, how)
     return Parts(_taught(splits.load_part(data, parts.train), how), splits.load_part(data, parts.validation))
+
+
+def load_validation(data: Folder, how: Data) -> Drawings:
+    """The validation drawings alone. Raises UserError."""
+    data, parts = _split(data, how)
+    return splits.load_part(data, parts.validation)
 
 
 def check(settings: Settings, data: Folder) -> None:
@@ -54,6 +57,14 @@ def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dic
             dataset(tables[added], data=chosen.data, train=chosen.train)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
+
+
+def _split(data: Folder, how: Data) -> tuple[Folder, splits.Split]:
+    """The data where this machine reads them, and which of them do what."""
+    data = near(data)
+    about = store.describe(data)
+    about.require(how.dataset)
+    return data, splits.split(how.split, about)
 
 
 def _unseen(settings: Settings, data: Folder) -> Drawings:

@@ -16,7 +16,7 @@ from oneshot.run import checkpoint, formats
 from oneshot.run.checkpoint import Progress
 from oneshot.run.history import Watch
 from oneshot.training.loop import fit
-from oneshot.training.parts import load_parts
+from oneshot.training.parts import load_parts, load_validation
 
 
 def train_here(
@@ -48,11 +48,9 @@ def finish(
         "settings": found.settings,
         "environment": environment() | where,
     }
-    taught_only = {"extra_alphabets": 0, "composed_alphabets": 0}
-    given = settings.data.model_copy(update=taught_only)
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training), artifact.views(found)
-        calibration = measure(net, load_parts(data, given).validation, views=views)
+        calibration = measure(net, load_validation(data, settings.data), views=views)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)

@@ -6,7 +6,7 @@ import os
 import hausdorff
 import numpy as np
 import pytest
-from lineup import MADE, SIZES, alike, all_protocols, drawings_of
+from lineup import MADE, SIZES, alike, all_protocols
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
@@ -14,16 +14,6 @@ from oneshot.data import store
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation.trials import NAMES, Trials, judge, lake400, per_alphabet, score, wilson, within
 from oneshot.screen.published import FIGURES, ladder
-
-
-@pytest.fixture(scope="module")
-def drawings() -> Drawings:
-    return drawings_of(SIZES)
-
-
-@pytest.fixture(scope="module", params=MADE)
-def made(request: pytest.FixtureRequest, drawings: Drawings) -> Trials:
-    return MADE[request.param](drawings, trials=4000)
 
 
 def test_a_constant_scorer_scores_chance_in_every_protocol(drawings: Drawings) -> None:

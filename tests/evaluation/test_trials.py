@@ -13,16 +13,6 @@ def chi_square(counts: np.ndarray) -> float:
     return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
 
 
-@pytest.fixture(scope="module")
-def drawings() -> Drawings:
-    return drawings_of(SIZES)
-
-
-@pytest.fixture(scope="module", params=MADE)
-def made(request: pytest.FixtureRequest, drawings: Drawings) -> Trials:
-    return MADE[request.param](drawings, trials=4000)
-
-
 # What a trial is
 
 
