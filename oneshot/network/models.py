@@ -50,6 +50,30 @@ def at_once(device: torch.device, numbers: int) -> int:
     return max(1, (1 << (19 if device.type == "cpu" else 24)) // numbers)
 
 
+class FirstConv2d(nn.Conv2d):
+    """A convolution of drawings, which have one channel.
+
+    On a CPU a square of K x K taps on one channel is computed as K taps on K channels: a drawing, and it moved up by 1
+    to K - 1 rows. The products are the same, and so is the weight; but kernels are made for many channels, and two to
+    five times as fast on K.
+    """
+
+    def __init__(self, channels: int, taps: int, *, padding: int = 0, bias: bool = True) -> None:
+        super().__init__(1, channels, taps, padding=padding, bias=bias)
+        self.taps, self.border = taps, padding
+
+    def forward(self, x_B1SS: torch.Tensor) -> torch.Tensor:
+        if x_B1SS.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x_B1SS)
+        if torch.is_autocast_enabled("cpu"):  # now, not when there are K times as many numbers
+            x_B1SS = x_B1SS.to(torch.get_autocast_dtype("cpu"))
+        x_B1SS = F.pad(x_B1SS, (0, 0, self.border, self.border))
+        rows_BHSK = x_B1SS.unfold(2, self.taps, 1)[:, 0].contiguous()
+        rows_BKHS = rows_BHSK.permute(0, 3, 1, 2)  # channels last, as it lies
+        weight_CK1K = self.weight.permute(0, 2, 1, 3).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(rows_BKHS, weight_CK1K, self.bias, padding=(0, self.border))
+
+
 class Encoder(nn.Sequential):
     """Layers that make embeddings (B, dimension) of drawings (B, 1, S, S)."""
 
@@ -128,9 +152,9 @@ def koch(size: int) -> Encoder:
     if side < 1:
         raise UserError(f"data.size = {size}: the koch network needs at least 65 pixels (the paper: 105)")
     return Encoder(
-        nn.Conv2d(1, 64, 10), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(64, 128, 7), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(128, 128, 4), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        FirstConv2d(64, 10), nn.MaxPool2d(2), nn.ReLU(inplace=True),  # as ReLU before it, on a quarter
+        nn.Conv2d(64, 128, 7), nn.MaxPool2d(2), nn.ReLU(inplace=True),
+        nn.Conv2d(128, 128, 4), nn.MaxPool2d(2), nn.ReLU(inplace=True),
         nn.Conv2d(128, 256, 4), nn.ReLU(inplace=True),
         nn.Flatten(), nn.Linear(256 * side * side, 4096), nn.Sigmoid(), dimension=4096,
     )  # fmt: skip
@@ -144,11 +168,10 @@ def conv4(size: int) -> Encoder:
     if size < 16:
         raise UserError(f"data.size = {size}: the conv4 network halves four times and needs at least 16 pixels")
     layers: list[nn.Module] = []
-    for channels in (1, 64, 64, 64):
-        layers += [
-            nn.Conv2d(channels, 64, 3, padding=1, bias=False), GlobalBatchNorm2d(64), nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-        ]  # fmt: skip
+    convolutions = [FirstConv2d(64, 3, padding=1, bias=False)]
+    convolutions += [nn.Conv2d(64, 64, 3, padding=1, bias=False) for _ in range(3)]
+    for convolution in convolutions:
+        layers += [convolution, GlobalBatchNorm2d(64), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
     return Encoder(*layers, nn.Flatten(), dimension=64 * (size // 16) ** 2)
 
 

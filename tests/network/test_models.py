@@ -9,7 +9,7 @@ from oneshot.base import settings
 from oneshot.base.errors import UserError
 from oneshot.network import pairwise
 from oneshot.network.images import distort, distortions
-from oneshot.network.models import ENCODERS, Siamese, WeightedL1, build, looking
+from oneshot.network.models import ENCODERS, FirstConv2d, Siamese, WeightedL1, build, koch, looking
 
 NAMES = sorted(ENCODERS)
 SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size
@@ -205,3 +205,44 @@ def test_a_dead_encoder_does_not_make_the_calibrated_head_infinite() -> None:
     head = WeightedL1(4)
     head.calibrate(torch.zeros(10))
     assert head.weight.isfinite().all() and head.bias.isfinite().all()
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("taps", "padding", "bias"), [(10, 0, True), (3, 1, False)])
+def test_convolution_of_drawings_by_rows_is_the_convolution(taps: int, padding: int, bias: bool, half: bool) -> None:
+    torch.manual_seed(0)
+    ours = FirstConv2d(16, taps, padding=padding, bias=bias)
+    theirs = nn.Conv2d(1, 16, taps, padding=padding, bias=bias)
+    theirs.load_state_dict(ours.state_dict())
+    x_B1SS = torch.rand(5, 1, 21, 21)
+    found = []
+    for layer in (ours, theirs):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            y_BCHW = layer(x_B1SS)
+        (y_BCHW.float() ** 2).sum().backward()
+        found.append([y_BCHW, *(each.grad for each in layer.parameters())])
+    assert found[0][0].dtype == (torch.bfloat16 if half else torch.float32)
+    for mine, reference in zip(*found, strict=True):
+        tolerance = 2e-2 if half else 1e-5
+        assert torch.allclose(
+            mine.float(), reference.float(), rtol=tolerance, atol=tolerance * float(reference.abs().max())
+        )
+
+
+def test_koch_is_the_papers_figure_4_layer_by_layer() -> None:
+    torch.manual_seed(0)
+    encoder = koch(65)
+    papers = nn.Sequential(
+        nn.Conv2d(1, 64, 10), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 128, 7), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(128, 128, 4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(128, 256, 4), nn.ReLU(), nn.Flatten(),
+        nn.Linear(256, 4096), nn.Sigmoid(),
+    )  # fmt: skip
+    papers.load_state_dict(encoder.state_dict())
+    x_B1SS = torch.rand(2, 1, 65, 65)
+    found = []
+    for net in (encoder, papers):
+        z_BD = net(x_B1SS)
+        (z_BD**2).sum().backward()
+        found.append([z_BD, *(each.grad for each in net.parameters())])
+    for mine, reference in zip(*found, strict=True):
+        assert torch.allclose(mine, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
