@@ -220,7 +220,7 @@ def test_convolution_of_drawings_by_rows_is_the_convolution(taps: int, padding: 
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             y_BCHW = layer(x_B1SS)
         (y_BCHW.float() ** 2).sum().backward()
-        found.append([y_BCHW, *(each.grad for each in layer.parameters())])
+        found.append([y_BCHW.detach(), *(each.grad for each in layer.parameters())])
     assert found[0][0].dtype == (torch.bfloat16 if half else torch.float32)
     for mine, reference in zip(*found, strict=True):
         tolerance = 2e-2 if half else 1e-5
@@ -243,6 +243,6 @@ def test_koch_is_the_papers_figure_4_layer_by_layer() -> None:
     for net in (encoder, papers):
         z_BD = net(x_B1SS)
         (z_BD**2).sum().backward()
-        found.append([z_BD, *(each.grad for each in net.parameters())])
+        found.append([z_BD.detach(), *(each.grad for each in net.parameters())])
     for mine, reference in zip(*found, strict=True):
         assert torch.allclose(mine, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
