@@ -4,6 +4,7 @@ A dataframe of paths; boolean masks and `reset_index` for every pair; two PNGs d
 encoder; a forward pass for every pair of a one-shot trial.
 """
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from oneshot.base.storage import Folder
 from oneshot.data.store import DRAWINGS, describe
 from oneshot.evaluation.scoring import Trials
-from oneshot.network.models import Encoder
+from oneshot.network.models import Encoder, FirstConv2d
 
 
 def unpack(data: Folder, where: Path, *, alphabets: Sequence[str] | None = None) -> pd.DataFrame:
@@ -79,20 +80,33 @@ class Net(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.encoder = _plain_norms(encoder)
+        self.encoder = _plain(encoder)
         self.head = nn.Linear(encoder.dimension, 1)
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         return self.head((self.encoder(left) - self.encoder(right)).abs())[:, 0]
 
 
-def _plain_norms(module: nn.Module) -> nn.Module:
-    """The network with torch's own batch norm, which is faster than one that adds exactly."""
-    for name, child in module.named_children():
+def _plain(module: nn.Module) -> nn.Module:
+    """The network of torch's own layers in their usual order, with the weights that it has.
+
+    Batch norm that does not add exactly, a first convolution that is not computed by rows, ReLU before the pooling.
+    """
+    children = list(module.named_children())
+    for name, child in children:
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, nn.BatchNorm2d(child.num_features))
+        elif isinstance(child, FirstConv2d):
+            bias = child.bias is not None
+            plain = nn.utils.skip_init(nn.Conv2d, 1, child.out_channels, child.taps, padding=child.border, bias=bias)
+            plain.load_state_dict(child.state_dict())
+            setattr(module, name, plain)
         else:
-            _plain_norms(child)
+            _plain(child)
+    for (name, child), (following, after) in itertools.pairwise(children):
+        if isinstance(child, nn.MaxPool2d) and isinstance(after, nn.ReLU):
+            setattr(module, name, after)
+            setattr(module, following, child)
     return module
 
 

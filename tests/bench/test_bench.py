@@ -1,5 +1,6 @@
 """The bench: its rows run, its record says what was found, a row that cannot be measured stops no other."""
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -320,3 +321,16 @@ def test_a_chosen_row_is_measured_and_compared(tmp_path: Path, data_root: Path) 
     assert {"name", "value", "unit", "reference", "ratio", "goal", "met", "note"} <= row.keys()
     assert row["value"] > 0 and row["ratio"] == pytest.approx(row["value"] / row["reference"])
     assert printed["settings"]["repeats"] == 1 and printed["environment"]["versions"]["torch"]
+
+
+@pytest.mark.parametrize("name", ["koch", "conv4"])
+def test_the_documents_network_is_ours_of_torchs_own_layers_in_their_usual_order(name: str) -> None:
+    torch.manual_seed(0)
+    ours = models.ENCODERS[name](65)
+    theirs = source.Net(copy.deepcopy(ours)).encoder
+    x_B1SS = torch.rand(4, 1, 65, 65)
+    assert {type(each).__module__.split(".")[0] for each in theirs.children()} == {"torch"}
+    kinds = [type(each).__name__ for each in theirs.children()]
+    assert "Conv2d ReLU MaxPool2d" in " ".join(kinds).replace("BatchNorm2d ", "")
+    assert "MaxPool2d ReLU" not in " ".join(kinds)
+    assert torch.allclose(theirs(x_B1SS), ours(x_B1SS), rtol=1e-3, atol=1e-3)
