@@ -97,9 +97,8 @@ def _plain(module: nn.Module) -> nn.Module:
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, nn.BatchNorm2d(child.num_features))
         elif isinstance(child, FirstConv2d):
-            bias = child.bias is not None
-            plain = nn.utils.skip_init(nn.Conv2d, 1, child.out_channels, child.taps, padding=child.border, bias=bias)
-            plain.load_state_dict(child.state_dict())
+            plain = nn.utils.skip_init(nn.Conv2d, 1, child.out_channels, child.kernel_size, padding=child.padding)
+            plain.weight, plain.bias = child.weight, child.bias
             setattr(module, name, plain)
         else:
             _plain(child)

@@ -60,18 +60,17 @@ class FirstConv2d(nn.Conv2d):
 
     def __init__(self, channels: int, taps: int, *, padding: int = 0, bias: bool = True) -> None:
         super().__init__(1, channels, taps, padding=padding, bias=bias)
-        self.taps, self.border = taps, padding
 
     def forward(self, x_B1SS: torch.Tensor) -> torch.Tensor:
         if x_B1SS.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x_B1SS)
         if torch.is_autocast_enabled("cpu"):  # now, not when there are K times as many numbers
             x_B1SS = x_B1SS.to(torch.get_autocast_dtype("cpu"))
-        x_B1SS = F.pad(x_B1SS, (0, 0, self.border, self.border))
-        rows_BHSK = x_B1SS.unfold(2, self.taps, 1)[:, 0].contiguous()
+        taps, border = self.kernel_size[0], int(self.padding[0])
+        rows_BHSK = F.pad(x_B1SS, (0, 0, border, border)).unfold(2, taps, 1)[:, 0].contiguous()
         rows_BKHS = rows_BHSK.permute(0, 3, 1, 2)  # channels last, as it lies
         weight_CK1K = self.weight.permute(0, 2, 1, 3).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(rows_BKHS, weight_CK1K, self.bias, padding=(0, self.border))
+        return F.conv2d(rows_BKHS, weight_CK1K, self.bias, padding=(0, border))
 
 
 class Encoder(nn.Sequential):
@@ -152,7 +151,8 @@ def koch(size: int) -> Encoder:
     if side < 1:
         raise UserError(f"data.size = {size}: the koch network needs at least 65 pixels (the paper: 105)")
     return Encoder(
-        FirstConv2d(64, 10), nn.MaxPool2d(2), nn.ReLU(inplace=True),  # as ReLU before it, on a quarter
+        # Pooled before the ReLU: the same numbers as after it, and a quarter of them to rectify.
+        FirstConv2d(64, 10), nn.MaxPool2d(2), nn.ReLU(inplace=True),
         nn.Conv2d(64, 128, 7), nn.MaxPool2d(2), nn.ReLU(inplace=True),
         nn.Conv2d(128, 128, 4), nn.MaxPool2d(2), nn.ReLU(inplace=True),
         nn.Conv2d(128, 256, 4), nn.ReLU(inplace=True),

@@ -207,6 +207,17 @@ def test_a_dead_encoder_does_not_make_the_calibrated_head_infinite() -> None:
     assert head.weight.isfinite().all() and head.bias.isfinite().all()
 
 
+def assert_same(ours: nn.Module, theirs: nn.Module, x_B1SS: torch.Tensor, *, tolerance: float) -> None:
+    """Both give the same output and the same gradients of their parameters."""
+    found = []
+    for net in (ours, theirs):
+        y = net(x_B1SS).float()
+        (y**2).sum().backward()
+        found.append([y.detach(), *(each.grad for each in net.parameters())])
+    for mine, reference in zip(*found, strict=True):
+        assert torch.allclose(mine, reference, rtol=tolerance, atol=tolerance * float(reference.abs().max()))
+
+
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(("taps", "padding", "bias"), [(10, 0, True), (3, 1, False)])
 def test_convolution_of_drawings_by_rows_is_the_convolution(taps: int, padding: int, bias: bool, half: bool) -> None:
@@ -215,18 +226,9 @@ def test_convolution_of_drawings_by_rows_is_the_convolution(taps: int, padding: 
     theirs = nn.Conv2d(1, 16, taps, padding=padding, bias=bias)
     theirs.load_state_dict(ours.state_dict())
     x_B1SS = torch.rand(5, 1, 21, 21)
-    found = []
-    for layer in (ours, theirs):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            y_BCHW = layer(x_B1SS)
-        (y_BCHW.float() ** 2).sum().backward()
-        found.append([y_BCHW.detach(), *(each.grad for each in layer.parameters())])
-    assert found[0][0].dtype == (torch.bfloat16 if half else torch.float32)
-    for mine, reference in zip(*found, strict=True):
-        tolerance = 2e-2 if half else 1e-5
-        assert torch.allclose(
-            mine.float(), reference.float(), rtol=tolerance, atol=tolerance * float(reference.abs().max())
-        )
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        assert ours(x_B1SS).dtype == (torch.bfloat16 if half else torch.float32)
+        assert_same(ours, theirs, x_B1SS, tolerance=2e-2 if half else 1e-5)
 
 
 def test_koch_is_the_papers_figure_4_layer_by_layer() -> None:
@@ -238,11 +240,4 @@ def test_koch_is_the_papers_figure_4_layer_by_layer() -> None:
         nn.Linear(256, 4096), nn.Sigmoid(),
     )  # fmt: skip
     papers.load_state_dict(encoder.state_dict())
-    x_B1SS = torch.rand(2, 1, 65, 65)
-    found = []
-    for net in (encoder, papers):
-        z_BD = net(x_B1SS)
-        (z_BD**2).sum().backward()
-        found.append([z_BD.detach(), *(each.grad for each in net.parameters())])
-    for mine, reference in zip(*found, strict=True):
-        assert torch.allclose(mine, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
+    assert_same(encoder, papers, torch.rand(2, 1, 65, 65), tolerance=1e-4)
