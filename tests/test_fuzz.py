@@ -48,8 +48,8 @@ from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
 from oneshot.run import checkpoint, formats
-from oneshot.run.history import Watch, following
 from oneshot.run.opened import read_experiment
+from oneshot.run.watch import Watch, following
 from oneshot.screen.console import one_line
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView

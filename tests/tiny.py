@@ -11,7 +11,7 @@ from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
 from oneshot.network.worker import Worker
 from oneshot.run.checkpoint import Progress
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.loop import Parts, fit
 
 CELLS = 7  # a character is a pattern of 7 x 7 cells

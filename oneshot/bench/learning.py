@@ -25,7 +25,7 @@ from oneshot.network.embedding import embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.loop import Parts, Training
 from oneshot.training.parts import load_parts
 

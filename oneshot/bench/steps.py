@@ -19,7 +19,7 @@ from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.network import models
 from oneshot.network.worker import Worker
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.loop import Parts, Training
 
 KOCH_SIZE = 105

@@ -23,7 +23,7 @@ from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import judgement
 from oneshot.evaluation.outcomes import OUTCOMES
-from oneshot.run import formats, history, opened
+from oneshot.run import formats, history, opened, watch
 from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
@@ -66,7 +66,7 @@ def train(
 
             if where is None:
                 stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
-            with TrainView(console, prints=False) as view, history.following(folder, view):
+            with TrainView(console, prints=False) as view, watch.following(folder, view):
                 steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)

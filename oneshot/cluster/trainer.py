@@ -131,7 +131,8 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     from oneshot.base.environment import HARDWARE, this_machine
     from oneshot.network.worker import ProcessGroupWorker
-    from oneshot.run.history import Watch, write_note
+    from oneshot.run.history import write_note
+    from oneshot.run.watch import Watch
     from oneshot.training.loop import fit
     from oneshot.training.parts import load_parts
 

@@ -16,8 +16,9 @@ from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT
 from oneshot.records.spread import spread_of
 from oneshot.run import formats
-from oneshot.run.history import Watch, read_history
+from oneshot.run.history import read_history
 from oneshot.run.opened import open_run
+from oneshot.run.watch import Watch
 from oneshot.training.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"

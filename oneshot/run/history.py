@@ -1,30 +1,15 @@
-"""What a training tells while it runs and leaves behind: its history, a row an epoch, and its notes. Free of torch."""
+"""What a training leaves behind: its history, a row an epoch, and its notes. Free of torch."""
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from oneshot.base.beside import beside
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 
 HISTORY, NOTES = "history.jsonl", "notes.jsonl"
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
-
-
-class Watch:
-    """What a person may see of a training while it runs. Here: nothing."""
-
-    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None: ...
-
-    def step(self, done: int, loss: float, images_per_second: float) -> None: ...
-
-    def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
-
-    def note(self, sentence: str) -> None: ...
 
 
 def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
@@ -42,37 +27,6 @@ def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 def lowest(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the last row has a lower validation loss than all before it."""
     return all(rows[-1]["val_loss"] < row["val_loss"] for row in rows[:-1] if row["val_loss"] is not None)
-
-
-@contextlib.contextmanager
-def following(run: Folder, watch: Watch) -> Iterator[None]:
-    """Show a training that runs in other processes, for the time of the block: each new note and row of its history."""
-    seconds = 0.5 if run.is_local else 5.0  # to look costs requests
-    shown, heard = len(read_history(run)), len(read_notes(run))
-
-    def show() -> None:
-        nonlocal shown, heard
-        notes, rows = read_notes(run), read_history(run)
-        for note in notes[heard:]:
-            watch.note(note)
-        heard = len(notes)
-        for number, row in enumerate(rows[shown:], start=shown + 1):
-            if row["val_loss"] is None:
-                watch.note(DIVERGED.format(epoch=row["epoch"]))
-            else:
-                watch.epoch(row, lowest(rows[:number]))
-        shown = max(shown, len(rows))
-
-    def loop(over: threading.Event) -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
-                show()
-
-    try:
-        with beside(loop, name="following"):
-            yield
-    finally:
-        show()
 
 
 def read_history(run: Folder) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oneshot.screen.console import console as make_console
-from oneshot.screen.console import duration, fitted, loss, percent, print_line
-from oneshot.screen.progress import epoch_text
+from oneshot.screen.console import count, duration, fitted, loss, percent, print_line
+from oneshot.screen.progress import SILENCE, epoch_text
 from oneshot.screen.tables import (
     LIVE_COLUMNS,
     STATUS,
@@ -28,6 +28,7 @@ from oneshot.screen.tables import (
 
 _REFRESH = 2  # screens a second: drawing 30 trials takes 20 ms of a core that has training to do
 _FIXED_LINES = 12  # of the screen: 7 above the table, its head of 3, the line of what is left out, the cursor's line
+_NAMED = 4  # trials that it says it of
 _LEAST_WIDTH = 78  # of the header, where the table below it is narrower
 
 
@@ -45,7 +46,7 @@ class StudyView:
         self._live: Live | None = None
         self._study: dict[str, Any] | None = None
         self._rows: list[TrialRow] = []
-        self._updated = 0.0
+        self._updated = self._told = clock()
         self._printed: dict[str, tuple[int, str]] = {}  # trial -> (the last epoch told, its state then)
         self._noted: dict[str, int] = {}  # trial -> notes told
 
@@ -74,8 +75,12 @@ class StudyView:
         self._study = {key: value for key, value in study.items() if key != "trials"}
         histories = {str(trial["id"]): measured_epochs(trial) for trial in study["trials"]}
         notes, lines = self._notes(first=first), self._events(histories, first=first)
+        if not lines and self._updated - self._told >= SILENCE:
+            lines = [_sign_of_life(study, rows)] * any(row.status == "running" for row in rows)
         for line in notes if self._live else lines + notes:  # notes stay above a screen that renews itself
             print_line(self.console, f"{duration(study['seconds']):>7}  {line}")
+        if lines:
+            self._told = self._updated
 
     def __getstate__(self) -> dict[str, Any]:
         kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
@@ -108,9 +113,7 @@ class StudyView:
             yield Text.assemble(("  and ", "dim"), counts_text(rows[room:]), (" below", "dim"))
 
     def _header(self, study: Mapping[str, Any], rows: Sequence[TrialRow], width: int) -> Table:
-        left = remaining(
-            rows, concurrent=study["concurrent"], rungs=study.get("rungs", ()), reduction=study.get("reduction", 1)
-        )
+        left = _remaining(study, rows)
         since = self._clock() - self._updated
         clock = Text.assemble((duration(study["seconds"] + since), "bold"))
         if left is not None:
@@ -151,6 +154,12 @@ class StudyView:
         return lines
 
 
+def _remaining(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> float | None:
+    return remaining(
+        rows, concurrent=study["concurrent"], rungs=study.get("rungs", ()), reduction=study.get("reduction", 1)
+    )
+
+
 def remaining(
     rows: Sequence[TrialRow], *, concurrent: int, rungs: Sequence[int] = (), reduction: int = 1
 ) -> float | None:  # fmt: skip
@@ -167,11 +176,13 @@ def remaining(
     ended = [row for row in rows if row.status in ("finished", "stopped") and row.epochs]
     each = sum(row.seconds for row in ended) / sum(row.epochs for row in ended) if ended else pace
 
-    to_come = _epochs_to_come(rows, (*rungs, rows[0].most), reduction)
+    to_come = _epochs_to_come(rows, (*rungs, rows[0].most), reduction) - sum(row.part for row in rows)
     # Two trials may share what is to come; what one has to do itself they may not.
     alone = [pace * row.until if row.left is None else row.left for row in rows if row.status == "running"]
-    if to_come and not any(row.status == "finished" for row in rows):
-        alone.append(pace * min(row.most - row.epochs for row in rows if row.status not in ("diverged", "failed")))
+    if to_come > 0 and not any(row.status == "finished" for row in rows):
+        alone.append(
+            pace * min(row.most - row.epochs - row.part for row in rows if row.status not in ("diverged", "failed"))
+        )
     return max([*alone, to_come * each / max(1, concurrent)])
 
 
@@ -244,6 +255,22 @@ def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
         f"of up to {_many(study['epochs'], 'epoch')}, {_points(study, len(rows))}, {study['concurrent']} at once with "
         f"{_many(study['workers'], study['device'] + ' worker')} each{again}"
     )
+
+
+def _sign_of_life(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
+    """That the study runs, for a log in which nothing else was said for a while."""
+    running = sorted((row for row in rows if row.status == "running"), key=lambda row: row.id)
+    places = [f"trial {row.id} epoch {row.epochs + 1}/{row.most}{_step_text(row)}" for row in running[:_NAMED]]
+    more = f" and {len(running) - _NAMED} more" * (len(running) > _NAMED)
+    left = _remaining(study, rows)
+    return f"running: {', '.join(places)}{more}" + (f"; about {duration(left)} left" if left is not None else "")
+
+
+def _step_text(row: TrialRow) -> str:
+    if row.pulse is None:
+        return ""
+    at = f" step {row.pulse['step']}/{row.pulse['steps']}"
+    return f"{at} loss {loss(row.pulse['loss'])} {count(row.speed)} img/s"
 
 
 def _epoch_lines(row: TrialRow, history: Sequence[Mapping[str, Any]], *, after: int) -> list[str]:

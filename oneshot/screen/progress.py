@@ -11,6 +11,7 @@ from rich.text import Text
 
 from oneshot.screen.console import count, duration, loss, percent, print_line, print_warning
 
+SILENCE = 60.0  # seconds after which a log says how far it is, where no epoch has ended
 _HEAD = "  epoch   train loss  accuracy   val loss  accuracy  one-shot  images/s"
 
 
@@ -38,7 +39,7 @@ class TrainView:
         self._progress: Progress | None = None
         self._epochs = self._steps = self._epoch = 1
         self._done = 0
-        self._began = 0.0
+        self._began = self._told = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +53,7 @@ class TrainView:
         """Begins a training of `epochs` epochs, `done` of which were done before it was taken up again."""
         self._epochs, self._steps, self._done = epochs, steps_per_epoch, done
         self._epoch = done + 1
-        self._began = self._clock()
+        self._began = self._told = self._clock()
         if not self.console.is_interactive:
             return
         print_line(self.console, Text(_HEAD, "dim"))
@@ -77,6 +78,7 @@ class TrainView:
             print_line(self.console, _aligned(history_row, self._epochs, is_best))
         else:
             print_line(self.console, epoch_text(history_row, self._epochs) + "  best" * is_best)
+            self._told = self._clock()
         self._epoch = history_row["epoch"] + 1
         if self._epoch <= self._epochs:
             self._show(0, history_row["train_loss"], history_row["images_per_second"])
@@ -86,17 +88,21 @@ class TrainView:
         print_warning(self.console, sentence)
 
     def _show(self, done: int, loss_now: float | None, speed: float | None) -> None:
-        if self._progress is None:
+        now = self._clock()
+        if self._progress is None and now - self._told < SILENCE:
             return
         passed = (self._epoch - 1 - self._done) * self._steps + done
         to_come = (self._epochs - self._epoch + 1) * self._steps - done
-        left = (self._clock() - self._began) / passed * to_come if passed else None
+        left = (now - self._began) / passed * to_come if passed else None
         step = f"{done:>{len(str(self._steps))}}/{self._steps}"
+        epoch = f"epoch {self._epoch}/{self._epochs}"
+        state = f"{step}  loss {loss(loss_now)}  {count(speed)} images/s  {duration(left)} left"
+        if self._progress is None:
+            print_line(self.console, f"{epoch}  step {state}")
+            self._told = now
+            return
         self._progress.update(
-            self._progress.task_ids[0],
-            description=f"epoch {self._epoch}/{self._epochs}",
-            completed=(self._epoch - 1) * self._steps + done,
-            state=f"{step}  loss {loss(loss_now)}  {count(speed)} images/s  {duration(left)} left",
+            self._progress.task_ids[0], description=epoch, completed=(self._epoch - 1) * self._steps + done, state=state
         )
 
 

@@ -40,14 +40,16 @@ _IDS = 8  # trials named where many share one reason
 class TrialRow:
     """What the screens show of one trial of `study.json`. Losses are nats, fractions 0 to 1, times seconds.
 
-    `train_loss`, `val_loss` and `speed` (images a second) are the newest epoch's, `best_loss` and `oneshot` those of
-    the best epoch, whose network is kept: that of the lowest validation loss, or the last (`train.keep`).
+    `train_loss` and `val_loss` are the newest epoch's, `speed` (images a second) too or that of the one at work,
+    `best_loss` and `oneshot` those of the best epoch, whose network is kept: that of the lowest validation loss, or the
+    last (`train.keep`).
     """
 
     id: str
     status: str
     settings: Mapping[str, Any]
     epochs: int
+    pulse: Mapping[str, Any] | None  # how far it is inside the next one, where it runs and that is known
     most: int
     until: int  # the epoch with which it ends for now: the next rung's, or the last
     best_epoch: int | None
@@ -67,11 +69,16 @@ class TrialRow:
         return self.status not in ("running", "pending")
 
     @property
+    def part(self) -> float:
+        """How much of the epoch at work is done, 0 to 1."""
+        return self.pulse["step"] / self.pulse["steps"] if self.pulse else 0.0
+
+    @property
     def left(self) -> float | None:
         """Seconds until this trial ends for now, at its own pace; None where it is not running yet."""
         if self.status != "running" or self.epoch_seconds is None:
             return None
-        return max(0, self.until - self.epochs) * self.epoch_seconds
+        return max(0, self.until - self.epochs - self.part) * self.epoch_seconds
 
 
 def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
@@ -80,7 +87,8 @@ def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
     The trial with the lowest of all has `leads` set, however it ended: its best network is what is kept.
     """
     levels = (*study.get("rungs", ()), study["epochs"])
-    rows = sorted((_row(trial, levels) for trial in study["trials"]), key=by_loss)
+    pulses = study.get("pulses", {})
+    rows = sorted((_row(trial, levels, pulses.get(trial["id"])) for trial in study["trials"]), key=by_loss)
     if rows and _finite(rows[0].best_loss):
         rows[0] = replace(rows[0], leads=True)
     groups = {"running": 0, "pending": 2}
@@ -97,16 +105,21 @@ def by_loss(row: TrialRow) -> tuple[float, str]:
     return (row.best_loss if _finite(row.best_loss) else math.inf, row.id)
 
 
-def _row(trial: Mapping[str, Any], levels: Sequence[int]) -> TrialRow:
+def _row(trial: Mapping[str, Any], levels: Sequence[int], pulse: Mapping[str, Any] | None) -> TrialRow:
     history = measured_epochs(trial)
+    if trial["status"] != "running" or (pulse and pulse["epoch"] != trial["epochs"] + 1):
+        pulse = None  # from before the last report
     newest = history[-1] if history else {}
     best = next((epoch for epoch in reversed(history) if epoch["epoch"] == trial.get("best_epoch")), newest)
     times = [epoch["seconds"] for epoch in history if _finite(epoch.get("seconds"))]
+    if not times and pulse and pulse["epoch_seconds"]:
+        times = [pulse["epoch_seconds"]]
     return TrialRow(
         id=str(trial["id"]),
         status=trial["status"],
         settings=dict(trial["settings"]),
         epochs=trial["epochs"],
+        pulse=pulse,
         most=levels[-1],
         until=next((level for level in levels if level > trial["epochs"]), levels[-1]),
         best_epoch=trial.get("best_epoch"),
@@ -114,7 +127,7 @@ def _row(trial: Mapping[str, Any], levels: Sequence[int]) -> TrialRow:
         val_loss=newest.get("val_loss"),
         best_loss=trial.get("val_loss"),
         oneshot=best.get("val_oneshot"),
-        speed=newest.get("images_per_second"),
+        speed=pulse["images_per_second"] if pulse else newest.get("images_per_second"),
         seconds=trial.get("seconds") or 0.0,
         epoch_seconds=sum(times) / len(times) if times else None,
         error=one_line(trial["error"]) if trial.get("error") else None,
@@ -159,6 +172,12 @@ def _epochs(row: TrialRow) -> str:
     return f"{row.epochs:>{len(str(row.most))}}/{row.most}"
 
 
+def _epochs_live(row: TrialRow) -> str:
+    """With a tenth of an epoch where one is at work: 3.9 is not 4 before it is validated."""
+    done = f"{row.epochs}.{min(9, int(10 * row.part))}" if row.status == "running" else str(row.epochs)
+    return f"{done}/{row.most}"
+
+
 def _setting_column(name: str, drop: int = 0, least: int = 0) -> Column:
     justify = "left" if name == "optimizer" else "right"
     header = "optim" if name == "optimizer" else name.split(".")[-1].replace("_", "\n")
@@ -179,8 +198,8 @@ _ONESHOT = Column("one-shot\naccuracy", lambda row: percent(row.oneshot), 1)
 
 LIVE_COLUMNS = (
     *_FIRST,
-    Column("epoch", _epochs, 3),
-    Column("", lambda row: bar(row.epochs / row.most, _BAR, STATUS.get(row.status, "")), 9, "left"),
+    Column("epoch", _epochs_live, 3),
+    Column("", lambda row: bar((row.epochs + row.part) / row.most, _BAR, STATUS.get(row.status, "")), 9, "left"),
     Column("train\nloss", lambda row: loss(row.train_loss), 11),
     Column("val\nloss", lambda row: loss(row.val_loss), 8),
     _BEST,

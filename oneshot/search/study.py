@@ -8,6 +8,7 @@ from typing import Any
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
+from oneshot.run.watch import read_pulse
 
 STUDY = "study.json"
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
@@ -26,6 +27,7 @@ class Study:
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
+        self._pulses: dict[str, dict[str, Any]] = {}
         self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
 
     @staticmethod
@@ -122,6 +124,12 @@ class Study:
         """Take over what a trial's training noted in its own folder."""
         self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
 
+    def feel(self) -> None:
+        """Take over how far the running trials are inside their epochs. Another thread may do this."""
+        running = [trial["id"] for trial in self.trials if trial["status"] == "running"]
+        pulses = {trial_id: read_pulse(self.folder(trial_id)) for trial_id in running}
+        self._pulses = {trial_id: pulse for trial_id, pulse in pulses.items() if pulse}
+
     def note(self, trial_id: str, sentence: str) -> None:
         """Keep what befell a trial, beside what its training notes itself."""
         write_note(self.folder(trial_id), sentence)
@@ -156,11 +164,12 @@ class Study:
         return min(measured, key=lambda trial: trial["val_loss"], default=None)
 
     def record(self) -> dict[str, Any]:
-        """The whole record, histories included, as the screens read it."""
+        """The whole record, histories and pulses included, as the screens read it."""
         started = [trial for trial in self.trials if trial["status"] != "pending" or trial["epochs"]]
         return self.header | {
             "seconds": self.before + time.monotonic() - self._began,
             "trials": self.trials,
+            "pulses": self._pulses,
             "epochs_run": sum(trial["epochs"] for trial in started),
             "epochs_if_all_had_finished": self.header["epochs"] * len(started),
         }
@@ -168,7 +177,7 @@ class Study:
     def save(self) -> None:
         """Write study.json, a trial a line: of a thousand trials it is written twice for each, in milliseconds."""
         record = self.record()
-        del record["trials"]
+        del record["trials"], record["pulses"]
         lines = [self._line(trial) for trial in self.trials]
         head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
         self.run.write(STUDY, (head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n").encode())

@@ -7,8 +7,10 @@ free of torch: it only drives.
 
 import tempfile
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
+from oneshot.base.beside import beside
 from oneshot.base.environment import cores
 from oneshot.base.errors import DiskFull, RunFailed, last_line
 from oneshot.base.settings import Settings, parse
@@ -16,6 +18,7 @@ from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.judgement import RESULT
 from oneshot.run import checkpoint, formats
+from oneshot.run.watch import often
 from oneshot.screen.live import StudyView
 from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
@@ -47,7 +50,8 @@ def tune(
                 folder=folder, seconds=seconds, run=trial,
             )  # fmt: skip
             try:
-                tuner.fit()
+                with beside(lambda over: _feel(study, over), name="pulses", patience=0):
+                    tuner.fit()
             except Exception as error:
                 study.interrupt()
                 behind: BaseException | None = error
@@ -66,6 +70,11 @@ def tune(
             reasons = f"the time limit came first; to go on: --resume {study.run.quoted}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
     return not study.waiting() and not halving.due(study.trials, last=True)
+
+
+def _feel(study: Study, over: Event) -> None:
+    while not over.wait(often(study.run)):
+        study.feel()
 
 
 def _reopen_damaged(study: Study) -> None:

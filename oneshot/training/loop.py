@@ -18,9 +18,10 @@ from oneshot.network.images import Images
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
-from oneshot.run.history import DIVERGED, HISTORY, Watch, lowest, write_history, write_note
+from oneshot.run.history import DIVERGED, HISTORY, lowest, write_history, write_note
 from oneshot.run.opened import check_same
 from oneshot.run.restore import load_optimizer, load_weights
+from oneshot.run.watch import Watch, pulsing
 from oneshot.training.average import Average
 from oneshot.training.batches import Batch, batches
 from oneshot.training.optimizers import optimizer, schedule
@@ -51,22 +52,24 @@ def fit(
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start; with `until`, to the
     end of that epoch at the most.
 
-    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, and `notes.jsonl` where a checkpoint was damaged;
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` where a checkpoint was damaged, and
+    `pulse.json` as long as it runs;
     after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
     who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
     UserError where the folder holds a training of other settings.
     """
-    training = Training(worker, settings, parts, folder, watch or Watch())
-    progress = training.progress
-    for row in progress.history[known:]:
-        worker.report(row)
-    while not progress.ended and (until is None or progress.epoch < until):
-        try:
-            row = training.run_epoch(progress.epoch + 1)
-        except Diverged:
-            training.finish_diverged()
-            break
-        training.finish_epoch(row)
+    with pulsing(folder, watch or Watch(), leads=worker.rank == 0) as watch:
+        training = Training(worker, settings, parts, folder, watch)
+        progress = training.progress
+        for row in progress.history[known:]:
+            worker.report(row)
+        while not progress.ended and (until is None or progress.epoch < until):
+            try:
+                row = training.run_epoch(progress.epoch + 1)
+            except Diverged:
+                training.finish_diverged()
+                break
+            training.finish_epoch(row)
     return progress
 
 

@@ -14,7 +14,7 @@ from oneshot.evaluation.calibrate import measure
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, formats
 from oneshot.run.checkpoint import Progress
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.loop import fit
 from oneshot.training.parts import load_parts, load_validation
 

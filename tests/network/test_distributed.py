@@ -15,7 +15,7 @@ from oneshot.base.settings import override
 from oneshot.base.storage import Folder
 from oneshot.network.models import build
 from oneshot.run import checkpoint
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 
 TOLERANCE = 5e-6
 

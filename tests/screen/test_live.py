@@ -5,7 +5,7 @@ import re
 
 import pytest
 from rich.console import Console
-from samples import history, small_study, study, trial
+from samples import history, pulse, small_study, study, trial
 from terminals import HIDE, SHOW, Clock, drawn, log, plain, row_of, terminal, told, view_of
 
 from oneshot.screen.console import loss
@@ -29,9 +29,21 @@ class TestStudyOnATerminal:
         lines = drawn(view_of(small_study()), 140)
         row = lines[row_of(lines, "002", "running")].split()
         epochs = history(12, floor=0.18, turn=10)
-        assert row[:6] == ["002", "running", "adam", "2.5e-3", "256", "12/30"]
+        assert row[:6] == ["002", "running", "adam", "2.5e-3", "256", "12.0/30"]
         expected = [loss(epochs[11]["train_loss"]), loss(epochs[11]["val_loss"]), loss(epochs[9]["val_loss"])]
         assert row[7:] == [*expected, f"{100 * epochs[9]['val_oneshot']:.1f}", "%", "1,234", "1:12"]  # 18 epochs of 4 s
+
+    def test_a_running_trial_shows_how_far_it_is_inside_its_epoch(self):
+        record = study(trial("000", "running", 3), trial("001", "running", 3), trial("002", "stopped", 3))
+        record["pulses"] = {"000": pulse(4, 499), "001": pulse(3, 400)}  # the second is from before the last report
+        lines = drawn(view_of(record), 140)
+        rows = [lines[row_of(lines, f" {name} ", "/30")] for name in ("000", "001", "002")]
+        assert [re.search(r"\S+/30", row)[0] for row in rows] == ["3.9/30", "3.0/30", "3/30"]
+        assert [re.search(r"\S+ +\S+$", row)[0].split() for row in rows] == [
+            ["96", "1:44"],
+            ["1,234", "1:48"],
+            ["–", "–"],
+        ]
 
     def test_running_trials_come_first_then_the_best_and_those_pending_last(self):
         order = [row.id for row in trial_rows(small_study())]
@@ -176,6 +188,34 @@ class TestStudyInALog:
             "trial 002 epoch  3/30  train 0.4500  87.5 %  val 0.4667  86.2 %  one-shot  70.0 %   1,234 img/s  best",
         ]
 
+    def test_after_a_minute_without_an_event_it_is_said_how_far_the_trials_are(self):
+        clock, screen = Clock(), log()
+        record = study(trial("000", "running", 2), trial("001", "running"), trial("002", "pending"))
+        record["pulses"] = {"000": pulse(3, 120)}
+        with StudyView(screen, clock=clock) as view:
+            for clock.now in (0.0, 59.0, 60.0, 61.0, 119.0, 120.0):
+                view.update(record)
+        lines = [line[9:] for line in screen.file.getvalue().splitlines()]
+        said = [line for line in lines if line.startswith("running: ")]
+        assert lines[-2:] == said  # at 60 and at 120 s
+        assert said[0].startswith(
+            "running: trial 000 epoch 3/30 step 120/500 loss 0.4321 96 img/s, trial 001 epoch 1/30; about "
+        )
+
+    def test_of_many_trials_a_few_are_named(self):
+        clock, screen = Clock(), log()
+        with StudyView(screen, clock=clock) as view:
+            for clock.now in (0.0, 60.0):
+                view.update(study(*(trial(f"{i:03}", "running") for i in range(64))))
+        assert screen.file.getvalue().rstrip().endswith("trial 003 epoch 1/30 and 60 more")
+
+    def test_where_no_trial_runs_there_is_nothing_to_say(self):
+        clock, screen = Clock(), log()
+        with StudyView(screen, clock=clock) as view:
+            for clock.now in (0.0, 60.0):
+                view.update(study(trial("000", "finished", 30), trial("001", "pending")))
+        assert "running: " not in screen.file.getvalue()
+
     def test_lines_of_epochs_fit_a_log(self):
         lines = told(study(trial("000"), epochs=200), study(trial("000", "running", 200), epochs=200))
         assert len(lines) == 2 + 200
@@ -207,6 +247,14 @@ class TestRemaining:
 
     def test_nothing_is_foretold_before_the_first_epoch(self):
         assert remaining(self.rows(trial("000", "running"), trial("001", "pending")), concurrent=1) is None
+
+    def test_the_pulse_of_a_first_epoch_foretells_the_rest(self):
+        record = study(trial("000", "running"), trial("001", "pending"), pulses={"000": pulse(1, 100)})
+        assert remaining(trial_rows(record), concurrent=1) == (60 - 0.2) * 50.0
+
+    def test_what_is_done_of_an_epoch_takes_no_more_time(self):
+        rows = trial_rows(study(trial("000", "running", 10), pulses={"000": pulse(11, 250)}))
+        assert remaining(rows, concurrent=1) == 19.5 * 4.0
 
     def test_one_running_trial_takes_its_own_pace_to_its_last_epoch(self):
         assert remaining(self.rows(trial("000", "running", 10)), concurrent=1) == 20 * 4.0
@@ -263,6 +311,20 @@ class TestTraining:
         assert [line.split()[1] for line in lines[:3]] == ["1/12", "2/12", "3/12"]
         assert [line.endswith("  best") for line in lines[:3]] == [True, True, False]
         assert lines[3:] == ["warning: something [odd]"]
+
+    def test_a_log_says_after_a_minute_of_silence_how_far_an_epoch_is(self):
+        screen, clock = log(), Clock()
+        with TrainView(screen, clock=clock) as view:
+            view.start(epochs=2, steps_per_epoch=100)
+            for clock.now, step in ((30.0, 25), (60.0, 50), (90.0, 75)):
+                view.step(step, 0.4321, 1234.5)
+            clock.now = 120.0
+            view.epoch(history(1)[0], True)
+            clock.now = 150.0
+            view.step(25, 0.4, 1234.5)
+        lines = screen.file.getvalue().splitlines()
+        assert lines[0] == "epoch 1/2  step  50/100  loss 0.4321  1,234 images/s  3:00 left"
+        assert len(lines) == 2 and lines[1].startswith("epoch 1/2  train")
 
     def test_a_terminal_has_a_bar_with_loss_rate_and_the_time_left(self):
         screen, clock = terminal(100), Clock()

@@ -57,6 +57,23 @@ def test_a_trial_runs_from_its_start_to_its_end(tmp_path: Path) -> None:
     assert trial["error"] is None
 
 
+def test_how_far_running_trials_are_is_shown_and_not_kept(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    pulse = {"epoch": 1, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": None}
+    for trial_id in ("000", "001", "002"):
+        study.folder(trial_id).write_json("pulse.json", pulse)
+    study.start("000", POINT)
+    study.start("001", POINT)
+    study.end("001")
+    study.feel()
+    assert study.record()["pulses"] == {"000": pulse}
+    study.save()
+    assert "pulses" not in written(tmp_path)
+    study.folder("000").remove("pulse.json")
+    study.feel()
+    assert study.record()["pulses"] == {}
+
+
 @pytest.mark.parametrize(
     ("ended", "status"), [("epochs", "finished"), ("patience", "finished"), ("", "stopped"), ("diverged", "diverged")]
 )

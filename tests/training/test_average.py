@@ -13,7 +13,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.average import Average
 from oneshot.training.loop import Training
 from oneshot.training.train import finish

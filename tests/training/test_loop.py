@@ -20,7 +20,7 @@ from oneshot.network.models import build
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint
 from oneshot.run.checkpoint import Checkpoint
-from oneshot.run.history import Watch
+from oneshot.run.watch import Watch
 from oneshot.training.loop import Diverged, Parts, Training, fit
 from oneshot.training.optimizers import schedule
 

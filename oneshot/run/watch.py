@@ -1,0 +1,137 @@
+"""A training while it runs, for who looks on: in its own process, or from another by what lies in its folder.
+
+An epoch of a large network takes minutes, and its row of the history comes at its end. Until then `pulse.json` says how
+far it is. Nothing depends on that file: it is written beside the training, now and then, and where it cannot be, nobody
+is told. Free of torch.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Any
+
+from oneshot.base.beside import beside
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.storage import Folder
+from oneshot.run import formats
+from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
+
+PULSE = "pulse.json"
+LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
+PATIENCE = 5.0  # seconds for the last pulse, where a disk or a store does not answer
+
+
+class Watch:
+    """What a person may see of a training while it runs. Here: nothing."""
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None: ...
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None: ...
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
+
+    def note(self, sentence: str) -> None: ...
+
+
+class Pulse(Watch):
+    """Tells another watch all it hears, and knows the newest step."""
+
+    def __init__(self, watch: Watch, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.watch, self.clock = watch, clock
+        self.newest: dict[str, Any] | None = None  # a `formats.Pulse`
+        self._epoch, self._steps = 1, 1
+        self._first: tuple[int, float] | None = None  # the first step of this epoch that was heard of, and when
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
+        self._epoch, self._steps = done + 1, steps_per_epoch
+        self.watch.start(epochs=epochs, steps_per_epoch=steps_per_epoch, done=done)
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        now = self.clock()
+        first, began = self._first = self._first or (done, now)
+        pace = (now - began) / (done - first) if done > first else None
+        self.newest = {
+            "epoch": self._epoch, "step": done, "steps": self._steps, "loss": loss,
+            "images_per_second": images_per_second, "epoch_seconds": pace and pace * self._steps,
+        }  # fmt: skip
+        self.watch.step(done, loss, images_per_second)
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self._epoch, self._first = row["epoch"] + 1, None
+        self.watch.epoch(row, is_best)
+
+    def note(self, sentence: str) -> None:
+        self.watch.note(sentence)
+
+
+def often(folder: Folder) -> float:
+    """Seconds between two pulses in a folder: to look more often is no use."""
+    return LOCAL if folder.is_local else STORE
+
+
+@contextlib.contextmanager
+def pulsing(folder: Folder, watch: Watch, *, leads: bool = True) -> Iterator[Watch]:
+    """A watch that also leaves a pulse in the folder, for the time of the block; on the one rank that `leads`."""
+    if not leads:
+        yield watch
+        return
+    pulse = Pulse(watch)
+
+    def loop(over: Event) -> None:
+        written = None
+        while not over.wait(often(folder)):
+            if (newest := pulse.newest) is not written:
+                with contextlib.suppress(OSError, UserError, RunFailed):
+                    folder.write_json(PULSE, newest)
+                written = newest
+
+    try:
+        with beside(loop, name="pulse", patience=PATIENCE):
+            yield pulse
+    finally:
+        with contextlib.suppress(OSError, UserError, RunFailed):
+            folder.remove(PULSE)
+
+
+def read_pulse(folder: Folder) -> dict[str, Any] | None:
+    """How far a training is inside its epoch, as `formats.Pulse`; None where nobody knows."""
+    try:
+        return formats.read(formats.Pulse, folder, PULSE)
+    except (OSError, UserError, RunFailed):
+        return None
+
+
+@contextlib.contextmanager
+def following(run: Folder, watch: Watch) -> Iterator[None]:
+    """Show a training that runs in other processes, for the time of the block: each new note and row of its
+    history, and between them its pulse."""
+    seconds = 0.5 if run.is_local else 5.0  # to look costs requests
+    shown, heard = len(read_history(run)), len(read_notes(run))
+
+    def show() -> None:
+        nonlocal shown, heard
+        notes, rows = read_notes(run), read_history(run)
+        for note in notes[heard:]:
+            watch.note(note)
+        heard = len(notes)
+        for number, row in enumerate(rows[shown:], start=shown + 1):
+            if row["val_loss"] is None:
+                watch.note(DIVERGED.format(epoch=row["epoch"]))
+            else:
+                watch.epoch(row, lowest(rows[:number]))
+        shown = max(shown, len(rows))
+        pulse = read_pulse(run)
+        if pulse and pulse["epoch"] == shown + 1:
+            watch.step(pulse["step"], pulse["loss"], pulse["images_per_second"])
+
+    def loop(over: Event) -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
+                show()
+
+    try:
+        with beside(loop, name="following"):
+            yield
+    finally:
+        show()

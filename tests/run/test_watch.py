@@ -1,0 +1,143 @@
+"""How far a training is inside its epoch is seen from elsewhere; what cannot be written or read disturbs nobody."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import Clock
+from tiny import settings, train
+
+from oneshot.base.storage import Folder
+from oneshot.run import watch as watching
+from oneshot.run.watch import PULSE, Pulse, Watch, following, pulsing, read_pulse
+
+GOOD = {"epoch": 2, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": 4.0}
+
+
+class Heard(Watch):
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def start(self, **given: Any) -> None:
+        self.said.append(("start", given))
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        self.said.append(("step", done, loss, images_per_second))
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.said.append(("epoch", row["epoch"], is_best))
+
+    def note(self, sentence: str) -> None:
+        self.said.append(("note", sentence))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOCAL", 0.01)
+
+
+def wait_for(found: Any, *, seconds: float = 30.0) -> Any:
+    """What `found` returns, as soon as it is anything."""
+    end = time.monotonic() + seconds
+    while not (value := found()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return value
+
+
+def test_a_pulse_knows_the_newest_step_and_tells_all_it_hears() -> None:
+    clock, heard = Clock(), Heard()
+    pulse = Pulse(heard, clock=clock)
+    pulse.start(epochs=9, steps_per_epoch=8, done=2)
+    assert pulse.newest is None
+    pulse.step(5, 0.9, 10.0)  # taken up inside the epoch; the time before its first step is not known
+    assert pulse.newest["epoch_seconds"] is None
+    clock.now = 3.0
+    pulse.step(7, 0.8, 11.0)
+    assert pulse.newest == {
+        "epoch": 3, "step": 7, "steps": 8, "loss": 0.8, "images_per_second": 11.0, "epoch_seconds": 12.0,
+    }  # fmt: skip
+    pulse.epoch({"epoch": 3}, True)
+    clock.now = 9.0
+    pulse.step(1, 0.7, 12.0)
+    assert (pulse.newest["epoch"], pulse.newest["step"], pulse.newest["epoch_seconds"]) == (4, 1, None)
+    pulse.note("odd")
+    assert heard.said == [
+        ("start", {"epochs": 9, "steps_per_epoch": 8, "done": 2}), ("step", 5, 0.9, 10.0), ("step", 7, 0.8, 11.0),
+        ("epoch", 3, True), ("step", 1, 0.7, 12.0), ("note", "odd"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_leaves_a_pulse_while_it_runs_and_none_after(tmp_path: Path) -> None:
+    folder, seen = Folder.of(tmp_path / "run"), []
+
+    class Looking(Watch):
+        def step(self, done: int, loss: float, images_per_second: float) -> None:
+            if done == 2 and len(seen) < 2:
+                seen.append(wait_for(lambda: (read_pulse(folder) or {}).get("step") == 2 and read_pulse(folder)))
+
+    train(folder, settings(epochs=2), watch=Looking())
+    assert [(pulse["epoch"], pulse["step"], pulse["steps"]) for pulse in seen] == [(1, 2, 3), (2, 2, 3)]
+    assert not folder.has(PULSE)
+
+
+@pytest.mark.usefixtures("quick")
+def test_only_the_rank_that_leads_leaves_one(tmp_path: Path) -> None:
+    given = Watch()
+    with pulsing(Folder.of(tmp_path), given, leads=False) as watch:
+        assert watch is given
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_folder_that_cannot_be_written_does_not_disturb_the_training(tmp_path: Path) -> None:
+    tried = threading.Event()
+
+    class Refusing(Folder):
+        def write_json(self, name: str, value: Any) -> None:
+            tried.set()
+            raise OSError("no")
+
+        def remove(self, name: str = "") -> None:
+            raise OSError("no")
+
+    folder = Refusing(Folder.of(tmp_path).filesystem, str(tmp_path))
+    with pulsing(folder, Watch()) as watch:
+        watch.step(1, 0.5, 10.0)
+        assert tried.wait(30)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 9}, {"step": -1}, {"steps": 0}, {"epoch": 0}, {"epoch": "2"}, {"loss": None}, {"epoch_seconds": -1.0},
+        {"images_per_second": -1.0},
+    ],
+)  # fmt: skip
+def test_a_pulse_that_makes_no_sense_is_none(tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = Folder.of(tmp_path)
+    folder.write_json(PULSE, GOOD)
+    assert read_pulse(folder) == GOOD
+    folder.write_json(PULSE, GOOD | change)
+    assert read_pulse(folder) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"epoch": NaN}', b"\xff"])
+def test_a_damaged_pulse_is_none(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / PULSE).write_bytes(data)
+    assert read_pulse(Folder.of(tmp_path)) is None
+
+
+def test_who_follows_a_training_hears_of_steps_between_its_epochs(tmp_path: Path) -> None:
+    folder, heard = Folder.of(tmp_path), Heard()
+    row = {"epoch": 1, "val_loss": 0.5, "best": True}
+    with following(folder, heard):
+        folder.write("history.jsonl", json.dumps(row).encode())
+        folder.write_json(PULSE, GOOD | {"epoch": 1})  # from before the epoch's end
+        assert wait_for(lambda: heard.said)
+        folder.write_json(PULSE, GOOD)
+        assert wait_for(lambda: len(heard.said) > 1)
+    assert heard.said[0] == ("epoch", 1, True)
+    assert set(heard.said[1:]) == {("step", 3, 0.5, 100.0)}
