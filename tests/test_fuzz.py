@@ -47,7 +47,7 @@ from oneshot.records import pages, record
 from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
-from oneshot.run import checkpoint, formats
+from oneshot.run import cards, checkpoint, formats
 from oneshot.run.opened import read_experiment
 from oneshot.run.watch import Watch, following
 from oneshot.screen.console import one_line
@@ -410,7 +410,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     page = np.eye(28, dtype=np.uint8) * 255
     artifact.load(folder, device="cpu").classify(page, {"a": page, "b": 255 - page})
     modelcard.write(folder)
-    parse(artifact.recorded_settings(folder), "the network")
+    parse(cards.recorded_settings(folder), "the network")
     _, figures = report.page(reading.read(folder))
     for name, canvas in figures.items():
         svg(canvas, name=name, theme=LIGHT)

@@ -157,8 +157,10 @@ def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None
         "search.tuning",
         "search.trial",
         "search.study",
+        "run.cards",
         "run.history",
         "run.opened",
+        "run.watch",
         "evaluation.judgement",
         "evaluation.modelcard",
     ],
@@ -179,11 +181,12 @@ def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def modules_of(*arguments: str) -> set[str]:
-    """The modules that a Python of these arguments imports."""
+def modules_of(*arguments: str, code: int = 0) -> set[str]:
+    """The modules that a Python of these arguments imports, which ends with this code."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, cwd=PACKAGE.parent
     )
+    assert done.returncode == code, done.stderr
     lines = (line.split("|") for line in done.stderr.splitlines() if line.startswith("import time:"))
     return {parts[2].strip() for parts in lines}
 
@@ -191,6 +194,14 @@ def modules_of(*arguments: str) -> set[str]:
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_help_of_a_verb_waits_for_neither_torch_nor_ray(verb: str) -> None:
     assert not modules_of("-m", f"oneshot.{verb}", "--help") & {"torch", "ray", "pandas"}
+
+
+@pytest.mark.parametrize(
+    "request_", ["evaluate {}", "classify {} --support . x.png", "verify {} a.png b.png", "export {} --onnx"]
+)
+def test_where_there_is_no_network_nobody_waits_for_torch(request_: str, tmp_path: Path) -> None:
+    verb, *arguments = request_.format(tmp_path).split()
+    assert "torch" not in modules_of("-m", f"oneshot.{verb}", *arguments, code=2)
 
 
 def test_a_network_is_loaded_without_torchs_compiler(trained_run: Path) -> None:

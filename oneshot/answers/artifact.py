@@ -22,7 +22,7 @@ from oneshot.network import models
 from oneshot.network.embedding import chunk
 from oneshot.network.models import Siamese
 from oneshot.network.worker import pick_device
-from oneshot.run import cards, checkpoint, formats, tensors
+from oneshot.run import cards, checkpoint, tensors
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.run.restore import load_weights
 
@@ -63,48 +63,17 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
 
     Raises UserError naming the file where it is missing, damaged or does not fit the architecture.
     """
-    for folder in (where, where / "best"):
-        if folder.has(CARD):
-            return _read_card(folder)
-    if where.has(checkpoint.STATE):
-        found = checkpoint.read(where)
-        provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-        card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found)}
-        return models.looking(of_checkpoint(found, where), card["views"]), card
-    raise _no_network(where)
-
-
-def read_digest(run: Folder) -> str:
-    """The sha256 of the weights in a run's `best/`: which network it is."""
-    return _card(run / "best")["sha256"]
-
-
-def place(where: Folder) -> Folder:
-    """The folder itself that holds the network: a run's `best/`, or a network's or a checkpoint's folder."""
-    return where / "best" if not where.has(CARD) and (where / "best").has(CARD) else where
-
-
-def recorded_settings(where: Folder) -> dict[str, Any]:
-    """The sections `data`, `model` and `train` that a network's folder or a checkpoint was trained with.
-
-    Raises UserError where nothing is recorded.
-    """
-    for folder in (where, where / "best"):
-        if folder.has(CARD):
-            return _card(folder)["provenance"]["settings"]
-    if where.has(checkpoint.STATE):
-        return checkpoint.read(where).settings
-    raise _no_network(where)
-
-
-def _no_network(where: Folder) -> UserError:
-    if not where.has():
-        return UserError(f"{where}: no such folder; name a run, its best/ or a checkpoint")
-    return UserError(f"{where} holds no network: neither {CARD}, nor best/{CARD}, nor {checkpoint.STATE}")
+    folder = cards.place(where)
+    if folder.has(CARD):
+        return _read_card(folder)
+    found = checkpoint.read(folder)
+    provenance = {"epoch": found.progress.epoch, "settings": found.settings}
+    card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found)}
+    return models.looking(of_checkpoint(found, folder), card["views"]), card
 
 
 def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
-    card = _card(folder)
+    card = cards.read(folder)
     try:
         data = folder.read(WEIGHTS)
     except OSError:
@@ -118,10 +87,6 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
     model = settings.Model(name=card["architecture"], depth=card.get("depth", 1), **width)
     net = _build(model, card["preprocessing"]["size"], weights, folder)
     return models.looking(net, card.get("views", 1)), card
-
-
-def _card(folder: Folder) -> dict[str, Any]:
-    return formats.read(cards.Card, folder, CARD, advice="restore it or use another network")
 
 
 def of_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:

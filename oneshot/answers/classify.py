@@ -14,7 +14,7 @@ from oneshot.answers.queries import Answer, Support
 from oneshot.answers.ranking import check_rate
 from oneshot.answers.screen import answer_view, can_draw, verdict
 from oneshot.base.errors import RunFailed, UserError
-from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import count, print_line, print_warning
 from oneshot.screen.progress import Counting
@@ -27,13 +27,13 @@ NOT_CALIBRATED = (
 
 
 def run(
-    where: str, images: Sequence[str], *, support: Path, top: int, false_accept: float | None, as_json: bool,
+    where: Folder, images: Sequence[str], *, support: Path, top: int, false_accept: float | None, as_json: bool,
     device: str,
 ) -> None:  # fmt: skip
     """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
     the end where some images could not be read."""
     console, aside = make_console(), make_console(stderr=True)
-    net = artifact.load(reach(where), device=device)
+    net = artifact.load(where, device=device)
     rate = RATE if false_accept is None else false_accept
     check_rate(net.calibration, rate)
     if net.calibration is None and false_accept not in (None, 1):

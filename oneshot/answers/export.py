@@ -47,7 +47,7 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
     """
     _needed()
     net, card = artifact.read(where)
-    out = out or artifact.place(where) / "onnx"
+    out = out or cards.place(where) / "onnx"
     x_B1SS = torch.rand(2, 1, net.size, net.size, generator=torch.Generator().manual_seed(0))
     z_BD = torch.rand(2, net.dimension, generator=torch.Generator().manual_seed(1))
     files = {
@@ -65,10 +65,10 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
     return Exported(out, (*files, README), difference)
 
 
-def run(where: str, *, out: str | None) -> None:
+def run(where: Folder, *, out: str | None) -> None:
     """Export and say where it is and how near to torch. Raises UserError, RunFailed."""
     console = make_console()
-    made = onnx(reach(where), reach(out) if out else None)
+    made = onnx(where, reach(out) if out else None)
     print_line(console, f"{made.folder}: {', '.join(made.files)}")
     print_line(
         console, f"checked on onnxruntime: at most {made.difference:.1e} from torch ({TOLERANCE:.0e} is allowed)"

@@ -7,15 +7,15 @@ from rich.text import Text
 
 from oneshot.answers import artifact
 from oneshot.answers.classify import NOT_CALIBRATED
-from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import one_line, percent, print_line, print_warning
 
 
-def run(where: str, left: Path, right: Path, *, as_json: bool, device: str) -> None:
+def run(where: Folder, left: Path, right: Path, *, as_json: bool, device: str) -> None:
     """Print same or different and the probability that they are the same. Raises UserError."""
     console = make_console()
-    net = artifact.load(reach(where), device=device)
+    net = artifact.load(where, device=device)
     pixels = [net.read(path) for path in (left, right)]
     probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
     calibrated, same = net.calibration is not None, probability >= 0.5

@@ -23,7 +23,7 @@ from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import judgement
 from oneshot.evaluation.outcomes import OUTCOMES
-from oneshot.run import formats, history, opened, watch
+from oneshot.run import cards, formats, history, opened, watch
 from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
@@ -225,6 +225,7 @@ def evaluate(
     from oneshot.evaluation import modelcard
 
     folder = reach(where)
+    cards.place(folder)  # a refusal needs no torch
     settings = request.settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}

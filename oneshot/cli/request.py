@@ -15,7 +15,7 @@ from oneshot.cluster import connection, sharing
 from oneshot.cluster.packing import Node, this_machine
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
-from oneshot.run import opened
+from oneshot.run import cards, opened
 from oneshot.screen.console import heard, print_line
 
 
@@ -30,9 +30,7 @@ def settings_for(where: Folder) -> Settings:
     """The settings of a run, or what a network's folder or a checkpoint says of its own."""
     if where.has(opened.EXPERIMENT):
         return opened.read_experiment(where)
-    from oneshot.answers import artifact
-
-    return parse(artifact.recorded_settings(where), str(where))
+    return parse(cards.recorded_settings(where), str(where))
 
 
 def default_job(console: Console, nodes: list[Node]) -> str:

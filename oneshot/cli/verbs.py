@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from oneshot.base.errors import UserError
+from oneshot.base.reach import reach
 from oneshot.cli.options import DataRoot, Device, Network, Set, Source, Trace
+from oneshot.run import cards
 from oneshot.screen.console import console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
@@ -32,9 +34,10 @@ def classify(
     debug: Trace = False,
 ) -> None:
     """Tell which class an image is of, from one or more examples of each, or that it is none of these."""
+    network = cards.place(reach(where))
     from oneshot.answers import classify
 
-    classify.run(where, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device)
+    classify.run(network, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device)
 
 
 def verify(
@@ -46,9 +49,10 @@ def verify(
     debug: Trace = False,
 ) -> None:
     """Tell whether two images show the same class, with the probability."""
+    network = cards.place(reach(where))
     from oneshot.answers import verify
 
-    verify.run(where, left, right, as_json=as_json, device=device)
+    verify.run(network, left, right, as_json=as_json, device=device)
 
 
 def export(
@@ -62,9 +66,10 @@ def export(
     """Write a network for programs without torch, checked against torch."""
     if not onnx:
         raise UserError("name what to export to: --onnx")
+    network = cards.place(reach(where))
     from oneshot.answers import export
 
-    export.run(where, out=out)
+    export.run(network, out=out)
 
 
 def report(

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
-from oneshot.answers.artifact import read_digest
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings, override
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT
 from oneshot.records.spread import spread_of
-from oneshot.run import formats
+from oneshot.run import cards, formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import open_run
 from oneshot.run.watch import Watch
@@ -87,7 +86,7 @@ def train_seed(settings: Settings, data: Folder, run: Folder, *, device: torch.d
 def judge(settings: Settings, data: Folder, run: Folder, *, device: str) -> None:
     """The network of a seed on the test alphabets; not again where it has its result."""
     if run.has(RESULT):
-        if formats.read(formats.Result, run, RESULT).get("sha256") == read_digest(run):
+        if formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run):
             return
     result = evaluate(
         run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,

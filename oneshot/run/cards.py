@@ -1,11 +1,16 @@
-"""What `model.json` of a network holds, checked when it is read: it may have come from anybody."""
+"""Where a network lies, and what its `model.json` holds, checked when it is read: it may have come from anybody.
+
+Free of torch."""
 
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from oneshot.base.errors import UserError
 from oneshot.base.kinds import Depth, Positive, Views, Width
+from oneshot.base.storage import Folder
+from oneshot.run import checkpoint, formats
 from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
 
 WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
@@ -111,3 +116,33 @@ class Card(Record):
     sha256: str
     provenance: Provenance
     calibration: Calibration | None = None  # older ones have none
+
+
+def place(where: Folder) -> Folder:
+    """The folder itself that holds a network: a run's `best/`, or a network's or a checkpoint's folder.
+
+    Raises UserError where there is none."""
+    for folder, name in ((where, CARD), (where / "best", CARD), (where, checkpoint.STATE)):
+        if folder.has(name):
+            return folder
+    if not where.has():
+        raise UserError(f"{where}: no such folder; name a run, its best/ or a checkpoint")
+    raise UserError(f"{where} holds no network: neither {CARD}, nor best/{CARD}, nor {checkpoint.STATE}")
+
+
+def read(folder: Folder) -> dict[str, Any]:
+    """The card of a network's folder. Raises UserError."""
+    return formats.read(Card, folder, CARD, advice="restore it or use another network")
+
+
+def digest(run: Folder) -> str:
+    """The sha256 of the weights in a run's `best/`: which network it is."""
+    return read(run / "best")["sha256"]
+
+
+def recorded_settings(where: Folder) -> dict[str, Any]:
+    """The sections `data`, `model` and `train` that the network of a run, its folder or a checkpoint was trained with.
+
+    Raises UserError where there is no network."""
+    folder = place(where)
+    return read(folder)["provenance"]["settings"] if folder.has(CARD) else checkpoint.read(folder).settings

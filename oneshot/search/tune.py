@@ -17,7 +17,7 @@ from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.judgement import RESULT
-from oneshot.run import checkpoint, formats
+from oneshot.run import cards, checkpoint, formats
 from oneshot.run.watch import often
 from oneshot.screen.live import StudyView
 from oneshot.search.halving import Halving
@@ -144,7 +144,6 @@ def _judge(
 ) -> dict[str, Any]:  # fmt: skip
     import torch
 
-    from oneshot.answers import artifact
     from oneshot.evaluation import modelcard
     from oneshot.evaluation.evaluate import evaluate
     from oneshot.training.train import finish
@@ -156,7 +155,7 @@ def _judge(
     finish(chosen, run, data=data, trial=trial, best_trial=best_trial)
     if run.has(RESULT):
         result = formats.read(formats.Result, run, RESULT)
-        if result.get("sha256") == artifact.read_digest(run):
+        if result.get("sha256") == cards.digest(run):
             return result
     result = evaluate(
         run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device, keep=True

@@ -19,7 +19,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.models import Siamese, build
-from oneshot.run import checkpoint, tensors
+from oneshot.run import cards, checkpoint, tensors
 from oneshot.run.checkpoint import Checkpoint, Progress
 from oneshot.training.train import finish
 
@@ -131,8 +131,8 @@ def test_the_card_says_what_the_network_is_and_where_it_comes_from(run: Path) ->
     assert card["architecture"] == "conv4"
     assert card["preprocessing"]["size"] == 28
     assert card["sha256"] == hashlib.sha256((run / "best" / "model.safetensors").read_bytes()).hexdigest()
-    assert artifact.recorded_settings(Folder.of(run)) == RECORDED
-    assert artifact.recorded_settings(Folder.of(run / "checkpoints" / "epoch-0001")) == RECORDED
+    assert cards.recorded_settings(Folder.of(run)) == RECORDED
+    assert cards.recorded_settings(Folder.of(run / "checkpoints" / "epoch-0001")) == RECORDED
 
 
 # Images as they lie in files
@@ -304,7 +304,7 @@ def test_a_folder_without_a_network_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no network: neither model\.json"):
         oneshot.load(tmp_path)
     with pytest.raises(UserError, match="holds no network"):
-        artifact.recorded_settings(Folder.of(tmp_path))
+        cards.recorded_settings(Folder.of(tmp_path))
 
 
 @pytest.mark.parametrize("provenance", [None, "x", {}, {"settings": 3}])
@@ -312,7 +312,7 @@ def test_a_card_without_settings_is_a_sentence(copy: Path, provenance: Any) -> N
     tree = json.loads((copy / "model.json").read_text()) | {"provenance": provenance}
     (copy / "model.json").write_text(json.dumps(tree))
     with pytest.raises(UserError, match=r"model\.json is damaged .*provenance"):
-        artifact.recorded_settings(Folder.of(copy))
+        cards.recorded_settings(Folder.of(copy))
 
 
 def test_an_unknown_device_is_a_sentence(run: Path) -> None:

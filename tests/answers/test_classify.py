@@ -67,7 +67,7 @@ def one_shot(pages: np.ndarray, classes: int = 5) -> dict[str, Any]:
 
 def ask(where: Path, support: Path, *images: Path, **options: Any) -> None:
     given = {"top": 5, "false_accept": None, "as_json": True, "device": "cpu"} | options
-    classify.run(str(where), [str(image) for image in images], support=support, **given)
+    classify.run(Folder.of(where), [str(image) for image in images], support=support, **given)
 
 
 @pytest.fixture
@@ -296,10 +296,10 @@ def test_verify_says_same_or_different(
 ) -> None:
     support, asked = folders
     for other in (support / "c0.png", asked / "q07.png"):
-        verify.run(str(trained_run), support / "c0.png", other, as_json=True, device="cpu")
+        verify.run(Folder.of(trained_run), support / "c0.png", other, as_json=True, device="cpu")
         found = json.loads(capsys.readouterr().out)
         assert found["calibrated"] and found["same"] == (found["probability"] >= 0.5)
-        verify.run(str(trained_run), support / "c0.png", other, as_json=False, device="cpu")
+        verify.run(Folder.of(trained_run), support / "c0.png", other, as_json=False, device="cpu")
         assert capsys.readouterr().out.startswith("same" if found["same"] else "different")
 
 

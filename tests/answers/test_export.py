@@ -62,7 +62,7 @@ def test_every_network_answers_the_same_on_onnxruntime(name: str, views: int, tm
 def test_the_command_prints_how_near_it_is(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export.run(str(trained_run), out=str(tmp_path / "onnx"))
+    export.run(Folder.of(trained_run), out=str(tmp_path / "onnx"))
     said = capsys.readouterr().out
     assert re.search(r"checked on onnxruntime: at most \d\.\de-\d\d from torch", said)
     assert "encoder.onnx, scorer.onnx, README.md" in said
