@@ -72,7 +72,8 @@ def train(
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
         from oneshot.training.train import finish
 
-        finish(settings, folder, data=prepared.folder)
+        with Stages(console) as progress:
+            finish(settings, folder, data=prepared.folder, progress=progress)
     from oneshot.cli import report
 
     rows = history.read_history(folder)

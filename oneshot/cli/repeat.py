@@ -18,7 +18,7 @@ from oneshot.network.worker import pick_device
 from oneshot.records import record, repeat
 from oneshot.report.reading import read_outcomes
 from oneshot.screen.console import print_line
-from oneshot.screen.progress import TrainView
+from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import seeds_table
 from oneshot.training import parts
 
@@ -41,14 +41,16 @@ def run(
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
-                with TrainView(console) as view:
-                    repeat.train_seed(
-                        repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=here,
-                        watch=repeat.Until(view, until),
-                    )  # fmt: skip
+                repeat.train_seed(
+                    repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=here,
+                    view=TrainView(console), stages=Stages(console), until=until,
+                )  # fmt: skip
         print_line(console, f"all seeds are trained; the test alphabets judge each network of {job}, once")
         for seed in numbers:
-            repeat.judge(repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=device)
+            repeat.judge(
+                repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=device,
+                stages=Stages(console),
+            )  # fmt: skip
         made = repeat.gather(settings, where, numbers, job=job)
         where.write_json(repeat.RECORD, made)
         console.print(seeds_table(made))

@@ -9,7 +9,7 @@ from oneshot.answers import calibration
 from oneshot.data.store import Drawings
 from oneshot.evaluation.trials import PROTOCOLS, carry, suited
 from oneshot.evaluation.validation import SEED
-from oneshot.network.embedding import embed
+from oneshot.network.embedding import Progress, embed
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, at_once, looking
 from oneshot.network.worker import Worker
@@ -19,7 +19,9 @@ DRAWERS = 8  # of large data sets the drawings of so many are asked about: a lar
 MANY = 2_500  # drawings
 
 
-def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, Any] | None:
+def measure(
+    net: Siamese, drawings: Drawings, *, views: int = 1, progress: Progress | None = None
+) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
@@ -39,7 +41,8 @@ def measure(net: Siamese, drawings: Drawings, *, views: int = 1) -> dict[str, An
     most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     worker = Worker(torch.device("cpu"))
-    z_ND = embed(net, Images(drawings, size=net.size, device=worker.device), worker)
+    images = Images(drawings, size=net.size, device=worker.device)
+    z_ND = embed(net, images, worker, progress=progress, what="calibrating on validation drawings")
     true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
     support = np.take_along_axis(trials.support, true_first[..., None], axis=1)
     shots = [k for k in calibration.SHOTS if k <= most]

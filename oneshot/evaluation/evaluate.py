@@ -47,10 +47,11 @@ def _measure(
     about = store.describe(data)
     test, made, skipped = trials_of(data, split, how)
 
-    def embedded(drawings: Drawings) -> torch.Tensor:
-        return embed(net, Images(drawings, size=net.size, device=worker.device), worker, progress=progress)
+    def embedded(drawings: Drawings, part: str) -> torch.Tensor:
+        images = Images(drawings, size=net.size, device=worker.device)
+        return embed(net, images, worker, progress=progress, what=f"embedding {part} drawings")
 
-    z_ND = embedded(test)
+    z_ND = embedded(test, "test")
     logits_of = similarity(net, z_ND)
     judged = [(trials, score(trials, logits_of)) for trials in made]
     accuracies: dict[str, Any] = {}
@@ -61,7 +62,7 @@ def _measure(
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
     validation = splits.load_part(data, splits.split(split, about).validation)
-    validation_logits_of = similarity(net, embedded(validation))
+    validation_logits_of = similarity(net, embedded(validation, "validation"))
     result = {
         "dataset": about.name,
         "split": split,

@@ -18,11 +18,13 @@ def chunk(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | None = None) -> torch.Tensor:
+def embed(
+    net: Siamese, images: Images, worker: Worker, *, progress: Progress | None = None, what: str = "embedding drawings"
+) -> torch.Tensor:
     """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
     `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours.
 
-    `progress` is called after each chunk, with what is done of this rank's share."""
+    `progress` is called after each chunk, with `what` is done and how much of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)
     training, step = net.training, chunk(images.device)
     net.eval()
@@ -31,7 +33,7 @@ def embed(net: Siamese, images: Images, worker: Worker, *, progress: Progress | 
         for at in range(0, len(share), step):
             parts.append(net.embed(images.gather(share[at : at + step])).float())
             if progress:
-                progress("embedding drawings", min(at + step, len(share)), len(share))
+                progress(what, min(at + step, len(share)), len(share))
     net.train(training)
     return worker.interleave(torch.cat(parts), len(images))
 

@@ -1,5 +1,6 @@
 """One job with several seeds: each trained here, all judged once when the last is trained, and kept as one record."""
 
+import math
 import re
 import statistics
 import time
@@ -18,6 +19,7 @@ from oneshot.run import cards, formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import open_run
 from oneshot.run.watch import Watch
+from oneshot.screen.progress import Stages, TrainView
 from oneshot.training.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"
@@ -66,32 +68,42 @@ def place(run: Folder, seed: int) -> Folder:
     return run / f"seed-{seed}"
 
 
-def train_seed(settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch) -> None:
+def train_seed(
+    settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
+    until: float = math.inf,
+) -> None:  # fmt: skip
     """Train to the end, or go on; the network to `best/`, the seconds to `time.json`. Nothing where both are there.
 
+    `view`, then `stages` show it. Raises OutOfTime after the epoch in which the monotonic clock has come to `until`.
+
     The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
-    training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed.
+    training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed too.
     """
     with open_run(settings, run, fixed=("data", "model", "train")):
         if run.has(TIME) and run.has("best"):
             return
         before = read_history(run)
         started = time.perf_counter()
-        train_here(settings, data, run, device=device, watch=watch)
+        with view:
+            train_here(settings, data, run, device=device, watch=Until(view, until))
         seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
-        finish(settings, run, data=data)
+        with stages:
+            finish(settings, run, data=data, progress=stages)
         run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
 
 
-def judge(settings: Settings, data: Folder, run: Folder, *, device: str) -> None:
-    """The network of a seed on the test alphabets; not again where it has its result."""
+def judge(
+    settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages
+) -> None:  # fmt: skip
+    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result."""
     if run.has(RESULT):
         if formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run):
             return
-    result = evaluate(
-        run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
-        keep=True,
-    )  # fmt: skip
+    with stages:
+        result = evaluate(
+            run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
+            keep=True, progress=stages,
+        )  # fmt: skip
     run.write_json(RESULT, result)
 
 

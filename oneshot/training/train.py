@@ -11,6 +11,7 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.calibrate import measure
+from oneshot.network import embedding
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, formats
 from oneshot.run.checkpoint import Progress
@@ -34,6 +35,7 @@ def finish(
     data: Folder | None = None,
     trial: Folder | None = None,
     best_trial: dict[str, Any] | None = None,
+    progress: embedding.Progress | None = None,
 ) -> None:
     """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
     its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
@@ -51,6 +53,6 @@ def finish(
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training), artifact.views(found)
-        calibration = measure(net, load_validation(data, settings.data), views=views)
+        calibration = measure(net, load_validation(data, settings.data), views=views, progress=progress)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)
