@@ -148,7 +148,10 @@ def tune(
                 over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
             searched = study.record()  # its time is the search's, not the judgement's
-            result = tuning.judge_best(settings, study, prepared.folder, packing, alone=where is None)
+            with Stages(console) as stages:
+                result = tuning.judge_best(
+                    settings, study, prepared.folder, packing, progress=stages, alone=where is None
+                )
         except KeyboardInterrupt:
             study.interrupt()
             raise

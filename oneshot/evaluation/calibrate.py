@@ -9,10 +9,11 @@ from oneshot.answers import calibration
 from oneshot.data.store import Drawings
 from oneshot.evaluation.trials import PROTOCOLS, carry, suited
 from oneshot.evaluation.validation import SEED
-from oneshot.network.embedding import Progress, embed
+from oneshot.network.embedding import embed
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, at_once, looking
 from oneshot.network.worker import Worker
+from oneshot.run.watch import Showing
 
 TRIALS = 2_000
 DRAWERS = 8  # of large data sets the drawings of so many are asked about: a large network on a CPU needs the time
@@ -20,7 +21,7 @@ MANY = 2_500  # drawings
 
 
 def measure(
-    net: Siamese, drawings: Drawings, *, views: int = 1, progress: Progress | None = None
+    net: Siamese, drawings: Drawings, *, views: int = 1, progress: Showing | None = None
 ) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 

@@ -21,11 +21,12 @@ from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
 from oneshot.evaluation.verification import verification
-from oneshot.network.embedding import Progress, embed, similarity
+from oneshot.network.embedding import embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker, pick_device
 from oneshot.run.opened import EXPERIMENT
+from oneshot.run.watch import Showing
 
 
 def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
 
 
 def _measure(
-    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Progress | None = None
+    net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Showing | None = None
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """What `measure` returns, and what it was computed from."""
     data = near(data)
@@ -101,7 +102,7 @@ def evaluate(
     how: Evaluate,
     device: str = "auto",
     keep: bool = False,
-    progress: Progress | None = None,
+    progress: Showing | None = None,
 ) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
 

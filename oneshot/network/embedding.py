@@ -8,8 +8,7 @@ import torch
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, at_once
 from oneshot.network.worker import Worker
-
-Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
+from oneshot.run.watch import Showing
 
 
 def chunk(device: torch.device) -> int:
@@ -19,7 +18,7 @@ def chunk(device: torch.device) -> int:
 
 @torch.no_grad()
 def embed(
-    net: Siamese, images: Images, worker: Worker, *, progress: Progress | None = None, what: str = "embedding drawings"
+    net: Siamese, images: Images, worker: Worker, *, progress: Showing | None = None, what: str = "embedding drawings"
 ) -> torch.Tensor:
     """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
     `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours.

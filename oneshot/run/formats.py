@@ -53,6 +53,14 @@ class Pulse(Record):
         return self
 
 
+class Stage(Record):
+    """`stage.json` of a run whose network is being judged: so much of what is being done."""
+
+    what: Annotated[str, Field(max_length=100)]
+    done: Natural
+    total: Natural
+
+
 Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`
 
 

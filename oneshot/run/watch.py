@@ -1,8 +1,8 @@
-"""A training while it runs, for who looks on: in its own process, or from another by what lies in its folder.
+"""Work while it goes on, for who looks on: in its own process, or from another by what lies in its folder.
 
 An epoch of a large network takes minutes, and its row of the history comes at its end. Until then `pulse.json` says how
-far it is. Nothing depends on that file: it is written beside the training, now and then, and where it cannot be, nobody
-is told. Free of torch.
+far the training is, and of a judgement `stage.json`. Nothing depends on these files: they are written beside the work,
+now and then, and where they cannot be, nobody is told. Free of torch.
 """
 
 import contextlib
@@ -17,9 +17,11 @@ from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
 
-PULSE = "pulse.json"
+PULSE, STAGE = "pulse.json", "stage.json"
 LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
-PATIENCE = 5.0  # seconds for the last pulse, where a disk or a store does not answer
+PATIENCE = 5.0  # seconds for the last one, where a disk or a store does not answer
+
+Showing = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 class Watch:
@@ -71,33 +73,44 @@ def often(folder: Folder) -> float:
 
 
 @contextlib.contextmanager
+def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None]:
+    """The newest of something lies in the folder under this name, for the time of the block."""
+
+    def loop(over: Event) -> None:
+        written = None
+        while not over.wait(often(folder)):
+            if (value := newest()) is not written:
+                with contextlib.suppress(OSError, UserError, RunFailed):
+                    folder.write_json(name, value)
+                written = value
+
+    try:
+        with beside(loop, name=name, patience=PATIENCE):
+            yield
+    finally:
+        with contextlib.suppress(OSError, UserError, RunFailed):
+            folder.remove(name)
+
+
+@contextlib.contextmanager
 def pulsing(folder: Folder, watch: Watch, *, leads: bool = True) -> Iterator[Watch]:
     """A watch that also leaves a pulse in the folder, for the time of the block; on the one rank that `leads`."""
     if not leads:
         yield watch
         return
     pulse = Pulse(watch)
-
-    def loop(over: Event) -> None:
-        written = None
-        while not over.wait(often(folder)):
-            if (newest := pulse.newest) is not written:
-                with contextlib.suppress(OSError, UserError, RunFailed):
-                    folder.write_json(PULSE, newest)
-                written = newest
-
-    try:
-        with beside(loop, name="pulse", patience=PATIENCE):
-            yield pulse
-    finally:
-        with contextlib.suppress(OSError, UserError, RunFailed):
-            folder.remove(PULSE)
+    with _left(folder, PULSE, lambda: pulse.newest):
+        yield pulse
 
 
 def read_pulse(folder: Folder) -> dict[str, Any] | None:
     """How far a training is inside its epoch, as `formats.Pulse`; None where nobody knows."""
+    return _found(formats.Pulse, folder, PULSE)
+
+
+def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, Any] | None:
     try:
-        return formats.read(formats.Pulse, folder, PULSE)
+        return formats.read(kind, folder, name)
     except (OSError, UserError, RunFailed):
         return None
 
@@ -135,3 +148,29 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
             yield
     finally:
         show()
+
+
+@contextlib.contextmanager
+def staging(folder: Folder) -> Iterator[Showing]:
+    """What is called with how far some work is, and leaves it in the folder, for the time of the block."""
+    stage = None
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal stage
+        stage = {"what": what, "done": done, "total": total}
+
+    with _left(folder, STAGE, lambda: stage):
+        yield progress
+
+
+@contextlib.contextmanager
+def staged(folder: Folder, progress: Showing) -> Iterator[None]:
+    """Show how far the work is that another process stages in the folder, for the time of the block."""
+
+    def loop(over: Event) -> None:
+        while not over.wait(often(folder)):
+            if stage := _found(formats.Stage, folder, STAGE):
+                progress(stage["what"], stage["done"], stage["total"])
+
+    with beside(loop, name="staged", patience=PATIENCE):
+        yield

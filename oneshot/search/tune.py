@@ -18,7 +18,7 @@ from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.judgement import RESULT
 from oneshot.run import cards, checkpoint, formats
-from oneshot.run.watch import often
+from oneshot.run.watch import Showing, often, staged, staging
 from oneshot.screen.live import StudyView
 from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
@@ -111,7 +111,7 @@ def _tuner(
 
 
 def judge_best(
-    settings: Settings, study: Study, data: Folder, packing: Packing, *, alone: bool = False
+    settings: Settings, study: Study, data: Folder, packing: Packing, *, progress: Showing, alone: bool = False
 ) -> dict[str, Any]:  # fmt: skip
     """The final job, a task on the cluster: the best trial's network goes to `best/` and is judged on the test
     alphabets; its result is written to `result.json`. A network that has its result is not judged again: the test
@@ -128,12 +128,13 @@ def judge_best(
     known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
     try:
-        return ray.get(
-            job.remote(
-                settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
-                device=packing.device, threads=threads,
-            )
-        )  # fmt: skip
+        with staged(study.run, progress):
+            return ray.get(
+                job.remote(
+                    settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
+                    device=packing.device, threads=threads,
+                )
+            )  # fmt: skip
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
 
@@ -152,14 +153,16 @@ def _judge(
     chosen = parse(settings, "the run's settings")
     # Addresses, not folders: each node has credentials of its own.
     run, data, trial = Folder.of(run_uri), Folder.of(data_uri), Folder.of(trial_uri)
-    finish(chosen, run, data=data, trial=trial, best_trial=best_trial)
-    if run.has(RESULT):
-        result = formats.read(formats.Result, run, RESULT)
-        if result.get("sha256") == cards.digest(run):
-            return result
-    result = evaluate(
-        run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device, keep=True
-    )  # fmt: skip
+    with staging(run) as progress:
+        finish(chosen, run, data=data, trial=trial, best_trial=best_trial, progress=progress)
+        if run.has(RESULT):
+            result = formats.read(formats.Result, run, RESULT)
+            if result.get("sha256") == cards.digest(run):
+                return result
+        result = evaluate(
+            run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device,
+            keep=True, progress=progress,
+        )  # fmt: skip
     run.write_json(RESULT, result)
     modelcard.write(run)
     return result

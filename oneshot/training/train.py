@@ -11,11 +11,10 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.calibrate import measure
-from oneshot.network import embedding
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, formats
 from oneshot.run.checkpoint import Progress
-from oneshot.run.watch import Watch
+from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
 from oneshot.training.parts import load_parts, load_validation
 
@@ -35,7 +34,7 @@ def finish(
     data: Folder | None = None,
     trial: Folder | None = None,
     best_trial: dict[str, Any] | None = None,
-    progress: embedding.Progress | None = None,
+    progress: Showing | None = None,
 ) -> None:
     """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
     its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""

@@ -1,4 +1,4 @@
-"""How far a training is inside its epoch is seen from elsewhere; what cannot be written or read disturbs nobody."""
+"""How far a training or a judgement is is seen from elsewhere; what cannot be written or read disturbs nobody."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from tiny import settings, train
 
 from oneshot.base.storage import Folder
 from oneshot.run import watch as watching
-from oneshot.run.watch import PULSE, Pulse, Watch, following, pulsing, read_pulse
+from oneshot.run.watch import PULSE, STAGE, Pulse, Watch, following, pulsing, read_pulse, staged, staging
 
 GOOD = {"epoch": 2, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": 4.0}
 
@@ -141,3 +141,30 @@ def test_who_follows_a_training_hears_of_steps_between_its_epochs(tmp_path: Path
         assert wait_for(lambda: len(heard.said) > 1)
     assert heard.said[0] == ("epoch", 1, True)
     assert set(heard.said[1:]) == {("step", 3, 0.5, 100.0)}
+
+
+@pytest.mark.usefixtures("quick")
+def test_work_in_another_process_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    folder, shown = Folder.of(tmp_path), []
+    with staged(folder, lambda *stage: shown.append(stage)):
+        with staging(folder) as progress:
+            for stage in (("embedding", 48, 96), ("embedding", 96, 96)):
+                progress(*stage)
+                assert wait_for(lambda stage=stage: stage in shown)
+        assert not folder.has(STAGE)
+    assert list(dict.fromkeys(shown)) == [("embedding", 48, 96), ("embedding", 96, 96)]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "left", [b"{", b'{"what": 1, "done": 2, "total": 3}', b'{"what": "x", "done": -1, "total": 3}']
+)
+def test_a_damaged_stage_is_not_shown(tmp_path: Path, left: bytes) -> None:
+    folder, shown = Folder.of(tmp_path), []
+    folder.write(STAGE, left)
+    with staged(folder, lambda *stage: shown.append(stage)):
+        time.sleep(0.1)
+        assert shown == []
+        folder.write_json(STAGE, {"what": "x", "done": 1, "total": 3})
+        assert wait_for(lambda: shown)
+    assert set(shown) == {("x", 1, 3)}
