@@ -19,3 +19,17 @@ def beside(
     finally:
         over.set()
         thread.join(patience)
+
+
+@contextlib.contextmanager
+def every(
+    seconds: float, do: Callable[[], object], *, name: str | None = None, patience: float | None = None
+) -> Iterator[None]:
+    """Call `do` every so many seconds in a thread, for the time of the block; `patience` as above."""
+
+    def loop(over: threading.Event) -> None:
+        while not over.wait(seconds):
+            do()
+
+    with beside(loop, name=name, patience=patience):
+        yield

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from oneshot.base.beside import beside
+from oneshot.base.beside import every
 from oneshot.base.environment import cores
 from oneshot.base.errors import RunFailed
 from oneshot.base.settings import Settings
@@ -104,12 +103,11 @@ def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) 
     run = Folder.of(tempfile.mkdtemp(dir=scratch))
     history = Path(run.file(HISTORY))
 
-    def watch(over: threading.Event) -> None:
-        while not over.wait(0.01):
-            with contextlib.suppress(FileNotFoundError):
-                ends.setdefault(len(history.read_bytes().splitlines()), history.stat().st_mtime)
+    def look() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            ends.setdefault(len(history.read_bytes().splitlines()), history.stat().st_mtime)
 
-    with beside(watch):
+    with every(0.01, look):
         train(run)
     epochs = settings.train.epochs
     ends[epochs] = history.stat().st_mtime
@@ -197,14 +195,13 @@ def memory(request: Request) -> Measured:
         bare = float(ray.get(ray.remote(_bare).remote()))
         peaks: dict[int, float] = {}
 
-        def watch(over: threading.Event) -> None:
-            while not over.wait(0.05):
-                for process in psutil.Process().children(recursive=True):
-                    with contextlib.suppress(psutil.Error, OSError, StopIteration):
-                        if "RayTrainWorker" in " ".join(process.cmdline()):
-                            peaks[process.pid] = _memory(process.pid, "VmHWM")
+        def look() -> None:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error, OSError, StopIteration):
+                    if "RayTrainWorker" in " ".join(process.cmdline()):
+                        peaks[process.pid] = _memory(process.pid, "VmHWM")
 
-        with beside(watch):
+        with every(0.05, look):
             _under_ray(request, settings, Folder.of(scratch / "run"), 1, cores())
     if not peaks:
         raise RunFailed("no worker of Ray Train was seen among the processes")

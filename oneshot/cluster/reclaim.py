@@ -8,7 +8,6 @@ for ever. What Ray's own table says of the group's creator is never in doubt, an
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator
 
 import ray
@@ -16,19 +15,18 @@ from ray._private import state
 from ray.core.generated.gcs_pb2 import PlacementGroupTableData
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from oneshot.base.beside import beside
+from oneshot.base.beside import every
 
 
 @contextlib.contextmanager
 def reclaiming(*, seconds: float = 0.25) -> Iterator[None]:
     """Look for abandoned placement groups every so many seconds, for the time of the block, on a connected Ray."""
 
-    def loop(over: threading.Event) -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(Exception):  # Ray's head may be out of reach for a moment
-                reclaim()
+    def try_to() -> None:
+        with contextlib.suppress(Exception):  # Ray's head may be out of reach for a moment
+            reclaim()
 
-    with beside(loop, name="reclaiming", patience=1):  # it hangs where Ray's head has died
+    with every(seconds, try_to, name="reclaiming", patience=1):  # it hangs where Ray's head has died
         yield
 
 

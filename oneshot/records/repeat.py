@@ -1,6 +1,5 @@
 """One job with several seeds: each trained here, all judged once when the last is trained, and kept as one record."""
 
-import math
 import re
 import statistics
 import time
@@ -18,7 +17,7 @@ from oneshot.records.spread import spread_of
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import open_run
-from oneshot.run.watch import Watch
+from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.training.train import finish, train_here
 
@@ -30,15 +29,15 @@ class OutOfTime(Exception):
     """The time that was given is over; what was trained is saved."""
 
 
-class Until(Watch):
-    """Shows a training in another watch, and ends it after the epoch in which a time has come."""
+class Until(Relay):
+    """Ends the training that it hears of after the epoch in which a time has come."""
 
     def __init__(self, watch: Watch, until: float) -> None:
-        self.until, self.start, self.step, self.note = until, watch.start, watch.step, watch.note
-        self.shown = watch.epoch
+        super().__init__(watch)
+        self.until = until
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None:
-        self.shown(row, is_best)
+        super().epoch(row, is_best)
         if time.monotonic() > self.until and not row["ended"]:
             raise OutOfTime
 
@@ -70,7 +69,7 @@ def place(run: Folder, seed: int) -> Folder:
 
 def train_seed(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
-    until: float = math.inf,
+    until: float,
 ) -> None:  # fmt: skip
     """Train to the end, or go on; the network to `best/`, the seconds to `time.json`. Nothing where both are there.
 

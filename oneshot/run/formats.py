@@ -36,31 +36,6 @@ class Row(Record):
     seconds: Measured = None
 
 
-class Pulse(Record):
-    """`pulse.json` of a training that runs: where it is in its present epoch."""
-
-    epoch: Positive
-    step: Natural  # of so many `steps`
-    steps: Positive
-    loss: float  # of that step, in nats
-    images_per_second: Annotated[float, Field(ge=0)]
-    epoch_seconds: Seconds | None  # that its steps take at this pace, validation not among them
-
-    @model_validator(mode="after")
-    def _check(self) -> "Pulse":
-        if self.step > self.steps:
-            raise ValueError(f"step: {self.step} of {self.steps}")
-        return self
-
-
-class Stage(Record):
-    """`stage.json` of a run whose network is being judged: so much of what is being done."""
-
-    what: Annotated[str, Field(max_length=100)]
-    done: Natural
-    total: Natural
-
-
 Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`
 
 

@@ -8,11 +8,13 @@ now and then, and where they cannot be, nobody is told. Free of torch.
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from threading import Event
-from typing import Any
+from typing import Annotated, Any
 
-from oneshot.base.beside import beside
+from pydantic import Field, model_validator
+
+from oneshot.base.beside import every
 from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.kinds import Natural, Positive
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
@@ -36,18 +38,63 @@ class Watch:
     def note(self, sentence: str) -> None: ...
 
 
-class Pulse(Watch):
-    """Tells another watch all it hears, and knows the newest step."""
+class Relay(Watch):
+    """Tells another watch all it hears."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
+        self.watch.start(epochs=epochs, steps_per_epoch=steps_per_epoch, done=done)
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        self.watch.step(done, loss, images_per_second)
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.watch.epoch(row, is_best)
+
+    def note(self, sentence: str) -> None:
+        self.watch.note(sentence)
+
+
+class Pulse(formats.Record):
+    """`pulse.json` of a training that runs: where it is in its present epoch."""
+
+    epoch: Positive
+    step: Natural  # of so many `steps`
+    steps: Positive
+    loss: float  # of that step, in nats
+    images_per_second: Annotated[float, Field(ge=0)]
+    epoch_seconds: formats.Seconds | None  # that its steps take at this pace, validation not among them
+
+    @model_validator(mode="after")
+    def _check(self) -> "Pulse":
+        if self.step > self.steps:
+            raise ValueError(f"step: {self.step} of {self.steps}")
+        return self
+
+
+class Stage(formats.Record):
+    """`stage.json` of a run whose network is being judged: so much of what is being done."""
+
+    what: Annotated[str, Field(max_length=100)]
+    done: Natural
+    total: Natural
+
+
+class Beating(Relay):
+    """Knows the newest step of what it hears."""
 
     def __init__(self, watch: Watch, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.watch, self.clock = watch, clock
-        self.newest: dict[str, Any] | None = None  # a `formats.Pulse`
+        super().__init__(watch)
+        self.clock = clock
+        self.newest: dict[str, Any] | None = None  # a `Pulse`
         self._epoch, self._steps = 1, 1
         self._first: tuple[int, float] | None = None  # the first step of this epoch that was heard of, and when
 
     def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
         self._epoch, self._steps = done + 1, steps_per_epoch
-        self.watch.start(epochs=epochs, steps_per_epoch=steps_per_epoch, done=done)
+        super().start(epochs=epochs, steps_per_epoch=steps_per_epoch, done=done)
 
     def step(self, done: int, loss: float, images_per_second: float) -> None:
         now = self.clock()
@@ -57,14 +104,11 @@ class Pulse(Watch):
             "epoch": self._epoch, "step": done, "steps": self._steps, "loss": loss,
             "images_per_second": images_per_second, "epoch_seconds": pace and pace * self._steps,
         }  # fmt: skip
-        self.watch.step(done, loss, images_per_second)
+        super().step(done, loss, images_per_second)
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None:
         self._epoch, self._first = row["epoch"] + 1, None
-        self.watch.epoch(row, is_best)
-
-    def note(self, sentence: str) -> None:
-        self.watch.note(sentence)
+        super().epoch(row, is_best)
 
 
 def often(folder: Folder) -> float:
@@ -75,17 +119,17 @@ def often(folder: Folder) -> float:
 @contextlib.contextmanager
 def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None]:
     """The newest of something lies in the folder under this name, for the time of the block."""
+    written = None
 
-    def loop(over: Event) -> None:
-        written = None
-        while not over.wait(often(folder)):
-            if (value := newest()) is not written:
-                with contextlib.suppress(OSError, UserError, RunFailed):
-                    folder.write_json(name, value)
-                written = value
+    def write() -> None:
+        nonlocal written
+        if (value := newest()) is not written:
+            with contextlib.suppress(OSError, UserError, RunFailed):
+                folder.write_json(name, value)
+            written = value
 
     try:
-        with beside(loop, name=name, patience=PATIENCE):
+        with every(often(folder), write, name=name, patience=PATIENCE):
             yield
     finally:
         with contextlib.suppress(OSError, UserError, RunFailed):
@@ -98,14 +142,14 @@ def pulsing(folder: Folder, watch: Watch, *, leads: bool = True) -> Iterator[Wat
     if not leads:
         yield watch
         return
-    pulse = Pulse(watch)
-    with _left(folder, PULSE, lambda: pulse.newest):
-        yield pulse
+    beating = Beating(watch)
+    with _left(folder, PULSE, lambda: beating.newest):
+        yield beating
 
 
 def read_pulse(folder: Folder) -> dict[str, Any] | None:
-    """How far a training is inside its epoch, as `formats.Pulse`; None where nobody knows."""
-    return _found(formats.Pulse, folder, PULSE)
+    """How far a training is inside its epoch, as a `Pulse`; None where nobody knows."""
+    return _found(Pulse, folder, PULSE)
 
 
 def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, Any] | None:
@@ -138,13 +182,12 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
         if pulse and pulse["epoch"] == shown + 1:
             watch.step(pulse["step"], pulse["loss"], pulse["images_per_second"])
 
-    def loop(over: Event) -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
-                show()
+    def try_to_show() -> None:
+        with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
+            show()
 
     try:
-        with beside(loop, name="following"):
+        with every(seconds, try_to_show, name="following"):
             yield
     finally:
         show()
@@ -167,10 +210,9 @@ def staging(folder: Folder) -> Iterator[Showing]:
 def staged(folder: Folder, progress: Showing) -> Iterator[None]:
     """Show how far the work is that another process stages in the folder, for the time of the block."""
 
-    def loop(over: Event) -> None:
-        while not over.wait(often(folder)):
-            if stage := _found(formats.Stage, folder, STAGE):
-                progress(stage["what"], stage["done"], stage["total"])
+    def show() -> None:
+        if stage := _found(Stage, folder, STAGE):
+            progress(stage["what"], stage["done"], stage["total"])
 
-    with beside(loop, name="staged", patience=PATIENCE):
+    with every(often(folder), show, name="staged", patience=PATIENCE):
         yield

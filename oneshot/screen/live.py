@@ -28,7 +28,7 @@ from oneshot.screen.tables import (
 
 _REFRESH = 2  # screens a second: drawing 30 trials takes 20 ms of a core that has training to do
 _FIXED_LINES = 12  # of the screen: 7 above the table, its head of 3, the line of what is left out, the cursor's line
-_NAMED = 4  # trials that it says it of
+_NAMED = 4  # running trials that a sign of life names
 _LEAST_WIDTH = 78  # of the header, where the table below it is narrower
 
 

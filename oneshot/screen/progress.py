@@ -26,7 +26,7 @@ def epoch_text(epoch: Mapping[str, Any], most: int) -> str:
 
 
 class TrainView:
-    """One training while it runs; it has the methods of `run.history.Watch`.
+    """One training while it runs; it has the methods of `run.watch.Watch`.
 
     `with TrainView(console) as view:` then `start` once, `step` after each step, `epoch` after each epoch. The bar goes
     when the block ends, by an exception too; the lines stay. `prints`: what the process prints comes above the bar.

@@ -124,7 +124,7 @@ class Study:
         """Take over what a trial's training noted in its own folder."""
         self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
 
-    def feel(self) -> None:
+    def take_pulses(self) -> None:
         """Take over how far the running trials are inside their epochs. Another thread may do this."""
         running = [trial["id"] for trial in self.trials if trial["status"] == "running"]
         pulses = {trial_id: read_pulse(self.folder(trial_id)) for trial_id in running}

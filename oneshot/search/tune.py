@@ -7,10 +7,9 @@ free of torch: it only drives.
 
 import tempfile
 from collections.abc import Callable
-from threading import Event
 from typing import Any
 
-from oneshot.base.beside import beside
+from oneshot.base.beside import every
 from oneshot.base.environment import cores
 from oneshot.base.errors import DiskFull, RunFailed, last_line
 from oneshot.base.settings import Settings, parse
@@ -50,7 +49,7 @@ def tune(
                 folder=folder, seconds=seconds, run=trial,
             )  # fmt: skip
             try:
-                with beside(lambda over: _feel(study, over), name="pulses", patience=0):
+                with every(often(study.run), study.take_pulses, name="pulses", patience=0):
                     tuner.fit()
             except Exception as error:
                 study.interrupt()
@@ -70,11 +69,6 @@ def tune(
             reasons = f"the time limit came first; to go on: --resume {study.run.quoted}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
     return not study.waiting() and not halving.due(study.trials, last=True)
-
-
-def _feel(study: Study, over: Event) -> None:
-    while not over.wait(often(study.run)):
-        study.feel()
 
 
 def _reopen_damaged(study: Study) -> None:

@@ -12,7 +12,7 @@ from tiny import settings, train
 
 from oneshot.base.storage import Folder
 from oneshot.run import watch as watching
-from oneshot.run.watch import PULSE, STAGE, Pulse, Watch, following, pulsing, read_pulse, staged, staging
+from oneshot.run.watch import PULSE, STAGE, Beating, Watch, following, pulsing, read_pulse, staged, staging
 
 GOOD = {"epoch": 2, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": 4.0}
 
@@ -49,7 +49,7 @@ def wait_for(found: Any, *, seconds: float = 30.0) -> Any:
 
 def test_a_pulse_knows_the_newest_step_and_tells_all_it_hears() -> None:
     clock, heard = Clock(), Heard()
-    pulse = Pulse(heard, clock=clock)
+    pulse = Beating(heard, clock=clock)
     pulse.start(epochs=9, steps_per_epoch=8, done=2)
     assert pulse.newest is None
     pulse.step(5, 0.9, 10.0)  # taken up inside the epoch; the time before its first step is not known

@@ -65,12 +65,12 @@ def test_how_far_running_trials_are_is_shown_and_not_kept(tmp_path: Path) -> Non
     study.start("000", POINT)
     study.start("001", POINT)
     study.end("001")
-    study.feel()
+    study.take_pulses()
     assert study.record()["pulses"] == {"000": pulse}
     study.save()
     assert "pulses" not in written(tmp_path)
     study.folder("000").remove("pulse.json")
-    study.feel()
+    study.take_pulses()
     assert study.record()["pulses"] == {}
 
 
