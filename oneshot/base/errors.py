@@ -29,6 +29,10 @@ class RayDied(RunFailed):
     """The Ray that this process had started died, and taking leave of it would hang: after this line it just ends."""
 
 
+class NoRoom(RunFailed):
+    """The nodes that are there have no place for it, and none came within the time set for that."""
+
+
 class DiskFull(RunFailed):
     """There is no room for a file: what is tried next would fail too, so everything stops until room is made."""
 

@@ -17,8 +17,13 @@ from pyarrow import fs
 store, path = fs.FileSystem.from_uri(sys.argv[1])
 if store.type_name in ("s3", "gcs", "abfs"):
     bucket = path.partition("/")[0]
-    if store.get_file_info(bucket).type == fs.FileType.NotFound:
-        sys.exit(f"error: there is no bucket '{bucket}': make it, or name another")
+    try:
+        found = store.get_file_info(bucket)
+    except OSError:  # rights may end above what was named
+        found = store.get_file_info(path)
+    else:
+        if found.type == fs.FileType.NotFound:
+            sys.exit(f"error: there is no bucket '{bucket}': make it, or name another")
 else:
     store.get_file_info(path)
 """

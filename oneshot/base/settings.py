@@ -127,7 +127,9 @@ class Scale(Section):
     compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
     ahead: bool = True  # the next trial's processes start while one trains; they take memory: 0.2 GB and 0.4 a worker
     checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
-    autoscaler: list[Group] = []  # nodes that the cluster's autoscaler may still bring, beyond those that are there
+    autoscaler: list[
+        Group
+    ] = []  # nodes that the cluster's autoscaler may bring; those of such a size that are there count
 
     @property
     def least(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from oneshot.base.errors import DiskFull, RayDied, UserError
+from oneshot.base.errors import DiskFull, NoRoom, RayDied, UserError
 from oneshot.base.reach import reach
 from oneshot.base.settings import Settings, override, parse
 from oneshot.base.storage import Folder
@@ -83,12 +83,12 @@ def described(settings: Settings, prepared: sets.Prepared) -> str:
 
 @contextlib.contextmanager
 def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
-    """Say how to go on where the block is interrupted, the disk is full or the embedded Ray dies."""
+    """Say how to go on where the block is interrupted, the disk or the cluster is full or the embedded Ray dies."""
     try:
         yield
     except KeyboardInterrupt:
         print_line(heard(console), f"interrupted; to go on: {how}")
         raise
-    except (DiskFull, RayDied):
+    except (DiskFull, NoRoom, RayDied):
         print_line(heard(console), f"to go on: {how}")
         raise

@@ -1,6 +1,7 @@
 """Where Ray runs: a cluster that is there, or one embedded in this process."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -23,7 +24,6 @@ from oneshot.screen.console import heard, print_line
 FAST = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its own state, which nobody reads, it writes again and again, ever longer
 }
 # Of an embedded Ray: processes that it would keep ready run without this program's environment, so none is ever used.
@@ -35,7 +35,10 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one, told to be silent, still writes a text of all resources at every step
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nobody is served here: a SIGTERM need not wait for that
 }
-WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}  # a cluster's dashboard shows trainings and their workers
+# Who looks at a cluster: its dashboard, which shows trainings and their workers, and what collects its metrics. At an
+# embedded Ray nobody does.
+WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
+UNWATCHED = {"RAY_TRAIN_METRICS_ENABLED": "0"}
 PATIENCE = 10.0  # seconds for a cluster to answer
 TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
@@ -58,7 +61,7 @@ def connect(
     are to run; each process imports what they need before it is given work. Raises UserError where the address does not
     answer or is of another Ray.
     """
-    handed_on = FAST | QUIET | (WATCHED if where else {})
+    handed_on = FAST | QUIET | (WATCHED if where else UNWATCHED)
     for key, value in (handed_on if where else handed_on | EMBEDDED).items():
         os.environ.setdefault(key, value)
     if where:
@@ -69,7 +72,7 @@ def connect(
         options = _options(where, handed_on, verbose=verbose, trials=trials)
         there = _attached(where, options) if where else _started(options, console=console, how_to_go_on=how_to_go_on)
         with there, reclaiming():
-            yield _nodes()
+            yield nodes()
 
 
 @contextlib.contextmanager
@@ -152,10 +155,13 @@ def _shutdown(on_term: Any) -> None:
 def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, trials: bool) -> dict[str, Any]:
     """What `ray.init` is given, as `connect` is asked; `handed_on`: variables of the environment for all processes."""
     from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
     from oneshot.cluster import ahead
 
-    environment: dict[str, Any] = {"env_vars": {key: os.environ[key] for key in handed_on}}
+    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR, "{}"))  # of a submitted one; all processes have it
+    given = (job.get("runtime_env") or {}).get("env_vars") or {}  # Ray refuses what is said twice, even if alike
+    environment: dict[str, Any] = {"env_vars": {key: os.environ[key] for key in handed_on if key not in given}}
     if trials and WORKER_PROCESS_SETUP_HOOK_ENV_VAR not in os.environ:  # else the submitted job has one of its own
         environment["worker_process_setup_hook"] = ahead.preparing()
     options = {
@@ -212,7 +218,8 @@ def _why_not(where: str | None, error: Exception) -> str:
     return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and does it need RAY_AUTH_MODE=token?"
 
 
-def _nodes() -> list[Node]:
+def nodes() -> list[Node]:
+    """Those of the connected cluster that are alive."""
     import ray
 
     return [
@@ -247,8 +254,8 @@ def _chatter_to_file(console: Console) -> Iterator[None]:
     else:
         os.unlink(path)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, saved in zip((1, 2), kept, strict=True):
+        for stream, descriptor, saved in zip((sys.stdout, sys.stderr), (1, 2), kept, strict=True):
+            with contextlib.suppress(OSError):  # the disk is full, and that is to be said where it is read
+                stream.flush()
             os.dup2(saved, descriptor)
             os.close(saved)

@@ -39,7 +39,7 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
 
     Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
     """
-    nodes = nodes + expected(scale)
+    nodes = nodes + expected(scale, nodes)
     gpus = scale.gpus
     if gpus == "auto":
         gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
@@ -66,9 +66,13 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
     return Packing(scale.most, scale.least, scale.cpus, gpus, concurrent)
 
 
-def expected(scale: Scale) -> list[Node]:
-    """The nodes that an autoscaler may still bring."""
-    return [Node("", each.cpus, each.gpus) for each in scale.autoscaler for _ in range(each.nodes)]
+def expected(scale: Scale, nodes: list[Node]) -> list[Node]:
+    """The nodes that an autoscaler may still bring: of each size so many as are named less those that are there."""
+    coming = Counter({(each.cpus, each.gpus): 0 for each in scale.autoscaler})
+    for each in scale.autoscaler:
+        coming[each.cpus, each.gpus] += each.nodes
+    coming.subtract(size for node in nodes if (size := (node.cpus, node.gpus)) in coming)
+    return [Node("", cpus, gpus) for (cpus, gpus), left in coming.items() for _ in range(left)]
 
 
 def room(node: Node, cpus: int, gpus: float) -> int:
@@ -83,7 +87,7 @@ def room(node: Node, cpus: int, gpus: float) -> int:
 
 def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str = "trial") -> str:
     """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these."""
-    nodes, coming = [node for node in nodes if node.cpus], expected(scale)
+    nodes, coming = [node for node in nodes if node.cpus], expected(scale, nodes)
     places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
     rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
     worker = _size(Node("", packing.cpus, packing.gpus))

@@ -27,8 +27,8 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from oneshot.base.errors import DiskFull, RunFailed, UserError, last_line
-from oneshot.base.settings import Scale, Settings, parse
+from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_line
+from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
 from oneshot.cluster.packing import Packing
@@ -58,7 +58,8 @@ def train_on_ray(
     first `known` epochs are no news. `until`: the epoch to end with, where it is not the settings' last. `followed`:
     this process, a trial's, and the workers have processes started ahead for the trial that follows. A lost, silent
     or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times; so does the loss of
-    Ray Train's controller. Raises RunFailed where it ends without a result, UserError where a worker refused its input.
+    Ray Train's controller. Raises RunFailed where it ends without a result, NoRoom where that is for want of room,
+    UserError where a worker refused its input.
     """
     scale = settings.scale
     if run.has(FAILURE):
@@ -79,9 +80,14 @@ def train_on_ray(
                     raise failed from None
             if failure := read_failure(run):  # of rank 0 alone: the others waited for it
                 raise UserError(failure) from error
+            if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+                raise NoRoom(
+                    f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
+                    f" {scale.timeout:g} s, {scale.max_failures + 1} times: a node is lost, or others use it; started"
+                    " again, it goes on from its last checkpoint"
+                ) from error
             told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
-            reason = _no_room(error, scale) or told or type(error).__name__
-            raise RunFailed(f"the training in {run} failed: {reason}") from error
+            raise RunFailed(f"the training in {run} failed: {told or type(error).__name__}") from error
     if failure := read_failure(run):
         raise UserError(failure)
 
@@ -187,17 +193,6 @@ def _told_within(seconds: float, run: Folder) -> bool:
             return False
         time.sleep(0.2)
     return True
-
-
-def _no_room(error: Exception, scale: Scale) -> str:
-    """The sentence for a training that was given up because its workers found no room; empty for another error."""
-    if not isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
-        return ""
-    return (
-        f"the cluster had no room for its {scale.least} worker(s) for {scale.timeout:g} s,"
-        f" {scale.max_failures + 1} times: a node is lost, or others use it; started again, it goes on from its last"
-        " checkpoint"
-    )
 
 
 class Trainer(DataParallelTrainer):

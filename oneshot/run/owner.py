@@ -1,4 +1,4 @@
-"""Who trains in a run folder: a lock, or on an object store, which has none, a note that its owner renews.
+"""Who trains in a run folder: a lock, or where there is none, as on an object store, a note that its owner renews.
 
 The note keeps two people from the same run by accident. It is no proof: two processes that start within the same second
 may both believe to own it until the first renewal.
@@ -18,43 +18,56 @@ from collections.abc import Iterator
 from oneshot.base.beside import beside
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder, needing_room
+from oneshot.screen.console import console, print_line
 
 NOTE = ".lock"
 EVERY, FRESH = 10.0, 45.0  # seconds between renewals; seconds after which a note that was not renewed does not count
+OLD = 86400.0  # seconds after which one does not, by whatever clock: until then those of two machines may differ
 
 
 @contextlib.contextmanager
 def sole(run: Folder) -> Iterator[None]:
     """Hold a run folder for the time of the block. Raises UserError where another process does.
 
-    A lock of the operating system: it goes with the process, however that ends. Object stores have none, see
-    `signed`.
+    A lock of the operating system: it goes with the process, however that ends. Object stores have none, nor have some
+    file systems (Lustre as it is often mounted, NFS without its lock daemon): there by a note, see `signed`.
     """
-    if not run.is_local:
-        with signed(run):
+    with _locked(run) if run.is_local else contextlib.nullcontext(False) as locked:
+        if locked:
             yield
-        return
+            return
+    with signed(run):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(run: Folder) -> Iterator[bool]:
+    """Hold the lock of a local run folder; False where its file system has none. Raises UserError where it is held."""
     path = run.file(NOTE)
     with needing_room(path):
         lock = open(path, "ab+", buffering=0)  # closed below
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             holder = lock.read().decode().strip() or "?"
             raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
+        except OSError:
+            yield False
+            return
         with needing_room(path):
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n".encode())
-        yield
+        yield True
 
 
 @contextlib.contextmanager
 def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterator[None]:
-    """Hold a run folder for the time of the block. Raises UserError where another process does, RunFailed where another
-    took it over because this one was silent for too long."""
-    _refuse_a_fresh_one(run, fresh)
+    """Hold a run folder for the time of the block. One whose owner may have been killed is waited for, for `fresh`
+    seconds at the most: a scheduler that gives a job again does so at once. Raises UserError where another process
+    holds it, RunFailed where another took it over because this one was silent for too long."""
+    _wait_for_silence(run, every, fresh)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     lost = threading.Event()
 
@@ -66,7 +79,9 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
 
     def loop(over: threading.Event) -> None:
         while not over.wait(every):
-            with contextlib.suppress(RunFailed):  # the store is out of reach for a moment
+            with contextlib.suppress(
+                OSError, RunFailed, UserError
+            ):  # out of reach, or new credentials are on their way
                 if not is_mine():
                     lost.set()
                     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see interrupts.py
@@ -82,20 +97,30 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
             raise RunFailed(f"{run} was taken over by {_name(_read(run))}: this process was silent too long") from None
         raise
     finally:
-        with contextlib.suppress(RunFailed):
+        with contextlib.suppress(OSError, RunFailed, UserError):
             if is_mine():
                 run.remove(NOTE)
 
 
-def _refuse_a_fresh_one(run: Folder, fresh: float) -> None:
+def _wait_for_silence(run: Folder, every: float, fresh: float) -> None:
+    """Wait until nobody has renewed the note for `fresh` seconds. Raises UserError as soon as somebody does.
+
+    Its writer's clock may be another: ahead, it costs no more than the whole time; behind, two renewals are waited for.
+    """
     note = _read(run)
-    if note is None:
+    if note is None or (age := time.time() - note["time"]) > OLD:
         return
-    left = min(fresh - (time.time() - note["time"]), fresh)  # a clock that is ahead costs no more than the whole time
-    if left > 0:
-        raise UserError(
-            f"{run} is in use by {_name(note)}: wait for it or stop it; if it was killed, try again in {left:.0f} s"
-        )
+    left = min(max(fresh - age, 2.5 * every), fresh)
+    holder = f"{run} is in use by {_name(note)}"
+    print_line(console(stderr=True), f"{holder}; if it was killed, this process has the run in {left:.0f} s")
+    end = time.monotonic() + left
+    while time.monotonic() < end:
+        time.sleep(min(1.0, left))
+        newest = _read(run)
+        if newest is None:
+            return
+        if newest != note:
+            raise UserError(f"{holder}: wait for it or stop it")
 
 
 def _read(run: Folder) -> dict | None:

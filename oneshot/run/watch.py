@@ -77,7 +77,7 @@ class Pulse(formats.Record):
 class Stage(formats.Record):
     """`stage.json` of a run whose network is being judged: so much of what is being done."""
 
-    what: Annotated[str, Field(max_length=100)]
+    what: Annotated[str, Field(max_length=100)]  # empty: it has begun
     done: Natural
     total: Natural
 
@@ -196,7 +196,7 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
 @contextlib.contextmanager
 def staging(folder: Folder) -> Iterator[Showing]:
     """What is called with how far some work is, and leaves it in the folder, for the time of the block."""
-    stage = None
+    stage: dict[str, Any] = {"what": "", "done": 0, "total": 0}
 
     def progress(what: str, done: int, total: int) -> None:
         nonlocal stage
@@ -211,7 +211,7 @@ def staged(folder: Folder, progress: Showing) -> Iterator[None]:
     """Show how far the work is that another process stages in the folder, for the time of the block."""
 
     def show() -> None:
-        if stage := _found(Stage, folder, STAGE):
+        if (stage := _found(Stage, folder, STAGE)) and stage["what"]:
             progress(stage["what"], stage["done"], stage["total"])
 
     with every(often(folder), show, name="staged", patience=PATIENCE):

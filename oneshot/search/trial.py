@@ -8,14 +8,14 @@ from ray import tune
 from ray.train import UserCallback
 from ray.tune.trainable.function_trainable import wrap_function
 
-from oneshot.base.errors import DiskFull, RunFailed, UserError
+from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
 from oneshot.base.settings import parse_toml
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.cluster.trainer import FAILURE, train_on_ray
 
 METRIC, TIME = "val_loss", "epoch"
-FAILED = "failed"
+FAILED, HOMELESS = "failed", "homeless"  # what ended a trial that has no epoch to report
 
 # On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
 # workers, and Ray refuses a trial that asks for nothing.
@@ -34,6 +34,7 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
     """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
 
     Where the training fails it says so in a file: what raises, or dies, Tune starts again, and this would fail again.
+    One that found no room has not failed.
     """
     settings = parse_toml(config["settings"].encode(), f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
@@ -44,6 +45,8 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         )  # fmt: skip
     except DiskFull:
         raise
+    except NoRoom as error:
+        tune.report({TIME: 0, METRIC: math.inf, "ended": HOMELESS, "why": str(error)})
     except (UserError, RunFailed) as error:
         run.write_json(FAILURE, {"error": str(error)})
         tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report

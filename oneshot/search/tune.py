@@ -11,16 +11,19 @@ from typing import Any
 
 from oneshot.base.beside import every
 from oneshot.base.environment import cores
-from oneshot.base.errors import DiskFull, RunFailed, last_line
+from oneshot.base.errors import DiskFull, NoRoom, RunFailed, last_line
 from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
+from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.judgement import RESULT
 from oneshot.run import cards, checkpoint, formats
-from oneshot.run.watch import Showing, often, staged, staging
+from oneshot.run.watch import STAGE, Showing, often, staged, staging
 from oneshot.screen.live import StudyView
 from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
+
+START = 60.0  # seconds for the final job's process to start, beyond those to find room
 
 
 def tune(
@@ -30,12 +33,12 @@ def tune(
     """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
 
     After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
-    does not stop the others; one whose process dies goes on, `scale.max_failures` times. Raises RunFailed where no
-    trial has anything to show.
+    does not stop the others; one whose process dies goes on, `scale.max_failures` times; one that finds no room waits.
+    Raises NoRoom where none finds any, RunFailed where no trial has anything to show.
 
     `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
     """
-    halving = Halving(settings)
+    halving, why_over = Halving(settings), ""
     for each in study.trials:
         if halving.waits(each):  # broken off between its rung and the word of it
             study.end(each["id"])
@@ -44,13 +47,11 @@ def tune(
     if any(each["status"] not in OVER for each in study.trials) or halving.due(study.trials, last=True):
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            tuner = _tuner(
-                settings, study, data, packing, view, samples=len(study.trials) * (len(halving.rungs) + 1),
-                folder=folder, seconds=seconds, run=trial,
-            )  # fmt: skip
+            tuner, search = _tuner(settings, study, data, packing, view, folder=folder, seconds=seconds, run=trial)
             try:
                 with every(often(study.run), study.take_pulses, name="pulses", patience=0):
                     tuner.fit()
+                why_over = search.why_over
             except Exception as error:
                 study.interrupt()
                 behind: BaseException | None = error
@@ -63,6 +64,8 @@ def tune(
     study.interrupt()  # those that the time limit broke off
     study.catch_up()
     study.save()
+    if why_over:
+        raise NoRoom(why_over)
     if study.best() is None:
         reasons = "; ".join(sorted({str(trial["error"]) for trial in study.trials if trial["error"]}))
         if study.waiting():
@@ -82,18 +85,21 @@ def _reopen_damaged(study: Study) -> None:
 
 
 def _tuner(
-    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, samples: int, folder: str,
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, folder: str,
     seconds: float | None, run: Callable[..., None] | None,
-) -> Any:  # fmt: skip
+) -> tuple[Any, Any]:  # fmt: skip
+    """Ray's tuner and the search that it asks, which says when it is over."""
     from ray import tune
 
     from oneshot.search import trial, tuning
 
-    return tune.Tuner(
+    search = tuning.PlannedSearch(
+        settings, study, data, concurrent=packing.concurrent, nodes=lambda: len(connection.nodes())
+    )
+    tuner = tune.Tuner(
         trial.trainable(packing, run or trial.run_trial),
         tune_config=tune.TuneConfig(
-            num_samples=samples, max_concurrent_trials=packing.concurrent,
-            search_alg=tuning.PlannedSearch(settings, study, data, concurrent=packing.concurrent),
+            num_samples=-1, max_concurrent_trials=packing.concurrent, search_alg=search,
             scheduler=tuning.InOrder(), trial_name_creator=trial.name, trial_dirname_creator=trial.folder,
         ),
         run_config=tune.RunConfig(
@@ -102,6 +108,7 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=settings.scale.max_failures),
         ),
     )  # fmt: skip
+    return tuner, search
 
 
 def judge_best(
@@ -110,7 +117,7 @@ def judge_best(
     """The final job, a task on the cluster: the best trial's network goes to `best/` and is judged on the test
     alphabets; its result is written to `result.json`. A network that has its result is not judged again: the test
     alphabets are touched once. `alone`: nobody else uses the cluster, and the job all cores of this machine. Raises
-    RunFailed, UserError."""
+    NoRoom where it found none for as long as a training waits for it, RunFailed, UserError."""
     import ray
 
     from oneshot.cluster import ahead
@@ -121,16 +128,27 @@ def judge_best(
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
     known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
+    patience = settings.scale.timeout * (1 + settings.scale.max_failures)
+    study.run.remove(STAGE)  # of a session that was killed
     try:
         with staged(study.run, progress):
-            return ray.get(
-                job.remote(
-                    settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
-                    device=packing.device, threads=threads,
-                )
+            judging = job.remote(
+                settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
+                device=packing.device, threads=threads,
             )  # fmt: skip
+            if not ray.wait([judging], timeout=START + patience)[0] and not study.run.has(STAGE):
+                ray.cancel(judging)
+                raise NoRoom(
+                    f"the cluster had no room for the final job for {patience:g} s: a node is lost, or others use it"
+                )
+            return ray.get(judging)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
+    except ray.exceptions.RayError as error:
+        raise RunFailed(
+            f"the process of the final job died, or its node ({type(error).__name__}): killed, or out of memory; to go"
+            f" on: --resume {study.run.quoted}"
+        ) from error
 
 
 def _judge(

@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,22 @@ from oneshot.screen.live import StudyView
 from oneshot.search import points
 from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
-from oneshot.search.trial import FAILED, METRIC
+from oneshot.search.trial import FAILED, HOMELESS, METRIC
 
 
 class PlannedSearch(Searcher):
     """The trials of a study, each from rung to rung: what was broken off goes on first, then who is due to leave a
-    rung, then new ones begin."""
+    rung, then new ones begin.
 
-    def __init__(self, settings: Settings, study: Study, data: Folder, *, concurrent: int) -> None:
+    A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). Where no
+    other runs the search is over, and `why_over` says why."""
+
+    def __init__(
+        self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int]
+    ) -> None:
         super().__init__(metric=METRIC, mode="min")
+        self.nodes, self.why_over = nodes, ""
+        self.full: tuple[int, int] | None = None  # so many trials had room, on so many nodes, when one more had none
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points, self.halving = points.proposer(settings.search), Halving(settings)
         left = [trial for trial in study.trials if trial["status"] not in OVER]
@@ -41,6 +49,11 @@ class PlannedSearch(Searcher):
                 self._tell(trial, trial["val_loss"])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.why_over:
+            return Searcher.FINISHED
+        if self.full and len(self.running) >= self.full[0] and self.nodes() <= self.full[1]:
+            return None
+        self.full = None
         trial = self._next()
         if trial is None:
             return None if self.running else Searcher.FINISHED
@@ -69,6 +82,11 @@ class PlannedSearch(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)
+        if result and result.get("ended") == HOMELESS:
+            self.begun.append(trial)
+            self.full = len(self.running), self.nodes()
+            self.why_over = "" if self.running else result["why"]
+            return
         self._tell(trial, None if error else trial["val_loss"])
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
@@ -105,12 +123,14 @@ class TimeLimit(Stopper):
 class Recorder(Callback):
     """Writes what happens to trials into the study's record and shows it, every `seconds` at most.
 
-    To draw a thousand trials takes a while: the driver spends a hundredth of its time on it at most.
+    To draw a thousand trials takes a while: the driver spends a hundredth of its time on it at most. What cannot be
+    written ends the search.
     """
 
     def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
         self.study, self.view, self.seconds = study, view, seconds
         self.due = 0.0  # when it is to be shown again
+        self.broken: Exception | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.study.start(trial.config["trial"], trial.config["point"])
@@ -119,7 +139,7 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if result.get("ended") == FAILED:
+        if result.get("ended") in (FAILED, HOMELESS):
             return
         row = {key: result[key] for key in result if key in ROW}
         self.study.hear(trial.config["trial"])
@@ -127,7 +147,16 @@ class Recorder(Callback):
         self._show()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+        try:
+            self._end(trial)
+        except Exception as error:  # Tune would take it for the trial's, and run this again beside the one that follows
+            self.broken = error
+
+    def _end(self, trial: Any) -> None:
+        if trial.last_result.get("ended") == HOMELESS:
+            self.study.again(trial.config["trial"], trial.last_result["why"])
+        else:
+            self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
         _forget(trial)
         self._show()
 
@@ -143,6 +172,8 @@ class Recorder(Callback):
         self._show()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.broken:
+            raise self.broken
         self._show()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:

@@ -168,6 +168,16 @@ def test_a_bucket_that_is_there_is_reached(bucket: str, object_store: ObjectStor
     assert len(object_store.asked) == 1
 
 
+def test_rights_may_end_below_the_bucket(bucket: str, object_store: ObjectStore) -> None:
+    """Whoever may use objects may often not ask for the bucket: Google's objectAdmin, a policy of prefixes."""
+    name = bucket.removeprefix("s3:/")
+    object_store.refuse = lambda method, path, query: 403 if path == name and method in ("HEAD", "PUT") else None
+    folder = reach(f"{bucket}/runs/one")
+    folder.make()
+    folder.write("data", b"x")
+    assert folder.names() == ["data"] and folder.read("data") == b"x"
+
+
 def test_a_wrong_bucket_is_named(object_store: ObjectStore) -> None:
     with pytest.raises(UserError, match="cannot use 's3://nowhere/run' as a folder: there is no bucket 'nowhere'"):
         reach("s3://nowhere/run")

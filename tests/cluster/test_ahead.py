@@ -1,9 +1,11 @@
 """Processes started ahead: the next trial gets those that were started while the one before it trained."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import pytest
 import ray
 from command import ROOT, environment, settings, start
 from ray import cloudpickle
+from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray.runtime_env.runtime_env import _merge_runtime_env
 from rich.console import Console
 
 from oneshot.base import garbage
@@ -118,11 +123,9 @@ def test_where_this_program_is_not_installed_a_process_starts_all_the_same() -> 
     assert done.stdout == b"started\n", done.stderr
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_a_submitted_jobs_own_preparation_stays(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray refuses a second one."""
-    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
-
+@pytest.fixture
+def handed_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
+    """What Ray would be given for all processes of a study; it is not started."""
     given: dict[str, Any] = {}
 
     def init(**options: Any) -> None:
@@ -130,9 +133,34 @@ def test_a_submitted_jobs_own_preparation_stays(own: bool, monkeypatch: pytest.M
         raise RuntimeError("not today")
 
     monkeypatch.setattr(ray, "init", init)
+
+    def ask() -> dict[str, Any]:
+        with pytest.raises(UserError, match="not today"), connection.connect("auto", console=Console(), trials=True):
+            pass
+        return given["runtime_env"]
+
+    return ask
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_submitted_jobs_own_preparation_stays(
+    own: bool, handed_on: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray refuses a second one."""
     monkeypatch.delenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, raising=False)
     if own:
         monkeypatch.setenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, "theirs.prepare")
-    with pytest.raises(UserError, match="not today"), connection.connect("auto", console=Console(), trials=True):
-        pass
-    assert ("worker_process_setup_hook" in given["runtime_env"]) is not own
+    assert ("worker_process_setup_hook" in handed_on()) is not own
+
+
+def test_what_a_submitted_job_says_of_the_environment_is_not_said_twice(
+    handed_on: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray refuses that, too, even where both say the same."""
+    job = {"runtime_env": {"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1", "NCCL_DEBUG": "INFO"}}}
+    monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(job))
+    environment = handed_on()
+    assert "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S" not in environment["env_vars"]
+    assert environment["env_vars"].keys() >= connection.QUIET.keys()
+    monkeypatch.delenv("RAY_OVERRIDE_JOB_RUNTIME_ENV", raising=False)
+    assert _merge_runtime_env(job["runtime_env"], environment) is not None

@@ -3,6 +3,8 @@
 import os
 import re
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,10 @@ def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
         ([LAPTOP], {"workers": "4..16"}, (16, 0, 1)),
         # what an autoscaler may still bring counts
         ([], {"autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]}, (1, 1, 2)),
-        ([LAPTOP], {"workers": 16, "autoscaler": [{"nodes": 1, "cpus": 8}]}, (16, 0, 1)),
+        ([LAPTOP], {"workers": 14, "autoscaler": [{"nodes": 1, "cpus": 6}]}, (14, 0, 1)),
+        # and no node twice: those that it has brought are some of those that it may
+        ([LAPTOP], {"autoscaler": [{"nodes": 2, "cpus": 8}]}, (1, 0, 16)),
+        ([LAPTOP] * 3, {"autoscaler": [{"nodes": 1, "cpus": 8}, {"nodes": 1, "cpus": 8}]}, (1, 0, 24)),
         # as many at once as is asked for, at the most
         ([LAPTOP], {"max_concurrent": 3}, (1, 0, 3)),
         ([LAPTOP], {"max_concurrent": 30}, (1, 0, 8)),
@@ -208,3 +213,28 @@ def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
         raise KeyboardInterrupt
     assert capfd.readouterr() == (("", "warning: a warning\n") if quiet else ("a line\nwarning: a warning\n", ""))
     assert list(tmp_path.iterdir()) == []  # an interrupt is no failure that Ray's messages would explain
+
+
+FULL = """
+import os, sys
+from oneshot.cluster import connection
+from oneshot.screen.console import console, print_error
+connection.tempfile.mkstemp = lambda **options: (os.open("/dev/full", os.O_WRONLY), sys.argv[1])
+try:
+    with connection._chatter_to_file(console()):
+        print("what Ray writes")
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    print_error(console(stderr=True), "no room")
+    sys.exit(1)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_where_rays_messages_find_no_room_the_last_word_is_heard_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "messages").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "messages")], env=os.environ | {"PYTHONUNBUFFERED": ""}, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: no room\n")

@@ -1,5 +1,6 @@
 """A host of a cluster is lost, or its link is cut: recovery where there is room, a clear end where there is none."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -74,10 +75,51 @@ def test_without_room_it_ends_with_a_sentence_and_goes_on_later(
         print(f"\na host lost and no other: given up after {seconds:.1f} s")
 
 
+SEARCH = {"search.trials": "3", "search.grace": "0", "search.batch": "[64]"}
+STUDY = ["tune", "quick", *CHANGES, *(part for key in SEARCH for part in ("--set", f"{key}={SEARCH[key]}"))]
+
+
+def lose_a_worker(hosts: Cluster, folder: Path, data_root: Path, *, at_work: int) -> tuple[int, str]:
+    """A study of three trials; when one is at its third epoch and there are so many workers, a host is lost that is not
+    the head: exit code, log."""
+    process = hosts.start(*STUDY, "--run", str(folder), ONESHOT_DATA=str(data_root))
+    text, lost = "", False
+    for line in process.stdout or []:
+        text += line
+        if not lost and re.search(r"epoch +[3-9]/12", line) and len(hosts.workers()) == at_work:
+            next(host for host in hosts.hosts[1:] if host.name in hosts.workers()).lose()
+            lost = True
+    assert lost, text
+    return process.wait(timeout=300), text
+
+
+def statuses(folder: Path) -> list[str]:
+    return [trial["status"] for trial in json.loads((folder / "study.json").read_text())["trials"]]
+
+
+def test_a_study_that_loses_a_host_for_good_goes_on_with_fewer_trials_at_once(data_root: Path, tmp_path: Path) -> None:
+    with cluster([1, 1]) as hosts:
+        code, text = lose_a_worker(hosts, tmp_path / "run", data_root, at_work=2)
+    assert code == 0 and "2 trials at once" in text, text
+    assert statuses(tmp_path / "run") == ["finished"] * 3
+    assert "the cluster had no room for its 1 worker(s) for 10 s, 2 times" in text
+
+
+def test_a_study_that_loses_its_last_host_ends_with_a_sentence_and_goes_on_later(
+    data_root: Path, tmp_path: Path
+) -> None:
+    with cluster([0, 1]) as hosts:
+        code, text = lose_a_worker(hosts, tmp_path / "run", data_root, at_work=1)
+    assert code == 1 and "Traceback" not in text, text
+    assert "no room for its 1 worker(s)" in text and f"to go on: python -m oneshot.tune --resume {tmp_path}" in text
+    assert statuses(tmp_path / "run") == ["pending"] * 3
+    run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+    assert statuses(tmp_path / "run") == ["finished"] * 3
+
+
 def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: Path, tmp_path: Path) -> None:
     """Two trials on three hosts of a core each; the one that loses its host goes on on the third."""
-    search = {"search.trials": "2", "search.grace": "0", "search.batch": "[64]"}
-    study = ["tune", "quick", *CHANGES, *(part for key in search for part in ("--set", f"{key}={search[key]}"))]
+    study = [*STUDY, "--set", "search.trials=2"]
     text, lost = "", ""
     with cluster([1, 1, 1]) as hosts:
         process = hosts.start(

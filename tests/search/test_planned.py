@@ -1,13 +1,17 @@
 """What Ray Tune is given to try, asked without Ray: a study that is taken up again goes on as one that was not."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ray.tune.search import Searcher
 
 from oneshot.base.settings import Settings, override, parse
 from oneshot.base.storage import Folder
 from oneshot.run.history import write_history
 from oneshot.search.points import OptunaPoints
 from oneshot.search.study import Study
+from oneshot.search.trial import HOMELESS
 from oneshot.search.tuning import PlannedSearch
 
 SETTINGS = parse(
@@ -19,12 +23,14 @@ SETTINGS = parse(
 )
 
 
-def planned(run: Path, settings: Settings = SETTINGS) -> PlannedSearch:
+def planned(
+    run: Path, settings: Settings = SETTINGS, *, concurrent: int = 1, nodes: Callable[[], int] = lambda: 1
+) -> PlannedSearch:
     """The search of a session that begins or goes on."""
     header = {"job": "quick", "started": 0.0, "epochs": settings.train.epochs}
     study = Study(Folder.of(run), trials=settings.search.trials, header=header)
     study.resume()
-    return PlannedSearch(settings, study, Folder.of(run), concurrent=1)
+    return PlannedSearch(settings, study, Folder.of(run), concurrent=concurrent, nodes=nodes)
 
 
 def row(epoch: int, loss: float, ended: str = "") -> dict[str, Any]:
@@ -82,3 +88,35 @@ def test_a_search_is_not_over_while_its_best_trial_is_half_trained(tmp_path: Pat
     config = search.suggest("tune")
     assert isinstance(config, dict)
     assert (config["trial"], config["until"]) == ("002", 9)
+
+
+NO_ROOM = {"ended": HOMELESS, "why": "the cluster had no room"}
+
+
+def names(*suggested: Any) -> list[str]:
+    return [each["trial"] for each in suggested]
+
+
+def test_a_trial_that_finds_no_room_waits_for_one_that_ends_or_a_node_that_comes(tmp_path: Path) -> None:
+    there = 2
+    search = planned(tmp_path, concurrent=3, nodes=lambda: there)
+    assert names(*(search.suggest(name) for name in "abc")) == ["000", "001", "002"]
+    search.on_trial_complete("c", NO_ROOM)
+    assert search.suggest("d") is None  # two are at work, and for a third there was no room
+    search.on_trial_complete("a")
+    assert names(search.suggest("e"), search.suggest("f")) == ["002", "003"]  # others may have left it some
+    search.on_trial_complete("f", NO_ROOM)
+    assert search.suggest("g") is None
+    there = 3
+    assert names(search.suggest("h")) == ["003"]
+    assert not search.why_over
+
+
+def test_a_search_none_of_whose_trials_finds_room_is_over(tmp_path: Path) -> None:
+    search = planned(tmp_path, concurrent=2)
+    assert names(search.suggest("a"), search.suggest("b")) == ["000", "001"]
+    search.on_trial_complete("a", NO_ROOM)
+    assert search.suggest("c") is None and not search.why_over
+    search.on_trial_complete("b", NO_ROOM)
+    assert search.suggest("d") == Searcher.FINISHED
+    assert search.why_over == NO_ROOM["why"]
