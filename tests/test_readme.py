@@ -77,7 +77,7 @@ def tiny(line: str, *, endpoint: str = "") -> str:
 
 
 def commands(block: Block, **given: str) -> list[str]:
-    lines = [line for line in block.text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line for line in block.text.replace("\\\n", "").splitlines() if line.strip() and not line.startswith("#")]
     return [tiny(line, **given) for line in lines if not line.startswith(tuple(NOT_RUN))]
 
 

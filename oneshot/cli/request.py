@@ -12,11 +12,11 @@ from oneshot.base.reach import reach
 from oneshot.base.settings import Settings, override, parse
 from oneshot.base.storage import Folder
 from oneshot.cluster import connection, sharing
-from oneshot.cluster.packing import Node, this_machine
+from oneshot.cluster.packing import Node, this_machine, why_no_gpu
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.run import cards, opened
-from oneshot.screen.console import heard, print_line
+from oneshot.screen.console import heard, print_line, print_warning
 
 
 def settings_of(run: Folder) -> Settings:
@@ -46,6 +46,8 @@ def nodes_of(
 ) -> list[Node]:
     """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
     if where is None:
+        if why := why_no_gpu():
+            print_warning(console, why)
         return [this_machine()]
     return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
 

@@ -9,6 +9,8 @@ from oneshot.base.environment import cores
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Scale
 
+DEVICES = ("nvidiactl", "dxg", "kfd")  # what the drivers of NVIDIA, of Windows beneath Linux and of AMD show
+
 
 @dataclass(frozen=True)
 class Node:
@@ -116,8 +118,25 @@ def _many(number: float, thing: str) -> str:
 def this_machine() -> Node:
     """What an embedded Ray will find, known before it starts. Imports torch where the system shows any GPU at all."""
     gpus = 0
-    if sys.platform != "linux" or any(Path("/dev", name).exists() for name in ("nvidiactl", "dxg", "kfd")):
+    if sys.platform != "linux" or _shown():
         import torch
 
-        gpus = torch.cuda.device_count()
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Node("this machine", cores(), gpus)
+
+
+def why_no_gpu() -> str:
+    """Why torch uses no GPU where the system shows one; empty where it does, or where there is none."""
+    if not _shown():
+        return ""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    build = torch.version.cuda or torch.version.hip
+    why = f"is built for {build}, and the driver may be older" if build else "is a build for CPUs"
+    return f"this machine shows a GPU that torch cannot use: torch {torch.__version__} {why}"
+
+
+def _shown() -> bool:
+    return any(Path("/dev", name).exists() for name in DEVICES)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Scale
-from oneshot.cluster import connection
-from oneshot.cluster.packing import Node, describe, pack, this_machine
+from oneshot.cluster import connection, packing
+from oneshot.cluster.packing import Node, describe, pack, this_machine, why_no_gpu
 from oneshot.screen.console import console, print_line, print_warning
 
 LAPTOP = Node("laptop", 8, 0)
@@ -153,6 +154,28 @@ def test_the_device_follows_from_the_gpus() -> None:
 def test_this_machine_has_a_core() -> None:
     assert this_machine().cpus >= 1
     assert pack(Scale(gpus=0), [this_machine()]).concurrent >= 1
+
+
+@pytest.mark.parametrize(
+    ("devices", "usable", "cuda", "said"),
+    [
+        ([], False, "13.0", ""),
+        (["nvidiactl"], True, "13.0", ""),
+        (["nvidiactl"], False, "13.0", "is built for 13.0, and the driver may be older"),
+        (["nvidiactl"], False, None, "is a build for CPUs"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_spoken_of_and_not_counted(
+    devices: list[str], usable: bool, cuda: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in devices:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(packing, "DEVICES", [tmp_path / name for name in packing.DEVICES])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as the driver's own library counts, whatever its age
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    assert this_machine().gpus == (1 if usable else 0)
+    assert (said in why_no_gpu()) if said else not why_no_gpu()
 
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
