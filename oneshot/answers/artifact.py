@@ -159,8 +159,9 @@ class OneShot:
         """For each query the classes by probability, the best first; `support` has one or more images of each class.
 
         The embeddings of a class's images are averaged; copies of an image count once. `false_accept`: of images of no
-        class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best). Raises
-        UserError where there is no class, a class without an image, an image that is none, or another `false_accept`.
+        class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best); it is
+        rough where `calibration.doubt` says so. Raises UserError where there is no class, a class without an image, an
+        image that is none, or another `false_accept`.
         """
         classes = self.classes({name: self._prepare(images) for name, images in support.items()})
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)

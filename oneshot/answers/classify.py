@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from oneshot.answers import artifact, queries
-from oneshot.answers.calibration import RATE
+from oneshot.answers.calibration import RATE, doubt
 from oneshot.answers.queries import Answer, Support
 from oneshot.answers.ranking import check_rate
 from oneshot.answers.screen import answer_view, can_draw, verdict
@@ -42,6 +42,8 @@ def run(
     classes = queries.read_support(net, support)
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
+    elif rate != 1 and (why := doubt(net.calibration.record)):
+        print_warning(aside, why)
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
     # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
     beside = console if console.is_interactive else aside

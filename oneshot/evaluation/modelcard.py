@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from oneshot.answers.calibration import RATE
+from oneshot.answers.calibration import RATE, doubt
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
 from oneshot.data.splits import ALL
@@ -154,6 +154,8 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
     )
     if seen:
         text += " This network was taught the validation alphabets too: the figures flatter."
+    if why := doubt(found):
+        text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows])
 
 

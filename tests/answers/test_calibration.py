@@ -1,5 +1,7 @@
 """What scores are worth: known curves are found again, and a limit lets pass what it says."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,12 @@ RNG = np.random.default_rng(7)
 GROUP = np.arange(4_000) % 6  # alphabets
 
 
-def scores(trials: int = 4_000, ways: int = 21, *, gap: float = 3.0, seed: int = 0) -> np.ndarray:
-    """Trials whose true class, the first, scores `gap` better on average than the others."""
-    drawn = np.random.default_rng(seed).normal(size=(trials, ways))
+def scores(trials: int = 4_000, ways: int = 21, *, gap: float = 3.0, seed: int = 0, alike: float = 0) -> np.ndarray:
+    """Trials whose true class, the first, scores `gap` better on average than the others. `alike`: the correlation of
+    the scores of a trial."""
+    generator = np.random.default_rng(seed)
+    drawn = math.sqrt(1 - alike) * generator.normal(size=(trials, ways))
+    drawn += math.sqrt(alike) * generator.normal(size=(trials, 1))
     drawn[:, 0] += gap
     return drawn
 
@@ -74,6 +79,24 @@ def test_of_images_of_no_class_the_stated_share_passes(record: dict, rate: float
     absent = scores(40_000, ways + 1, seed=1)[:, 1:]
     passed = Calibration(record).known(absent, rate=rate).mean()
     assert passed == pytest.approx(rate, rel=0.35, abs=0.01) or (ways == 60 and passed < rate)
+
+
+@pytest.mark.parametrize("alike", [0, 0.3, 0.6])
+@pytest.mark.parametrize("validated", [2, 3, 5, 21])
+def test_however_few_ways_were_measured_no_more_than_stated_pass(validated: int, alike: float) -> None:
+    """And scores that are alike, whose classes are fewer chances than their number, do not make it refuse them all."""
+    found = fit({1: scores(ways=validated, alike=alike)}, GROUP)
+    assert found is not None
+    fresh = scores(10_000, 51, seed=1, alike=alike)
+    for ways in (2, 5, 10, 20, 50):
+        passed, kept = (Calibration(found).known(part).mean() for part in (fresh[:, 1 : ways + 1], fresh[:, :ways]))
+        assert passed < 1.25 * calibration.RATE, ways
+        assert kept > 0.3, ways
+
+
+def test_a_record_of_few_classes_says_that_the_rates_are_rough(record: dict) -> None:
+    said = [calibration.doubt(record | {"measured_on": {"characters": classes}}) for classes in (2, 9, 10)]
+    assert "measured on 2 validation classes only" in said[0] and said[1] and not said[2]
 
 
 def test_the_record_says_what_the_limit_costs(record: dict) -> None:

@@ -193,6 +193,20 @@ def test_a_network_of_an_older_version_ranks_and_says_that_nothing_is_calibrated
         ask(plain, folders[0], folders[1] / "q00.png", false_accept=0.2)
 
 
+def test_stated_rates_that_few_classes_cannot_keep_are_doubted(
+    trained_run: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = Path(shutil.copytree(trained_run / "best", tmp_path / "few"))
+    card = json.loads((best / "model.json").read_text())
+    card["calibration"]["measured_on"]["characters"] = 2
+    (best / "model.json").write_text(json.dumps(card))
+    said = []
+    for where, rate in ((best, None), (best, 1), (trained_run, None)):
+        ask(where, folders[0], folders[1] / "q00.png", false_accept=rate)
+        said.append("measured on 2 validation classes only" in capsys.readouterr().err)
+    assert said == [True, False, False]
+
+
 # Folders of images
 
 

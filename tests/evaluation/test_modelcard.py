@@ -62,6 +62,13 @@ def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> No
     assert "taught the validation alphabets too" in modelcard.render(card, None)
 
 
+def test_limits_that_few_classes_gave_are_doubted(trained_run: Path) -> None:
+    card = made(trained_run)
+    assert "validation classes only" not in modelcard.render(card, None)
+    card["calibration"]["measured_on"]["characters"] = 2
+    assert 'The limits of "none of these" were measured on 2 validation classes only' in modelcard.render(card, None)
+
+
 @pytest.mark.parametrize(
     ("dataset", "licence", "sentence"),
     [
