@@ -75,6 +75,7 @@ def test_the_network_takes_images_as_they_lie_in_files(trained: Path, place: Pat
             known = net.net.embed(images.gather(rows))
         assert torch.equal(net.embed([Image.open(path) for path in paths]), known)
         assert torch.equal(net.embed([np.asarray(Image.open(path)) for path in paths]), known), "RGB arrays too"
+        assert torch.equal(net.embed(np.asarray(Image.open(paths[0]))), net.embed(Image.open(paths[0]))), "and one"
         assert torch.equal(net.embed_pixels(torch.cat([net.read(path) for path in paths])), known), "and files"
     with pytest.raises(UserError, match="the image is blank"):
         oneshot.load(trained).similarity(Image.new("L", (9, 9)), Image.new("L", (9, 9)))

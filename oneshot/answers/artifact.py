@@ -126,7 +126,10 @@ class OneShot:
 
     def embed(self, images: Images) -> torch.Tensor:
         """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
-        network that was trained on one's own images, such images, which are cleaned as those were."""
+        network that was trained on one's own images, such images, which are cleaned as those were.
+
+        An array (N, H, W) is a sequence; (H, W, 3) and (H, W, 4) are one image in colour, whatever they were meant for,
+        which only a network of one's own images takes. Raises UserError."""
         return self.embed_pixels(self._prepare(images))
 
     @torch.no_grad()
@@ -191,11 +194,17 @@ class OneShot:
 
     def _prepare(self, images: Images) -> torch.Tensor:
         """uint8 (B, S, S), ink 255."""
-        single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim == 2)
-        fitted = [self.fit(image) for image in ([images] if single else images)]
+        fitted = [self.fit(image) for image in ([images] if _is_one(images) else images)]
         if not fitted:
             raise UserError("no image was given")
         return torch.cat(fitted)
+
+
+def _is_one(images: Images) -> bool:
+    """Whether it is one image; an array may have its colours in the last axis."""
+    if isinstance(images, np.ndarray):
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (3, 4))
+    return isinstance(images, Image.Image)
 
 
 def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:

@@ -53,7 +53,8 @@ def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | N
         raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
     grey: Any = np.asarray(_upright(image).convert("L")) if isinstance(image, Image.Image) else image
     if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
-        raise UserError(f"an image must be grey, uint8 (height, width); got {grey.dtype} {grey.shape}")
+        got = f"got {grey.dtype} {grey.shape}; a PIL image in colour is made grey"
+        raise UserError(f"an image must be grey, uint8 (height, width); {got}")
     return torch.from_numpy(resize(255 - grey[None], size))
 
 

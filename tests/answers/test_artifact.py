@@ -167,6 +167,11 @@ def test_images_of_different_sizes_come_in_one_call(run: Path) -> None:
     assert loaded.similarity(mixed, mixed[::-1]).shape == (3,)
 
 
+def test_an_array_of_three_axes_is_a_sequence(run: Path) -> None:
+    loaded = oneshot.load(run, device="cpu")
+    assert torch.equal(loaded.embed(np.stack(pages(3))), loaded.embed(pages(3)))
+
+
 def test_similarity_is_symmetric_and_a_probability(run: Path) -> None:
     loaded = oneshot.load(run, device="cpu")
     left, right = pages(20), pages(20, seed=1)
@@ -189,6 +194,8 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
     ("image", "sentence"),
     [
         (np.zeros((3, 28, 28, 3), dtype=np.uint8), r"grey, uint8 \(height, width\); got uint8 \(28, 28, 3\)"),
+        (np.zeros((28, 28, 3), dtype=np.uint8), r"got uint8 \(28, 28, 3\); a PIL image in colour is made grey"),
+        (np.zeros((28, 28, 4), dtype=np.uint8), r"got uint8 \(28, 28, 4\)"),
         (np.zeros((28, 28)), r"got float64 \(28, 28\)"),
         (np.zeros((0, 28), dtype=np.uint8), r"got uint8 \(0, 28\)"),
         ([Image.new("I;16", (28, 28))], "an image of mode 'I;16' has more than 8 bits; scale it to 8"),
