@@ -85,7 +85,7 @@ def _called(root: Folder, dataset: str, source: str | None, name: str | None) ->
         return known[0]
     if name is None:
         name = re.sub(r"[^\w.-]+", "-", own.name_of(str(source))).strip("-._") or "images"
-    if not _NAME.fullmatch(name) or RESERVED.fullmatch(name):
+    if not _NAME.fullmatch(name) or RESERVED.fullmatch(name.lower()):  # `Omniglot` would be taken for it by people
         raise UserError(f"a data set cannot be called '{name}'; give --name another, of letters and digits")
     return name
 

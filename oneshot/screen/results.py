@@ -78,8 +78,8 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
 
 
 def is_omniglot(result: Mapping[str, Any]) -> bool:
-    """Whether the result was measured on Omniglot, which is what published figures are for."""
-    return result["dataset"].lower().split()[:1] == ["omniglot"]
+    """Whether the result was measured on Omniglot itself, as `splits` knows it: what published figures are for."""
+    return result["dataset"] == "omniglot"
 
 
 def meanings(result: Mapping[str, Any]) -> Mapping[str, str]:

@@ -252,3 +252,4 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
 )
 def test_what_makes_no_set_is_refused(how: dict[str, object], why: str, root: Path, tmp_path: Path) -> None:
     assert why in refusal(root, tree(tmp_path / "coins", classes=6, images=2), **how)
+        ({"name": "Omniglot"}, "cannot be called 'Omniglot'"),

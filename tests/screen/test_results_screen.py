@@ -114,6 +114,11 @@ class TestResult:
         assert "do not compare with glyphs (generated)" in text
         assert "BPL" not in text and "▶" not in text
 
+    @pytest.mark.parametrize("dataset", ["Omniglot (own images)", "omniglot (own images)"])
+    def test_own_images_that_are_called_so_are_not_omniglot(self, dataset: str):
+        text = "\n".join(drawn(result_panel(result() | {"dataset": dataset, "split": "own"}), 140))
+        assert f"do not compare with {dataset}" in text and "Koch" not in text and "ARC" not in text
+
     def test_the_fixed_trials_of_glyphs_are_not_called_lakes(self):
         fixed = outcome(900, 1_000, 0.88, 0.92, alphabets=3)
         for dataset, own in (("omniglot", True), ("glyphs (generated)", False)):
