@@ -276,32 +276,41 @@ def override(settings: Settings, changes: Mapping[str, Any], *, source: str) -> 
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """`train.lr=0.01` as a key and a TOML value; a bare word is taken as a string."""
+    """`train.lr=0.01` as a key and a TOML value; a bare word is taken as a string, and so is all that is not quoted
+    where a setting takes nothing else: a data set may be called 2024-05-01."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: write section.key=value, as in train.lr=0.01")
     if not text.isprintable():
         raise UserError(f"--set {text!r}: holds more than a line of text; write section.key=value, as in train.lr=0.01")
+    key, value = key.strip(), value.strip()
     try:
-        tree = tomllib.loads(f"value = {value}")
+        found = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        return key, value
     except (ValueError, RecursionError) as error:
-        raise UserError(f"--set {key.strip()}: {error}; write a smaller value") from None
-    return key.strip(), tree["value"]
+        raise UserError(f"--set {key}: {error}; write a smaller value") from None
+    return key, found if isinstance(found, str) or not _is_text(key) else value
+
+
+def _is_text(key: str) -> bool:
+    """Whether the setting takes any text and nothing else."""
+    section, _, name = key.partition(".")
+    fields = _model([section]).model_fields if section in Settings.model_fields else {}
+    return name in fields and fields[name].annotation is str
 
 
 def _sentence(error: ValidationError) -> str:
     """The first flaw, with the nearest known key for an unknown one."""
     first = error.errors(include_url=False)[0]
     if first["type"] == "extra_forbidden":
-        known = _fields(first["loc"][:-1])
+        known = _model(first["loc"][:-1]).model_fields
         return f"'{'.'.join(map(str, first['loc']))}' names no setting; {nearest(str(first['loc'][-1]), known)}"
     return flaw(error)
 
 
-def _fields(sections: Iterable[str | int]) -> list[str]:
+def _model(sections: Iterable[str | int]) -> type[BaseModel]:
     model: type[BaseModel] = Settings
     for section in sections:
         model = model.model_fields[str(section)].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+    return model

@@ -214,6 +214,12 @@ def test_set_changes_one_setting(change: str, key: str, value: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["2024-05-01", "2024", "10.12", "1e5", "true", "inf", "07:30:00", "[a]", "coins"])
+def test_a_data_set_may_be_called_as_what_is_no_text(name: str) -> None:
+    for written in (name, f" {name} ", f'"{name}"', f"'{name}'"):
+        assert read(job_file("own"), [f"data.dataset={written}"]).data.dataset == name
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
