@@ -65,8 +65,8 @@ def show(
 
 def _wanted(about: Description, name: str | None) -> Sequence[str]:
     """The alphabets to show: all, or that of this name, or of the character ALPHABET/CHARACTER."""
-    alphabet, _, character = (name or "").partition("/")
-    if name and not (alphabet in about.alphabets and character in ("", *about.characters[alphabet])):
+    alphabet, of, character = (name or "").partition("/")
+    if name and not (alphabet in about.alphabets and (not of or character in about.characters[alphabet])):
         group, inside = ("group", "class") if about.own else ("alphabet", "character")
         hint = nearest(name, about.classes if character else about.alphabets)
         raise UserError(f"{about.name} has no {inside if character else group} '{name}': {hint}")

@@ -113,6 +113,8 @@ def test_one_character_is_shown_by_its_alphabet_and_name(small_glyphs: Folder, t
     assert np.asarray(Image.open(tmp_path / "one.png")).min() < 128
     with pytest.raises(UserError, match=f"has no character '{alphabet}/x'"):
         show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet=f"{alphabet}/x")
+    with pytest.raises(UserError, match=rf"has no alphabet '{alphabet}/': did you mean '{alphabet}'\?"):
+        show(console, Prepared(small_glyphs, "glyphs", "x"), alphabet=f"{alphabet}/")
 
 
 def test_a_folder_that_was_named_and_holds_no_omniglot_is_an_error(tmp_path: Path) -> None:
