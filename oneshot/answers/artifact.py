@@ -161,7 +161,8 @@ class OneShot:
     def classify(self, query: Images, support: Mapping[str, Images], *, false_accept: float = RATE) -> list[Ranking]:
         """For each query the classes by probability, the best first; `support` has one or more images of each class.
 
-        The embeddings of a class's images are averaged; copies of an image count once. `false_accept`: of images of no
+        The embeddings of a class's images are averaged; copies of an image count once. A mean of more images is nearer
+        to everything: give each class as many, or those with more are named too often. `false_accept`: of images of no
         class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best); it is
         rough where `calibration.doubt` says so. Raises UserError where there is no class, a class without an image, an
         image that is none, or another `false_accept`.
@@ -176,7 +177,8 @@ class OneShot:
         different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
         counts = [len(each) for each in different.values()]
         z_SD = self.embed_pixels(torch.cat(list(different.values())))
-        return Classes(tuple(different), torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]), min(counts))
+        z_CD = torch.stack([part.mean(dim=0) for part in z_SD.split(counts)])
+        return Classes(tuple(different), z_CD, tuple(counts))
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""

@@ -25,6 +25,9 @@ NOT_CALIBRATED = (
     " scores tell no classes apart"
 )
 
+# The mean of more embeddings is nearer to everything, and the calibration was measured with as many for each class.
+UNEVEN = "the classes have unlike numbers of images, and those with more are named too often: give each as many"
+
 
 def run(
     where: Folder, images: Sequence[str], *, support: Path, top: int, false_accept: float | None, as_json: bool,
@@ -44,6 +47,8 @@ def run(
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
     elif rate != 1 and (why := doubt(net.calibration.record)):
         print_warning(aside, why)
+    if (least := min(classes.classes.counts)) < (most := max(classes.classes.counts)):
+        print_warning(aside, f"{UNEVEN} ({least} to {most} are there)")
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
     # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
     beside = console if console.is_interactive else aside

@@ -99,15 +99,15 @@ def _near(path: Path) -> str:
 
 
 def _inside(folder: Path, what: str = "") -> list[Path]:
-    """What lies in a folder, by name, hidden files left out. Raises UserError."""
+    """What lies in a folder, by name; what a data set passes over is left out. Raises UserError."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
     except OSError as error:
         raise UserError(f"{what} {folder}: {error.strerror}; name a folder of classes".strip()) from None
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in preprocess.SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in preprocess.SUFFIXES and not hidden(path.name)
 
 
 def _shown(path: Path, below: Path) -> bool:

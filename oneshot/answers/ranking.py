@@ -16,11 +16,16 @@ from oneshot.network.models import Siamese, at_once
 
 @dataclass(frozen=True)
 class Classes:
-    """What can be chosen from: names, the mean embedding (C, D) of each, and the least number of images of one."""
+    """What can be chosen from: names, the mean embedding (C, D) of each, and from how many images that is."""
 
     names: tuple[str, ...]
     z_CD: torch.Tensor
-    k_shot: int
+    counts: tuple[int, ...]
+
+    @property
+    def k_shot(self) -> int:
+        """The number of images that scores are taken to rest on: the least of a class."""
+        return min(self.counts)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def rankings(net: OneShot, drawings: Drawings, trials: Trials, *, calibration: C
     z_ND = net.embed_pixels(torch.cat([net.fit(page) for page in 255 - drawings.pixels()]))
     names = tuple(map(str, range(trials.n_way)))
     for query, support in zip(trials.query, trials.support, strict=True):
-        classes = Classes(names, z_ND[support].mean(dim=1), trials.k_shot)
+        classes = Classes(names, z_ND[support].mean(dim=1), (trials.k_shot,) * trials.n_way)
         yield rank(net.net, calibration, classes, z_ND[[query]], **options)[0]
 
 
@@ -229,7 +229,24 @@ def test_a_folder_of_queries_is_answered_in_order(
 def test_a_class_is_an_image_or_a_folder_of_images(net: OneShot, folders: tuple[Path, Path]) -> None:
     found = queries.read_support(net, folders[0])
     assert found.classes.names == ("c0", "c1", "c2", "c3", "c4")
-    assert found.classes.k_shot == 1
+    assert found.classes.counts == (1, 1, 1, 1, 3) and found.classes.k_shot == 1
+
+
+def test_what_a_mac_adds_to_archives_is_no_class(net: OneShot, folders: tuple[Path, Path]) -> None:
+    (folders[0] / "__MACOSX" / "c4").mkdir(parents=True)
+    (folders[0] / "c4" / "__MACOSX").mkdir()
+    assert queries.read_support(net, folders[0]).classes.names == ("c0", "c1", "c2", "c3", "c4")
+
+
+def test_classes_of_unlike_numbers_of_images_are_said(
+    trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(trained_run, *folders)
+    assert "named too often: give each as many (1 to 3 are there)" in capsys.readouterr().err
+    for shot in (1, 2):
+        shutil.copy(folders[0] / "c4" / "0.png", folders[0] / "c4" / f"{shot}.png")  # copies count once
+    ask(trained_run, *folders)
+    assert "too often" not in capsys.readouterr().err
 
 
 def test_only_one_batch_is_held_at_a_time(
@@ -298,7 +315,7 @@ def test_the_picture_of_a_photo_is_no_negative(
     asked = OneShot(net.net, net.card | {"preprocessing": preprocessing}, net.device)
     pixels = torch.full((28, 28), 230, dtype=torch.uint8)  # of dark ink: all black
     answer = queries.Answer(Path("x.png"), Ranking(("alpha",), (1.0,), (0.0,), known=True), pixels)
-    support = queries.Support(Classes(("alpha",), torch.zeros(1, 1), 1), {"alpha": pixels})
+    support = queries.Support(Classes(("alpha",), torch.zeros(1, 1), (1,)), {"alpha": pixels})
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
     console.print(classify._shown(console, asked, answer, support, top=1, many=False))
     text = console.file.getvalue()  # type: ignore[attr-defined]
