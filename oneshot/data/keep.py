@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -115,7 +116,7 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
     record, before, keep = _record(folder), None, False
     tree = scan(source)
     if _ready(folder):
-        if record["source"] and record["source"] != text(str(tree.source)):
+        if record["source"] and not _is(tree.source, record["source"]):
             raise UserError(
                 f"the data set '{name}' is made from {record['source']}, not from {tree.source}; give --name another,"
                 f" or remove {folder}"
@@ -133,6 +134,11 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
         goes = "it is as it was to the bit" if same else "runs on it as it was cannot go on"
         made.notes.insert(0, f"'{name}' is made anew: {why}; {goes}")
     return made
+
+
+def _is(source: Path, recorded: str) -> bool:
+    """Whether a folder is the one that was recorded, however either is spelt."""
+    return text(str(source)) == recorded or (os.path.isdir(recorded) and os.path.samefile(source, recorded))
 
 
 def _why(record: Mapping[str, Any], tree: Tree, given: Mapping[str, Any], before: Description) -> str:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from oneshot.base.errors import UserError
-from oneshot.base.storage import Folder, at_home
+from oneshot.base.storage import Folder
 from oneshot.data import allot, clean, parquet, store
 from oneshot.data.clean import Fitted, Unusable
 from oneshot.data.png import encode
 from oneshot.data.splits import of_own
 from oneshot.data.store import Description, Own, Row
-from oneshot.data.tree import NAMED, Tree, text
+from oneshot.data.tree import NAMED, Tree, place, text
 
 VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
 MOST_BYTES = 1 << 29  # of a file
@@ -281,4 +281,4 @@ def _rows(making: Making, progress: Progress) -> Iterator[Row]:
 
 def name_of(source: str) -> str:
     """A set's name where none is given: its folder's."""
-    return at_home(source).absolute().name
+    return place(source).name

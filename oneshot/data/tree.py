@@ -31,7 +31,7 @@ def scan(source: str) -> Tree:
 
     Raises UserError where it is no folder, cannot be read, or its images lie at two depths or in no class.
     """
-    root = at_home(source).absolute()
+    root = place(source)
     if not root.is_dir():
         raise UserError(f"the source {root} is not a folder; --source takes the folder of the images")
     images, links, others, stray = [], 0, Counter(), 0
@@ -44,24 +44,30 @@ def scan(source: str) -> Tree:
             stray += 1
         else:
             images.append((path, entry.stat(follow_symlinks=False)))
-    if not images:
-        held = f"{stray} image(s) and no folder of them" if stray else "no image"
-        raise UserError(
-            f"{root} holds {held}; put the images of each class into a folder that is named after it"
-            f" ({', '.join(sorted(ENDINGS))})"
-        )
-    images.sort(key=lambda found: found[0])
     notes = []
     if links:
         notes.append(f"{links} link(s) are not followed: put the images themselves there")
-    if stray:
-        notes.append(f"{stray} image(s) lie in no class's folder and are left out")
     if others:
         kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(NAMED))
         notes.append(f"{others.total()} other file(s) are passed over ({kinds})")
+    if not images:
+        held = f"{stray} image(s) and no folder of them" if stray else "no image"
+        raise UserError(
+            f"{'; '.join([f'{root} holds {held}', *notes])}; put the images of each class into a folder that is named"
+            f" after it ({', '.join(sorted(ENDINGS))})"
+        )
+    images.sort(key=lambda found: found[0])
+    if stray:
+        notes.append(f"{stray} image(s) lie in no class's folder and are left out")
     depth = _depth([path for path, _ in images])
     files = {text(str(path)): [about.st_size, about.st_mtime_ns] for path, about in images}
     return Tree(root, depth == 2, _classes([path for path, _ in images]), files, tuple(notes))
+
+
+def place(source: str) -> Path:
+    """The folder that is meant, from the root on. Where it goes up, as `..` goes: from where a link leads to."""
+    path = at_home(source)
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, os.DirEntry[str]]]:

@@ -231,6 +231,13 @@ def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> N
 def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2, groups=2)
     figure(1).save(source / "group0" / "cover.png")
+    (empty / "class00").mkdir()
+    (empty / "class00" / "link.png").symlink_to("/nowhere.png")
+    (empty / "class00" / "photo.heic").write_bytes(b"x")
+    assert (
+        "holds no image; 1 link(s) are not followed: put the images themselves there; 1 other file(s) are passed over"
+        " (.heic 1); put the images of each class" in refusal(root, empty)
+    )
     assert "two depths: group0/cover.png (class/image) and group0/class00/image0.png (group/" in refusal(root, source)
     deep = source / "group0" / "class00" / "old" / "x"
     deep.mkdir(parents=True)

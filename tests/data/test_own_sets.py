@@ -305,6 +305,17 @@ def test_a_name_means_one_folder(root: Path, tmp_path: Path) -> None:
     assert f"'coins' is made from {tmp_path}/coins, not from {other}; give --name another" in refusal(root, other)
 
 
+def test_a_folder_is_the_same_however_it_is_spelt(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    first, _ = made(root, source)
+    (tmp_path / "alias").symlink_to(source)
+    (tmp_path / "out").symlink_to(tree(tmp_path / "b" / "coins", classes=6, images=2))
+    monkeypatch.chdir(source / "class00")
+    for spelt in ("..", "../../b/../coins", f"{source}/class00/..", f"{tmp_path}/out/../../coins", tmp_path / "alias"):
+        assert made(root, spelt, name="coins") == (first, ""), spelt
+    assert made(root, Path("..")) == (first, ""), "and it is called alike"
+
+
 # --- changes
 
 
