@@ -51,7 +51,7 @@ def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | N
         return torch.from_numpy(resize(_cleaned(image, **cleaning)[None], size))
     if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
         raise UserError(f"an image of mode '{image.mode}' has more than 8 bits; scale it to 8 and convert it to 'L'")
-    grey: Any = np.asarray(_upright(image).convert("L")) if isinstance(image, Image.Image) else image
+    grey: Any = np.asarray(clean.brightness(_upright(image))) if isinstance(image, Image.Image) else image
     if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
         got = f"got {grey.dtype} {grey.shape}; a PIL image in colour is made grey"
         raise UserError(f"an image must be grey, uint8 (height, width); {got}")

@@ -242,7 +242,8 @@ def _explain(error: Exception) -> int:
         print_error(console, error)
         return 1
     if hasattr(error, "format_message"):  # Typer's: an unknown command, option or value
-        print_error(console, _unknown(error))
+        if error.format_message():  # else no argument was given, and Typer has shown the help
+            print_error(console, _unknown(error))
         return 2
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -104,11 +104,16 @@ def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode.startswith(("I", "F")):
         return _shallow(image), None
     if not image.has_transparency_data:
-        return image.convert("L" if image.mode in ("1", "L", "RGB") else "RGB").convert("L"), None
+        return brightness(image), None
     whole = image.convert("RGBA")
     cover = whole.getchannel("A")
     grey = whole.convert("RGB").convert("L")
     return (grey, None) if cover.getextrema()[0] == 255 else (ImageChops.multiply(grey, cover), cover)
+
+
+def brightness(image: Image.Image) -> Image.Image:
+    """An opaque image of 8 bits a channel and of any mode as mode L. By way of RGB: Pillow makes no other of LAB."""
+    return image.convert("L" if image.mode in ("1", "L", "RGB") else "RGB").convert("L")
 
 
 def _shallow(image: Image.Image) -> Image.Image:

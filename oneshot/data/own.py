@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
@@ -127,13 +129,21 @@ def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], tu
             if path.stat().st_size > MOST_BYTES:
                 return f"is a file of more than {MOST_BYTES >> 20} MB"
             image = clean.read(path.read_bytes())
-            return clean.fit(image, side), getattr(image, "n_frames", 1)
+            return clean.fit(image, side), _frames(image)
         except Unusable as error:
             return str(error)
         except Exception as error:  # Pillow answers damage with some ten kinds of exception
             return f"cannot be read ({' '.join(str(getattr(error, 'strerror', None) or error).split())[:100]})"
 
     return read
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures it holds; 1 where what follows the first is damaged."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except (ArithmeticError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1
 
 
 def _tell_broken(broken: Sequence[str], total: int, making: Making) -> None:

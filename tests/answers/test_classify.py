@@ -294,6 +294,15 @@ def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.nd
             assert (preprocess.fit(image, 28).int() - expected.int()).abs().max() <= 1, f"{name}, from Python"
 
 
+def test_an_image_of_any_colours_is_made_grey(tmp_path: Path, pages: np.ndarray) -> None:
+    expected = preprocess.fit(pages[0, 0], 28)
+    neutral = Image.new("L", pages[0, 0].shape, 128)
+    lab = Image.merge("LAB", (Image.fromarray(pages[0, 0]), neutral, neutral))
+    for mode, image in {"LAB": lab, "CMYK": Image.fromarray(pages[0, 0]).convert("CMYK")}.items():
+        image.save(tmp_path / f"{mode}.tif")
+        assert (preprocess.read(tmp_path / f"{mode}.tif", 28).int() - expected.int()).abs().max() <= 4, mode
+
+
 def test_folders_are_looked_through_as_those_of_a_data_set_are(tmp_path: Path, pages: np.ndarray) -> None:
     for name in ("a.jfif", "b.dib", "sub/c.png", ".ipynb_checkpoints/a.png", "__MACOSX/a.png", "sub/.d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

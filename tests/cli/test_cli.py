@@ -95,6 +95,11 @@ def test_the_help_of_every_verb_has_an_example() -> None:
         assert "Example: " in text and "--debug" in text
 
 
+def test_without_a_verb_there_is_help_and_no_error() -> None:
+    text = run("__main__", code=2)
+    assert "classify" in text and "error" not in text
+
+
 def test_a_command_searches_for_garbage_less_often() -> None:
     script = (
         "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0]))\n"

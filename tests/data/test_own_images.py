@@ -127,6 +127,19 @@ def test_what_cannot_be_used_is_named_and_left_out(root: Path, tmp_path: Path) -
     assert store.describe(prepared.folder).rows == 28
 
 
+def test_of_an_image_whose_second_page_is_damaged_the_first_is_taken(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    page = figure(0, 9).convert("L")
+    page.save(source / "class00" / "pages.tif", save_all=True, append_images=[page])
+    data = bytearray((source / "class00" / "pages.tif").read_bytes())
+    place = int.from_bytes(data[4:8], "little")
+    link = place + 2 + 12 * int.from_bytes(data[place : place + 2], "little")
+    data[link : link + 4] = (len(data) + 50).to_bytes(4, "little")
+    (source / "class00" / "pages.tif").write_bytes(data)
+    prepared, said = made(root, source)
+    assert "left out" not in said and store.describe(prepared.folder).rows == 13
+
+
 def test_only_the_first_few_are_named(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=7, images=4)
     for number in range(9):
@@ -218,6 +231,13 @@ def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> N
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "holds no image; put the images of each class into a folder" in refusal(root, empty)
+    (empty / "class00").mkdir()
+    (empty / "class00" / "link.png").symlink_to("/nowhere.png")
+    (empty / "class00" / "photo.heic").write_bytes(b"x")
+    assert (
+        "holds no image; 1 link(s) are not followed: put the images themselves there; 1 other file(s) are passed over"
+        " (.heic 1); put the images of each class" in refusal(root, empty)
+    )
     figure(1).save(empty / "x.png")
     assert "holds 1 image(s) and no folder of them" in refusal(root, empty)
     assert "1 class(es) have enough images" in refusal(root, tree(tmp_path / "one", classes=1, images=5))
@@ -231,13 +251,6 @@ def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> N
 def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2, groups=2)
     figure(1).save(source / "group0" / "cover.png")
-    (empty / "class00").mkdir()
-    (empty / "class00" / "link.png").symlink_to("/nowhere.png")
-    (empty / "class00" / "photo.heic").write_bytes(b"x")
-    assert (
-        "holds no image; 1 link(s) are not followed: put the images themselves there; 1 other file(s) are passed over"
-        " (.heic 1); put the images of each class" in refusal(root, empty)
-    )
     assert "two depths: group0/cover.png (class/image) and group0/class00/image0.png (group/" in refusal(root, source)
     deep = source / "group0" / "class00" / "old" / "x"
     deep.mkdir(parents=True)
@@ -252,6 +265,7 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
         ({"polarity": "black"}, "--polarity black: take auto, dark, light, photo"),
         ({"least": 1}, "--min-images 1: a class needs 2"),
         ({"name": "omniglot"}, "cannot be called 'omniglot'"),
+        ({"name": "Omniglot"}, "cannot be called 'Omniglot'"),
         ({"name": "glyphs-5"}, "cannot be called"),
         ({"name": "../up"}, "cannot be called '../up'"),
         ({"name": "a@b"}, "cannot be called"),
@@ -259,4 +273,3 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
 )
 def test_what_makes_no_set_is_refused(how: dict[str, object], why: str, root: Path, tmp_path: Path) -> None:
     assert why in refusal(root, tree(tmp_path / "coins", classes=6, images=2), **how)
-        ({"name": "Omniglot"}, "cannot be called 'Omniglot'"),
