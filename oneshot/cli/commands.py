@@ -23,7 +23,7 @@ from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import judgement
 from oneshot.evaluation.outcomes import OUTCOMES
-from oneshot.run import cards, formats, history, opened, watch
+from oneshot.run import cards, history, opened, watch
 from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
@@ -53,7 +53,8 @@ def train(
         parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None)
         request.check_sharing(where, nodes, folder, prepared.folder)
-        stack.enter_context(opened.open_run(settings, folder, fixed=("data", "model")))
+        judgement.check_judged(folder, settings)
+        stack.enter_context(opened.open_run(settings, folder, kind="training", fixed=("data", "model")))
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
@@ -131,9 +132,8 @@ def tune(
             parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared)
         request.check_sharing(where, nodes, folder, prepared.folder)
-        if folder.has(judgement.RESULT):
-            formats.read(formats.Result, folder, judgement.RESULT)
-        stack.enter_context(opened.open_run(settings, folder, fixed=("data", "model", "train", "search")))
+        judgement.check_judged(folder, settings)
+        stack.enter_context(opened.open_run(settings, folder, kind="study", fixed=(*opened.IDENTITY, "search")))
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))

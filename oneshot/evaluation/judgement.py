@@ -1,12 +1,13 @@
 """What the final judgement is asked for: the trials on the test part. Looked at before anything trains; torch-free."""
 
-from oneshot.base.settings import Evaluate
+from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
 from oneshot.evaluation.scoring import Trials
 from oneshot.evaluation.trials import protocols
+from oneshot.run import formats, opened
 
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
 
@@ -17,6 +18,18 @@ def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
     Raises UserError where it carries none. No pixel of it is read."""
     _, made, _ = trials_of(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
     return lowered(made, how)
+
+
+def check_judged(run: Folder, settings: Settings) -> None:
+    """Raises UserError where a run has its result already, and other trials made it than these settings ask for: it is
+    not judged again, and the settings would say what was not done."""
+    if not (run.has(RESULT) and run.has(opened.EXPERIMENT)):
+        return
+    formats.read(formats.Result, run, RESULT)
+    opened.check_same(
+        opened.read_experiment(run).model_dump(), settings, f"{run} is judged", fixed=("evaluate",),
+        advice=f"leave [evaluate] as it was; for other trials of its network: python -m oneshot.evaluate {run.quoted}",
+    )  # fmt: skip
 
 
 def lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:

@@ -12,11 +12,11 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings, override
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
-from oneshot.evaluation.judgement import RESULT
+from oneshot.evaluation.judgement import RESULT, check_judged
 from oneshot.records.spread import spread_of
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
-from oneshot.run.opened import open_run
+from oneshot.run.opened import IDENTITY, open_run
 from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.training.train import finish, train_here
@@ -78,7 +78,8 @@ def train_seed(
     The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
     training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed too.
     """
-    with open_run(settings, run, fixed=("data", "model", "train")):
+    check_judged(run, settings)
+    with open_run(settings, run, kind="training", fixed=IDENTITY):
         if run.has(TIME) and run.has("best"):
             return
         before = read_history(run)

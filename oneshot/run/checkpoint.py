@@ -12,6 +12,7 @@ does not count, and the one before it is used.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -117,6 +118,14 @@ def best(folder: Folder) -> Checkpoint | None:
         return None
     name = _name(last.progress.best_epoch, 0)
     return last if last.name == name else read(folder / name)
+
+
+def settings_of(folder: Folder) -> dict[str, Any] | None:
+    """The settings of the newest checkpoint whose state can be read, its tensors aside; None where there is none."""
+    for _, name in sorted(_places(folder), reverse=True):
+        with contextlib.suppress(Unusable):
+            return _state(folder / name)["settings"]
+    return None
 
 
 def refuse_older(folder: Folder) -> None:

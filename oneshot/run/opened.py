@@ -2,30 +2,32 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings, parse_toml
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, owner, trust
+from oneshot.run.history import HISTORY
 
-EXPERIMENT = "experiment.toml"
+EXPERIMENT, STUDY = "experiment.toml", "study.json"
+IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
+Kind = Literal["study", "training"]
+LEAVES: dict[Kind, set[str]] = {"study": {STUDY, "trials"}, "training": {"checkpoints", HISTORY}}  # and the other not
 
 
 @contextlib.contextmanager
-def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iterator[None]:
+def open_run(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...]) -> Iterator[None]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
 
-    Raises UserError where it holds something else, or a run whose `fixed` sections are others or whose checkpoints are
-    of an older version, or is in use, or is another user's.
+    Raises UserError where it holds something else, a run of the other kind, or one whose `fixed` sections are others or
+    whose checkpoints are of an older version or of a training that could not go on so, or is in use, or is another
+    user's.
     """
     trust.check(run)
     begun = run.has(EXPERIMENT)
     if begun:
-        check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
-        trials = run / "trials"
-        for training in (run, *(trials / name for name in trials.names() if name.isdigit())):
-            checkpoint.refuse_older(training / "checkpoints")
+        _check_begun(settings, run, kind=kind, fixed=fixed)
     elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()
@@ -34,6 +36,20 @@ def open_run(settings: Settings, run: Folder, *, fixed: tuple[str, ...]) -> Iter
         if not begun:
             _check_rights(run)
         yield
+
+
+def _check_begun(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...]) -> None:
+    """All that a run which goes on may be refused for: once the settings are written they are the record."""
+    trials, names = run / "trials", set(run.names())
+    for training in (run, *(trials / name for name in trials.names() if name.isdigit())):
+        checkpoint.refuse_older(training / "checkpoints")
+    for other in LEAVES:
+        if other != kind and names & LEAVES[other]:
+            raise UserError(f"{run} holds a {other}, and not a {kind}: name another folder")
+    check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
+    saved = checkpoint.settings_of(run / "checkpoints")
+    if saved is not None:
+        check_training(saved, settings, run)
 
 
 def _check_rights(run: Folder) -> None:
@@ -50,16 +66,21 @@ def read_experiment(run: Folder) -> Settings:
     return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
 
 
+def check_training(saved: Mapping[str, Any], settings: Settings, run: Folder) -> None:
+    """Raises UserError unless the training in a folder, whose checkpoint says `saved`, can go on with the settings."""
+    # More epochs or other patience may be asked for; every step of the cosine depends on the number of epochs.
+    free = ("patience",) if settings.train.schedule == "cosine" else ("patience", "epochs")
+    check_same(saved, settings, f"{run} holds a training", fixed=IDENTITY, free=free)
+
+
 def check_same(
-    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = ()
-) -> None:
+    recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = (),
+    advice: str = "name another --run, or the same settings to go on",
+) -> None:  # fmt: skip
     """Raises UserError unless the `fixed` sections are as recorded, but for the keys `free`; `what` was recorded so."""
     for section in fixed:
         for key, value in getattr(settings, section).model_dump().items():
             default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
             old = recorded.get(section, {}).get(key, default)
             if old != value and key not in free:
-                raise UserError(
-                    f"{what} with {section}.{key} = {old!r}, not {value!r}: name another --run, or the same settings to"
-                    " go on"
-                )
+                raise UserError(f"{what} with {section}.{key} = {old!r}, not {value!r}: {advice}")

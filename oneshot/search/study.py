@@ -8,9 +8,9 @@ from typing import Any
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
+from oneshot.run.opened import STUDY
 from oneshot.run.watch import read_pulse
 
-STUDY = "study.json"
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
 
 

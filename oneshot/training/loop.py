@@ -19,7 +19,7 @@ from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
 from oneshot.run.history import DIVERGED, HISTORY, lowest, write_history, write_note
-from oneshot.run.opened import check_same
+from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
 from oneshot.training.average import Average
@@ -30,7 +30,6 @@ from oneshot.training.optimizers import optimizer, schedule
 # every rank learns of it in the same step.
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
-IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
 
 
 class Diverged(Exception):
@@ -235,9 +234,7 @@ class Training:
         if name is None:
             return False
         found = found or checkpoint.read(self.folder / "checkpoints" / name)
-        # More epochs or other patience may be asked for; every step of the cosine depends on the number of epochs.
-        free = ("patience",) if self.settings.train.schedule == "cosine" else ("patience", "epochs")
-        check_same(found.settings, self.settings, f"{self.folder} holds a training", fixed=IDENTITY, free=free)
+        check_training(found.settings, self.settings, self.folder)
         place = self.folder / "checkpoints" / name
         if found.progress.step >= self.steps:
             raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")

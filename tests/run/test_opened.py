@@ -1,0 +1,92 @@
+"""A run folder is opened for the kind of run that it holds, and a request that is refused changes nothing in it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+import tiny
+
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
+from oneshot.evaluation.judgement import check_judged
+from oneshot.run.opened import EXPERIMENT, Kind, open_run, read_experiment
+
+FIXED = {"study": ("data", "model", "train", "search"), "training": ("data", "model")}
+
+
+def open_for(kind: Kind, settings: Settings, run: Folder) -> None:
+    with open_run(settings, run, kind=kind, fixed=FIXED[kind]):
+        pass
+
+
+def refused(kind: Kind, settings: Settings, run: Folder) -> str:
+    """The sentence with which a run is refused whose settings stay what they were."""
+    before = run.read(EXPERIMENT)
+    with pytest.raises(UserError) as caught:
+        open_for(kind, settings, run)
+    assert run.read(EXPERIMENT) == before
+    return str(caught.value)
+
+
+def test_a_training_does_not_take_over_a_study_nor_a_study_a_training(tmp_path: Path) -> None:
+    study, training = runs.study(tmp_path / "study"), runs.training(tmp_path / "training", epochs=2)
+    for begun, kind, other in ((study, "study", "training"), (training, "training", "study")):
+        settings = read_experiment(begun)
+        assert refused(other, settings, begun) == f"{begun} holds a {kind}, and not a {other}: name another folder"
+        open_for(kind, settings, begun)
+
+
+@pytest.mark.parametrize("left", ["study.json", "trials"])
+def test_of_a_study_one_of_its_traces_is_enough(tmp_path: Path, left: str) -> None:
+    run = runs.study(tmp_path / "run", over=False)
+    for name in {"study.json", "trials"} - {left}:
+        (run / name).remove() if name == "trials" else run.remove(name)
+    assert "holds a study" in refused("training", read_experiment(run), run)
+
+
+def test_a_run_that_has_left_nothing_yet_may_become_either(tmp_path: Path) -> None:
+    run = Folder.of(tmp_path / "run")
+    for kind in ("training", "study", "training"):
+        open_for(kind, tiny.settings(), run)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [({"lr": 0.1}, "train.lr = 0.05, not 0.1"), ({"batch": 8}, "train.batch = 16, not 8")],
+)
+def test_a_training_is_refused_before_its_settings_are_written(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    run = Folder.of(tmp_path)
+    for settings in (tiny.settings(epochs=1, **change), tiny.settings(epochs=1)):
+        open_for("training", settings, run)  # nothing is trained yet
+    tiny.train(run, tiny.settings(epochs=1))
+    assert refused("training", tiny.settings(epochs=1, **change), run).startswith(
+        f"{run} holds a training with {sentence}: name another --run"
+    )
+
+
+def test_more_epochs_may_be_asked_for_and_stand_in_the_settings(tmp_path: Path) -> None:
+    run = Folder.of(tmp_path)
+    open_for("training", tiny.settings(epochs=1), run)
+    tiny.train(run, tiny.settings(epochs=1))
+    (run / "checkpoints" / "epoch-0002").write("state.json", b"{")  # a damaged one says nothing
+    open_for("training", tiny.settings(epochs=2), run)
+    assert read_experiment(run).train.epochs == 2
+    tiny.train(tmp_path / "cosine", tiny.settings(epochs=1, schedule="cosine"))
+    run = Folder.of(tmp_path / "cosine")
+    run.write(EXPERIMENT, tiny.settings(epochs=1, schedule="cosine").to_toml().encode())
+    assert "train.epochs = 1, not 2" in refused("training", tiny.settings(epochs=2, schedule="cosine"), run)
+
+
+def test_other_trials_of_a_judged_run_are_for_evaluate_to_make(tmp_path: Path) -> None:
+    run = runs.study(tmp_path / "run")
+    settings = read_experiment(run)
+    check_judged(run, settings)
+    other = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"k_shot": 5})})
+    with pytest.raises(UserError, match=r"is judged with evaluate\.k_shot = 1, not 5: .*python -m oneshot\.evaluate"):
+        check_judged(run, other)
+    run.remove("result.json")
+    check_judged(run, other)
