@@ -6,6 +6,7 @@ now and then, and where they cannot be, nobody is told. Free of torch.
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
 PULSE, STAGE = "pulse.json", "stage.json"
 LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
 PATIENCE = 5.0  # seconds for the last one, where a disk or a store does not answer
+
+UNHEARD = (OSError, UserError, RunFailed)  # what a folder may answer that nobody is told of
 
 Showing = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
@@ -118,22 +121,31 @@ def often(folder: Folder) -> float:
 
 @contextlib.contextmanager
 def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None]:
-    """The newest of something lies in the folder under this name, for the time of the block."""
-    written = None
+    """The newest of something lies in the folder under this name, for the time of the block; nothing before it."""
+    written, over = None, threading.Event()
 
     def write() -> None:
         nonlocal written
         if (value := newest()) is not written:
-            with contextlib.suppress(OSError, UserError, RunFailed):
+            with contextlib.suppress(*UNHEARD):
                 folder.write_json(name, value)
             written = value
+            if over.is_set():  # nobody waited for this one: it came after the removal
+                forget(folder, name)
 
+    forget(folder, name)
     try:
         with every(often(folder), write, name=name, patience=PATIENCE):
             yield
     finally:
-        with contextlib.suppress(OSError, UserError, RunFailed):
-            folder.remove(name)
+        over.set()
+        forget(folder, name)
+
+
+def forget(folder: Folder, name: str) -> None:
+    """Remove what says how far work in a folder is: a session that was killed leaves it there."""
+    with contextlib.suppress(*UNHEARD):
+        folder.remove(name)
 
 
 @contextlib.contextmanager
@@ -155,23 +167,29 @@ def read_pulse(folder: Folder) -> dict[str, Any] | None:
 def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, Any] | None:
     try:
         return formats.read(kind, folder, name)
-    except (OSError, UserError, RunFailed):
+    except UNHEARD:
         return None
 
 
 @contextlib.contextmanager
 def following(run: Folder, watch: Watch) -> Iterator[None]:
-    """Show a training that runs in other processes, for the time of the block: each new note and row of its
-    history, and between them its pulse."""
+    """Show a training that other processes begin or go on with, for the time of the block: each new note and row of
+    its history, and between them its pulse."""
     seconds = 0.5 if run.is_local else 5.0  # to look costs requests
     shown, heard = len(read_history(run)), len(read_notes(run))
 
+    def read(what: Callable[[Folder], list[Any]]) -> list[Any]:
+        try:
+            return what(run)
+        except UNHEARD:  # its disk or store is out of reach for a moment
+            return []
+
     def show() -> None:
         nonlocal shown, heard
-        notes, rows = read_notes(run), read_history(run)
+        notes, rows = read(read_notes), read(read_history)
         for note in notes[heard:]:
             watch.note(note)
-        heard = len(notes)
+        heard = max(heard, len(notes))
         for number, row in enumerate(rows[shown:], start=shown + 1):
             if row["val_loss"] is None:
                 watch.note(DIVERGED.format(epoch=row["epoch"]))
@@ -182,12 +200,9 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
         if pulse and pulse["epoch"] == shown + 1:
             watch.step(pulse["step"], pulse["loss"], pulse["images_per_second"])
 
-    def try_to_show() -> None:
-        with contextlib.suppress(RunFailed):  # its store is out of reach for a moment
-            show()
-
+    forget(run, PULSE)
     try:
-        with every(seconds, try_to_show, name="following"):
+        with every(seconds, show, name="following"):
             yield
     finally:
         show()

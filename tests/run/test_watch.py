@@ -10,8 +10,10 @@ import pytest
 from terminals import Clock
 from tiny import settings, train
 
+from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.run import watch as watching
+from oneshot.run.history import write_note
 from oneshot.run.watch import PULSE, STAGE, Beating, Watch, following, pulsing, read_pulse, staged, staging
 
 GOOD = {"epoch": 2, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": 4.0}
@@ -109,6 +111,41 @@ def test_a_folder_that_cannot_be_written_does_not_disturb_the_training(tmp_path:
         assert tried.wait(30)
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_a_killed_session_left_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    folder = Folder.of(tmp_path)
+    for name, block in (
+        (PULSE, pulsing(folder, Watch())),
+        (STAGE, staging(folder)),
+        (PULSE, following(folder, Watch())),
+    ):
+        folder.write_json(name, GOOD)
+        with block:
+            assert not folder.has(name)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_write_that_nobody_waited_for_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PATIENCE", 0.01)
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Folder):
+        def write_json(self, name: str, value: Any) -> None:
+            begun.set()
+            assert go_on.wait(30)
+            super().write_json(name, value)
+
+    folder = Slow(Folder.of(tmp_path).filesystem, str(tmp_path))
+    before = set(threading.enumerate())
+    with staging(folder) as progress:
+        progress("judging", 1, 2)
+        assert begun.wait(30)
+        (thread,) = set(threading.enumerate()) - before
+    go_on.set()
+    thread.join(30)
+    assert not thread.is_alive() and not folder.has(STAGE)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -141,6 +178,34 @@ def test_who_follows_a_training_hears_of_steps_between_its_epochs(tmp_path: Path
         assert wait_for(lambda: len(heard.said) > 1)
     assert heard.said[0] == ("epoch", 1, True)
     assert set(heard.said[1:]) == {("step", 3, 0.5, 100.0)}
+
+
+@pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), UserError("no"), RunFailed("no")])
+def test_who_follows_hears_on_after_the_folder_could_not_be_read(tmp_path: Path, error: Exception) -> None:
+    failed = threading.Event()
+
+    class Failing(Folder):
+        def read_lines(self, name: str) -> list[Any]:
+            if name == "history.jsonl" and not failed.is_set():
+                failed.set()
+                raise error
+            return super().read_lines(name)
+
+    folder, heard = Failing(Folder.of(tmp_path).filesystem, str(tmp_path)), Heard()
+    with following(folder, heard):
+        write_note(folder, "odd")
+        folder.write("history.jsonl", json.dumps({"epoch": 1, "val_loss": 0.5, "best": True}).encode())
+        assert failed.wait(30) and wait_for(lambda: ("epoch", 1, True) in heard.said)
+    assert heard.said == [("note", "odd"), ("epoch", 1, True)]
+
+
+def test_a_folder_that_cannot_be_read_in_the_end_replaces_no_other_error(tmp_path: Path) -> None:
+    folder, heard = Folder.of(tmp_path), Heard()
+    with pytest.raises(KeyboardInterrupt), following(folder, heard):
+        write_note(folder, "odd")
+        (tmp_path / "history.jsonl").write_bytes(b"{")
+        raise KeyboardInterrupt
+    assert heard.said == [("note", "odd")]
 
 
 @pytest.mark.usefixtures("quick")
