@@ -9,7 +9,7 @@ from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
 from oneshot.run.opened import STUDY
-from oneshot.run.watch import read_pulse
+from oneshot.run.watch import PULSE, forget, read_pulse
 
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
 
@@ -59,16 +59,19 @@ class Study:
         self._changing(trial["id"])
         recorded, epochs, lost = trial["status"], trial["epochs"], []
         rows = read_history(self.folder(trial["id"]))
-        if recorded in OVER and _measured(rows) < epochs:
+        if _measured(rows) < epochs:
             rows = restore_history(self.folder(trial["id"]))
-            lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {_measured(rows)} of {epochs} epochs"]
+            known = _measured(rows)
+            whole = max(known, epochs)
+            lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {known} of {whole} epochs"]
             self.note(trial["id"], lost[0])
+        trial |= {"epochs": 0, "best_epoch": None, "val_loss": None, "history": []}  # of what is lost nothing counts
         for row in rows:
             self._add(trial, row)
         ended = rows[-1].get("ended") if rows else ""
         if recorded not in OVER or _measured(rows) < epochs:
             trial["status"] = _status(ended) if ended else "pending"
-            trial["error"] = None
+            trial["error"] = _reason(trial)
         self.hear(trial["id"])
         return [f"trial {trial['id']}: {sentence}" for sentence in lost]
 
@@ -86,6 +89,7 @@ class Study:
 
     def start(self, trial_id: str, settings: dict[str, Any]) -> None:
         self._changing(trial_id).update(status="running", settings=settings)
+        forget(self.folder(trial_id), PULSE)  # of a session that was killed: how far that one was
         self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
         self.save()
 
@@ -113,9 +117,7 @@ class Study:
         trial = self._changing(trial_id)
         last = trial["history"][-1] if trial["history"] else {}
         trial["status"] = "failed" if error else _status(last.get("ended", ""))
-        trial["error"] = error
-        if trial["status"] == "diverged":
-            trial["error"] = f"the loss was not finite in epoch {last['epoch']}"
+        trial["error"] = error or _reason(trial)
         if trial_id in self._started:
             trial["seconds"] = time.monotonic() - self._started[trial_id]
         self.save()
@@ -198,3 +200,10 @@ def _measured(rows: list[dict[str, Any]]) -> int:
 def _status(ended: str) -> str:
     """A trial's status by why its training ended; one that did not end by itself was stopped by the scheduler."""
     return {"epochs": "finished", "patience": "finished", "diverged": "diverged"}.get(ended, "stopped")
+
+
+def _reason(trial: dict[str, Any]) -> str | None:
+    """Why a trial that did not fail gave no more, as far as its history tells."""
+    return (
+        f"the loss was not finite in epoch {trial['history'][-1]['epoch']}" if trial["status"] == "diverged" else None
+    )

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 
 from oneshot.base.errors import UserError
+from oneshot.base.settings import Search, Settings, Train
 from oneshot.base.storage import Folder
+from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
 
 HEADER = {"job": "quick", "epochs": 10, "started": 1.0}
@@ -60,16 +63,16 @@ def test_a_trial_runs_from_its_start_to_its_end(tmp_path: Path) -> None:
 def test_how_far_running_trials_are_is_shown_and_not_kept(tmp_path: Path) -> None:
     study = study_in(tmp_path)
     pulse = {"epoch": 1, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": None}
-    for trial_id in ("000", "001", "002"):
-        study.folder(trial_id).write_json("pulse.json", pulse)
     study.start("000", POINT)
     study.start("001", POINT)
+    for trial_id in ("000", "001", "002"):
+        study.folder(trial_id).write_json("pulse.json", pulse)
     study.end("001")
     study.take_pulses()
     assert study.record()["pulses"] == {"000": pulse}
     study.save()
     assert "pulses" not in written(tmp_path)
-    study.folder("000").remove("pulse.json")
+    study.start("000", POINT)  # again: what a killed process left is not how far the new one is
     study.take_pulses()
     assert study.record()["pulses"] == {}
 
@@ -206,6 +209,59 @@ def test_an_interrupted_study_is_replayed_from_the_trials_own_histories(tmp_path
     assert [trial["settings"].get("batch") for trial in study.trials] == [64, 65, 66, 67, None]
     best = study.best()
     assert best is not None and best["id"] == "002"
+
+
+def at_a_rung(run: Path) -> Study:
+    """Three trials that ended at the first rung, as the record has it; the histories of two are there."""
+    study = study_in(run, trials=3)
+    for trial_id, loss in {"000": 0.5, "001": 0.6, "002": 0.7}.items():
+        study.start(trial_id, POINT)
+        study.row(trial_id, row(1, loss))
+        study.end(trial_id)
+        if trial_id != "000":
+            leave_history(study, trial_id, [row(1, loss)])
+    return study
+
+
+HALVING = Halving(Settings(train=Train(epochs=9), search=Search(grace=1, reduction=3)))
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_trial_whose_history_is_lost_begins_again_and_the_others_do_not_wait_for_it(
+    tmp_path: Path, promoted: bool
+) -> None:
+    study = at_a_rung(tmp_path)
+    if promoted:
+        study.start("000", POINT)
+    study = study_in(tmp_path, trials=3)
+    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint knows 0 of 1 epochs"]
+    lost = study.trials[0]
+    assert (lost["status"], lost["epochs"], lost["best_epoch"], lost["val_loss"]) == ("pending", 0, None, None)
+    assert not HALVING.waits(lost) and HALVING.until(lost) == 1
+    best, due = study.best(), HALVING.due(study.trials, last=True)
+    assert best and due and best["id"] == due["id"] == "001"
+
+
+def test_of_a_trial_that_ran_the_checkpoints_know_the_history_too(tmp_path: Path) -> None:
+    study = at_a_rung(tmp_path)
+    made = tiny.train(study.folder("000"), tiny.settings(epochs=2)).history
+    study.row("000", made[0])
+    study.end("000")
+    study.start("000", POINT)  # it goes on from its rung, and the driver is killed
+    study.folder("000").remove("history.jsonl")
+    study = study_in(tmp_path, trials=3)
+    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint knows 2 of 2 epochs"]
+    assert (study.trials[0]["status"], study.trials[0]["history"]) == ("finished", made)
+
+
+def test_a_divergence_that_nobody_wrote_down_has_its_reason(tmp_path: Path) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.row("000", row(1, 0.5))
+    leave_history(study, "000", [row(1, 0.5), row(2, None, "diverged", best=False)])
+    again = study_in(tmp_path)
+    again.resume()
+    assert (again.trials[0]["status"], again.trials[0]["error"]) == ("diverged", "the loss was not finite in epoch 2")
 
 
 def test_a_failed_trial_is_tried_again_when_a_study_goes_on(tmp_path: Path) -> None:
