@@ -18,8 +18,11 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.network.distributed import gather
+from oneshot.network.embedding import embed
+from oneshot.network.images import Images
+from oneshot.network.models import build
 from oneshot.network.norm import GlobalBatchNorm2d
-from oneshot.network.worker import ProcessGroupWorker
+from oneshot.network.worker import ProcessGroupWorker, Worker
 from oneshot.training.loop import Training, fit
 
 CPU = torch.device("cpu")
@@ -125,6 +128,16 @@ def talk(rows: torch.Tensor) -> dict[str, Any]:
         "rows": worker.interleave(share(rows), len(rows)),
         "precision": ProcessGroupWorker(CPU, precision="fp32" if worker.rank else "bf16").precision,
     }
+
+
+def embedded(drawings: int) -> torch.Tensor:
+    """The embeddings of so many drawings."""
+    torch.manual_seed(0)
+    net, images = (
+        build(tiny.settings().model, size=28),
+        Images(tiny.drawings({"Greek": 1}, drawers=drawings), size=28, device=CPU),
+    )
+    return embed(net, images, ProcessGroupWorker(CPU, precision="fp32") if dist.is_initialized() else Worker(CPU))
 
 
 def train(cases: dict[str, Settings], folder: Path) -> dict[str, Any]:

@@ -25,16 +25,17 @@ def embed(
 
     `progress` is called after each chunk, with `what` is done and how much of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)
+    drawn = share if len(share) else np.arange(1)  # of more ranks than drawings: what a row is, one is embedded to know
     training, step = net.training, chunk(images.device)
     net.eval()
     with worker.autocast():
         parts = []
-        for at in range(0, len(share), step):
-            parts.append(net.embed(images.gather(share[at : at + step])).float())
+        for at in range(0, len(drawn), step):
+            parts.append(net.embed(images.gather(drawn[at : at + step])).float())
             if progress:
                 progress(what, min(at + step, len(share)), len(share))
     net.train(training)
-    return worker.interleave(torch.cat(parts), len(images))
+    return worker.interleave(torch.cat(parts)[: len(share)], len(images))
 
 
 def similarity(net: Siamese, z_ND: torch.Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -74,6 +74,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
             "gathered": {"rows": ROWS, "upstream": TABLE},
             "talk": {"rows": UNEVEN},
+            "embedded": {"drawings": workers - 1},
             "refused": {"folder": folder / "refused"},
             "train": {
                 "cases": {case: tiny.CASES[case] for size, case in MEETINGS if size == workers}
@@ -160,6 +161,16 @@ def test_workers_agree_average_and_interleave(meet: Callable[[int], Met], worker
         assert each["mean"].tolist() == [(workers - 1) / 2, 1.0]
         assert torch.equal(each["rows"], UNEVEN)  # 13 rows: not as many on each
         assert each["precision"] == "fp32", "the least able decides"
+
+
+@EITHER
+def test_a_rank_for_which_no_drawing_is_left_has_the_embeddings_of_all(
+    meet: Callable[[int], Met], workers: int
+) -> None:
+    expected = ranks.embedded(workers - 1)
+    assert len(expected) == workers - 1
+    for made in meet(workers)[0]:
+        assert made["embedded"].shape == expected.shape and (made["embedded"] - expected).abs().max() < 1e-5
 
 
 @EITHER
