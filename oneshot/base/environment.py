@@ -1,6 +1,7 @@
 """What a record says of where it was made: versions, hardware, commit."""
 
 import functools
+import math
 import os
 import platform
 import subprocess
@@ -34,9 +35,43 @@ def this_machine() -> dict[str, Any]:
     }
 
 
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(system: Path = Path("/")) -> int:
+    """The cores this process may use: those it may run on, and of a container that has less time than these the least
+    number that can take its time. `system`: below which Linux tells of itself, in proc/ and sys/."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(math.ceil(min(there, _quota(system))), 1)
+
+
+def _quota(system: Path) -> float:
+    """How many cores' time this process's control group may take, and each one around it: the least; inf: all."""
+    least = math.inf
+    for line in _text(system / "proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = system / "sys/fs/cgroup" / controllers  # version 2 has one tree, version 1 one for some controllers each
+        # From within a container its own group may be the root of what is there, whatever the group is called outside.
+        for place in (root / group.lstrip("/"), *(root / group.lstrip("/")).parents):
+            least = min(least, _share(place))
+            if place == root:
+                break
+    return least
+
+
+def _share(group: Path) -> float:
+    """How many cores' time a control group may take by its own limit; inf: it has none."""
+    found = _text(group / "cpu.max") or f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
+    match found.split():
+        case [quota, period] if quota.isdigit() and period.isdigit() and int(period):
+            return int(quota) / int(period)
+    return math.inf  # `max`, -1, or a group that is not seen from here
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="surrogateescape")
+    except OSError:  # no Linux, or no such group from here
+        return ""
 
 
 @functools.cache
