@@ -6,7 +6,7 @@ Unknown keys are refused with the nearest known one. Each part of the program ge
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -123,7 +123,7 @@ class Scale(Section):
     cpus: Positive = 1  # a worker's cores, and its torch threads
     max_concurrent: Natural = 0  # trials at once; 0: as many as fit
     max_failures: Natural = 2  # restarts of a training whose worker or node died
-    timeout: Annotated[float, Field(ge=5)] = 300  # seconds a worker may be silent, or have no room, before a restart
+    timeout: Annotated[float, Field(ge=5, le=1e6)] = 300  # seconds a worker may be silent or without room: a restart
     compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
     ahead: bool = True  # the next trial's processes start while one trains; they take memory: 0.2 GB and 0.4 a worker
     checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
@@ -214,6 +214,10 @@ def jobs_folder() -> Path:
 def job_file(job: str) -> Path:
     """The TOML file of a job, given by name (`quick`) or by path. Raises UserError where there is none."""
     path = Path(job)
+    try:
+        path.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the job '{job}' has a name that is not UTF-8, and records bear it: name another") from None
     if path.suffix == ".toml" or path.is_dir():
         return path
     for folder in (Path("tune_jobs"), jobs_folder()):
@@ -310,7 +314,8 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _model(sections: Iterable[str | int]) -> type[BaseModel]:
-    model: type[BaseModel] = Settings
+    """The model of a section, or of an item, by its number, of a list of them."""
+    kind: Any = Settings
     for section in sections:
-        model = model.model_fields[str(section)].annotation  # type: ignore[assignment]
-    return model
+        kind = get_args(kind)[0] if isinstance(section, int) else kind.model_fields[section].annotation
+    return kind

@@ -1,6 +1,7 @@
 """A run is a file of settings: what is wrong with it is said in a sentence before anything runs."""
 
 import math
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -87,6 +88,11 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"scale": {"workers": "2..1"}}, "scale.workers = '2..1': must be a number of at least 1, or a range"),
         ({"scale": {"workers": "1-4"}}, "scale.workers = '1-4': must be a number of at least 1, or a range"),
         ({"scale": {"workers": True}}, "scale.workers = True: must be a number of at least 1, or a range"),
+        ({"scale": {"timeout": 1e300}}, "scale.timeout = 1e+300: must be less than or equal to 1000000"),
+        (
+            {"scale": {"autoscaler": [{"nodes": 4, "cpus": 1, "gpu": 1}]}},
+            "'scale.autoscaler.0.gpu' names no setting; did you mean 'gpus'?",
+        ),
         ({"scale": {"autoscaler": [{"nodes": 4}]}}, "'scale.autoscaler.0.cpus' is missing"),
         ({"evaluate": {"protocols": []}}, "evaluate.protocols = []: list should have at least 1 item"),
         ({"evaluate": {"protocols": ["lake40"]}}, "evaluate.protocols.0 = 'lake40': must be 'lake400', "),
@@ -170,6 +176,13 @@ def test_a_folder_and_a_missing_file_are_no_jobs(tmp_path: Path) -> None:
         read(job_file(str(tmp_path)))
     with pytest.raises(UserError, match=r"none\.toml: no such file"):
         read(job_file(str(tmp_path / "none.toml")))
+
+
+def test_a_job_whose_name_no_record_could_bear_is_refused(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.toml"))
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="has a name that is not UTF-8"):
+        job_file(str(path))
 
 
 def test_an_unknown_job_is_answered_with_the_nearest() -> None:
