@@ -39,6 +39,14 @@ def write(folder: Folder, row: dict[str, Any]) -> None:
     (folder / EVENTS).write(name(row["epoch"]), _record(start) + _record(event))
 
 
+def mend(folder: Folder, rows: list[dict[str, Any]]) -> None:
+    """Write the files that are missing of these epochs: a training may have been killed after the checkpoint of one."""
+    there = set((folder / EVENTS).names())
+    for row in rows:
+        if name(row["epoch"]) not in there:
+            write(folder, row)
+
+
 def name(epoch: int) -> str:
     """Of an epoch's file, in `events/`."""
     return f"events.out.tfevents.{epoch:06d}.oneshot"

@@ -248,7 +248,8 @@ class Training:
         return True
 
     def _find(self) -> Checkpoint | None:
-        """The newest whole checkpoint. What is damaged is told and kept; the history is made that of the checkpoint."""
+        """The newest whole checkpoint. What is damaged is told and kept; history and curves are made those of the
+        checkpoint."""
         found, passed = checkpoint.newest(self.folder / "checkpoints")
         for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
             last_hope = "using the one before it" if found or left else "none is left: the training starts again"
@@ -256,6 +257,8 @@ class Training:
             write_note(self.folder, f"{sentence}; {last_hope}")
         if found or self.folder.has(HISTORY):
             write_history(self.folder, found.progress.history if found else [])
+        if found:
+            events.mend(self.folder, found.progress.history)
         return found
 
 

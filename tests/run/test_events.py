@@ -46,6 +46,17 @@ def test_a_training_leaves_its_history_as_curves(where: str, tmp_path: Path, req
         assert found[tag] == [(row["epoch"], pytest.approx(row[key], rel=1e-6)) for row in rows]
 
 
+def test_curves_that_a_kill_left_behind_the_checkpoint_are_mended(tmp_path: Path) -> None:
+    rows = tiny.train(tmp_path, tiny.settings(epochs=2)).history
+    (tmp_path / "events" / events.name(2)).unlink()
+    first = (tmp_path / "events" / events.name(1)).read_bytes()
+    tiny.train(tmp_path, tiny.settings(epochs=2))
+    assert curves(Folder.of(tmp_path))["loss/validation"] == [
+        (row["epoch"], pytest.approx(row["val_loss"], rel=1e-6)) for row in rows
+    ]
+    assert (tmp_path / "events" / events.name(1)).read_bytes() == first
+
+
 def test_an_epoch_that_is_made_again_replaces_its_own(tmp_path: Path) -> None:
     for loss in (0.5, 0.25):
         events.write(Folder.of(tmp_path), {"epoch": 300, "val_loss": loss, "train_loss": math.nan, "best": True})
