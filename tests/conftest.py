@@ -1,6 +1,7 @@
 """What the tests share: a small set of generated glyphs, an object store, and Omniglot where ONESHOT_SOURCE points at
 its archives."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -40,6 +41,17 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture(params=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
+def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems that have no locks, each with its way to say so."""
+    code = getattr(errno, request.param)
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 @pytest.fixture(scope="session")

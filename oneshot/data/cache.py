@@ -4,12 +4,12 @@ The copy is found by the digests of the files, so a data set that was made anew 
 machine wait for the one that fetches.
 """
 
-import fcntl
 import hashlib
 import os
 
 import platformdirs
 
+from oneshot.base import locks
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data.parquet import DIGESTS
@@ -34,7 +34,7 @@ def near(folder: Folder) -> Folder:
     try:
         copies.make()
         with open(copies.file(f"{copy.name}.lock"), "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process, however that ends
+            locks.wait_for(lock)  # where there are no locks several fetch it: files appear whole, and are the same
             for name, digest in digests.items():
                 if not (copy.has(name) and _sha256(copy.read(name)) == digest):
                     _fetch(folder, name, digest, copy)

@@ -1,9 +1,9 @@
 """Files over HTTP: streamed, resumed where the server can, begun again cleanly where it cannot, never half a file."""
 
-import fcntl
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 
+from oneshot.base import locks
 from oneshot.base.errors import UserError
 
 Progress = Callable[[int, int | None], None]  # bytes here so far, bytes in all where the server says
@@ -44,8 +45,7 @@ def download(
     UserError for every other failure and for a file of more than `limit` bytes.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(target)
-    with _alone(target):
+    with _alone(target) as part:
         if target.exists():
             return False
         continued = part.size > 0
@@ -56,7 +56,9 @@ def download(
                 return continued
             except _Interrupted as error:
                 if attempt == patience.attempts:
-                    kept = f"; {part.size:,} bytes are kept and the same command goes on from there" * (part.size > 0)
+                    kept = f"; {part.size:,} bytes are kept and the same command goes on from there" * (
+                        part.lasts and part.size > 0
+                    )
                     raise UserError(
                         f"{url} could not be fetched in {attempt} attempts ({error}){kept or '; try again later'}"
                     ) from error
@@ -66,19 +68,28 @@ def download(
 
 
 @contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Hold the lock of a file, so that two processes do not write one part."""
-    with open(target.with_name(target.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _alone(target: Path) -> Iterator["_Part"]:
+    """The part of a file, which for the time of the block no other process writes: it holds the file's lock. Where the
+    file system has no locks the part is one of this process's own, and does not last: two that fetch at once do it
+    twice, and do not mix."""
+    with open(target.with_name(target.name + ".lock"), "wb") as lock:
+        if locks.wait_for(lock):
+            yield _Part(target)
+            return
+        part = _Part(target, own=f".{uuid.uuid4().hex[:8]}")
+        try:
+            yield part
+        finally:
+            part.clear()
 
 
 class _Part:
     """The file that grows, and beside it which version of which address it is a part of."""
 
-    def __init__(self, target: Path) -> None:
-        self.path = target.with_name(target.name + ".part")
-        self._note = target.with_name(target.name + ".part.json")
+    def __init__(self, target: Path, *, own: str = "") -> None:
+        self.path = target.with_name(f"{target.name}{own}.part")
+        self._note = target.with_name(f"{target.name}{own}.part.json")
+        self.lasts = not own
 
     @property
     def size(self) -> int:

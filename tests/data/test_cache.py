@@ -57,6 +57,11 @@ def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: Obje
     assert [object_store.gets(name) for name in (store.DRAWINGS, store.TRIALS)] == [1, 1]
 
 
+@pytest.mark.usefixtures("no_locks")
+def test_a_cache_without_locks_is_used_all_the_same(far: Folder, small_glyphs: Folder) -> None:
+    assert (store.load(near(far)).packed == store.load(small_glyphs).packed).all()
+
+
 def test_data_made_anew_are_another_copy(far: Folder) -> None:
     first = near(far)
     glyphs.build(far, alphabets=4, drawers=4, characters=(20, 20), seed=1)

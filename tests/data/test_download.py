@@ -132,6 +132,21 @@ def test_a_file_larger_than_the_limit_is_neither_fetched_nor_kept(target: Path) 
     assert left_over(target) == []
 
 
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_each_process_has_a_part_of_its_own(target: Path) -> None:
+    target.parent.mkdir()
+    part = target.with_name("a.zip.part")
+    part.write_bytes(b"another process is at it")
+    with serve(Site({"/a.zip": BODY}, cuts=[98_304, 98_304, 98_304, 98_304])) as site:
+        with pytest.raises(UserError, match=r"in 3 attempts \(the connection was cut\); try again later$"):
+            fetch(site, target)
+        assert left_over(target) == ["a.zip.part"]
+        assert fetch(site, target)
+        assert site.ranges_asked() == [None, "bytes=98304-", "bytes=196608-", None, "bytes=98304-"]
+    assert target.read_bytes() == BODY and part.read_bytes() == b"another process is at it"
+    assert left_over(target) == ["a.zip", "a.zip.part"]
+
+
 def test_a_file_that_is_there_is_not_fetched(target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"here")
