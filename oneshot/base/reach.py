@@ -2,10 +2,11 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, last_line
 from oneshot.base.storage import Folder, cause, refuse_secrets
 
 SECONDS = 20  # to wait for an answer
@@ -30,9 +31,11 @@ else:
 
 
 def reach(where: str | os.PathLike[str]) -> Folder:
-    """The folder that a person named by a path or a URI. Raises UserError where its store does not answer, refuses the
-    credentials or has no such bucket."""
+    """The folder that a person named by a path or a URI. Raises UserError where the name is empty, or its store does
+    not answer, refuses the credentials or has no such bucket."""
     text = os.fspath(where)
+    if not text:
+        raise UserError("a folder's name is empty: is a variable of the command line not set? Name the folder")
     if "://" in text:
         refuse_secrets(text)
         _ask(text)
@@ -49,10 +52,17 @@ def _ask(uri: str) -> None:
         ) from None
     if done.returncode == 0:
         return
-    said = cause(done.stderr.strip().splitlines()[-1].partition(": ")[2])
+    last = last_line(done.stderr)
+    said = cause(last.partition(": ")[2] or last) or _ended(done.returncode)
     hint = ""
     if "NETWORK_CONNECTION" in said:
         hint = "; check the network and AWS_ENDPOINT_URL"
     elif "ACCESS_DENIED" in said:
         hint = "; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do there"
     raise UserError(f"cannot use '{uri}' as a folder: {said}{hint}")
+
+
+def _ended(code: int) -> str:
+    """How a process ended that said nothing."""
+    by = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
+    return f"the process that asked its store ended {by} and said nothing"

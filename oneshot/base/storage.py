@@ -137,8 +137,11 @@ class Folder:
 
     def read_json(self, name: str) -> Any:
         """The file's value. Raises UserError where it is not JSON."""
+        return self._sound(name, json.loads)
+
+    def _sound(self, name: str, parse: Callable[[bytes], Any]) -> Any:
         try:
-            return self._parsed(name, json.loads)
+            return self._parsed(name, parse)
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.file(name)} is not JSON ({error}); it may be damaged: restore it or remove it"
@@ -198,11 +201,11 @@ class Folder:
         """Add a line to a file of JSON lines, which is written again whole: object stores cannot append.
 
         Processes that add to a local file at the same moment wait for each other; on an object store, and on NFS, which
-        locks no folder, a line can be lost."""
+        locks no folder, a line can be lost. Raises UserError where a line that is there is not JSON."""
         line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
         with self._alone():
             try:
-                old = self.read(name)
+                old = self._sound(name, _lines)
             except FileNotFoundError:
                 old = b""
             self.write(name, old + line)
@@ -228,9 +231,29 @@ class Folder:
         Raises DiskFull, and UserError where it may not be."""
         if not self.is_local:
             return
+        with self._making():
+            self.filesystem.create_dir(self.path, recursive=True)
+
+    def make_new(self) -> bool:
+        """Make the folder unless it is there; whether it was not. Of processes that ask at once one is told so; on an
+        object store, where an empty folder is none, each is.
+
+        Raises DiskFull, and UserError where it may not be."""
+        if not self.is_local:
+            return not self.has()
+        self.parent.make()
+        with self._making():
+            try:
+                os.mkdir(self.path)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _making(self) -> Iterator[None]:
         try:
             with needing_room(self.path):
-                self.filesystem.create_dir(self.path, recursive=True)
+                yield
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
             raise UserError(f"cannot make the folder {self}: {reason}; name one that can be written") from error
@@ -264,6 +287,13 @@ class Folder:
                 raise
             kind = UserError if verb == "write" and "ACCESS_DENIED" in str(error) else RunFailed
             raise kind(f"cannot {verb} {self.file(name) if name else self}: {cause(error)}") from error
+
+
+def _lines(data: bytes) -> bytes:
+    """JSON lines, each of them ended. Raises ValueError, RecursionError where one is not JSON."""
+    for line in data.splitlines():
+        json.loads(line)
+    return data if data.endswith(b"\n") else data + b"\n" * bool(data)
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:

@@ -51,7 +51,7 @@ def train(
         packing = None if local else pack(settings.scale, nodes)
         settings, prepared = request.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
-        folder = request.run_folder(run, job, root, attached=where is not None)
+        folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
         stack.enter_context(opened.open_run(settings, folder, kind="training", fixed=("data", "model")))
@@ -116,13 +116,13 @@ def tune(
     where, limit = connection.address(address), _seconds(max_time) if max_time else None
     with contextlib.ExitStack() as stack:
         nodes = request.nodes_of(console, where, verbose, stack, trials=True)
-        if resume:
+        if resume is not None:
             folder = reach(resume)
             settings, job = request.settings_of(folder), folder.name
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
-            folder = request.run_folder(run, Path(job).stem, root, attached=where is not None)
+            folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
         if max_concurrent:
             settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         points.check(settings)

@@ -114,7 +114,7 @@ def tune(
     """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
     from oneshot.cli import commands
 
-    if resume and (job or run or set_):
+    if resume is not None and (job or run is not None or set_):
         raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
     done = commands.tune(
         make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,

@@ -28,13 +28,13 @@ def run(
     changes: list[str], root: str | None, source: str | None,
 ) -> None:  # fmt: skip
     """Train each job once a seed in this process, then judge all its networks; the record of a job as it is is kept."""
-    if folder and len(jobs) > 1:
+    if folder is not None and len(jobs) > 1:
         raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     chosen = {Path(job).stem: read(job_file(job), changes) for job in jobs}
     for job, settings in chosen.items():
-        where = reach(folder or f"runs/records/{job}")
+        where = reach(f"runs/records/{job}" if folder is None else folder)
         settings, prepared = request.with_data(console, settings, root, source)
         parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)

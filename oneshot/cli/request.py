@@ -1,6 +1,7 @@
 """What a request needs before its work can begin: settings, data, a run folder, the nodes of a cluster."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,13 +70,24 @@ def check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Fo
         sharing.check(folder, data)
 
 
-def run_folder(run: str | None, job: str, root: str | None, *, attached: bool) -> Folder:
+def run_folder(
+    run: str | None, job: str, root: str | None, *, attached: bool, stack: contextlib.ExitStack
+) -> Folder:  # fmt: skip
     """The run folder: as named, else runs/JOB-TIME. A submitted job's working directory is a copy that Ray throws away,
-    so there it lies beside the data."""
-    if run:
+    so there it lies beside the data.
+
+    One that was not named is new, and goes with the stack where nothing was put there: of two commands in the same
+    second the later one's is runs/JOB-TIME-2."""
+    if run is not None:
         return reach(run)
+    runs = sets.data_root(root) / "runs" if attached else Folder.of("runs")
     name = f"{Path(job).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return sets.data_root(root) / "runs" / name if attached else Folder.of(f"runs/{name}")
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    first = runs.is_local and not runs.has()
+    folder = next(folder for folder in (runs / each for each in names) if folder.make_new())
+    for made in [runs] * first + [folder] * folder.is_local:
+        stack.callback(made.remove_if_empty)
+    return folder
 
 
 def described(settings: Settings, prepared: sets.Prepared) -> str:

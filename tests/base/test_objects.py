@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -93,6 +94,19 @@ def test_lines_are_added_one_by_one(folder: Folder) -> None:
     assert [json.loads(line)["n"] for line in folder.read("lines.jsonl").splitlines()] == [0, 1, 2]
 
 
+def test_a_line_is_added_to_a_file_that_is_replaced_while_it_is_read(folder: Folder, object_store: ObjectStore) -> None:
+    folder.append_json("lines.jsonl", {"n": 0})
+
+    def replace(method: str, path: str, query: str) -> None:
+        if method == "GET" and path.endswith("/lines.jsonl"):
+            object_store.refuse = lambda *request: None
+            folder.write("lines.jsonl", b'{"n": 1000}\n')
+
+    object_store.refuse = replace
+    folder.append_json("lines.jsonl", {"n": 2})
+    assert folder.read_lines("lines.jsonl") == [{"n": 1000}, {"n": 2}]
+
+
 def test_a_small_file_is_one_request_and_no_folder_is_made_for_it(folder: Folder, object_store: ObjectStore) -> None:
     (folder / "a" / "b").write("data", b"x" * 10_000)
     assert [(method, path.partition("/runs")[2]) for method, path, _ in object_store.asked] == [
@@ -176,6 +190,23 @@ def test_rights_may_end_below_the_bucket(bucket: str, object_store: ObjectStore)
     folder.make()
     folder.write("data", b"x")
     assert folder.names() == ["data"] and folder.read("data") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "sentence"),
+    [
+        (-9, "", r"the process that asked its store ended by signal 9 \(Killed\) and said nothing"),
+        (1, " \n", "the process that asked its store ended with exit code 1 and said nothing"),
+        (134, "Fatal\n", "Fatal"),
+    ],
+)
+def test_a_process_that_asks_and_dies_is_named_with_its_end(
+    code: int, said: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = subprocess.CompletedProcess([], code, stdout="", stderr=said)
+    monkeypatch.setattr(reaching.subprocess, "run", lambda *_, **__: died)
+    with pytest.raises(UserError, match=f"cannot use 's3://b/p' as a folder: {sentence}$"):
+        reach("s3://b/p")
 
 
 def test_a_wrong_bucket_is_named(object_store: ObjectStore) -> None:

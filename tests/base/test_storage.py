@@ -44,6 +44,23 @@ def test_lines_are_added_one_by_one(folder: Folder) -> None:
     assert [json.loads(line)["n"] for line in folder.read("lines.jsonl").splitlines()] == [0, 1, 2]
 
 
+def test_a_line_is_not_added_to_one_that_is_cut_off(folder: Folder) -> None:
+    folder.write("lines.jsonl", b'{"n": 0}\n{"n"')
+    with pytest.raises(UserError, match=r"lines\.jsonl is not JSON"):
+        folder.append_json("lines.jsonl", {"n": 1})
+    folder.write("lines.jsonl", b'{"n": 0}')  # by an editor
+    folder.append_json("lines.jsonl", {"n": 1})
+    assert folder.read_lines("lines.jsonl") == [{"n": 0}, {"n": 1}]
+
+
+def test_of_all_who_make_a_new_folder_one_does(folder: Folder) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: folder.make_new(), range(8))) == 1
+    folder.write("file", b"")
+    with pytest.raises(UserError, match=r"cannot make the folder .*file: "):
+        (folder / "file" / "run").make_new()
+
+
 def test_lines_added_at_the_same_moment_all_stay(folder: Folder) -> None:
     numbers = range(40)
     with ThreadPoolExecutor(8) as pool:

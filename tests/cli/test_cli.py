@@ -58,6 +58,7 @@ WRONG = {
     "a verb's misspelt option": (["data", "show", "--alphabt", "x"], "--alphabt; did you mean '--alphabet'?"),
     "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data itself"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
+    "a run to go on with whose variable is not set": (["tune", "--resume", ""], "a folder's name is empty: is a"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
     "no run to report on": (["report", "no/such/run"], "holds no run: experiment.toml is missing"),
     "a ladder elsewhere": (["report", "ladder", "--out", "x"], "--out goes with a run"),

@@ -131,6 +131,7 @@ def test_two_splits_are_compared_once_both_were_run() -> None:
 
 
 def test_one_run_folder_is_for_one_job() -> None:
+    assert "a folder's name is empty" in refused("repeat", "quick", "--run", "")
     assert "--run x is one job's" in refused("repeat", "quick", "koch", "--run", "x")
 
 

@@ -1,0 +1,56 @@
+"""What a request needs before its work begins: its run folder."""
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.cli import request
+
+
+def run_folder(stack: contextlib.ExitStack, *, attached: bool = False, root: str = "data") -> Folder:
+    return request.run_folder(None, "jobs/quick.toml", root, attached=attached, stack=stack)
+
+
+@pytest.fixture
+def same_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A time that stands still, in a folder of its own; how a run of it is called."""
+    monkeypatch.setattr(request, "time", SimpleNamespace(strftime=lambda form: "20240506-070809"))
+    monkeypatch.chdir(tmp_path)
+    return "quick-20240506-070809"
+
+
+@pytest.mark.parametrize(("attached", "where"), [(False, "runs"), (True, "data/runs")])
+def test_commands_of_the_same_second_have_a_folder_each(
+    tmp_path: Path, same_second: str, attached: bool, where: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        found = [run_folder(stack, attached=attached) for _ in range(3)]
+        assert [Path(folder.path) for folder in found] == [
+            tmp_path / where / f"{same_second}{more}" for more in ("", "-2", "-3")
+        ]
+        found[1].write("experiment.toml", b"")
+    assert [folder.has() for folder in found] == [False, True, False]
+
+
+def test_where_nothing_came_of_it_nothing_is_left(tmp_path: Path, same_second: str) -> None:
+    for _ in range(2):
+        with contextlib.ExitStack() as stack:
+            run_folder(stack)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_on_an_object_store_a_run_that_is_there_has_its_folder(bucket: str, same_second: str) -> None:
+    with contextlib.ExitStack() as stack:
+        for more in ("", "-2"):
+            folder = run_folder(stack, attached=True, root=bucket)
+            assert folder.uri == f"{bucket}/runs/{same_second}{more}"
+            folder.write("experiment.toml", b"")
+
+
+def test_a_name_that_is_empty_is_no_default() -> None:
+    with contextlib.ExitStack() as stack, pytest.raises(UserError, match="a folder's name is empty"):
+        request.run_folder("", "quick", None, attached=False, stack=stack)
