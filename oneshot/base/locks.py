@@ -7,11 +7,11 @@ from typing import IO
 NONE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # how a file system says that it has no locks
 
 
-def wait_for(file: IO[bytes]) -> bool:
-    """Wait until no other process holds the lock of a file, and hold it until that is closed. False: its file system
-    has no locks, as some of clusters and of user space, and nobody waited."""
+def hold(file: IO[bytes], *, wait: bool) -> bool:
+    """Hold the lock of a file until that is closed; wait for it where another process does, or raise BlockingIOError.
+    False: its file system has no locks, as some of clusters and of user space, and nobody waited."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in NONE:
             raise

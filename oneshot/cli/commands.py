@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from oneshot.data.cache import near
 from oneshot.evaluation import judgement
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.run import cards, history, opened, watch
-from oneshot.screen.console import duration, print_line, print_warning
+from oneshot.screen.console import duration, heard, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
@@ -54,7 +55,11 @@ def train(
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
-        stack.enter_context(opened.open_run(settings, folder, kind="training", fixed=("data", "model")))
+        stack.enter_context(
+            opened.open_run(
+                settings, folder, kind="training", fixed=("data", "model"), say=partial(print_line, heard(console))
+            )
+        )
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
@@ -133,7 +138,10 @@ def tune(
         _check_judgement(console, settings, prepared)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
-        stack.enter_context(opened.open_run(settings, folder, kind="study", fixed=(*opened.IDENTITY, "search")))
+        fixed = (*opened.IDENTITY, "search")
+        stack.enter_context(
+            opened.open_run(settings, folder, kind="study", fixed=fixed, say=partial(print_line, heard(console)))
+        )
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))

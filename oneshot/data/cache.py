@@ -34,7 +34,9 @@ def near(folder: Folder) -> Folder:
     try:
         copies.make()
         with open(copies.file(f"{copy.name}.lock"), "wb") as lock:
-            locks.wait_for(lock)  # where there are no locks several fetch it: files appear whole, and are the same
+            locks.hold(
+                lock, wait=True
+            )  # where there are no locks several fetch it: files appear whole, and are the same
             for name, digest in digests.items():
                 if not (copy.has(name) and _sha256(copy.read(name)) == digest):
                     _fetch(folder, name, digest, copy)

