@@ -13,25 +13,27 @@ HARDWARE = "hardware.json"  # of a training under Ray: what rank 0 ran on, which
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, hardware and commit as plain values. Imports torch; starts nothing."""
+def environment(device: str) -> dict[str, Any]:
+    """Versions, the hardware of what ran on `device` (cpu or cuda) and commit as plain values. Imports torch."""
     return {
         "versions": {"oneshot": version("oneshot"), "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
-        "hardware": this_machine(),
+        "hardware": this_machine(device),
         "commit": commit(),
     }
 
 
-def this_machine() -> dict[str, Any]:
-    """The hardware part of `environment`. Imports torch."""
+def this_machine(device: str) -> dict[str, Any]:
+    """The hardware part of `environment`: GPUs only of what ran on them. To ask for their names opens CUDA, which what
+    runs on the CPU of such a machine need not."""
     import torch
 
+    count = torch.cuda.device_count() if device == "cuda" else 0
     return {
         "cpu": _cpu(),
         "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "gpus": [torch.cuda.get_device_name(index) for index in range(count)],
     }
 
 
@@ -97,9 +99,9 @@ def version(package: str) -> str | None:
 
 
 def hardware(found: dict[str, Any]) -> str:
-    """The hardware of an environment in words: its GPUs, else its cores."""
+    """The hardware of an environment in words: the GPUs, if any were used, and the cores."""
     count, cpu = found["hardware"]["cores"], found["hardware"]["cpu"]
-    return ", ".join(found["hardware"]["gpus"]) or f"{count} core{'s' * (count != 1)}, {cpu}"
+    return ", ".join([*found["hardware"]["gpus"], f"{count} core{'s' * (count != 1)}", cpu])
 
 
 def _cpu() -> str:

@@ -23,13 +23,20 @@ from oneshot.bench.rows import NAMES, Request, Row
 KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
 
 
+def here() -> dict[str, Any]:
+    """What a record says of this machine: its rows use the GPU where there is one."""
+    import torch
+
+    return environment("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def bench(
     rows: list[Row], request: Request, *, path: Path | None = None, show: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:  # fmt: skip
     """The record of the rows: `environment`, `settings`, `rows`. A row that fails or is not run says why in its note,
     with `met` None where it was not run and false where it failed. `show` is told what goes on; at `path` the record
     is kept row by row."""
-    record = {"kind": "bench", "environment": environment(), "settings": asdict(request), "rows": []}
+    record = {"kind": "bench", "environment": here(), "settings": asdict(request), "rows": []}
     record["settings"]["data"] = Folder.of(request.data).name
     del record["settings"]["keep"]  # a place of this machine
     for row in rows:
@@ -129,11 +136,11 @@ def read(path: Path) -> dict[str, Any]:
 
 def kept(path: Path, hardware: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows that this hardware's record at this path has already, if there is one. Raises UserError where something
-    else is kept there, or other hardware's figures."""
+    else is kept there, or other hardware's figures. Memory does not count: machines of one kind differ by tenths."""
     if not path.exists():
         return []
     record = read(path)
-    if record["environment"]["hardware"] != hardware:
+    if {**record["environment"]["hardware"], "memory_gib": None} != {**hardware, "memory_gib": None}:
         raise UserError(f"{path} holds figures of another machine; name another --out")
     return record["rows"]
 

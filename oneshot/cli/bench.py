@@ -56,13 +56,12 @@ def bench(
     if not wanted:
         raise UserError(f"--rows names no row; known: {', '.join(NAMES)}")
 
-    from oneshot.base.environment import environment
     from oneshot.bench import run
     from oneshot.data import sets
     from oneshot.data.cache import near
     from oneshot.screen.bench import bench_table, changes_table
 
-    here = environment()
+    here = run.here()
     kept = str(_of_commit(keep, here["commit"], wanted)) if keep else ""
     before = run.read(against) if against else None
     hardware = here["hardware"]

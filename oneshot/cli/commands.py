@@ -76,10 +76,10 @@ def train(
                 steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
-        from oneshot.training.train import finish
+        from oneshot.training.train import CPU, finish
 
-        with Stages(console) as progress:
-            finish(settings, folder, data=prepared.folder, progress=progress)
+        with Stages(console) as progress:  # under Ray the GPUs are the workers': this process may have none
+            finish(settings, folder, device=here or CPU, data=prepared.folder, progress=progress)
     from oneshot.cli import report
 
     rows = history.read_history(folder)

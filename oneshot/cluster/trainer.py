@@ -172,7 +172,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         return
     try:
         if leads:
-            run.write_json(HARDWARE, this_machine())
+            run.write_json(HARDWARE, this_machine(device.type))
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
         fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())

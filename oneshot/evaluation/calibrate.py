@@ -26,22 +26,21 @@ def measure(
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
-    where no two classes share a group). Computed on the CPU, since after a training under Ray this process may have no
-    GPU.
+    where no two classes share a group). Computed where `net` lies: on a GPU, of Koch's network, in seconds.
 
     Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
 
     `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth.
     """
-    one, net = net, looking(net, views)
+    worker = Worker(net.head.weight.device)
+    one, net = net, looking(net, views).to(worker.device)
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
     kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
     most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
-    worker = Worker(torch.device("cpu"))
     images = Images(drawings, size=net.size, device=worker.device)
     z_ND = embed(net, images, worker, progress=progress, what="calibrating on validation drawings")
     true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
@@ -77,11 +76,14 @@ def _fewer(drawings: Drawings) -> Drawings:
 def _scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Positions (T,) and (T, N, k) -> (T, N) float64: each query against the mean embedding of each class."""
     step = at_once(z_ND.device, support[0].size * z_ND.shape[1])
+    queries, supports = (torch.from_numpy(each).to(z_ND.device) for each in (query, support))
     parts = []
     for at in range(0, len(query), step):
-        pooled = z_ND[torch.from_numpy(support[at : at + step])].mean(dim=2)
-        parts.append(net.score(z_ND[torch.from_numpy(query[at : at + step])][:, None], pooled))
-    return torch.cat(parts).double().numpy()
+        z_TNkD = z_ND[supports[at : at + step]]
+        # Of one image it is that one: on a CPU to average long embeddings takes as long as to score them.
+        pooled = z_TNkD[:, :, 0] if support.shape[-1] == 1 else z_TNkD.mean(dim=2)
+        parts.append(net.score(z_ND[queries[at : at + step]][:, None], pooled))
+    return torch.cat(parts).double().cpu().numpy()
 
 
 def _pooling(

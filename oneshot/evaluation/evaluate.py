@@ -126,7 +126,7 @@ def evaluate(
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
     result["sha256"] = card.get("sha256")
-    result["environment"] = environment() | {
+    result["environment"] = environment(worker.device.type) | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
     }  # fmt: skip
     if keep:

@@ -88,7 +88,7 @@ def train_seed(
             train_here(settings, data, run, device=device, watch=Until(view, until))
         seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
         with stages:
-            finish(settings, run, data=data, progress=stages)
+            finish(settings, run, device=device, data=data, progress=stages)
         run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
 
 

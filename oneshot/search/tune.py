@@ -159,6 +159,7 @@ def _judge(
 
     from oneshot.evaluation import modelcard
     from oneshot.evaluation.evaluate import evaluate
+    from oneshot.network.worker import pick_device
     from oneshot.training.train import finish
 
     torch.set_num_threads(threads)
@@ -166,7 +167,9 @@ def _judge(
     # Addresses, not folders: each node has credentials of its own.
     run, data, trial = Folder.of(run_uri), Folder.of(data_uri), Folder.of(trial_uri)
     with staging(run) as progress:
-        finish(chosen, run, data=data, trial=trial, best_trial=best_trial, progress=progress)
+        finish(
+            chosen, run, device=pick_device(device), data=data, trial=trial, best_trial=best_trial, progress=progress
+        )  # fmt: skip
         if run.has(RESULT):
             result = formats.read(formats.Result, run, RESULT)
             if result.get("sha256") == cards.digest(run):

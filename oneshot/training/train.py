@@ -18,6 +18,8 @@ from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
 from oneshot.training.parts import load_parts, load_validation
 
+CPU = torch.device("cpu")
+
 
 def train_here(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
@@ -31,13 +33,16 @@ def finish(
     settings: Settings,
     run: Folder,
     *,
+    device: torch.device = CPU,
     data: Folder | None = None,
     trial: Folder | None = None,
     best_trial: dict[str, Any] | None = None,
     progress: Showing | None = None,
 ) -> None:
     """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
-    its probabilities are calibrated; without, they are not. Raises RunFailed where no epoch was finished."""
+    its probabilities are calibrated, on `device`; without, they are not. Raises RunFailed where no epoch was finished.
+
+    `device` is also where the network was trained, unless that was under Ray: then its folder says so."""
     training = trial or run
     found = checkpoint.best(training / "checkpoints")
     if found is None:
@@ -47,11 +52,11 @@ def finish(
     provenance = {
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
-        "environment": environment() | where,
+        "environment": environment(device.type) | where,
     }
     calibration = None
     if data:
-        net, views = artifact.of_checkpoint(found, training), artifact.views(found)
+        net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
         calibration = measure(net, load_validation(data, settings.data), views=views, progress=progress)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)

@@ -155,6 +155,8 @@ def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None
     kept = run.read(path)
     assert [(row["name"], row["value"]) for row in kept["rows"]] == [("pairs", 2.0), ("load", 0.1)]
     other = record(made("pairs", found([2.0], [1.0])))
+    other["environment"]["hardware"]["memory_gib"] = 7.9  # the next machine of the same kind
+    run.keep(other, path)
     other["environment"]["hardware"]["cores"] = 64
     with pytest.raises(UserError, match="figures of another machine"):
         run.keep(other, path)

@@ -248,7 +248,8 @@ def main() -> int:
     record = {
         "seed": given.seed, "seconds": given.seconds, "studies": chaos.studies, "undisturbed_seconds": chaos.lasts,
         "study": {"trials": TRIALS, "epochs": EPOCHS, "steps_per_epoch": STEPS, "checkpoint_steps": EVERY},
-        "faults": rows, "injected": injected, "survived": survived, "equal": chaos.equal, "environment": environment(),
+        "faults": rows, "injected": injected, "survived": survived, "equal": chaos.equal,
+        "environment": environment("cpu"),
     }  # fmt: skip
     given.record.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     console.print(*chaos.flaws, sep="\n\n", markup=False, soft_wrap=True)

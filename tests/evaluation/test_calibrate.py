@@ -1,0 +1,102 @@
+"""The calibration is measured where its caller computes, and gives the same numbers whatever it saves itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from oneshot.base.storage import Folder
+from oneshot.evaluation import calibrate
+from oneshot.network.models import Siamese, Turned, build
+from oneshot.network.worker import Worker
+from oneshot.records import repeat
+from oneshot.run.watch import Watch
+from oneshot.screen.console import console
+from oneshot.screen.progress import Stages, TrainView
+from oneshot.search import tune
+from oneshot.training import train
+
+
+class Asked(Exception):
+    """The calibration was asked for: no need to go on."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The devices on which networks were to be calibrated."""
+    devices: list[str] = []
+
+    def measure(net: Siamese, *_: Any, **__: Any) -> None:
+        devices.append(str(net.head.weight.device))
+        raise Asked
+
+    monkeypatch.setattr(train, "measure", measure)
+    monkeypatch.setattr(train, "load_validation", lambda *_: None)
+    return devices
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """A device that every machine has, in the place of a GPU."""
+    device = torch.device("meta")
+    monkeypatch.setattr("oneshot.network.worker.pick_device", lambda name: device if name == "cuda" else name)
+    return device
+
+
+def test_a_network_is_calibrated_where_its_caller_says(
+    tmp_path: Path, asked: list[str], elsewhere: torch.device
+) -> None:
+    """Koch's network takes minutes for it on a CPU, during which a GPU would be idle."""
+    given, run = tiny.settings(epochs=1), Folder.of(tmp_path / "run")
+    tiny.train(run, given)
+    with pytest.raises(Asked):  # under Ray the process that asks may have no GPU
+        train.finish(given, run, data=run)
+    with pytest.raises(Asked):
+        train.finish(given, run, device=elsewhere, data=run)
+    with pytest.raises(Asked):
+        tune._judge(given.model_dump(), run.uri, run.uri, run.uri, best_trial={}, device="cuda", threads=1)
+    assert asked == ["cpu", "meta", "meta"]
+
+
+def test_a_seed_is_calibrated_where_it_was_trained(
+    tmp_path: Path, asked: list[str], elsewhere: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(settings: Any, data: Folder, run: Folder, *, device: torch.device, watch: Watch) -> None:
+        assert device == elsewhere
+        tiny.train(run, settings)
+
+    monkeypatch.setattr(repeat, "train_here", trained)
+    with pytest.raises(Asked):
+        repeat.train_seed(
+            tiny.settings(epochs=1), Folder.of(tmp_path), Folder.of(tmp_path / "run"), device=elsewhere,
+            view=TrainView(console()), stages=Stages(console()), until=float("inf"),
+        )  # fmt: skip
+    assert asked == ["meta"]
+
+
+@pytest.mark.parametrize("k_shot", [1, 2])
+def test_a_class_is_scored_by_the_mean_of_its_embeddings(k_shot: int) -> None:
+    random = np.random.default_rng(0)
+    net, z_ND = build(tiny.settings().model, size=28), torch.rand(30, 64)
+    query, support = random.integers(30, size=7), random.integers(30, size=(7, 5, k_shot))
+    with torch.no_grad():
+        expected = net.score(z_ND[query][:, None], z_ND[support].mean(dim=2)).double().numpy()
+    assert np.array_equal(calibrate._scores(net, z_ND, query, support), expected)
+
+
+def test_it_is_measured_where_the_network_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def embedded(net: Siamese, images: Any, worker: Worker, **_: Any) -> None:
+        assert {str(each.device) for each in net.parameters()} == {"meta"}
+        assert str(worker.device) == str(images.device) == "meta"
+        raise Asked
+
+    def looking(net: Siamese, views: int) -> Siamese:  # whose new head lies on the CPU, as the real one's
+        return Siamese(Turned(net.encoder, views), size=net.size)
+
+    monkeypatch.setattr(calibrate, "looking", looking)
+    monkeypatch.setattr(calibrate, "embed", embedded)
+    with pytest.raises(Asked):
+        calibrate.measure(build(tiny.settings().model, size=28).to("meta"), tiny.parts().validation, views=8)
