@@ -78,7 +78,10 @@ def _text(path: Path) -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """The commit of the source this runs from, with `+changes` where files differ from it; None outside a checkout."""
+    """The commit of the source this runs from: what $ONESHOT_COMMIT says, as in an image, which is no checkout; else
+    that of the checkout, with `+changes` where files differ from it. None where neither is known."""
+    if told := os.environ.get("ONESHOT_COMMIT"):
+        return told
     folder = Path(__file__).resolve().parent
     try:
         found = subprocess.run(

@@ -20,3 +20,14 @@ def test_the_gpus_of_a_machine_are_those_of_what_ran_on_them(monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "get_device_name", opened)
     found = environment.environment("cpu")
     assert found["hardware"]["gpus"] == [] and environment.hardware(found).startswith(cores)
+
+
+def test_where_there_is_no_checkout_the_commit_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.commit.cache_clear()
+    monkeypatch.setenv("ONESHOT_COMMIT", "0123456789ab+changes")
+    assert environment.commit() == "0123456789ab+changes"
+    environment.commit.cache_clear()
+    monkeypatch.setenv("ONESHOT_COMMIT", "")  # an image that was built without it
+    monkeypatch.setenv("PATH", "")  # nor is there git
+    assert environment.commit() is None
+    environment.commit.cache_clear()
