@@ -220,7 +220,7 @@ class Trainer(DataParallelTrainer):
 
 
 class ProcessGroup(BackendConfig):
-    """Joins the workers: nccl where they have GPUs, else gloo. `seconds`: how long an operation waits for the others.
+    """Joins the workers: several with GPUs by nccl, else gloo. `seconds`: how long an operation waits for the others.
     `kind`: instead of these."""
 
     def __init__(self, seconds: float, kind: str | None = None) -> None:
@@ -235,7 +235,8 @@ class _Joining(Backend):
     share_cuda_visible_devices = True  # nccl between the GPUs of a node wants each worker to see them all
 
     def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
-        kind = config.kind or ("nccl" if worker_group.get_resources_per_worker().get("GPU") else "gloo")
+        several, gpus = len(worker_group) > 1, worker_group.get_resources_per_worker().get("GPU")
+        kind = config.kind or ("nccl" if several and gpus else "gloo")
         address, port = worker_group.execute_single(0, get_address_and_port)
         ranks = range(len(worker_group))
         group = kind, len(worker_group), address, port, config.seconds

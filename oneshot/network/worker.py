@@ -63,10 +63,11 @@ class ProcessGroupWorker(Worker):
         super().__init__(device, precision=precision)
         self.compress = compress
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
-        # `auto` may mean one thing on one node and another on the next: all multiply as the least able one does.
-        able = torch.tensor(self.precision == "bf16", dtype=torch.int32, device=device)
-        dist.all_reduce(able, dist.ReduceOp.MIN)
-        self.precision = "bf16" if able else "fp32"
+        if self.world_size > 1:
+            # `auto` may mean one thing on one node and another on the next: all multiply as the least able one does.
+            able = torch.tensor(self.precision == "bf16", dtype=torch.int32, device=device)
+            dist.all_reduce(able, dist.ReduceOp.MIN)
+            self.precision = "bf16" if able else "fp32"
 
     def prepare(self, module: nn.Module) -> nn.Module:
         module = super().prepare(module)
@@ -84,6 +85,8 @@ class ProcessGroupWorker(Worker):
         return wrapped
 
     def agree(self, value: T) -> T:
+        if self.world_size == 1:
+            return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]

@@ -3,7 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+import torch
 from command import ROOT, environment
+from torch import distributed as dist
+
+from oneshot.network.worker import ProcessGroupWorker
 
 ROUNDS = """
 import ctypes, resource, sys
@@ -38,3 +43,17 @@ def first_touches(how: str) -> int:
 
 def test_a_process_that_keeps_its_memory_gets_the_same_again() -> None:
     assert first_touches("keeping") < 100 < 4 * 15_000 < first_touches("as glibc does")
+
+
+def test_a_group_of_one_talks_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def called(*_: object, **__: object) -> None:
+        raise AssertionError("it waits for others")
+
+    for name in ("all_reduce", "broadcast_object_list", "all_gather"):
+        monkeypatch.setattr(dist, name, called)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    worker = ProcessGroupWorker(torch.device("cpu"), precision="fp32")
+    rows = torch.ones(3, 2)
+    assert worker.precision == "fp32" and worker.agree("it") == "it"
+    assert torch.equal(worker.mean(rows), rows) and torch.equal(worker.interleave(rows, 3), rows)
