@@ -7,7 +7,7 @@ import torch
 
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, at_once
-from oneshot.network.worker import Worker
+from oneshot.network.worker import Worker, without_tf32
 from oneshot.run.watch import Showing
 
 
@@ -21,14 +21,15 @@ def embed(
     net: Siamese, images: Images, worker: Worker, *, progress: Showing | None = None, what: str = "embedding drawings"
 ) -> torch.Tensor:
     """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
-    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours.
+    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours, and float32 in
+    full on a GPU, too.
 
     `progress` is called after each chunk, with `what` is done and how much of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)
     drawn = share if len(share) else np.arange(1)  # of more ranks than drawings: what a row is, one is embedded to know
     training, step = net.training, chunk(images.device)
     net.eval()
-    with worker.autocast():
+    with worker.autocast(), without_tf32():
         parts = []
         for at in range(0, len(drawn), step):
             parts.append(net.embed(images.gather(drawn[at : at + step])).float())

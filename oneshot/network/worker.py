@@ -1,8 +1,10 @@
 """What the training loop knows of where it runs: a Worker. Local mode, Ray Train and plain gloo processes build one."""
 
+import contextlib
 import ctypes
 import functools
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -105,6 +107,19 @@ class ProcessGroupWorker(Worker):
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
         return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """For the time of the block, convolutions in float32 on a GPU keep all bits of a number: cuDNN's default is TF32,
+    which keeps ten. By torch's older switch, as every version has it and its newer ones follow it; a process may use
+    only one of the two kinds."""
+    usual = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = usual
 
 
 @functools.cache

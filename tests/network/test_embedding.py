@@ -46,6 +46,24 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
     assert (z_ND - one_by_one).abs().max() < 1e-5
 
 
+def test_what_is_float32_is_embedded_without_tf32(
+    net: Siamese, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged, validated and calibrated it is computed alike on a GPU and on a CPU; a training is left its own way."""
+    seen: list[bool] = []
+
+    def looked(x_B1SS: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return torch.zeros(len(x_B1SS), 2)
+
+    monkeypatch.setattr(net, "embed", looked)
+    for usual in (True, False):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", usual)
+        embed(net, images, Worker(CPU, precision="fp32"))
+        assert torch.backends.cudnn.allow_tf32 == usual
+    assert seen == [False, False]
+
+
 def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images) -> None:
     z_ND = embed(net, images, Worker(CPU, precision="fp32"))
     left, right = (np.random.default_rng(seed).integers(44, size=200) for seed in (0, 1))
