@@ -1,58 +1,92 @@
 """Rows that need a GPU. Correctness against the CPU comes first: a fast wrong step is no figure."""
 
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from oneshot.base.errors import RunFailed
-from oneshot.bench import data, flops
+from oneshot.base.storage import Folder
+from oneshot.bench import data, flops, source
 from oneshot.bench.data import part
 from oneshot.bench.rows import Measured, NotRun, Request
-from oneshot.bench.steps import KOCH_SIZE, document_step, fed, koch_settings, matmul_rate, small_settings, training
+from oneshot.bench.steps import (
+    KOCH_SIZE,
+    document_loop,
+    document_step,
+    fed,
+    koch_settings,
+    matmul_rate,
+    small_settings,
+    training,
+)
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.network.images import Images, distort, distortions
+from oneshot.network.worker import without_tf32
 
 BATCHES = (128, 256, 512, 1024, 2048)  # pairs
 CLOSE = 1e-3  # relative difference of fp32 losses between CPU and GPU, other orders of addition allowed for
 
 
 def koch_gpu(request: Request) -> Measured:
-    """Pairs a second of the Koch net's step on one GPU; utilisation against the measured bf16 ceiling; a profile."""
+    """Pairs a second of the Koch net's training on one GPU, batches made on the way on both sides; utilisation against
+    the measured bf16 ceiling; a profile; and what the document's step does on a batch that is there."""
     if not torch.cuda.is_available():
         raise NotRun("this machine has no GPU that torch can use")
     device, drawings = torch.device("cuda", 0), part(request)
     agreement = _agreement(drawings, device)
     seconds = 0.05 if request.quick else 2.0
     first, *larger = (4, 8) if request.quick else BATCHES
-    step = fed(training(drawings, koch_settings(pairs=first), device))
-    usual = document_step(pairs=first, device=device)
-    # Both wait for their loss, as a training does: no other clock of the GPU is needed.
-    value, reference = in_turns(
-        lambda: rate(step, seconds=seconds) / 2, lambda: rate(usual, seconds=seconds) / 2, repeats=request.repeats
-    )
+    run = training(drawings, koch_settings(pairs=first), device)
+    step, still = fed(run), document_step(pairs=first, device=device)
+    # All wait for their loss, as a training does: no other clock of the GPU is needed.
+    with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
+        frame = source.unpack(Folder.of(request.data), Path(folder), alphabets=drawings.alphabets)
+        usual = document_loop(frame, pairs=first, device=device)
+        value, reference, one_batch = in_turns(
+            *(lambda side=side: rate(side, seconds=seconds) / 2 for side in (step, usual, still)),
+            repeats=request.repeats,
+        )  # fmt: skip
     ceiling = matmul_rate(device, side=8192, seconds=seconds)
-    by_batch = {first: float(np.median(value))}
-    for pairs in larger:
-        try:
-            run = fed(training(drawings, koch_settings(pairs=pairs), device))
-            run()
-            by_batch[pairs] = rate(run, seconds=seconds) / 2
-        except torch.cuda.OutOfMemoryError:
-            break
-    each = 2 * flops.training(training(drawings, koch_settings(pairs=2), device).net.encoder, size=KOCH_SIZE)
+    each = 2 * flops.training(run.net.encoder, size=KOCH_SIZE)
+    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device)))}
+    by_batch, failed = _larger(
+        drawings, device, larger, seconds=seconds
+    )  # last: what fails there may take the GPU along
+    by_batch = {first: float(np.median(value)), **by_batch}
     use = {pairs: found * each / ceiling for pairs, found in by_batch.items()}
     best = max(use, key=lambda pairs: use[pairs])
-    profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device)))}
+    most = f"most time in {profile['koch'][0]['kernel']}" if profile["koch"] else "the profiler saw no kernel"
     note = (
-        f"{first} pairs, batches made on the way; bf16 matmul {ceiling / 1e12:.0f} TFLOP/s, of it "
+        f"{first} pairs, batches made on the way; the reference on a batch that is there:"
+        f" {np.median(one_batch):,.0f} pairs/s; bf16 matmul {ceiling / 1e12:.0f} TFLOP/s, of it "
         + ", ".join(f"{100 * share:.0f} % at {pairs}" for pairs, share in use.items())
-        + f" pairs; fp32 losses agree with the CPU's to {agreement:.0e}; most time in {profile['koch'][0]['kernel']}"
+        + f" pairs{failed}; fp32 losses agree with the CPU's to {agreement:.0e}; {most}"
     )
     shares = {"MFU at 128": use[first], "MFU at best": use[best]}
-    return Measured(value, reference, note, shares, {"pairs_per_second": by_batch, "profile": profile})
+    details = {"pairs_per_second": by_batch, "reference_on_one_batch": one_batch, "profile": profile}
+    return Measured(value, reference, note, shares, details)
+
+
+def _larger(
+    drawings: Drawings, device: torch.device, batches: Sequence[int], *, seconds: float
+) -> tuple[dict[int, float], str]:
+    """Pairs a second at each of these batches, up to one that the GPU does not do; and which that was, and why."""
+    found: dict[int, float] = {}
+    for pairs in batches:
+        try:
+            step = fed(training(drawings, koch_settings(pairs=pairs), device))
+            step()
+            found[pairs] = rate(step, seconds=seconds) / 2
+        except RuntimeError as error:  # no memory, or what else CUDA has to say of so many
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:80]
+            return found, f", {pairs} failed ({why})"
+    return found, ""
 
 
 def distortion(request: Request) -> Measured:
@@ -70,31 +104,40 @@ def _share_of_distortion(request: Request, drawings: Drawings) -> float:
     device, pairs = torch.device("cuda", 0), 128
     step = fed(training(drawings, koch_settings(pairs=pairs), device))
     images = Images(drawings, size=KOCH_SIZE, device=device).gather(np.arange(2 * pairs) % len(drawings))
-
-    def alone() -> int:
-        distort(images, distortions(seed=0, epoch=1, start=0, count=2 * pairs, chance=0.5))
-        torch.cuda.synchronize()
-        return 2 * pairs
-
+    maps = distortions(seed=0, epoch=1, start=0, count=2 * pairs, chance=0.5)  # which the host draws beside the step
     seconds = 0.05 if request.quick else 1.0
     whole, part_ = in_turns(
-        lambda: rate(step, seconds=seconds), lambda: rate(alone, seconds=seconds), repeats=request.repeats
-    )
-    return float(np.median(whole) / np.median(part_))
+        lambda: 2 * pairs / rate(step, seconds=seconds), lambda: _on_the_gpu(lambda: distort(images, maps), device),
+        repeats=request.repeats,
+    )  # fmt: skip
+    return float(np.median(part_) / np.median(whole))
+
+
+def _on_the_gpu(work: Callable[[], object], device: torch.device, *, times: int = 50) -> float:
+    """Seconds of the GPU that `work` takes. All times are launched while it is still busy with something else, so that
+    it never waits for the host: that would be the host's time."""
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    busy = torch.ones(8192, 8192, device=device, dtype=torch.bfloat16)
+    for _ in range(20):  # a millisecond or two each
+        busy @ busy
+    began.record()
+    for _ in range(times):
+        work()
+    ended.record()
+    torch.cuda.synchronize(device)
+    return began.elapsed_time(ended) / 1000 / times
 
 
 def _agreement(drawings: Drawings, device: torch.device) -> float:
     """The greatest relative difference between the first fp32 losses of both nets on the CPU and on the GPU."""
-    worst, usual = 0.0, torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False  # ten bits of a number; what is measured afterwards has them as usual
-    exact = {"train.precision": "fp32"}
+    worst, exact = 0.0, {"train.precision": "fp32"}
     for settings in (koch_settings(pairs=4, **exact), small_settings(**exact)):
         losses = []
         for where in (torch.device("cpu"), device):
-            run = training(drawings, settings, where)
-            losses.append([run.update(run.launch(*run.batch(1, step)))[0] for step in range(3)])
+            with without_tf32():
+                run = training(drawings, settings, where)
+                losses.append([run.update(run.launch(*run.batch(1, step)))[0] for step in range(3)])
         worst = max(worst, *(abs(a - b) / abs(a) for a, b in zip(*losses, strict=True)))
-    torch.backends.cudnn.allow_tf32 = usual
     if not worst < CLOSE:
         raise RunFailed(f"the GPU's fp32 losses differ from the CPU's by {worst:.1e}, above {CLOSE:g}: not measured")
     return worst

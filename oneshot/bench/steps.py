@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional as F
 
@@ -103,9 +104,7 @@ def constant(run: Training) -> Callable[[], int]:
 
 def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
     """The document's step of the Koch net on a batch that is there: fp32, two calls; the images it takes."""
-    torch.manual_seed(0)
-    net = source.Net(models.koch(KOCH_SIZE)).to(device)
-    loop = source.Loop(net)
+    loop = _document(device)
     left, right, same = noise(pairs, device)
 
     def step() -> int:
@@ -113,6 +112,22 @@ def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
         return 2 * pairs
 
     return step
+
+
+def document_loop(frame: pd.DataFrame, *, pairs: int, device: torch.device) -> Callable[[], int]:
+    """The document's way through its steps, each batch made for it of the drawings in the frame: a step a call."""
+    loop, made = _document(device), source.batches(frame, batch=pairs, size=KOCH_SIZE)
+
+    def step() -> int:
+        loop.step(*(each.to(device) for each in next(made)))
+        return 2 * pairs
+
+    return step
+
+
+def _document(device: torch.device) -> source.Loop:
+    torch.manual_seed(0)
+    return source.Loop(source.Net(models.koch(KOCH_SIZE)).to(device))
 
 
 def noise(pairs: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from terminals import drawn
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Model
 from oneshot.base.storage import Folder
-from oneshot.bench import flops, rows, run, scaling, source, steps, studies, timing
+from oneshot.bench import flops, gpu, rows, run, scaling, source, steps, studies, timing
 from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
 from oneshot.data import store
 from oneshot.network import models
@@ -205,6 +205,32 @@ def test_the_reference_reads_the_same_drawings(small_glyphs: Folder, tmp_path: P
     left, right, same = next(source.batches(frame, batch=8, size=28))
     assert left.shape == right.shape == (8, 1, 28, 28) and same.tolist() == [0.0, 1.0] * 4
     assert 0 <= left.min() < 0.5 < left.max() <= 1
+
+
+def test_the_reference_makes_its_batches_for_the_steps_it_is_timed_with(
+    small_glyphs: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = source.unpack(small_glyphs, tmp_path, alphabets=store.describe(small_glyphs).alphabets[:1])
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(source.Loop, "step", lambda self, left, right, same: seen.append(left))
+    step = steps.document_loop(frame, pairs=2, device=torch.device("cpu"))
+    assert [step(), step()] == [4, 4]
+    assert seen[0].shape == (2, 1, 105, 105) and not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("out of memory"), RuntimeError("an error\nof CUDA")])
+def test_a_batch_that_the_gpu_does_not_do_is_named_and_those_before_it_count(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training(_: object, settings: Any, device: torch.device) -> int:
+        if settings.train.batch == 512:
+            raise error
+        return settings.train.batch
+
+    monkeypatch.setattr(gpu, "training", training)
+    monkeypatch.setattr(gpu, "fed", lambda pairs: lambda: 2 * pairs)
+    rates, note = gpu._larger(None, torch.device("cpu"), (128, 256, 512, 1024), seconds=0.0)  # type: ignore[arg-type]
+    assert list(rates) == [128, 256] and note == f", 512 failed ({str(error).splitlines()[0]})"
 
 
 def test_operations_are_counted_as_the_paper_has_them() -> None:
