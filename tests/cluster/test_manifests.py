@@ -165,6 +165,9 @@ def test_the_image_is_of_tracked_folders_only_and_its_user_is_not_root() -> None
     assert users == ["1000"]
     assert any("--constraint constraints.txt" in line for line in lines)
     assert f"oneshot:{VERSION}-ray{RAY}" in lines[1]
+    # A commit that changes no file of an earlier layer leaves those layers.
+    assert "--build-arg COMMIT=" in lines[1] and lines.index("ARG COMMIT") > lines.index("COPY tune_jobs tune_jobs")
+    assert "ENV ONESHOT_COMMIT=$COMMIT" in lines
 
 
 # What is installed
