@@ -1,4 +1,5 @@
-# Two commands: `make tune` and `make test`. Both make the environment first, in .venv, and skip what is installed.
+# Two commands: `make tune` and `make test`. Both make the environment first, in .venv, and skip what is installed. With
+# BIN=FOLDER they use the python that is there, and install nothing: for a machine without network.
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,12 +32,14 @@ MINUTES ?= 25
 DEVICE ?= cuda
 
 # The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
+# The search is broken off as by Ctrl-C: --max-time would have its best so far judged, and the test alphabets touched twice.
+# Without network: make records-gpu BIN=/opt/torch/.venv/bin
 records-gpu: install
 	end=$$(( $$(date +%s) / 60 + $(MINUTES) )) && \
 	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
 	left=$$(( end - $$(date +%s) / 60 )) && \
 	if [ $$left -lt 2 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
-	$(BIN)/python -m oneshot.tune gpu --run runs/records/gpu --max-time $${left}m $(ARGS) && \
+	timeout --foreground --kill-after=1m $${left}m $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
 	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
@@ -70,7 +73,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-install: $(READY)
+install: $(if $(filter command,$(origin BIN)),,$(READY))
 
 # Made again when what is asked for changes. The constraints name exact versions; pip takes the build of torch that fits
 # the machine's registry: the CUDA build where that is the usual one.

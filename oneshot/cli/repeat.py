@@ -5,12 +5,13 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.reach import reach
-from oneshot.base.settings import job_file, read
+from oneshot.base.settings import Settings, job_file, read
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.evaluation import judgement
@@ -27,7 +28,8 @@ def run(
     console: Console, *, jobs: list[str], seeds: str, minutes: float | None, device: str, folder: str | None,
     changes: list[str], root: str | None, source: str | None,
 ) -> None:  # fmt: skip
-    """Train each job once a seed in this process, then judge all its networks; the record of a job as it is is kept."""
+    """Train each job once a seed in this process, and judge each network; the record of a job as it is is kept, from
+    its first seed on."""
     if folder is not None and len(jobs) > 1:
         raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
@@ -41,25 +43,30 @@ def run(
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
+                given, run = repeat.seeded(settings, seed), repeat.place(where, seed)
                 repeat.train_seed(
-                    repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=here,
-                    view=TrainView(console), stages=Stages(console), until=until,
+                    given, prepared.folder, run, device=here, view=TrainView(console), stages=Stages(console),
+                    until=until,
                 )  # fmt: skip
-        print_line(console, f"all seeds are trained; the test alphabets judge each network of {job}, once")
-        for seed in numbers:
-            repeat.judge(
-                repeat.seeded(settings, seed), prepared.folder, repeat.place(where, seed), device=device,
-                stages=Stages(console),
-            )  # fmt: skip
-        made = repeat.gather(settings, where, numbers, job=job)
-        where.write_json(repeat.RECORD, made)
+                repeat.judge(given, prepared.folder, run, device=device, stages=Stages(console), until=until)
+                made = _kept(console, settings, where, numbers, job=job, as_it_is=not changes)
         console.print(seeds_table(made))
-        print_line(console, f"record: {where.file(repeat.RECORD)}")
-        if not changes:  # else it is no record of this job
-            Folder.of(record.records_folder()).write_json(f"{job}.json", made)
-            first = made["seeds"][0]
-            record.keep_errors(job, read_outcomes(repeat.place(where, first["seed"]), first["result"]))
-            print_line(console, f"kept: {record.records_folder() / f'{job}.json'}; README: python -m oneshot.record")
+
+
+def _kept(
+    console: Console, settings: Settings, where: Folder, numbers: list[int], *, job: str, as_it_is: bool
+) -> dict[str, Any]:  # fmt: skip
+    """The record of the seeds so far, written where the run lies, and, of a job as it is, kept among the records."""
+    made = repeat.gather(settings, where, numbers, job=job)
+    where.write_json(repeat.RECORD, made)
+    judged = f"{len(made['seeds'])} of {len(numbers)} seeds are trained and judged"
+    print_line(console, f"{judged}; record: {where.file(repeat.RECORD)}")
+    if as_it_is:
+        first = made["seeds"][0]
+        seen = read_outcomes(repeat.place(where, first["seed"]), first["result"])
+        if path := record.keep_seeds(made, seen):
+            print_line(console, f"kept: {path}; README: python -m oneshot.record")
+    return made
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from oneshot.records.spread import difference
 from oneshot.report import ladder
 from oneshot.screen.bench import figure, times
 from oneshot.screen.published import ladder as published
+from oneshot.screen.results import seeds_text
 from oneshot.screen.tables import epochs_not_run
 
 README = jobs_folder().parent / "README.md"
@@ -72,7 +73,7 @@ def seeds_table(records: Records) -> str:
             commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
             called += ladder.views(result)
             cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
-            cells += [f"{record['seconds']:.0f} s", ", ".join(str(row["seed"]) for row in record["seeds"])]
+            cells += [f"{record['seconds']:.0f} s", seeds_text(record)]
             cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
         elif study := records.studies.get(job):
             result = study["result"]
@@ -89,11 +90,12 @@ def seeds_table(records: Records) -> str:
 
 def _splits_apart(records: Records) -> str:
     """A sentence: what Koch's split changes, on the trials that both splits judge by."""
-    if not {"cpu5-koch", "cpu5-lake"} <= records.repeated.keys():
+    found = [records.repeated.get(job) for job in ("cpu5-koch", "cpu5-lake")]
+    if not all(record and len(record["seeds"]) > 1 for record in found):  # of one seed nobody knows the spread
         return ""
     said = []
     for name, trials in (("lake400", "`lake400`"), ("within_fixed", "`within`, its 10 alphabets")):
-        koch, lake = (records.repeated[job]["summary"][name] for job in ("cpu5-koch", "cpu5-lake"))
+        koch, lake = (record["summary"][name] for record in found)
         apart, (low, high) = difference(koch, lake)
         said.append(f"{100 * apart:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {trials}")
     return (

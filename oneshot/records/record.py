@@ -19,6 +19,7 @@ from oneshot.report.reading import read_outcomes
 from oneshot.run import formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY
 
 CHAOS, BENCH = "chaos.json", "bench-"  # the other records' name, and how those of the bench begin
@@ -47,7 +48,7 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     for needed in (EXPERIMENT, STUDY, RESULT):
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
-    read_experiment(run)  # its text is kept as it is, if it can be read
+    settings = read_experiment(run)
     study, result = formats.read(formats.FinishedStudy, run, STUDY), formats.read(formats.Result, run, RESULT)
     for trial in study["trials"]:
         trial["history"] = read_history(run / "trials" / trial["id"])
@@ -55,6 +56,11 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     _check_place(f"{name}.json")
+    if not Halving(settings).over(study["trials"]):
+        raise UserError(
+            f"the search in {run} is not over, and a better network may come of it, which would be judged anew:"
+            f" first python -m oneshot.tune --resume {run.quoted}"
+        )
     record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
     drawn, seen = screens(name, record), read_outcomes(run, result)
     folder = Folder.of(records_folder())
@@ -63,6 +69,19 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         folder.write(file, svg.encode())
     keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | None:
+    """Write the record of a job's seeds, as `repeat.gather` makes it, and a picture of the errors `seen`; its path.
+
+    One that lacks seeds takes no place of one that has as many: None. That stays until this one is worth more."""
+    folder, file = Folder.of(records_folder()), f"{made['job']}.json"
+    if len(made["seeds"]) < len(made["asked"]) and folder.has(file):
+        if len(folder.read_json(file).get("seeds", ())) >= len(made["seeds"]):
+            return None
+    folder.write_json(file, made)
+    keep_errors(made["job"], seen)
+    return records_folder() / file
 
 
 def _check_place(file: str) -> None:

@@ -1,4 +1,4 @@
-"""One job with several seeds: each trained here, all judged once when the last is trained, and kept as one record."""
+"""One job with several seeds: each trained and judged here, once, and kept as one record, which grows with each."""
 
 import re
 import statistics
@@ -29,6 +29,12 @@ class OutOfTime(Exception):
     """The time that was given is over; what was trained is saved."""
 
 
+def check_time(until: float) -> None:
+    """Raises OutOfTime where the monotonic clock has come to `until`."""
+    if time.monotonic() > until:
+        raise OutOfTime
+
+
 class Until(Relay):
     """Ends the training that it hears of after the epoch in which a time has come."""
 
@@ -38,8 +44,8 @@ class Until(Relay):
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None:
         super().epoch(row, is_best)
-        if time.monotonic() > self.until and not row["ended"]:
-            raise OutOfTime
+        if not row["ended"]:
+            check_time(self.until)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -71,34 +77,44 @@ def train_seed(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
     until: float,
 ) -> None:  # fmt: skip
-    """Train to the end, or go on; the network to `best/`, the seconds to `time.json`. Nothing where both are there.
+    """Train to the end, or go on, the seconds to `time.json`; then the network to `best/`. What is there is not made
+    again.
 
-    `view`, then `stages` show it. Raises OutOfTime after the epoch in which the monotonic clock has come to `until`.
+    `view`, then `stages` show it. Raises OutOfTime before the training, the calibration, or after an epoch, where the
+    monotonic clock has come to `until`.
 
     The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
     training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed too.
     """
     check_judged(run, settings)
     with open_run(settings, run, kind="training", fixed=IDENTITY):
-        if run.has(TIME) and run.has("best"):
-            return
-        before = read_history(run)
-        started = time.perf_counter()
-        with view:
-            train_here(settings, data, run, device=device, watch=Until(view, until))
-        seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
-        with stages:
-            finish(settings, run, device=device, data=data, progress=stages)
-        run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
+        if not run.has(TIME):
+            check_time(until)
+            before = read_history(run)
+            started = time.perf_counter()
+            with view:
+                train_here(settings, data, run, device=device, watch=Until(view, until))
+            seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
+            run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
+        if not _has_network(run):
+            check_time(until)
+            with stages:
+                finish(settings, run, device=device, data=data, progress=stages)
+
+
+def _has_network(run: Folder) -> bool:
+    """Whether its network is there whole: the card is written last."""
+    return (run / "best").has(cards.CARD)
 
 
 def judge(
-    settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages
+    settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages, until: float
 ) -> None:  # fmt: skip
-    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result."""
-    if run.has(RESULT):
-        if formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run):
-            return
+    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result. Raises
+    OutOfTime before it, where the monotonic clock has come to `until`."""
+    if _is_judged(run):
+        return
+    check_time(until)
     with stages:
         result = evaluate(
             run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
@@ -107,17 +123,28 @@ def judge(
     run.write_json(RESULT, result)
 
 
+def _is_judged(run: Folder) -> bool:
+    """Whether the result of a seed is there, and is that of its network."""
+    if not (run.has(RESULT) and _has_network(run)):
+        return False
+    return formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run)
+
+
 def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -> dict[str, Any]:
-    """The record of trained and judged seeds. Raises UserError where a file is damaged."""
+    """The record of those of the seeds that are judged, one at least; `asked`: all of them. Raises UserError where a
+    file is damaged."""
     rows = []
     for seed in seeds:
         here = place(run, seed)
+        if not _is_judged(here):
+            continue
         spent = formats.read(formats.Spent, here, TIME)
         result = formats.read(formats.Result, here, RESULT)
         rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
     record = {
-        "experiment": seeded(settings, seeds[0]).to_toml(),
+        "experiment": seeded(settings, rows[0]["seed"]).to_toml(),
         "job": job,
+        "asked": list(seeds),
         "dataset": rows[0]["result"]["dataset"],
         "split": settings.data.split,
         "summary": summary([row["result"] for row in rows]),

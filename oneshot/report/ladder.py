@@ -51,12 +51,18 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
     for name, record in records.items():
         result = result_of(record)
         if is_omniglot(result):
-            seeds = f", mean of {len(record['seeds'])} seeds" if "seeds" in record else ""
+            seeds = f", mean of {_many(record)} seeds" if "seeds" in record else ""
             judges = f"{len(result['per_alphabet'])} test alphabets"
             commit = result["environment"]["commit"] or "unknown"
             source = f"split {result['split']} ({judges}){seeds}{views(result)}, commit {commit}"
             rows.append(Rung(name, True, _cells(record), source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
+
+
+def _many(record: Mapping[str, Any]) -> str:
+    """How many seeds a record has; of so many, where more were asked for and are not there yet."""
+    count, asked = len(record["seeds"]), len(record.get("asked") or ())
+    return f"{count} of {asked}" if asked > count else str(count)
 
 
 def views(result: Mapping[str, Any]) -> str:

@@ -260,10 +260,12 @@ class Summary(Record):
 
 
 class Repeated(Record):
-    """The record of one job with several seeds in `tune_jobs/records/`."""
+    """The record of one job with several seeds in `tune_jobs/records/`. `asked`: those that it is to hold in the end;
+    older records hold them all and do not say."""
 
     experiment: str
     job: Annotated[str, Field(pattern=r"^[^/]+$")]
+    asked: list[Natural] | None = None
     dataset: str
     split: str
     seconds: Seconds

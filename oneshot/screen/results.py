@@ -106,9 +106,15 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
     return Fitting(lambda width: fitted(columns, rows, width))
 
 
+def seeds_text(record: Mapping[str, Any]) -> str:
+    """The seeds of a record, and of how many that were asked for, where not all are there yet: `1, 2 (of 5)`."""
+    seeds, asked = [row["seed"] for row in record["seeds"]], len(record.get("asked") or ())
+    return ", ".join(map(str, seeds)) + f" (of {asked})" * (asked > len(seeds))
+
+
 def seeds_table(record: Mapping[str, Any]) -> RenderableType:
     """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
-    seeds, meaning = [row["seed"] for row in record["seeds"]], meanings(record)
+    meaning = meanings(record)
     columns = (
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
         Column("query and support", lambda row: meaning.get(row[0], ""), 3, "left"),
@@ -118,7 +124,7 @@ def seeds_table(record: Mapping[str, Any]) -> RenderableType:
     )
     title = f"{record['job']} · {record['dataset']} · split {record['split']} · {record['seconds']:.0f} s a training"
     body = Fitting(lambda width: fitted(columns, record["summary"].items(), width))
-    title = Text(f"{title} · seeds {', '.join(map(str, seeds))}", "bold not dim")
+    title = Text(f"{title} · seeds {seeds_text(record)}", "bold not dim")
     return Panel(body, title=title, expand=False, padding=(1, 2), border_style="dim")
 
 

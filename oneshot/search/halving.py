@@ -39,6 +39,11 @@ class Halving:
         """Whether a trial is at a rung and not ended there."""
         return trial["status"] == "pending" and trial["epochs"] in self.rungs
 
+    def over(self, trials: Sequence[Trial]) -> bool:
+        """Whether nobody waits, and nobody is to go on."""
+        waiting = any(trial["status"] in ("pending", "running") for trial in trials)
+        return not waiting and self.due(trials, last=True) is None
+
     def due(self, trials: Sequence[Trial], *, busy: Collection[str] = (), last: bool = False) -> Trial | None:
         """Who goes on first: of the highest rung that has somebody to give, the best; None: nobody yet.
 

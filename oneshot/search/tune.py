@@ -71,7 +71,7 @@ def tune(
         if study.waiting():
             reasons = f"the time limit came first; to go on: --resume {study.run.quoted}"
         raise RunFailed(f"no trial of {study.run} finished an epoch: {reasons or 'none was started'}")
-    return not study.waiting() and not halving.due(study.trials, last=True)
+    return halving.over(study.trials)
 
 
 def _reopen_damaged(study: Study) -> None:

@@ -55,6 +55,29 @@ def test_a_study_that_is_not_over_leaves_no_record(tmp_path: Path) -> None:
     assert not (record.records_folder() / "unfinished.json").exists()
 
 
+@pytest.mark.parametrize("status", ["pending", "running"])
+def test_of_a_search_that_was_broken_off_there_is_no_record_yet(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its best network may be another one in the end, which would be judged, too."""
+    kept, run = record.read_all()["quick"], Folder.of(tmp_path / "run")
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run.write("experiment.toml", kept["experiment"].encode())
+    run.write_json("result.json", kept["result"])
+    for trial in kept["study"]["trials"]:
+        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
+        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
+    for broken_off in (True, False):
+        first, *others = kept["study"]["trials"]
+        first = first | {"status": status} if broken_off else first
+        run.write_json("study.json", kept["study"] | {"trials": [first, *others]})
+        if broken_off:
+            with pytest.raises(UserError, match=r"the search in .* is not over.*oneshot\.tune --resume"):
+                record.keep(run)
+            assert not (tmp_path / "records").exists()
+    assert record.keep(run) == tmp_path / "records" / "quick.json"
+
+
 def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.read_all()["quick"]
     run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"

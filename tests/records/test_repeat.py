@@ -1,20 +1,29 @@
 """One job with several seeds: trained where they stopped, judged once, kept as one record, shown in README."""
 
+import itertools
 import json
 import math
+import os
+import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from command import TINY, refused
+from command import ROOT, TINY, refused
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.settings import job_file, override, parse, read
 from oneshot.base.storage import Folder
+from oneshot.cli import repeat as verb
 from oneshot.cli.repeat import run as run_verb
 from oneshot.records import pages, record, repeat
 from oneshot.records.spread import difference, spread_of
+from oneshot.report import ladder
 from oneshot.screen.console import console
+from oneshot.screen.results import seeds_text
 
 SHORT = [f"{key}={value}" for key, value in (TINY | {"train.precision": "fp32", "train.ema": "0.9"}).items()]
 
@@ -35,16 +44,36 @@ def call(run: Path, root: Path, *, seeds: str = "1..2", minutes: float | None = 
     )  # fmt: skip
 
 
+def ends_in_time(run: Path, root: Path, minutes: int) -> list[str]:
+    """What lies in the folder of the first seed when so many minutes are over, of which one passes at each look."""
+    looks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * next(looks), perf_counter=time.perf_counter)
+    with patch.object(verb, "time", clock), patch.object(repeat, "time", clock):
+        with pytest.raises(RunFailed, match="the time is over; to go on: the same command again"):
+            call(run, root, minutes=minutes)
+    there = run / "seed-1"
+    return sorted({"history.jsonl", "time.json", "best", "result.json"} & {path.name for path in there.glob("*")})
+
+
 def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     tmp_path: Path, data_root: Path, records: Path
 ) -> None:
     run = tmp_path / "run"
-    with pytest.raises(RunFailed, match="the time is over; to go on: the same command again"):
-        call(run, data_root, minutes=0)
+    assert ends_in_time(run, data_root, 0) == []
+    assert ends_in_time(run, data_root, 1) == ["history.jsonl"]
     assert [row["epoch"] for row in history(run / "seed-1")] == [1]  # what was begun is kept
-    assert not (run / "record.json").exists() and not (run / "seed-1" / "result.json").exists()
+    assert ends_in_time(run, data_root, 1) == ["history.jsonl", "time.json"]  # trained: the calibration would be late
+    assert ends_in_time(run, data_root, 1) == ["best", "history.jsonl", "time.json"]  # so would the judgement be
+    (run / "seed-1/best/model.json").unlink()  # as a kill leaves it
+    assert ends_in_time(run, data_root, 1) == ["best", "history.jsonl", "time.json"]
+    assert (run / "seed-1/best/model.json").exists() and not (run / "record.json").exists()
+    assert "result.json" in ends_in_time(run, data_root, 1)
+    part = json.loads((run / "record.json").read_text())  # a network that was judged is in the record
+    assert (part["asked"], [row["seed"] for row in part["seeds"]]) == ([1, 2], [1])
+    assert seeds_text(part) == "1 (of 2)" and not (run / "seed-2/history.jsonl").exists()
     call(run, data_root)
     made = json.loads((run / "record.json").read_text())
+    assert made["seeds"][0] == part["seeds"][0]
     call(run, data_root)
     assert json.loads((run / "record.json").read_text()) == made
     assert not records.exists()  # with --set it is no record of the job
@@ -68,6 +97,31 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
         root=str(data_root), source=None,
     )  # fmt: skip
     assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
+
+
+def test_a_record_that_lacks_seeds_takes_no_place_of_one_that_has_as_many(records: Path) -> None:
+    def made(*seeds: int, asked: int) -> dict[str, Any]:
+        return {"job": "cpu5", "asked": [*range(1, asked + 1)], "seeds": [{"seed": seed} for seed in seeds]}
+
+    def kept() -> int:
+        return len(json.loads((records / "cpu5.json").read_text())["seeds"])
+
+    assert record.keep_seeds(made(1, asked=3), None) == records / "cpu5.json" and kept() == 1
+    assert record.keep_seeds(made(1, 2, asked=3), None) and kept() == 2
+    assert record.keep_seeds(made(1, asked=3), None) is None and kept() == 2  # of another run, begun anew
+    assert record.keep_seeds(made(1, asked=1), None) and kept() == 1  # no more was asked for
+
+
+def test_a_row_that_lacks_seeds_says_so() -> None:
+    result = record.read_repeated()["cpu5-lake"]
+    part = result | {"asked": [1, 2, 3, 4, 5], "seeds": result["seeds"][:2]}
+    whole = part | {"seeds": result["seeds"]}
+    for made, row, source in (
+        (part, "| 1, 2 (of 5) |", "mean of 2 of 5 seeds"),
+        (whole, "| 1, 2, 3, 4, 5 |", "mean of 5 seeds"),
+    ):
+        assert row in pages.seeds_table(record.Records(studies={}, repeated={"cpu5-lake": made}, chaos={}))
+        assert source in ladder.markdown(ladder.rungs({"cpu5-lake": made}))
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -122,10 +176,12 @@ def test_two_splits_are_compared_once_both_were_run() -> None:
                for name in ("lake400", "within_fixed")}  # fmt: skip
     better = {name: each | {"mean": 0.96} for name, each in summary.items()}
     row = {"seed": 1, "result": record.read_all()["quick"]["result"]}
-    made = {job: {"split": "x", "seconds": 1.0, "seeds": [row], "summary": found}
+    made = {job: {"split": "x", "seconds": 1.0, "seeds": [row] * 5, "summary": found}
             for job, found in (("cpu5-lake", summary), ("cpu5-koch", better))}  # fmt: skip
     text = pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
     assert "+1.0 points (-0.5 to +2.5) on `lake400` and +1.0 points" in text
+    made["cpu5-koch"]["seeds"] = [row]  # one seed has no spread
+    assert "points" not in pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
     del made["cpu5-koch"]
     assert "points" not in pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
 
@@ -162,3 +218,17 @@ def test_a_damaged_record_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"cpu5\.json is damaged"):
         record.read_repeated()
+
+
+def test_the_rows_of_a_gpu_are_made_by_any_python_and_the_search_is_judged_when_it_is_over(tmp_path: Path) -> None:
+    """--max-time would have the best network so far judged, and a later one again."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
+    python.chmod(0o755)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    subprocess.run(["make", "records-gpu", f"BIN={tmp_path}"], cwd=ROOT, env=inherited, check=True, capture_output=True)
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line.split()[1:3] for line in said] == [  # and nothing was installed
+        ["oneshot.repeat", "best-all"], ["oneshot.tune", "gpu"], ["oneshot.record", "runs/records/gpu"],
+    ]  # fmt: skip
+    assert "--max-time" not in said[1]
