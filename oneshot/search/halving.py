@@ -54,7 +54,10 @@ class Halving:
         ended = {trial["id"]: trial for trial in trials if trial["status"] == "stopped" and trial["id"] not in busy}
         standing: list[Trial] = []  # the highest rung first, there the best
         for rung in reversed(self.rungs):
-            here = [(self._loss(trial, rung), name) for name, trial in ended.items() if trial["epochs"] == rung]
+            here = [
+                (loss, name) for name, trial in ended.items()
+                if trial["epochs"] == rung and (loss := self._loss(trial, rung)) is not None  # else its row was lost
+            ]  # fmt: skip
             if not here:
                 continue
             best = min(here)  # of equals the first

@@ -44,6 +44,15 @@ def test_one_in_three_goes_on_the_best_first() -> None:
     assert due == [None, None, "001", "003", "003", "005"]
 
 
+def test_a_study_is_over_when_nobody_waits_and_nobody_is_to_go_on() -> None:
+    over = [trial(0, *[0.1] * 9, status="finished"), trial(1, 0.5)]
+    assert halving().over(over)
+    for status in ("pending", "running"):
+        assert not halving().over([*over, trial(2, 0.6, status=status)])
+    assert not halving().over([trial(0, 0.4), trial(1, 0.5)])  # the best has not been to the end
+    assert halving().over([over[0], over[1] | {"history": []}])  # a row that was lost is nobody's
+
+
 def test_who_went_on_keeps_a_place() -> None:
     others = [trial(i, 0.5 + i / 10) for i in range(1, 5)]
     assert halving().due([trial(0, 0.1, 0.1, 0.1, status="finished"), *others]) is None  # one of five
