@@ -7,8 +7,8 @@ from oneshot.answers.calibration import RATE
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
 from oneshot.data.splits import ALL
-from oneshot.evaluation.judgement import RESULT
-from oneshot.run import cards, formats
+from oneshot.evaluation.judgement import result_of
+from oneshot.run import cards
 from oneshot.run.cards import CARD, STEPS, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
@@ -29,11 +29,7 @@ def write(run: Folder) -> None:
 
     Raises UserError where a record is damaged."""
     best = run / "best"
-    card = formats.read(cards.Card, best, CARD, advice="restore it or use another network")
-    result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
-    if result and result.get("sha256") != card["sha256"]:
-        result = None
-    best.write(README, render(card, result).encode(errors="backslashreplace"))
+    best.write(README, render(cards.read(best), result_of(run)).encode(errors="backslashreplace"))
 
 
 def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
-from oneshot.evaluation.judgement import RESULT
+from oneshot.evaluation.judgement import RESULT, result_of
 from oneshot.records import screenshots
 from oneshot.report import pictures
 from oneshot.report.canvas import png
@@ -48,7 +48,9 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
     read_experiment(run)  # its text is kept as it is, if it can be read
-    study, result = formats.read(formats.FinishedStudy, run, STUDY), formats.read(formats.Result, run, RESULT)
+    study, result = formats.read(formats.FinishedStudy, run, STUDY), result_of(run)
+    if result is None:
+        raise UserError(f"{run.file(RESULT)} is not of the network in best/; let `python -m oneshot.tune` end first")
     for trial in study["trials"]:
         trial["history"] = read_history(run / "trials" / trial["id"])
     name = name or study["job"]

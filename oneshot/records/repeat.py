@@ -12,9 +12,9 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings, override
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
-from oneshot.evaluation.judgement import RESULT
+from oneshot.evaluation.judgement import RESULT, result_of
 from oneshot.records.spread import spread_of
-from oneshot.run import cards, formats
+from oneshot.run import formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import open_run
 from oneshot.run.watch import Relay, Watch
@@ -95,9 +95,8 @@ def judge(
     settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages
 ) -> None:  # fmt: skip
     """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result."""
-    if run.has(RESULT):
-        if formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run):
-            return
+    if result_of(run):
+        return
     with stages:
         result = evaluate(
             run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,

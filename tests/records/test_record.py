@@ -55,6 +55,21 @@ def test_a_study_that_is_not_over_leaves_no_record(tmp_path: Path) -> None:
     assert not (record.records_folder() / "unfinished.json").exists()
 
 
+def test_a_result_of_another_network_is_no_record(
+    tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    kept = record.read_all()["quick"]
+    run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
+    monkeypatch.setattr(record, "records_folder", lambda: folder)
+    run.write("experiment.toml", kept["experiment"].encode())
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    (run / "best").write("model.json", (trained_run / "best/model.json").read_bytes())
+    with pytest.raises(UserError, match=r"result\.json is not of the network in best/"):
+        record.keep(run)
+    assert not folder.exists()
+
+
 def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.read_all()["quick"]
     run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
