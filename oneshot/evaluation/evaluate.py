@@ -3,7 +3,9 @@
 `python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
 """
 
+import errno
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,13 @@ import torch
 
 from oneshot.answers import artifact
 from oneshot.base.environment import environment
+from oneshot.base.errors import UserError
 from oneshot.base.settings import Evaluate
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
-from oneshot.evaluation.judgement import TOUCHED, lowered, trials_of
+from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
@@ -108,20 +111,21 @@ def evaluate(
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
-    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl`: how often the test
-    set was touched is part of the record. Raises UserError, also where `data` holds another making of one's own images
-    than `dataset` (NAME@DIGEST) asks for.
+    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl` before anything is
+    measured, so that one that breaks off counts too: how often the test set was touched is part of the record. Raises
+    UserError, also where it cannot be noted, and where `data` holds another making of one's own images than `dataset`
+    (NAME@DIGEST) asks for.
     """
-    store.describe(near(data)).require(dataset)
+    about = store.describe(near(data))
+    about.require(dataset)
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
+    check(data, split=split, how=how)  # what is refused touches nothing
     count = None
     if (run := _run_of(where)) is not None:
-        accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
-        asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
-        run.append_json(TOUCHED, {"sha256": card.get("sha256"), "asked": asked, "accuracy": accuracy})
-        count = len(run.read(TOUCHED).splitlines())
+        asked = {"dataset": about.name, "split": split, **how.model_dump()}
+        count = _counted(run, {"sha256": card.get("sha256"), "asked": asked})
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
     result["views"] = card.get("views", 1)
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
@@ -136,6 +140,20 @@ def evaluate(
         except Exception as error:  # the judgement is made: nothing that is only shown may cost it
             result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
     return result
+
+
+def _counted(run: Folder, judgement: dict[str, Any]) -> int:
+    """Note a judgement in a run, which now has so many. Raises UserError where that may not be written."""
+    try:
+        run.append_json(TOUCHED, judgement)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise UserError(
+            f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: {os.strerror(error.errno)}; let it"
+            " be written, or judge a copy of the run"
+        ) from error
+    return len(run.read(TOUCHED).splitlines())
 
 
 def _run_of(where: Folder) -> Folder | None:

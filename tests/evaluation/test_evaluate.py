@@ -1,0 +1,86 @@
+"""A judgement is counted where the network's run is, before anything is measured, or it does not take place."""
+
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from objects import ObjectStore
+from users import plain_user
+
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Evaluate, Settings
+from oneshot.base.storage import Folder
+from oneshot.evaluation import evaluate as judging
+from oneshot.evaluation.judgement import TOUCHED
+from oneshot.run.opened import EXPERIMENT
+
+FEW = Evaluate(trials=20)
+
+
+def judged(where: Folder, data: Folder, *, how: Evaluate = FEW, split: str = "lake") -> dict[str, Any]:
+    return judging.evaluate(where, data, dataset="glyphs-8", split=split, how=how, device="cpu")
+
+
+def touched(run: Folder) -> list[dict[str, Any]]:
+    return run.read_lines(TOUCHED) if run.has(TOUCHED) else []
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured is interrupted."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "embed", interrupt)
+
+
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> Folder:
+    return copied(trained_run, tmp_path / "run")
+
+
+def copied(trained: Path, where: Path) -> Folder:
+    shutil.copytree(trained, where)
+    (where / EXPERIMENT).write_text(Settings().to_toml())
+    return Folder.of(where)
+
+
+def test_a_judgement_that_breaks_off_is_counted(run: Folder, small_glyphs: Folder, unmeasured: None) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        judged(run, small_glyphs)
+    (line,) = touched(run)
+    assert line["asked"]["split"] == "lake" and line["sha256"] == (run / "best").read_json("model.json")["sha256"]
+
+
+def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
+    with pytest.raises(UserError, match="no one-shot trial can be made"):
+        judged(run, small_glyphs, how=Evaluate(k_shot=8, protocols=["within"]))
+    assert touched(run) == []
+
+
+def test_one_that_cannot_be_counted_is_not_begun(trained_run: Path, small_glyphs: Folder, unmeasured: None) -> None:
+    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+        os.chmod(place, 0o755)
+        run = copied(trained_run, Path(place, "run"))
+        data = Folder.of(shutil.copytree(small_glyphs.path, Path(place, "data")))
+        os.chmod(run.path, 0o555)
+        sentence = f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: Permission denied; let it"
+        with plain_user(), pytest.raises(UserError, match=sentence):
+            judged(run, data)
+        os.chmod(run.path, 0o755)
+
+
+def test_one_that_a_store_does_not_let_be_counted_is_not_begun(
+    trained_run: Path, small_glyphs: Folder, bucket: str, object_store: ObjectStore, unmeasured: None
+) -> None:
+    run = Folder.of(f"{bucket}/run")
+    for name in ("model.json", "model.safetensors"):
+        (run / "best").write(name, (trained_run / "best" / name).read_bytes())
+    run.write(EXPERIMENT, b"")
+    object_store.refuse = lambda method, path, query: 403 if method == "PUT" else None
+    with pytest.raises(UserError, match=rf"cannot write {bucket}/run/{TOUCHED}: AWS Error ACCESS_DENIED"):
+        judged(run, small_glyphs)
