@@ -157,12 +157,17 @@ def _counted(run: Folder, judgement: dict[str, Any]) -> int:
 
 
 def _run_of(where: Folder) -> Folder | None:
-    """The run that a folder is or lies in, as deep as `trials/000/checkpoints/epoch-0001`."""
-    for _ in range(5):
-        if where.has(EXPERIMENT) or where.has("best"):
-            return where
-        where = where.parent
-    return None
+    """The run that a folder is, or whose `best/` it is, or a checkpoint in its `checkpoints/` or in those of one of its
+    `trials/`; None of any other folder, wherever it lies."""
+    around, training = where.parent, where.parent.parent
+    runs = [where]
+    if where.name == "best":
+        runs.append(around)
+    if around.name == "checkpoints":
+        runs.append(training)
+        if training.parent.name == "trials":
+            runs.append(training.parent.parent)
+    return next((run for run in runs if run.has(EXPERIMENT)), None)
 
 
 def _train_seed(card: dict[str, Any]) -> int | None:

@@ -56,6 +56,19 @@ def test_a_judgement_that_breaks_off_is_counted(run: Folder, small_glyphs: Folde
     assert line["asked"]["split"] == "lake" and line["sha256"] == (run / "best").read_json("model.json")["sha256"]
 
 
+def test_a_network_is_its_runs_and_no_other_folders(run: Folder, small_glyphs: Folder, tmp_path: Path) -> None:
+    checkpoint = Path(run.path, "checkpoints/epoch-0001")
+    shutil.copytree(checkpoint, Path(run.path, "trials/000/checkpoints/epoch-0001"))
+    inside = ("", "best", "checkpoints/epoch-0001", "trials/000/checkpoints/epoch-0001")
+    for number, place in enumerate(inside, start=1):
+        assert judged(Folder.of(Path(run.path, place)), small_glyphs)["test_evaluations"] == number
+    # Copies, whose own runs are elsewhere; one lies in this run's folder, one beside a folder that is called best.
+    for place in (Path(run.path, "copies/epoch-0001"), tmp_path / "models/mine", tmp_path / "models/best"):
+        shutil.copytree(checkpoint, place)
+        assert judged(Folder.of(place), small_glyphs)["test_evaluations"] is None
+    assert len(touched(run)) == len(inside) and not list((tmp_path / "models").glob("*.jsonl"))
+
+
 def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
     with pytest.raises(UserError, match="no one-shot trial can be made"):
         judged(run, small_glyphs, how=Evaluate(k_shot=8, protocols=["within"]))
