@@ -251,6 +251,8 @@ def evaluate(
     elif quiet:
         for name, outcome in result["protocols"].items():
             print(f"{name}\t{outcome['accuracy']:.4f}")
+    if result["overlap"]:
+        print_warning(console, result["overlap"])
     for name, why in result["skipped"].items():
         print_warning(console, f"{name} is left out: {why}")
     console.print(result_panel(result))

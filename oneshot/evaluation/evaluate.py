@@ -21,6 +21,7 @@ from oneshot.data.cache import near
 from oneshot.data.store import Drawings
 from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
+from oneshot.evaluation.overlap import overlap
 from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
 from oneshot.evaluation.verification import verification
@@ -107,7 +108,8 @@ def evaluate(
     keep: bool = False,
     progress: Showing | None = None,
 ) -> dict[str, Any]:
-    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
+    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json. `overlap` there
+    says where the alphabets that judge are not new to the network.
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
@@ -126,6 +128,7 @@ def evaluate(
         asked = {"dataset": about.name, "split": split, **how.model_dump()}
         count = _counted(run, {"sha256": card.get("sha256"), "asked": asked})
     result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
+    result["overlap"] = overlap(card["provenance"]["settings"].get("data", {}), about, dataset=dataset, split=split)
     result["views"] = card.get("views", 1)
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count

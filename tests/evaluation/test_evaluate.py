@@ -1,11 +1,13 @@
 """A judgement is counted where the network's run is, before anything is measured, or it does not take place."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import command
 import pytest
 from objects import ObjectStore
 from users import plain_user
@@ -67,6 +69,19 @@ def test_a_network_is_its_runs_and_no_other_folders(run: Folder, small_glyphs: F
         shutil.copytree(checkpoint, place)
         assert judged(Folder.of(place), small_glyphs)["test_evaluations"] is None
     assert len(touched(run)) == len(inside) and not list((tmp_path / "models").glob("*.jsonl"))
+
+
+def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data_root: Path) -> None:
+    card = (run / "best").read_json("model.json")
+    data = card["provenance"]["settings"]["data"] | {"dataset": "glyphs-10", "split": "koch"}
+    card["provenance"]["settings"]["data"] = data
+    (run / "best").write_json("model.json", card)
+    judge = ["evaluate", f"{run}/best", "--trials", "20"]
+    said = "2 of the 4 test alphabets are not new to this network, which was trained or validated on them (glyphs-10,"
+    text = command.run(*judge, "--split", "lake", ONESHOT_DATA=str(data_root))
+    assert f"warning: {said} split koch)\n" in text
+    assert said[:59] in text.partition("split koch)")[2], "beside the figures too"
+    assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
 
 
 def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
