@@ -360,7 +360,6 @@ def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
     assert [cell.strip() for cell in row.split("|")[2:7]] == [
         "**90.8** (87.5–93.2)", "", "**93.1** (92.6–93.6)", "**93.5** (90.4–95.6)", "",
     ]  # fmt: skip
-    assert ladder.rungs({"invented": {"result": samples.glyphs_result()}}) == ladder.rungs({})
 
 
 def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None:
