@@ -6,6 +6,7 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ from oneshot.data.store import Drawings
 from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
-from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
+from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
 from oneshot.evaluation.verification import verification
-from oneshot.network.embedding import embed, similarity
+from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker, pick_device
@@ -38,7 +39,8 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
 
     Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
     `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
-    stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the
+    stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the mean of its embeddings,
+    as `OneShot.classify` has it. Raises UserError where the data cannot carry the
     trials.
     """
     return _measure(net, data, split=split, how=how, worker=worker)[0]
@@ -58,7 +60,15 @@ def _measure(
 
     z_ND = embedded(test, "test")
     logits_of = similarity(net, z_ND)
-    judged = [(trials, score(trials, logits_of)) for trials in made]
+
+    def scored(trials: Trials) -> np.ndarray:
+        """Scores (T, n_way). Several drawings of a class are worth their mean embedding, as where an image is
+        classified: the judgement is of what is handed on."""
+        if trials.k_shot == 1:
+            return score(trials, logits_of)
+        return class_scores(net, z_ND, trials.query, trials.support)
+
+    judged = [(trials, scored(trials)) for trials in made]
     accuracies: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
     for trials, scores in judged:
@@ -75,14 +85,14 @@ def _measure(
         "skipped": skipped,
         "lowered": lowered(made, how),
         "per_alphabet": alphabets,
-        "within_fixed": _within_fixed(test, about.trial_alphabets, how, logits_of),
+        "within_fixed": _within_fixed(test, about.trial_alphabets, how, scored),
         "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
     }
     return result, Seen(test, z_ND.cpu().numpy(), judged)
 
 
 def _within_fixed(
-    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, logits_of: Similarity
+    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, scored: Callable[[Trials], np.ndarray]
 ) -> dict[str, Any] | None:  # fmt: skip
     """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
     chosen = [name for name in alphabets if name in test.alphabets]
@@ -94,7 +104,7 @@ def _within_fixed(
         )  # fmt: skip
     except Unsuited:
         return None
-    return judge(trials, score(trials, logits_of)).to_dict() | {"alphabets": len(chosen)}
+    return judge(trials, scored(trials)).to_dict() | {"alphabets": len(chosen)}
 
 
 def evaluate(

@@ -9,14 +9,21 @@ from typing import Any
 
 import command
 import pytest
+import torch
 from objects import ObjectStore
 from users import plain_user
 
+import oneshot
+from oneshot.answers.ranking import Classes, rank
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation import evaluate as judging
-from oneshot.evaluation.judgement import TOUCHED
+from oneshot.evaluation.judgement import TOUCHED, trials_of
+from oneshot.evaluation.scoring import judge, score
+from oneshot.network.embedding import embed, similarity
+from oneshot.network.images import Images
+from oneshot.network.worker import Worker
 from oneshot.run.opened import EXPERIMENT
 
 FEW = Evaluate(trials=20)
@@ -82,6 +89,20 @@ def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data
     assert f"warning: {said} split koch)\n" in text
     assert said[:59] in text.partition("split koch)")[2], "beside the figures too"
     assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
+
+
+def test_a_judgement_by_several_examples_is_that_of_the_classifier(run: Folder, small_glyphs: Folder) -> None:
+    how = Evaluate(k_shot=3, trials=300, protocols=["within"])
+    test, (trials,), _ = trials_of(small_glyphs, "lake", how)
+    net, worker = oneshot.load(run, device="cpu"), Worker(torch.device("cpu"))
+    z_ND = embed(net.net, Images(test, size=net.net.size, device=worker.device), worker)
+    names = tuple(map(str, range(trials.n_way)))
+    right = 0
+    for query, support, target in zip(trials.query, trials.support, trials.target, strict=True):
+        classes = Classes(names, z_ND[torch.from_numpy(support)].mean(dim=1), trials.k_shot)
+        right += rank(net.net, None, classes, z_ND[query][None])[0].classes[0] == names[target]
+    averaged = judge(trials, score(trials, similarity(net.net, z_ND)))
+    assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right != averaged.correct
 
 
 def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
