@@ -53,7 +53,7 @@ def measure(
     if record is None:
         return None
     about = {
-        "part": "validation", "alphabets": len(np.unique(group)),
+        "part": "validation", "protocol": kind, "alphabets": len(np.unique(group)),
         "characters": len(np.unique(drawings.character[support])),
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
     }  # fmt: skip

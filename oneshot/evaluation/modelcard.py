@@ -21,6 +21,11 @@ _DATA = {
     ),
     "glyphs": "Alphabets that the program drew itself, each character by simulated drawers: nobody's data.",
 }
+_WHERE = {  # the trials of a calibration, by their protocol
+    "within": "that are each inside one of the validation alphabets",
+    "between": "between the validation alphabets",
+    None: "on the validation alphabets",
+}
 _OWN = "images of whoever trained this network; their licence decides what may be done with it."
 
 
@@ -141,7 +146,7 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         last = shot["none"][-1]
         rows.append(_row(shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
     text = (
-        f"Chosen on {count(about['trials'])} trials, each inside a validation alphabet, of which there are"
+        f"Chosen on {count(about['trials'])} trials {_WHERE[about.get('protocol')]}, of which there are"
         f" {about['alphabets']} ({count(about['characters'])} characters, {count(about['drawings'])} drawings). The"
         f" figures are those of half of the {'alphabets' if about['alphabets'] > 1 else 'trials'} by what was chosen on"
         " the other half. Error: the expected calibration error. Last columns: images of none of"
