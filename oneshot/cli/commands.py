@@ -23,7 +23,6 @@ from oneshot.cluster.packing import Packing, describe, pack
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import judgement
-from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.run import cards, history, opened, watch
 from oneshot.screen.console import duration, heard, print_line, print_warning
 from oneshot.screen.live import StudyView
@@ -232,9 +231,10 @@ def evaluate(
     console: Console, *, where: str, how: dict[str, Any], as_json: bool, quiet: bool, device: str, dataset: str | None,
     split: str | None, root: str | None, source: str | None,
 ) -> None:  # fmt: skip
-    """Judge a network. A run that has no result yet keeps this one, if it is made as the run's settings say."""
+    """Judge a network. A run whose network has none yet keeps this result, if it is made as the run's settings say."""
     from oneshot.cli import report
     from oneshot.evaluation import modelcard
+    from oneshot.report.reading import read_outcomes
 
     folder = reach(where)
     cards.place(folder)  # a refusal needs no torch
@@ -245,7 +245,8 @@ def evaluate(
     asked, prepared = request.with_data(console, asked, root, source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(opened.EXPERIMENT) and asked == settings
-    keep = own and not (folder.has(judgement.RESULT) and folder.has(OUTCOMES))
+    judged = judgement.result_of(folder) if own else None
+    keep = own and read_outcomes(folder, judged) is None
     from oneshot.evaluation import evaluate as judging
 
     with Stages(console) as progress:
@@ -258,12 +259,14 @@ def evaluate(
     elif quiet:
         for name, outcome in result["protocols"].items():
             print(f"{name}\t{outcome['accuracy']:.4f}")
+    if result["overlap"]:
+        print_warning(console, result["overlap"])
     for name, why in result["skipped"].items():
         print_warning(console, f"{name} is left out: {why}")
     console.print(result_panel(result))
     if result["per_alphabet"]:
         console.print(alphabet_table(result))
-    if own and not folder.has(judgement.RESULT):
+    if own and judged is None:
         folder.write_json(judgement.RESULT, result)
         modelcard.write(folder)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")

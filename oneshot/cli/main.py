@@ -129,7 +129,12 @@ def evaluate(
         str, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run, its best/, or a checkpoint's folder.")
     ],
     n_way: Annotated[int | None, typer.Option("--n-way", help="Characters to choose from.")] = None,
-    k_shot: Annotated[int | None, typer.Option("--k-shot", help="Drawings of each character in the support.")] = None,
+    k_shot: Annotated[
+        int | None,
+        typer.Option(
+            "--k-shot", help="Drawings of each character in the support; their embeddings are averaged, as by classify."
+        ),
+    ] = None,
     protocol: Annotated[
         list[str] | None, typer.Option("--protocol", help="lake400, within, between or seed352; repeatable.")
     ] = None,

@@ -4,14 +4,13 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, job_file, read
+from oneshot.base.settings import Settings, read
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.evaluation import judgement
@@ -34,12 +33,16 @@ def run(
         raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    chosen = {Path(job).stem: read(job_file(job), changes) for job in jobs}
-    for job, settings in chosen.items():
-        where = reach(f"runs/records/{job}" if folder is None else folder)
-        settings, prepared = request.with_data(console, settings, root, source)
+    chosen = {}
+    for job, file in repeat.by_name(jobs).items():
+        settings, prepared = request.with_data(console, read(file, changes), root, source)
         parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
+        if not changes:
+            repeat.check_record(file, settings, dataset=prepared.name)
+        chosen[job] = settings, prepared
+    for job, (settings, prepared) in chosen.items():
+        where = reach(f"runs/records/{job}" if folder is None else folder)
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:

@@ -9,6 +9,7 @@ How hard it is was set by Omniglot: the Modified Hausdorff distance, which learn
 trials within the 20 evaluation alphabets right and 67 % between them (Omniglot: 59 % and 71 %; 1,600 queries each).
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,13 +17,14 @@ import numpy as np
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import pen, png, store, strokes
-from oneshot.data.drawings import Drawings, FixedTrials, Row, look
+from oneshot.data.drawings import Description, Drawings, FixedTrials, Row, look
 
 NAME = "glyphs (generated)"
 VERSION = 1  # of what a seed means: raise it with every change that changes a drawing
 ALPHABETS = 50
 DRAWERS = 20
 CHARACTERS = (20, 45)  # fewest and most in an alphabet, as in Omniglot
+_CALLED = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")
 Progress = Callable[[int, int], None]  # alphabets drawn, alphabets in all
 
 _ALIKE = 0.84  # two characters whose blurred pictures correlate more are one to a reader
@@ -54,10 +56,43 @@ def build(
         folder,
         drawn,
         name=NAME,
-        source=f"generated, version {VERSION}, seed {seed}",
+        source=_source(seed),
         digests={},
         trial_alphabets=[names[number] for number in chosen],
     )
+
+
+def numbers_of(dataset: str) -> tuple[int, int] | None:
+    """How many alphabets a data set of this name has, and their seed: (80, 7) of "glyphs-80-seed7", the defaults where
+    the name has none; None of a name of other data."""
+    found = _CALLED.fullmatch(dataset)
+    return (int(found[1] or ALPHABETS), int(found[2] or 0)) if found else None
+
+
+def described(alphabets: int, seed: int) -> Description:
+    """What `build` makes of so many alphabets, before any of them is drawn. Raises UserError as that."""
+    _check(alphabets, DRAWERS, CHARACTERS, seed)
+    sizes = {_name(number): _size(seed, number, CHARACTERS) for number in range(alphabets)}
+    return Description(
+        name=NAME, source=_source(seed), digests={}, height=pen.SIZE, width=pen.SIZE, bits=1,
+        trial_alphabets=tuple(_name(number) for number in _trial_alphabets(alphabets)),
+        characters={name: tuple(_character(n) for n in range(size)) for name, size in sizes.items()},
+        drawings={name: size * DRAWERS for name, size in sizes.items()},
+        drawers={name: tuple(range(1, DRAWERS + 1)) for name in sizes},
+        origin={_name(number): _origin(number, alphabets) for number in range(alphabets)},
+    )  # fmt: skip
+
+
+def _source(seed: int) -> str:
+    return f"generated, version {VERSION}, seed {seed}"
+
+
+def _character(number: int) -> str:
+    return f"character{number + 1:02d}"
+
+
+def _origin(number: int, alphabets: int) -> str:
+    return "background" if number < _background(alphabets) else "evaluation"
 
 
 def _check(alphabets: int, drawers: int, characters: tuple[int, int], seed: int) -> None:
@@ -93,11 +128,11 @@ def _size(seed: int, number: int, characters: tuple[int, int]) -> int:
 def _draw(alphabets: int, drawers: int, characters: tuple[int, int], seed: int, progress: Progress) -> Iterator[Row]:
     for number in range(alphabets):
         pictures = draw_alphabet(seed, number, drawers=drawers, characters=characters)
-        origin = "background" if number < _background(alphabets) else "evaluation"
+        origin = _origin(number, alphabets)
         for character, drawings in enumerate(pictures):
             for drawer, ink in enumerate(drawings):
                 grey = np.where(ink, 255, 0).astype(np.uint8)
-                yield Row(png.encode(ink), grey, _name(number), f"character{character + 1:02d}", drawer + 1, origin)
+                yield Row(png.encode(ink), grey, _name(number), _character(character), drawer + 1, origin)
         progress(number + 1, alphabets)
 
 
@@ -147,7 +182,7 @@ def extra(count: int, *, pixels: bool = True) -> Drawings:
         character=np.repeat(np.arange(sum(sizes)), DRAWERS),
         drawer=np.tile(np.arange(1, DRAWERS + 1), sum(sizes)),
         characters=tuple(
-            f"Extra_{number + 1:02d}/character{n + 1:02d}" for number, size in enumerate(sizes) for n in range(size)
+            f"Extra_{number + 1:02d}/{_character(n)}" for number, size in enumerate(sizes) for n in range(size)
         ),
         alphabet_of=np.repeat(np.arange(count), sizes),
         alphabets=tuple(f"Extra_{number + 1:02d}" for number in range(count)),

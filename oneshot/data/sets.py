@@ -1,7 +1,6 @@
 """Data sets made ready: Omniglot where it can be had, generated glyphs where not, and images of one's own."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from rich.console import Console
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
-from oneshot.data import cache, keep, store
+from oneshot.data import cache, glyphs, keep, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import digested
 from oneshot.screen.console import one_line, print_line, print_warning
 from oneshot.screen.progress import Stages
 
 DATASETS = ("auto", "omniglot", "glyphs", keep.GENERIC)
-_GLYPHS = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,11 @@ def prepare(
         return _auto(root, source, console)
     if dataset == "omniglot":
         return _omniglot(root, source, console)
-    numbers = _GLYPHS.fullmatch(dataset)
-    if numbers:
+    if numbers := glyphs.numbers_of(dataset):
         if source:
             told = "goes with Omniglot or images of your own"
             raise UserError(f"--source {source} {told}; '{dataset}' is drawn: leave it out")
-        return _glyphs(root, dataset, numbers[1], numbers[2], console)
+        return _glyphs(root, dataset, *numbers, console)
     raise keep.unknown(root, dataset, DATASETS)
 
 
@@ -92,7 +89,7 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
         why = f"Omniglot cannot be had: {error}"
     if console:
         print_warning(console, f"{why}. Generated glyphs take its place")
-    made = _glyphs(root, "glyphs", None, None, console)
+    made = _glyphs(root, "glyphs", glyphs.ALPHABETS, 0, console)
     return Prepared(made.folder, made.dataset, made.name, why)
 
 
@@ -114,16 +111,14 @@ def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prep
     return Prepared(folder, "omniglot", store.describe(near(folder)).name)
 
 
-def _glyphs(root: Folder, dataset: str, alphabets: str | None, seed: str | None, console: Console | None) -> Prepared:
+def _glyphs(root: Folder, dataset: str, alphabets: int, seed: int, console: Console | None) -> Prepared:
     folder = root / dataset
     if not _ready(folder):
-        from oneshot.data import glyphs
-
         with _progress(console) as progress:
             glyphs.build(
                 folder,
-                alphabets=int(alphabets or glyphs.ALPHABETS),
-                seed=int(seed or 0),
+                alphabets=alphabets,
+                seed=seed,
                 progress=lambda done, total: progress("drawing alphabets", done, total),
             )
     return Prepared(folder, dataset, store.describe(near(folder)).name)

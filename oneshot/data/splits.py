@@ -56,9 +56,9 @@ class Split:
         if not self.validation_seen:
             pairs.append(("train", "validation"))
         for left, right in pairs:
-            shared = _shared(getattr(self, left), getattr(self, right))
-            if shared:
-                told = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+            both = shared(getattr(self, left), getattr(self, right))
+            if both:
+                told = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
                 raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {told}")
         for name in ("train", "validation", "test"):
             if not getattr(self, name).alphabets:
@@ -67,7 +67,7 @@ class Split:
                 )
 
 
-def _shared(one: Part, other: Part) -> list[str]:
+def shared(one: Part, other: Part) -> list[str]:
     """What two parts share: characters where both name them, else alphabets."""
     if one.characters is None or other.characters is None:
         return sorted(set(one.alphabets) & set(other.alphabets))

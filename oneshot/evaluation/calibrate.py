@@ -9,9 +9,9 @@ from oneshot.answers import calibration
 from oneshot.data.store import Drawings
 from oneshot.evaluation.trials import PROTOCOLS, carry, suited
 from oneshot.evaluation.validation import SEED
-from oneshot.network.embedding import embed
+from oneshot.network.embedding import class_scores, embed
 from oneshot.network.images import Images
-from oneshot.network.models import Siamese, at_once, looking
+from oneshot.network.models import Siamese, looking
 from oneshot.network.worker import Worker
 from oneshot.run.watch import Showing
 
@@ -46,19 +46,19 @@ def measure(
     true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
     support = np.take_along_axis(trials.support, true_first[..., None], axis=1)
     shots = [k for k in calibration.SHOTS if k <= most]
-    scores = {k: _scores(net, z_ND, trials.query, support[..., :k]) for k in shots}
+    scores = {k: class_scores(net, z_ND, trials.query, support[..., :k]) for k in shots}
     group = drawings.alphabet[trials.query]
     record = calibration.fit(scores, group)
     if record is None:
         return None
     about = {
-        "part": "validation", "alphabets": len(np.unique(group)),
+        "part": "validation", "protocol": kind, "alphabets": len(np.unique(group)),
         "characters": len(np.unique(drawings.character[support])),
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
     }  # fmt: skip
     record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
     if views > 1:
-        alone = _scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
+        alone = class_scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
     return {"measured_on": about, **record}
 
@@ -72,26 +72,12 @@ def _fewer(drawings: Drawings) -> Drawings:
     return few if whole else drawings
 
 
-@torch.no_grad()
-def _scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Positions (T,) and (T, N, k) -> (T, N) float64: each query against the mean embedding of each class."""
-    step = at_once(z_ND.device, support[0].size * z_ND.shape[1])
-    queries, supports = (torch.from_numpy(each).to(z_ND.device) for each in (query, support))
-    parts = []
-    for at in range(0, len(query), step):
-        z_TNkD = z_ND[supports[at : at + step]]
-        # Of one image it is that one: on a CPU to average long embeddings takes as long as to score them.
-        pooled = z_TNkD[:, :, 0] if support.shape[-1] == 1 else z_TNkD.mean(dim=2)
-        parts.append(net.score(z_ND[queries[at : at + step]][:, None], pooled))
-    return torch.cat(parts).double().cpu().numpy()
-
-
 def _pooling(
     net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray, pooled: np.ndarray
 ) -> dict[str, Any]:
     """Why embeddings are averaged and not scores: the accuracy of either on these trials."""
     k_shot = support.shape[-1]
-    averaged = sum(_scores(net, z_ND, query, support[..., shot : shot + 1]) for shot in range(k_shot))
+    averaged = sum(class_scores(net, z_ND, query, support[..., shot : shot + 1]) for shot in range(k_shot))
     share = {"embeddings": pooled, "scores": averaged}
     return {"k_shot": k_shot} | {name: _accuracy(each) for name, each in share.items()}
 

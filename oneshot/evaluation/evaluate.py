@@ -3,7 +3,10 @@
 `python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
 """
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +14,19 @@ import torch
 
 from oneshot.answers import artifact
 from oneshot.base.environment import environment
+from oneshot.base.errors import UserError
 from oneshot.base.settings import Evaluate
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
-from oneshot.evaluation.judgement import TOUCHED, lowered, trials_of
+from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
-from oneshot.evaluation.scoring import Similarity, judge, per_alphabet, score
+from oneshot.evaluation.overlap import overlap
+from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
 from oneshot.evaluation.verification import verification
-from oneshot.network.embedding import embed, similarity
+from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker, pick_device
@@ -34,7 +39,8 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
 
     Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
     `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
-    stand in result.json; fractions. Each drawing is embedded once. Raises UserError where the data cannot carry the
+    stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the mean of its embeddings,
+    as `OneShot.classify` has it. Raises UserError where the data cannot carry the
     trials.
     """
     return _measure(net, data, split=split, how=how, worker=worker)[0]
@@ -54,7 +60,15 @@ def _measure(
 
     z_ND = embedded(test, "test")
     logits_of = similarity(net, z_ND)
-    judged = [(trials, score(trials, logits_of)) for trials in made]
+
+    def scored(trials: Trials) -> np.ndarray:
+        """Scores (T, n_way). Several drawings of a class are worth their mean embedding, as where an image is
+        classified: the judgement is of what is handed on."""
+        if trials.k_shot == 1:
+            return score(trials, logits_of)
+        return class_scores(net, z_ND, trials.query, trials.support)
+
+    judged = [(trials, scored(trials)) for trials in made]
     accuracies: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
     for trials, scores in judged:
@@ -71,14 +85,14 @@ def _measure(
         "skipped": skipped,
         "lowered": lowered(made, how),
         "per_alphabet": alphabets,
-        "within_fixed": _within_fixed(test, about.trial_alphabets, how, logits_of),
+        "within_fixed": _within_fixed(test, about.trial_alphabets, how, scored),
         "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
     }
     return result, Seen(test, z_ND.cpu().numpy(), judged)
 
 
 def _within_fixed(
-    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, logits_of: Similarity
+    test: Drawings, alphabets: tuple[str, ...], how: Evaluate, scored: Callable[[Trials], np.ndarray]
 ) -> dict[str, Any] | None:  # fmt: skip
     """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
     chosen = [name for name in alphabets if name in test.alphabets]
@@ -90,7 +104,7 @@ def _within_fixed(
         )  # fmt: skip
     except Unsuited:
         return None
-    return judge(trials, score(trials, logits_of)).to_dict() | {"alphabets": len(chosen)}
+    return judge(trials, scored(trials)).to_dict() | {"alphabets": len(chosen)}
 
 
 def evaluate(
@@ -104,24 +118,27 @@ def evaluate(
     keep: bool = False,
     progress: Showing | None = None,
 ) -> dict[str, Any]:
-    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json.
+    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json. `overlap` there
+    says where the alphabets that judge are not new to the network.
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
-    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl`: how often the test
-    set was touched is part of the record. Raises UserError, also where `data` holds another making of one's own images
-    than `dataset` (NAME@DIGEST) asks for.
+    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl` before anything is
+    measured, so that one that breaks off counts too: how often the test set was touched is part of the record. Raises
+    UserError, also where it cannot be noted, and where `data` holds another making of one's own images than `dataset`
+    (NAME@DIGEST) asks for.
     """
-    store.describe(near(data)).require(dataset)
+    about = store.describe(near(data))
+    about.require(dataset)
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
+    check(data, split=split, how=how)  # what is refused touches nothing
     count = None
     if (run := _run_of(where)) is not None:
-        accuracy = {name: outcome["accuracy"] for name, outcome in result["protocols"].items()}
-        asked = {"dataset": result["dataset"], "split": split, **how.model_dump()}
-        run.append_json(TOUCHED, {"sha256": card.get("sha256"), "asked": asked, "accuracy": accuracy})
-        count = len(run.read(TOUCHED).splitlines())
+        asked = {"dataset": about.name, "split": split, **how.model_dump()}
+        count = _counted(run, {"sha256": card.get("sha256"), "asked": asked})
+    result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
+    result["overlap"] = overlap(card["provenance"]["settings"].get("data", {}), about, dataset=dataset, split=split)
     result["views"] = card.get("views", 1)
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
@@ -138,13 +155,32 @@ def evaluate(
     return result
 
 
+def _counted(run: Folder, judgement: dict[str, Any]) -> int:
+    """Note a judgement in a run, which now has so many. Raises UserError where that may not be written."""
+    try:
+        run.append_json(TOUCHED, judgement)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise UserError(
+            f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: {os.strerror(error.errno)}; let it"
+            " be written, or judge a copy of the run"
+        ) from error
+    return len(run.read(TOUCHED).splitlines())
+
+
 def _run_of(where: Folder) -> Folder | None:
-    """The run that a folder is or lies in, as deep as `trials/000/checkpoints/epoch-0001`."""
-    for _ in range(5):
-        if where.has(EXPERIMENT) or where.has("best"):
-            return where
-        where = where.parent
-    return None
+    """The run that a folder is, or whose `best/` it is, or a checkpoint in its `checkpoints/` or in those of one of its
+    `trials/`; None of any other folder, wherever it lies."""
+    around, training = where.parent, where.parent.parent
+    runs = [where]
+    if where.name == "best":
+        runs.append(around)
+    if around.name == "checkpoints":
+        runs.append(training)
+        if training.parent.name == "trials":
+            runs.append(training.parent.parent)
+    return next((run for run in runs if run.has(EXPERIMENT)), None)
 
 
 def _train_seed(card: dict[str, Any]) -> int | None:

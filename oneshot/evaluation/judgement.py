@@ -1,5 +1,7 @@
 """What the final judgement is asked for: the trials on the test part. Looked at before anything trains; torch-free."""
 
+from typing import Any
+
 from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
@@ -7,9 +9,22 @@ from oneshot.data.cache import near
 from oneshot.data.store import Drawings
 from oneshot.evaluation.scoring import Trials
 from oneshot.evaluation.trials import protocols
-from oneshot.run import formats, opened
+from oneshot.run import cards, formats, opened
 
 RESULT, TOUCHED = "result.json", "evaluations.jsonl"
+
+
+def result_of(run: Folder) -> dict[str, Any] | None:
+    """The result of a run, where it is that of the network in its `best/`: a training that went on, or a search, may
+    have put another one there since. None where it is not, or does not say whose it is, and where there is none. A run
+    that has lost its network keeps its result.
+
+    Raises UserError where a file is damaged."""
+    if not run.has(RESULT):
+        return None
+    result = formats.read(formats.Result, run, RESULT)
+    known = not (run / "best").has(cards.CARD) or result.get("sha256") == cards.digest(run)
+    return result if known else None
 
 
 def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:

@@ -7,8 +7,8 @@ from oneshot.answers.calibration import RATE, doubt
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
 from oneshot.data.splits import ALL
-from oneshot.evaluation.judgement import RESULT
-from oneshot.run import cards, formats
+from oneshot.evaluation.judgement import result_of
+from oneshot.run import cards
 from oneshot.run.cards import CARD, STEPS, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
@@ -21,6 +21,11 @@ _DATA = {
     ),
     "glyphs": "Alphabets that the program drew itself, each character by simulated drawers: nobody's data.",
 }
+_WHERE = {  # the trials of a calibration, by their protocol
+    "within": "that are each inside one of the validation alphabets",
+    "between": "between the validation alphabets",
+    None: "on the validation alphabets",
+}
 _OWN = "images of whoever trained this network; their licence decides what may be done with it."
 
 
@@ -29,11 +34,7 @@ def write(run: Folder) -> None:
 
     Raises UserError where a record is damaged."""
     best = run / "best"
-    card = formats.read(cards.Card, best, CARD, advice="restore it or use another network")
-    result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
-    if result and result.get("sha256") != card["sha256"]:
-        result = None
-    best.write(README, render(card, result).encode(errors="backslashreplace"))
+    best.write(README, render(cards.read(best), result_of(run)).encode(errors="backslashreplace"))
 
 
 def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
@@ -145,7 +146,7 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         last = shot["none"][-1]
         rows.append(_row(shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
     text = (
-        f"Chosen on {count(about['trials'])} trials, each inside a validation alphabet, of which there are"
+        f"Chosen on {count(about['trials'])} trials {_WHERE[about.get('protocol')]}, of which there are"
         f" {about['alphabets']} ({count(about['characters'])} characters, {count(about['drawings'])} drawings). The"
         f" figures are those of half of the {'alphabets' if about['alphabets'] > 1 else 'trials'} by what was chosen on"
         " the other half. Error: the expected calibration error. Last columns: images of none of"

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from oneshot.answers.calibration import sigmoid
 from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings
 from oneshot.data.pairs import PairDataset
@@ -11,15 +12,21 @@ from oneshot.evaluation.scoring import Similarity, wilson
 
 PAIRS = 10_000  # as in the paper
 SEED = 4_2
+_MOST = 1e15  # what an infinite logit counts as: one more or less is still another number
 
 
 def threshold(logits: np.ndarray, same: np.ndarray) -> float:
     """The logit above which to say "same", so that most of these pairs are told right: a midpoint between two of them.
 
-    Of several that do equally well, the one nearest to 0, which is a probability of one half.
+    Of several that do equally well, the one nearest to 0, which is a probability of one half. A NaN is above no
+    threshold and has no say; where there is nothing else, it is 0.
     """
+    known = ~np.isnan(logits)
+    logits, same = np.clip(logits[known], -_MOST, _MOST), same[known]
+    if not len(logits):
+        return 0.0
     order = np.argsort(logits, kind="stable")
-    logits, same = np.asarray(logits)[order], np.asarray(same)[order]
+    logits, same = logits[order], same[order]
     # With the k lowest called different: their different ones are right, and of the others the same ones.
     right = np.concatenate([[0], np.cumsum(~same)]) + np.concatenate([np.cumsum(same[::-1])[::-1], [0]])
     ends = np.concatenate([[logits[0] - 1], logits, [logits[-1] + 1]])
@@ -52,6 +59,6 @@ def verification(
         "pairs": PAIRS,
         "accuracy": plain / PAIRS,
         "interval": list(wilson(plain, PAIRS)),
-        "threshold": float(1 / (1 + np.exp(-cut))),
+        "threshold": float(sigmoid(np.array(cut))),
         "at_threshold": chosen / PAIRS,
     }

@@ -39,6 +39,20 @@ def embed(
     return worker.interleave(torch.cat(parts)[: len(share)], len(images))
 
 
+@torch.no_grad()
+def class_scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Positions (T,) and (T, C, k) -> logits (T, C) float64: each query against the mean embedding of the k drawings
+    of each of its classes."""
+    step = at_once(z_ND.device, support[0].size * z_ND.shape[1])
+    parts = []
+    for at in range(0, len(query), step):
+        asked, shown = (torch.as_tensor(each[at : at + step], device=z_ND.device) for each in (query, support))
+        # Of one drawing it is that one: on a CPU to average long embeddings takes as long as to score them.
+        z_TCD = z_ND[shown[..., 0]] if support.shape[-1] == 1 else z_ND[shown].mean(dim=2)
+        parts.append(net.score(z_ND[asked][:, None], z_TCD))
+    return torch.cat(parts).double().cpu().numpy()
+
+
 def similarity(net: Siamese, z_ND: torch.Tensor) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The scorer of pairs of positions (M,), (M,) -> logits (M,), in the form that `evaluation.scoring.score` takes."""
     step = at_once(z_ND.device, z_ND.shape[1])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -11,18 +11,31 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
+from oneshot.evaluation import judgement
 from oneshot.evaluation.judgement import RESULT
 from oneshot.records import screenshots
 from oneshot.report import pictures
 from oneshot.report.canvas import png
+from oneshot.report.ladder import result_of
 from oneshot.report.reading import read_outcomes
 from oneshot.run import formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.screen.results import is_omniglot
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY
 
 CHAOS, BENCH = "chaos.json", "bench-"  # the other records' name, and how those of the bench begin
+
+
+class Kind(NamedTuple):
+    """A kind of record: the key that it alone has, and its form."""
+
+    key: str
+    form: type[BaseModel]
+
+
+STUDIES, SEEDS = Kind("result", formats.Kept), Kind("summary", formats.Repeated)
 
 
 @dataclass(frozen=True)
@@ -49,13 +62,15 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         if not run.has(needed):
             raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
     settings = read_experiment(run)
-    study, result = formats.read(formats.FinishedStudy, run, STUDY), formats.read(formats.Result, run, RESULT)
+    study, result = formats.read(formats.FinishedStudy, run, STUDY), judgement.result_of(run)
+    if result is None:
+        raise UserError(f"{run.file(RESULT)} is not of the network in best/; let `python -m oneshot.tune` end first")
     for trial in study["trials"]:
         trial["history"] = read_history(run / "trials" / trial["id"])
     name = name or study["job"]
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
-    _check_place(f"{name}.json")
+    replaced(name, STUDIES, dataset=result["dataset"], advice="give this one another --name")
     if not Halving(settings).over(study["trials"]):
         raise UserError(
             f"the search in {run} is not over, and a better network may come of it, which would be judged anew:"
@@ -84,11 +99,17 @@ def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | N
     return records_folder() / file
 
 
-def _check_place(file: str) -> None:
-    """Raises UserError where a record of another kind has its place."""
-    folder = Folder.of(records_folder())
-    if file == CHAOS or file.startswith(BENCH) or (folder.has(file) and "study" not in folder.read_json(file)):
-        raise UserError(f"{folder.file(file)} is the place of a record of another kind: give this one another --name")
+def replaced(name: str, kind: Kind, *, dataset: str, advice: str) -> dict[str, Any] | None:
+    """The record that a new one of this name takes the place of; None where there is none. Raises UserError, with the
+    advice, where it is of another kind or data set, or damaged."""
+    folder, file = Folder.of(records_folder()), f"{name}.json"
+    there = folder.has(file)
+    if file == CHAOS or file.startswith(BENCH) or (there and kind.key not in folder.read_json(file)):
+        raise UserError(f"{folder.file(file)} is the place of a record of another kind: {advice}")
+    old = formats.read(kind.form, folder, file) if there else None
+    if old and (of := result_of(old)["dataset"]) != dataset:
+        raise UserError(f"{folder.file(file)} is a record on {of}, and this is one on {dataset}: {advice}")
+    return old
 
 
 def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
@@ -109,24 +130,28 @@ def errors_picture(name: str) -> str | None:
 
 def read_all() -> dict[str, dict[str, Any]]:
     """All studies' records by name. Raises UserError for one that is damaged."""
-    return _with("result", formats.Kept)
+    return _all(STUDIES)
 
 
 def read_repeated() -> dict[str, dict[str, Any]]:
     """All records of several seeds by name. Raises UserError for one that is damaged."""
-    return _with("summary", formats.Repeated)
+    return _all(SEEDS)
 
 
-def _with(key: str, kind: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The records that have this key, which tells their kind, by name."""
+def _all(kind: Kind) -> dict[str, dict[str, Any]]:
+    """The records of a kind, by name."""
     folder = Folder.of(records_folder())
-    names = [name for name in folder.names() if name.endswith(".json") and key in folder.read_json(name)]
-    return {name.removesuffix(".json"): formats.read(kind, folder, name) for name in names}
+    names = [name for name in folder.names() if name.endswith(".json") and kind.key in folder.read_json(name)]
+    return {name.removesuffix(".json"): formats.read(kind.form, folder, name) for name in names}
 
 
 def read() -> Records:
-    """All that README shows."""
-    return Records(studies=read_all(), repeated=read_repeated(), chaos=read_chaos())
+    """All that README shows: of judged networks those on Omniglot, which its tables are about."""
+    studies, repeated = (
+        {name: record for name, record in records.items() if is_omniglot(result_of(record))}
+        for records in (read_all(), read_repeated())
+    )
+    return Records(studies=studies, repeated=repeated, chaos=read_chaos())
 
 
 def read_chaos() -> dict[str, Any]:

@@ -4,15 +4,17 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, override
+from oneshot.base.settings import Settings, job_file, jobs_folder, override, parse_toml
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
-from oneshot.evaluation.judgement import RESULT, check_judged
+from oneshot.evaluation.judgement import RESULT, check_judged, result_of
+from oneshot.records import record
 from oneshot.records.spread import spread_of
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
@@ -62,6 +64,37 @@ def parse_seeds(text: str) -> list[int]:
     if len(set(seeds)) != len(seeds) or len(seeds) > MOST:
         raise UserError(f"--seeds {text}: each seed once, {MOST} at most")
     return seeds
+
+
+def by_name(jobs: Sequence[str]) -> dict[str, Path]:
+    """The files of jobs by the names that their run folders and records have. Raises UserError where two share one."""
+    files: dict[str, Path] = {}
+    for job in jobs:
+        file = job_file(job)
+        if file.stem in files:
+            raise UserError(f"{files[file.stem]} and {file} are both called '{file.stem}': rename one, or leave it out")
+        files[file.stem] = file
+    return files
+
+
+def check_record(file: Path, settings: Settings, *, dataset: str) -> None:
+    """Raises UserError where the record of a job's seeds would take the place of another job's, or of another kind or
+    data set. A job of tune_jobs/ may have changed since its record was made; of another file nobody knows whether it is
+    the same job but by its settings."""
+    advice = "rename the job's file, or change a setting (--set): then no record is kept in tune_jobs/records/"
+    old = record.replaced(file.stem, record.SEEDS, dataset=dataset, advice=advice)
+    listed = jobs_folder() / file.name
+    if file.resolve() == listed.resolve():
+        return
+    if listed.exists():
+        raise UserError(f"{file} is called as {listed}, whose record it would take the place of: {advice}")
+    if old and _decisive(parse_toml(old["experiment"].encode(), f"the record {file.stem}")) != _decisive(settings):
+        raise UserError(f"tune_jobs/records/ has a record {file.stem} of other settings than {file} has: {advice}")
+
+
+def _decisive(settings: Settings) -> dict[str, Any]:
+    """What decides the figures of a record, whatever the seed."""
+    return seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
 
 
 def seeded(settings: Settings, seed: int) -> Settings:
@@ -125,9 +158,7 @@ def judge(
 
 def _is_judged(run: Folder) -> bool:
     """Whether the result of a seed is there, and is that of its network."""
-    if not (run.has(RESULT) and _has_network(run)):
-        return False
-    return formats.read(formats.Result, run, RESULT).get("sha256") == cards.digest(run)
+    return _has_network(run) and result_of(run) is not None
 
 
 def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -> dict[str, Any]:
@@ -141,7 +172,7 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
         spent = formats.read(formats.Spent, here, TIME)
         result = formats.read(formats.Result, here, RESULT)
         rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
-    record = {
+    made = {
         "experiment": seeded(settings, rows[0]["seed"]).to_toml(),
         "job": job,
         "asked": list(seeds),
@@ -153,8 +184,8 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
         "test_evaluations": sum(row["result"]["test_evaluations"] or 0 for row in rows),
         "seeds": rows,
     }
-    formats.check(formats.Repeated, record)
-    return record
+    formats.check(formats.Repeated, made)
+    return made
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

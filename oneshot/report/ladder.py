@@ -14,7 +14,7 @@ from oneshot.evaluation.trials import NAMES
 from oneshot.report.accuracy import plain
 from oneshot.screen.console import Column, Fitting, fitted, interval, percent
 from oneshot.screen.published import FIGURES
-from oneshot.screen.results import compares, is_omniglot, short
+from oneshot.screen.results import compares, short
 
 PROTOCOLS = (*NAMES, "verification")
 VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."
@@ -43,19 +43,18 @@ class Rung:
 
 
 def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
-    """All rows, the best on `lake400` first, then those without it. Records of other data sets have none.
+    """All rows, the best on `lake400` first, then those without it; of records on Omniglot.
 
     A record is a study's, or one of several seeds: then its figures are their means.
     """
     rows = [_published(name) for name in dict.fromkeys(figure.name for figure in FIGURES)]
     for name, record in records.items():
         result = result_of(record)
-        if is_omniglot(result):
-            seeds = f", mean of {_many(record)} seeds" if "seeds" in record else ""
-            judges = f"{len(result['per_alphabet'])} test alphabets"
-            commit = result["environment"]["commit"] or "unknown"
-            source = f"split {result['split']} ({judges}){seeds}{views(result)}, commit {commit}"
-            rows.append(Rung(name, True, _cells(record), source))
+        seeds = f", mean of {_many(record)} seeds" if "seeds" in record else ""
+        judges = f"{len(result['per_alphabet'])} test alphabets"
+        commit = result["environment"]["commit"] or "unknown"
+        source = f"split {result['split']} ({judges}){seeds}{views(result)}, commit {commit}"
+        rows.append(Rung(name, True, _cells(record), source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
 
 

@@ -17,11 +17,11 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data.splits import OWN
-from oneshot.evaluation.judgement import RESULT, TOUCHED
+from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.report.words import OF_OWN, Words
 from oneshot.run import cards, formats
-from oneshot.run.history import HISTORY, kept, read_history
+from oneshot.run.history import HISTORY, kept, read_history, why_over
 from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.screen.tables import measured_epochs
 from oneshot.search.study import STUDY
@@ -35,7 +35,8 @@ _AT_ONCE = 16  # files read at a time: a store far away answers late
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder holds it. `study` is None for a single training, `result` and `outcomes` until it is judged.
+    """A run as its folder holds it. `study` is None for a single training, `result` and `outcomes` until the network in
+    its `best/` is judged.
 
     `trials` have their histories, the lowest loss first; a single training is one trial. `written` is when the run last
     wrote (seconds since 1970), `read` when this was read; `missing` says, a sentence each, what is not there and how to
@@ -91,11 +92,11 @@ def read(run: Folder) -> Run:
         raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
     settings = read_experiment(run)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
-    trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run)]
-    result = formats.read(formats.Result, run, RESULT) if run.has(RESULT) else None
+    trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run, settings)]
+    result = result_of(run)
     outcomes = read_outcomes(run, result)
     best = _best(trials, result)
-    over = _over(settings, study, trials, result)
+    over = _over(study, trials, result)
     return Run(
         name=run.name,
         where=str(run),
@@ -137,11 +138,16 @@ def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[st
     return trial
 
 
-def _training(run: Folder) -> dict[str, Any]:
-    """A single training in the form of a study's trial."""
+def _training(run: Folder, settings: Settings) -> dict[str, Any]:
+    """A single training in the form of a study's trial. Whether it is finished, its settings say: they may ask for more
+    than what its last epoch ended."""
     history = read_history(run)
-    ended = history[-1]["ended"] if history and history[-1].get("ended") else ""
-    status = {"": "running", "diverged": "diverged"}.get(ended, "finished")
+    status = "running"
+    if history and history[-1].get("ended") == "diverged":
+        status = "diverged"
+    elif best := kept(history):
+        over = why_over(settings.train, epoch=history[-1]["epoch"], best_epoch=best["epoch"])
+        status = "finished" if over else "running"
     trial = {
         "id": "", "status": status, "settings": {}, "epochs": 0, "best_epoch": None, "val_loss": None, "error": None,
         "seconds": float(sum(row.get("seconds") or 0 for row in history)),
@@ -156,14 +162,11 @@ def _best(trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> dic
     return named[0] if named else min(measured, key=lambda trial: trial["val_loss"], default=None)
 
 
-def _over(
-    settings: Settings, study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None
-) -> bool:  # fmt: skip
+def _over(study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> bool:
     """A study is over when it is judged and no trial waits, as at its time limit; a training after its last epoch."""
     if study is not None:
         return result is not None and all(trial["status"] not in ("pending", "running") for trial in trials)
-    trial = trials[0]
-    return trial["status"] != "running" or trial["epochs"] >= settings.train.epochs or result is not None
+    return trials[0]["status"] != "running"
 
 
 def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -216,6 +219,8 @@ def _missing(
     lost = [trial["id"] for trial in trials if trial["epochs"] and not trial["history"]]
     if lost:
         sentences.append(f"The history of trial {', '.join(lost)} is lost: its curves are missing.")
+    if result is None and run.has(RESULT):
+        sentences.append(f"{RESULT} is not of the network that is in best/ now: its figures are not shown.")
     if result is None and study is None and over:
         again = f"python -m oneshot.evaluate {run.quoted}"
         sentences.append(f"This training has not been judged on the {words.test}: {again}")

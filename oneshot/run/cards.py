@@ -64,6 +64,7 @@ class Shots(Record):
 
 
 class MeasuredOn(Record):
+    protocol: Literal["within", "between"] | None = None  # of the trials; older cards do not say
     alphabets: Positive
     characters: Positive
     drawings: Positive

@@ -140,6 +140,7 @@ class Result(Record):
     protocols: dict[str, Outcome]
     skipped: dict[str, str] = {}
     lowered: dict[str, str] = {}
+    overlap: str | None = None
     per_alphabet: dict[str, Score]
     within_fixed: Within | None = None
     verification: Verification | None = None

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oneshot.base.errors import UserError
+from oneshot.base.settings import Train
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 
@@ -22,6 +23,13 @@ def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
 def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The epoch whose network a training of these rows keeps: the newest that was the best when it came."""
     return next((row for row in reversed(list(rows)) if row["best"]), None)
+
+
+def why_over(train: Train, *, epoch: int, best_epoch: int) -> formats.Ended:
+    """Why a training of so many epochs is over: patience | epochs; empty while it is not."""
+    if train.patience and epoch - best_epoch >= train.patience:
+        return "patience"
+    return "epochs" if epoch >= train.epochs else ""
 
 
 def lowest(rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -56,19 +56,22 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     Each protocol has a ladder of its own, since figures of two protocols do not compare (one network differs by 13 to
     15 points between them). Only a 20-way one-shot result on Omniglot gets one: otherwise the panel says why not.
     """
-    protocols, omniglot = result["protocols"], is_omniglot(result)
+    protocols, omniglot, overlap = result["protocols"], is_omniglot(result), result.get("overlap")
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
     parts.append(Fitting(partial(_by_protocol, protocols, meanings(result))))
+    parts += [Text(), Text(overlap, "yellow")] if overlap else []
     parts += _lowered(result.get("lowered") or {})
     parts += _beside(result)
     parts += _skipped(result.get("skipped") or {})
-    rungs = _rungs({name: outcome for name, outcome in protocols.items() if compares(outcome)}) if omniglot else []
-    if rungs:
+    comparable = {name: outcome for name, outcome in protocols.items() if compares(outcome)}
+    if rungs := _rungs(comparable) if omniglot and not overlap else []:
         rule = "Figures compare within one protocol only, and only where training saw as many alphabets."
         parts += [Text(), Fitting(partial(_ladder, rungs)), Text(), Text(rule, "dim")]
     others = [name for name, outcome in protocols.items() if not compares(outcome)]
     if not omniglot:
         parts += [Text(), Text(f"Published figures are for Omniglot: they do not compare with {result['dataset']}.")]
+    elif overlap:
+        parts += [Text(), Text("Published figures are for alphabets that are new to a network: they do not compare.")]
     elif others:
         parts += [Text(), Text(f"Published figures are 20-way 1-shot: they do not compare with {_and(others)} here.")]
     if (result.get("test_evaluations") or 1) > 1:

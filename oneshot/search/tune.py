@@ -16,8 +16,8 @@ from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
 from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing
-from oneshot.evaluation.judgement import RESULT
-from oneshot.run import cards, checkpoint, formats
+from oneshot.evaluation.judgement import RESULT, result_of
+from oneshot.run import checkpoint
 from oneshot.run.watch import STAGE, Showing, often, staged, staging
 from oneshot.screen.live import StudyView
 from oneshot.search.halving import Halving
@@ -170,10 +170,8 @@ def _judge(
         finish(
             chosen, run, device=pick_device(device), data=data, trial=trial, best_trial=best_trial, progress=progress
         )  # fmt: skip
-        if run.has(RESULT):
-            result = formats.read(formats.Result, run, RESULT)
-            if result.get("sha256") == cards.digest(run):
-                return result
+        if result := result_of(run):
+            return result
         result = evaluate(
             run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device,
             keep=True, progress=progress,

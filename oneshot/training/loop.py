@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, Train
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data.store import Drawings
 from oneshot.evaluation.validation import Validation
@@ -18,7 +18,7 @@ from oneshot.network.images import Images
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
-from oneshot.run.history import DIVERGED, HISTORY, lowest, write_history, write_note
+from oneshot.run.history import DIVERGED, HISTORY, lowest, why_over, write_history, write_note
 from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
@@ -169,7 +169,7 @@ class Training:
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
         progress.history.append(row)
-        row["ended"] = progress.ended = _why_over(progress, train)
+        row["ended"] = progress.ended = self._why_over()
         self._save()
         if self.worker.rank == 0:
             write_history(self.folder, progress.history)
@@ -244,8 +244,11 @@ class Training:
             load_weights(self.average.net, found.weights, f"{place} is of another network")
         load_optimizer(self.optimizer, found.optimizer, f"{place} is of another optimizer")
         self.progress = found.progress
-        self.progress.ended = _why_over(self.progress, self.settings.train)  # other epochs or patience may be asked for
+        self.progress.ended = self._why_over()  # other epochs or patience may be asked for
         return True
+
+    def _why_over(self) -> str:
+        return why_over(self.settings.train, epoch=self.progress.epoch, best_epoch=self.progress.best_epoch)
 
     def _find(self) -> Checkpoint | None:
         """The newest whole checkpoint. What is damaged is told and kept; history and curves are made those of the
@@ -260,13 +263,6 @@ class Training:
         if found:
             events.mend(self.folder, found.progress.history)
         return found
-
-
-def _why_over(progress: Progress, train: Train) -> str:
-    """Why a training is over: patience | epochs; empty while it is not."""
-    if train.patience and progress.epoch - progress.best_epoch >= train.patience:
-        return "patience"
-    return "epochs" if progress.epoch >= train.epochs else ""
 
 
 def _identity(settings: Settings) -> dict[str, Any]:

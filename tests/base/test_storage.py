@@ -2,14 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from users import plain_user
 
 from oneshot.base.errors import DiskFull, UserError
 from oneshot.base.storage import Folder
@@ -141,19 +140,6 @@ def test_a_file_in_a_folders_place_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="file is a file, and a folder is needed"):
         Folder.of(tmp_path / "file").names()
-
-
-@contextmanager
-def plain_user() -> Iterator[None]:
-    """Without root's right to do anything; for the time of the block."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_a_folder_without_permission_is_a_sentence() -> None:

@@ -35,6 +35,10 @@ def test_the_files_are_the_same_bytes_again(small_glyphs: Folder, tmp_path: Path
             assert (folder.read(name) == small_glyphs.read(name)) == same
 
 
+def test_what_will_be_drawn_is_known_before(data_root: Path) -> None:
+    assert glyphs.described(10, 0) == store.describe(Folder.of(data_root / "glyphs-10"))
+
+
 def test_drawings_have_omniglots_form(drawings: Drawings, small_glyphs: Folder) -> None:
     about = store.describe(small_glyphs)
     assert (about.height, about.width, about.bits, about.name) == (105, 105, 1, "glyphs (generated)")

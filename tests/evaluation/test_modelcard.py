@@ -11,6 +11,7 @@ import yaml
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.evaluation import modelcard
+from oneshot.run import cards
 
 
 def made(run: Path) -> dict[str, Any]:
@@ -42,6 +43,17 @@ def test_the_calibration_is_that_of_the_network(trained_run: Path) -> None:
     row = f"| 1 | {100 * pair['ece_before']:.1f} %, {100 * pair['ece_after']:.1f} % |"
     assert row in modelcard.render(card, None)
     assert "They are not calibrated" in modelcard.render(card | {"calibration": None}, None)
+
+
+def test_it_says_on_which_trials_it_was_calibrated(trained_run: Path) -> None:
+    card = made(trained_run)
+    assert card["calibration"]["measured_on"]["protocol"] == "within"
+    assert "2,000 trials that are each inside one of the validation alphabets" in modelcard.render(card, None)
+    card["calibration"]["measured_on"]["protocol"] = "between"  # where no two classes share a group
+    assert "2,000 trials between the validation alphabets" in modelcard.render(card, None)
+    del card["calibration"]["measured_on"]["protocol"]  # older cards do not say
+    cards.Card.model_validate(card)
+    assert "2,000 trials on the validation alphabets, of which there are" in modelcard.render(card, None)
 
 
 def test_a_network_of_several_views_says_so_and_what_they_are_worth(trained_run: Path) -> None:

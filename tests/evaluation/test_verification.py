@@ -68,6 +68,22 @@ def test_pairs_of_one_kind_have_a_threshold_too(same: bool) -> None:
     assert ((logits > threshold(logits, np.full(3, same))) == same).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_network_that_answers_no_number_is_right_half_the_time(value: float) -> None:
+    found = verification(
+        lambda left, right: np.full(len(left), value), TEST, validation=VALIDATION,
+        validation_logits_of=lambda left, right: np.full(len(left), value),
+    )  # fmt: skip
+    assert found is not None and found["accuracy"] == found["at_threshold"] == 0.5 and 0 <= found["threshold"] <= 1
+
+
+def test_a_logit_that_is_no_number_has_no_say_in_the_threshold() -> None:
+    logits, same = np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True])
+    mixed = np.insert(logits, [0, 2, 4], np.nan), np.insert(same, [0, 2, 4], True)
+    assert threshold(*mixed) == threshold(logits, same) == 1.5
+    assert threshold(np.array([-np.inf, -np.inf, np.inf]), np.array([False, False, True])) == 0.0
+
+
 def test_drawings_that_make_no_pairs_are_not_verified() -> None:
     lonely = tiny.drawings({"Ogham": 4}, drawers=1)
     assert (

@@ -7,7 +7,7 @@ import torch
 
 from oneshot.base.errors import UserError
 from oneshot.network import embedding
-from oneshot.network.embedding import embed, similarity
+from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, build
 from oneshot.network.worker import Worker, pick_device, resolve_precision
@@ -83,6 +83,23 @@ def test_many_pairs_are_scored_in_slices(net: Siamese, images: Images) -> None:
     scores = similarity(net, z_ND)(left, right)  # 2^24 / 64 = 262,144 pairs a slice
     some = np.array([0, 262_143, 262_144, 599_999])
     assert np.abs(scores[some] - similarity(net, z_ND)(left[some], right[some])).max() < 1e-6
+
+
+def test_several_drawings_of_a_class_are_scored_by_their_mean_in_slices_too(
+    net: Siamese, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z_ND = embed(net, images, Worker(CPU, precision="fp32"))
+    generator = np.random.default_rng(2)
+    query, support = generator.integers(44, size=9), generator.integers(44, size=(9, 5, 3))
+    scores = class_scores(net, z_ND, query, support)
+    assert scores.shape == (9, 5) and scores.dtype == np.float64
+    for trial in range(9):
+        for way in range(5):
+            with torch.no_grad():
+                expected = net.score(z_ND[query[trial]], z_ND[support[trial, way]].mean(dim=0))
+            assert scores[trial, way] == pytest.approx(float(expected), abs=1e-5)
+    monkeypatch.setattr(embedding, "at_once", lambda device, numbers: 4)
+    assert np.abs(class_scores(net, z_ND, query, support) - scores).max() < 1e-6
 
 
 # Where it is computed

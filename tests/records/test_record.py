@@ -8,6 +8,7 @@ import pytest
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.records import pages, record
+from oneshot.report import ladder
 
 
 @pytest.mark.parametrize("page", [pages.README, pages.CLUSTER], ids=["README", "cluster/README"])
@@ -78,6 +79,21 @@ def test_of_a_search_that_was_broken_off_there_is_no_record_yet(
     assert record.keep(run) == tmp_path / "records" / "quick.json"
 
 
+def test_a_result_of_another_network_is_no_record(
+    tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    kept = record.read_all()["quick"]
+    run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
+    monkeypatch.setattr(record, "records_folder", lambda: folder)
+    run.write("experiment.toml", kept["experiment"].encode())
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    (run / "best").write("model.json", (trained_run / "best/model.json").read_bytes())
+    with pytest.raises(UserError, match=r"result\.json is not of the network in best/"):
+        record.keep(run)
+    assert not folder.exists()
+
+
 def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.read_all()["quick"]
     run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
@@ -113,6 +129,29 @@ def test_a_record_takes_no_place_of_another_kind(
     with pytest.raises(UserError, match=rf"{name}\.json is the place of a record of another kind"):
         record.keep(run, name=name)
     assert folder.names() == ["cpu2.json"] and folder.read("cpu2.json") == seeds
+
+
+def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, five, chaos = record.read_all()["quick"], record.read_repeated()["cpu5"], record.read_chaos()
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run, folder = Folder.of(tmp_path / "run"), Folder.of(tmp_path / "records")
+    folder.write_json("quick.json", kept)
+    folder.write_json("chaos.json", chaos)
+    run.write("experiment.toml", kept["experiment"].encode())
+    run.write_json("study.json", kept["study"])
+    better = kept["result"]["protocols"] | {"lake400": kept["result"]["protocols"]["lake400"] | {"accuracy": 1.0}}
+    run.write_json("result.json", kept["result"] | {"dataset": "glyphs (generated)", "protocols": better})
+    with pytest.raises(UserError, match=r"is a record on omniglot, and this is one on glyphs .* another --name"):
+        record.keep(run)
+    record.keep(run, name="drawn")
+    for seed in five["seeds"]:
+        seed["result"]["dataset"] = "glyphs (generated)"
+    folder.write_json("cpu5.json", five)
+    shown = record.read()
+    assert set(record.read_all()) == {"quick", "drawn"} and set(shown.networks) == {"quick"}
+    assert ladder.best(shown.networks) == "quick"
 
 
 def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

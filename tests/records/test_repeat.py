@@ -92,11 +92,55 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     job = tmp_path / "small.toml"
     tree = override(read(job_file("quick")), TINY_TREE, source="the test")
     job.write_text(tree.to_toml())
+    for _ in range(2):  # the same again goes on, and keeps its record anew
+        as_it_is([job], data_root, tmp_path / "run")
+        assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
+    job.write_text(job.read_text().replace("epochs = 2", "epochs = 1"))
+    with pytest.raises(UserError, match=rf"has a record small of other settings than {job} has: rename the job's file"):
+        as_it_is([job], data_root, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def as_it_is(jobs: list[Path], root: Path, run: Path | None = None) -> None:
     run_verb(
-        console(), jobs=[str(job)], seeds="4", minutes=None, device="cpu", folder=str(tmp_path / "run"), changes=[],
-        root=str(data_root), source=None,
+        console(), jobs=list(map(str, jobs)), seeds="4", minutes=None, device="cpu", folder=run and str(run),
+        changes=[], root=str(root), source=None,
     )  # fmt: skip
-    assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
+
+
+def test_a_record_takes_no_place_of_another_kind_or_job(
+    tmp_path: Path, data_root: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = Path(record.__file__).parents[2] / "tune_jobs/records"
+    for name in ("quick", "cpu5"):
+        Folder.of(records).write(f"{name}.json", (kept / f"{name}.json").read_bytes())
+    tree = override(read(job_file("quick")), TINY_TREE, source="the test").to_toml()
+    for name in ("quick", "chaos", "bench-mine", "cpu2", "small"):
+        (tmp_path / f"{name}.toml").write_text(tree)
+    for name, sentence in (
+        ("quick", r"quick\.json is the place of a record of another kind: rename the job's file"),
+        ("chaos", r"chaos\.json is the place of a record of another kind"),
+        ("bench-mine", r"bench-mine\.json is the place of a record of another kind"),
+        ("cpu2", r"cpu2\.toml is called as .*tune_jobs/cpu2\.toml, whose record it would take the place of"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            as_it_is([tmp_path / "small.toml", tmp_path / f"{name}.toml"], data_root)
+    assert Folder.of(records).names() == ["cpu5.json", "quick.json"] and not (tmp_path / "runs").exists()
+
+
+def test_a_job_of_tune_jobs_takes_the_place_of_its_own_record_on_the_same_data(records: Path) -> None:
+    kept = Path(record.__file__).parents[2] / "tune_jobs/records/cpu5.json"
+    Folder.of(records).write("cpu5.json", kept.read_bytes())
+    job = job_file("cpu5")
+    repeat.check_record(job, read(job, ["train.lr=0.1"]), dataset="omniglot")  # as if it had been improved
+    with pytest.raises(UserError, match=r"cpu5\.json is a record on omniglot, and this is one on glyphs \(generated\)"):
+        repeat.check_record(job, read(job), dataset="glyphs (generated)")
+
+
+def test_two_jobs_of_one_name_are_refused(tmp_path: Path) -> None:
+    said = refused("repeat", "quick", str(tmp_path / "quick.toml"))
+    assert f"tune_jobs/quick.toml and {tmp_path}/quick.toml are both called 'quick': rename one" in said
 
 
 def test_a_record_that_lacks_seeds_takes_no_place_of_one_that_has_as_many(records: Path) -> None:

@@ -288,6 +288,27 @@ def test_a_single_training_has_a_report(tmp_path: Path, epochs: int, state: str)
     assert ("The training</h2>" in html) == (epochs > 1)
 
 
+@pytest.mark.parametrize("epochs", [8, 10])
+def test_a_training_that_was_judged_and_is_to_go_on_is_not_over(tmp_path: Path, epochs: int) -> None:
+    run = runs.training(tmp_path, epochs=8)
+    run.write("experiment.toml", override(job("quick"), {"train.epochs": epochs}, source="the test").to_toml().encode())
+    run.write_json("result.json", samples.result(environment=runs.ENVIRONMENT, sha256=runs.SHA))
+    seen = words(text_of(run))
+    assert "of Lake’s 400 one‑shot trials are right" in seen, "of the network that is there the figures hold"
+    assert (f"8 of {epochs} epochs done" in seen) == (epochs > 8)
+
+
+def test_a_result_of_another_network_is_not_shown(tmp_path: Path, trained_run: Path) -> None:
+    run = runs.study(tmp_path / "run")
+    card = json.loads((trained_run / "best/model.json").read_text())
+    for sha256, shown in ((runs.SHA, True), ("0" * 64, False)):
+        (run / "best").write_json("model.json", card | {"sha256": sha256})
+        html = text_of(run)
+        assert ("of Lake’s 400 one‑shot trials are right" in words(html)) == ("Errors</h2>" in html) == shown
+        assert ("result.json is not of the network that is in best/ now" in html) == (not shown)
+        assert ("the judgement on the test alphabets is missing" in html) == (not shown)
+
+
 def test_a_report_lies_beside_a_run_on_an_object_store(bucket: str) -> None:
     run = runs.study(Folder.of(f"{bucket}/runs/one"), over=False)
     assert making.make(run) == f"{bucket}/runs/one/report.html"
@@ -339,7 +360,6 @@ def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
     assert [cell.strip() for cell in row.split("|")[2:7]] == [
         "**90.8** (87.5–93.2)", "", "**93.1** (92.6–93.6)", "**93.5** (90.4–95.6)", "",
     ]  # fmt: skip
-    assert ladder.rungs({"invented": {"result": samples.glyphs_result()}}) == ladder.rungs({})
 
 
 def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None:

@@ -156,6 +156,11 @@ class TestResult:
         text = "\n".join(drawn(result_panel(glyphs_result() | {"skipped": skipped}), 140))
         assert "not measured: lake400: this dataset has no fixed trials" in text
 
+    def test_figures_on_alphabets_that_are_not_new_stand_beside_no_published_ones(self):
+        said = "2 of the 20 test alphabets are not new to this network"
+        text = "\n".join(drawn(result_panel(result(overlap=said)), 140))
+        assert said in text and "they do not compare" in text and "▶" not in text
+
     def test_judging_more_than_once_is_said(self):
         assert "judged 3 times" in "\n".join(drawn(result_panel(result(test_evaluations=3)), 140))
         assert "judged" not in "\n".join(drawn(result_panel(result(test_evaluations=1)), 140))

@@ -57,6 +57,26 @@ def test_a_training_leaves_a_network_that_can_be_loaded_and_judged(tmp_path: Pat
     assert json.loads((folder / "result.json").read_text()) == result  # and the run's own result stays
 
 
+def test_a_network_that_was_trained_further_is_judged_anew(tmp_path: Path, data_root: Path) -> None:
+    folder, told = tmp_path / "run", []
+    for epochs in ("1", "2"):
+        changes = settings(train__epochs=epochs, train__schedule="none", train__keep="last")
+        run("train", "quick", "--local", "--run", str(folder), *changes, ONESHOT_DATA=str(data_root))
+        told.append([(folder / name).read_text() for name in ("report.html", "best/README.md")])
+        assert f"written to {folder}/result.json" in run("evaluate", str(folder), ONESHOT_DATA=str(data_root))
+        result = json.loads((folder / "result.json").read_text())
+        card = json.loads((folder / "best/model.json").read_text())
+        assert result["sha256"] == card["sha256"] == json.loads((folder / "outcomes.json").read_text())["sha256"]
+        assert result["test_evaluations"] == int(epochs)
+        assert "Not judged yet" not in (folder / "best/README.md").read_text()
+        assert "Most confused characters" in (folder / "report.html").read_text()
+    page, card = told[1]  # between the second training and its judgement
+    assert "result.json is not of the network that is in best/ now: its figures are not shown." in page
+    assert "This network <b>is trained</b>" in page and "Errors</h2>" not in page and "Not judged yet" in card
+    run("evaluate", str(folder), ONESHOT_DATA=str(data_root))
+    assert json.loads((folder / "result.json").read_text()) == result, "a network that has its result keeps it"
+
+
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path, data_root: Path) -> None:
     changes = settings(train__epochs="4", train__examples="512")
     run("train", "quick", "--local", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))

@@ -8,6 +8,7 @@ from oneshot.answers import artifact
 from oneshot.base.settings import Data, job_file, override, read
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
+from oneshot.run.opened import EXPERIMENT
 from oneshot.training.parts import load_parts
 from oneshot.training.train import finish, train_here
 
@@ -28,6 +29,7 @@ def test_a_short_training_is_far_above_chance_on_alphabets_it_never_saw(omniglot
     progress = train_here(settings, omniglot, run, device=torch.device("cpu"))
     assert progress.history[-1]["val_oneshot"] > 0.4  # chance: 0.05
     finish(settings, run)
+    run.write(EXPERIMENT, settings.to_toml().encode())
     few = settings.evaluate.model_copy(update={"protocols": ["lake400"]})
     result = evaluate(run, omniglot, dataset="omniglot", split="lake", how=settings.evaluate, device="cpu")
     assert result["dataset"] == "omniglot" and result["test_evaluations"] == 1

@@ -1,0 +1,135 @@
+"""A judgement is counted where the network's run is, before anything is measured, or it does not take place."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import command
+import pytest
+import torch
+from objects import ObjectStore
+from users import plain_user
+
+import oneshot
+from oneshot.answers.ranking import Classes, rank
+from oneshot.base.errors import UserError
+from oneshot.base.settings import Evaluate, Settings
+from oneshot.base.storage import Folder
+from oneshot.evaluation import evaluate as judging
+from oneshot.evaluation.judgement import TOUCHED, trials_of
+from oneshot.evaluation.scoring import judge, score
+from oneshot.network.embedding import embed, similarity
+from oneshot.network.images import Images
+from oneshot.network.worker import Worker
+from oneshot.run.opened import EXPERIMENT
+
+FEW = Evaluate(trials=20)
+
+
+def judged(where: Folder, data: Folder, *, how: Evaluate = FEW, split: str = "lake") -> dict[str, Any]:
+    return judging.evaluate(where, data, dataset="glyphs-8", split=split, how=how, device="cpu")
+
+
+def touched(run: Folder) -> list[dict[str, Any]]:
+    return run.read_lines(TOUCHED) if run.has(TOUCHED) else []
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is measured is interrupted."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judging, "embed", interrupt)
+
+
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> Folder:
+    return copied(trained_run, tmp_path / "run")
+
+
+def copied(trained: Path, where: Path) -> Folder:
+    shutil.copytree(trained, where)
+    (where / EXPERIMENT).write_text(Settings().to_toml())
+    return Folder.of(where)
+
+
+def test_a_judgement_that_breaks_off_is_counted(run: Folder, small_glyphs: Folder, unmeasured: None) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        judged(run, small_glyphs)
+    (line,) = touched(run)
+    assert line["asked"]["split"] == "lake" and line["sha256"] == (run / "best").read_json("model.json")["sha256"]
+
+
+def test_a_network_is_its_runs_and_no_other_folders(run: Folder, small_glyphs: Folder, tmp_path: Path) -> None:
+    checkpoint = Path(run.path, "checkpoints/epoch-0001")
+    shutil.copytree(checkpoint, Path(run.path, "trials/000/checkpoints/epoch-0001"))
+    inside = ("", "best", "checkpoints/epoch-0001", "trials/000/checkpoints/epoch-0001")
+    for number, place in enumerate(inside, start=1):
+        assert judged(Folder.of(Path(run.path, place)), small_glyphs)["test_evaluations"] == number
+    # Copies, whose own runs are elsewhere; one lies in this run's folder, one beside a folder that is called best.
+    for place in (Path(run.path, "copies/epoch-0001"), tmp_path / "models/mine", tmp_path / "models/best"):
+        shutil.copytree(checkpoint, place)
+        assert judged(Folder.of(place), small_glyphs)["test_evaluations"] is None
+    assert len(touched(run)) == len(inside) and not list((tmp_path / "models").glob("*.jsonl"))
+
+
+def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data_root: Path) -> None:
+    card = (run / "best").read_json("model.json")
+    data = card["provenance"]["settings"]["data"] | {"dataset": "glyphs-10", "split": "koch"}
+    card["provenance"]["settings"]["data"] = data
+    (run / "best").write_json("model.json", card)
+    judge = ["evaluate", f"{run}/best", "--trials", "20"]
+    said = "2 of the 4 test alphabets are not new to this network, which was trained or validated on them (glyphs-10,"
+    text = command.run(*judge, "--split", "lake", ONESHOT_DATA=str(data_root))
+    assert f"warning: {said} split koch)\n" in text
+    assert said[:59] in text.partition("split koch)")[2], "beside the figures too"
+    assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
+
+
+def test_a_judgement_by_several_examples_is_that_of_the_classifier(run: Folder, small_glyphs: Folder) -> None:
+    how = Evaluate(k_shot=3, trials=300, protocols=["within"])
+    test, (trials,), _ = trials_of(small_glyphs, "lake", how)
+    net, worker = oneshot.load(run, device="cpu"), Worker(torch.device("cpu"))
+    z_ND = embed(net.net, Images(test, size=net.net.size, device=worker.device), worker)
+    names = tuple(map(str, range(trials.n_way)))
+    right = 0
+    for query, support, target in zip(trials.query, trials.support, trials.target, strict=True):
+        classes = Classes(names, z_ND[torch.from_numpy(support)].mean(dim=1), trials.k_shot)
+        right += rank(net.net, None, classes, z_ND[query][None])[0].classes[0] == names[target]
+    averaged = judge(trials, score(trials, similarity(net.net, z_ND)))
+    assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right != averaged.correct
+
+
+def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
+    with pytest.raises(UserError, match="no one-shot trial can be made"):
+        judged(run, small_glyphs, how=Evaluate(k_shot=8, protocols=["within"]))
+    assert touched(run) == []
+
+
+def test_one_that_cannot_be_counted_is_not_begun(trained_run: Path, small_glyphs: Folder, unmeasured: None) -> None:
+    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+        os.chmod(place, 0o755)
+        run = copied(trained_run, Path(place, "run"))
+        data = Folder.of(shutil.copytree(small_glyphs.path, Path(place, "data")))
+        os.chmod(run.path, 0o555)
+        sentence = f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: Permission denied; let it"
+        with plain_user(), pytest.raises(UserError, match=sentence):
+            judged(run, data)
+        os.chmod(run.path, 0o755)
+
+
+def test_one_that_a_store_does_not_let_be_counted_is_not_begun(
+    trained_run: Path, small_glyphs: Folder, bucket: str, object_store: ObjectStore, unmeasured: None
+) -> None:
+    run = Folder.of(f"{bucket}/run")
+    for name in ("model.json", "model.safetensors"):
+        (run / "best").write(name, (trained_run / "best" / name).read_bytes())
+    run.write(EXPERIMENT, b"")
+    object_store.refuse = lambda method, path, query: 403 if method == "PUT" else None
+    with pytest.raises(UserError, match=rf"cannot write {bucket}/run/{TOUCHED}: AWS Error ACCESS_DENIED"):
+        judged(run, small_glyphs)

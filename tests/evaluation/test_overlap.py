@@ -1,0 +1,64 @@
+"""Figures on alphabets that a network was taught, or chosen by, are marked; of new ones nothing is said."""
+
+from dataclasses import replace
+
+import pytest
+
+from oneshot.data import glyphs, splits
+from oneshot.data.drawings import Description, Own
+from oneshot.evaluation.overlap import overlap
+
+TEN = glyphs.described(10, 0)
+
+
+def told(dataset: str, split: str, *, by: str = "glyphs-10", judged: str = "lake", about: Description = TEN) -> str:
+    return overlap({"dataset": dataset, "split": split}, about, dataset=by, split=judged) or ""
+
+
+@pytest.mark.parametrize("split", splits.SPLITS)
+def test_the_test_part_of_its_own_split_is_new_to_a_network(split: str) -> None:
+    assert told("glyphs-10", split, judged=split) == ""
+    assert told("glyphs-10", f"{split.removesuffix(splits.ALL)}", judged=split) == ""
+
+
+@pytest.mark.parametrize("split", ["lake", "lake-all", "minimal1", "minimal2-all"])
+def test_what_koch_validates_by_judges_in_the_other_splits(split: str) -> None:
+    said = "2 of the 4 test alphabets are not new to this network, which was trained or validated on them"
+    assert told("glyphs-10", "koch", judged=split) == f"{said} (glyphs-10, split koch)"
+    assert told("glyphs-10", split, judged="koch") == "", "Koch's test is a part of theirs"
+
+
+def test_generated_alphabets_of_one_seed_are_the_same_however_many_there_are() -> None:
+    four = glyphs.described(4, 0)
+    assert told("glyphs-10", "lake", by="glyphs-4", about=four).startswith("2 of the 2 test alphabets are not new")
+    assert told("glyphs", "lake", by="glyphs-10").startswith("4 of the 4 test alphabets")
+    assert told("glyphs-50-seed0", "lake", by="glyphs-10").startswith("4 of the 4 test alphabets")
+    assert told("glyphs-4", "lake") == "", "its four are taught in ten"
+    assert told("glyphs-10", "minimal1", by="glyphs-4", about=four).startswith("2 of the 2"), "of five alphabets"
+    assert told("glyphs-10-seed1", "lake", by="glyphs-4", about=four) == ""
+
+
+def test_another_data_set_is_new() -> None:
+    assert told("omniglot", "koch") == told("coins@01234567", "own") == ""
+    assert told("glyphs", "lake", by="omniglot") == ""
+
+
+def test_of_own_images_another_making_may_be_split_in_another_way() -> None:
+    classes = TEN.classes[:6]
+    own = Own("dark", False, "class", {"train": classes[:2], "validation": classes[2:4], "test": classes[4:]})
+    made = replace(TEN, own=own, digests={"images": "0123456789"})
+    for name in ("coins@01234567", "money@01234567"):
+        assert told(name, "own", by="coins@01234567", judged="own", about=made) == ""
+    said = (
+        "nobody can tell which test classes are new to this network: it was trained on coins@89abcdef, another making"
+    )
+    assert told("coins@89abcdef", "own", by="coins@01234567", judged="own", about=made).startswith(said)
+    assert told("logos@89abcdef", "own", by="coins@01234567", judged="own", about=made) == ""
+
+
+def test_where_the_card_does_not_say_nobody_can_tell() -> None:
+    assert overlap({}, TEN, dataset="glyphs-10", split="lake") == (
+        "nobody can tell which test alphabets are new to this network: its card does not say what it was trained on"
+    )
+    for dataset, split in (("glyphs-2", "lake"), ("glyphs-10", "no such"), ("glyphs-10", "own")):
+        assert f"its card says {dataset}, split {split} (" in told(dataset, split)
