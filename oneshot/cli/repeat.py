@@ -35,14 +35,14 @@ def run(
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     chosen = {}
     for job, file in repeat.by_name(jobs).items():
+        where = reach(f"runs/records/{job}" if folder is None else folder)
         settings, prepared = request.with_data(console, read(file, changes), root, source)
         parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         if not changes:
             repeat.check_record(file, settings, dataset=prepared.name)
-        chosen[job] = settings, prepared
-    for job, (settings, prepared) in chosen.items():
-        where = reach(f"runs/records/{job}" if folder is None else folder)
+        chosen[job] = settings, prepared, where
+    for job, (settings, prepared, where) in chosen.items():
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:

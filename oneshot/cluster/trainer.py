@@ -31,7 +31,7 @@ from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_lin
 from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
-from oneshot.cluster.packing import Packing
+from oneshot.cluster.packing import Packing, why_no_gpu
 
 FAILURE = "error.json"
 # Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
@@ -164,13 +164,16 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # of this thread
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     leads = ray.train.get_context().get_world_rank() == 0
     if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
         return
     try:
+        if device.type == "cuda":
+            if not torch.cuda.is_available():
+                why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
+                raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
+            torch.cuda.set_device(device)  # of this thread
         if leads:
             run.write_json(HARDWARE, this_machine(device.type))
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -75,16 +74,6 @@ def test_a_seed_is_calibrated_where_it_was_trained(
             view=TrainView(console()), stages=Stages(console()), until=float("inf"),
         )  # fmt: skip
     assert asked == ["meta"]
-
-
-@pytest.mark.parametrize("k_shot", [1, 2])
-def test_a_class_is_scored_by_the_mean_of_its_embeddings(k_shot: int) -> None:
-    random = np.random.default_rng(0)
-    net, z_ND = build(tiny.settings().model, size=28), torch.rand(30, 64)
-    query, support = random.integers(30, size=7), random.integers(30, size=(7, 5, k_shot))
-    with torch.no_grad():
-        expected = net.score(z_ND[query][:, None], z_ND[support].mean(dim=2)).double().numpy()
-    assert np.array_equal(calibrate._scores(net, z_ND, query, support), expected)
 
 
 def test_it_is_measured_where_the_network_lies(monkeypatch: pytest.MonkeyPatch) -> None:

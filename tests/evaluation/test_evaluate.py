@@ -99,7 +99,7 @@ def test_a_judgement_by_several_examples_is_that_of_the_classifier(run: Folder, 
     names = tuple(map(str, range(trials.n_way)))
     right = 0
     for query, support, target in zip(trials.query, trials.support, trials.target, strict=True):
-        classes = Classes(names, z_ND[torch.from_numpy(support)].mean(dim=1), trials.k_shot)
+        classes = Classes(names, z_ND[torch.from_numpy(support)].mean(dim=1), (trials.k_shot,) * len(names))
         right += rank(net.net, None, classes, z_ND[query][None])[0].classes[0] == names[target]
     averaged = judge(trials, score(trials, similarity(net.net, z_ND)))
     assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right != averaged.correct

@@ -102,6 +102,16 @@ def test_several_drawings_of_a_class_are_scored_by_their_mean_in_slices_too(
     assert np.abs(class_scores(net, z_ND, query, support) - scores).max() < 1e-6
 
 
+@pytest.mark.parametrize("k_shot", [1, 2])
+def test_a_class_is_scored_by_the_mean_of_its_embeddings_to_the_bit(k_shot: int) -> None:
+    random = np.random.default_rng(0)
+    net, z_ND = build(tiny.settings().model, size=28), torch.rand(30, 64)
+    query, support = random.integers(30, size=7), random.integers(30, size=(7, 5, k_shot))
+    with torch.no_grad():
+        expected = net.score(z_ND[query][:, None], z_ND[support].mean(dim=2)).double().numpy()
+    assert np.array_equal(class_scores(net, z_ND, query, support), expected)
+
+
 # Where it is computed
 
 
