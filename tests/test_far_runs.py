@@ -42,9 +42,11 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     assert any("epoch 1/3" in line for line in process.stdout or [])
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert f"{where} is in use by process {process.pid} on " in refused(*arguments, **variables)
-    Folder.of(where).remove(NOTE)  # as if somebody had waited
-    text = run(*arguments, **variables)
+    waiting = start(*arguments, **variables)
+    assert f"{where} is in use by process {process.pid} on " in (waiting.stdout.readline() if waiting.stdout else "")
+    Folder.of(where).remove(NOTE)  # else it waits to the end
+    text, _ = waiting.communicate(timeout=300)
+    assert waiting.returncode == 0, text
     assert "epoch 1/3" not in text and "epoch 3/3" in text
     assert f"report: {where}/report.html" in text
     assert Folder.of(where).names() == [

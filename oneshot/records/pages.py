@@ -30,7 +30,7 @@ RUNGS = (
     ("one GPU, 10 min", "best-all", "98.5 (above ARC)", "make records-gpu"),
     ("one GPU, a search of 15 min", "gpu", "98.0", "make records-gpu"),
     ("one GPU, the paper's network", "koch-gpu", "92.0 (Koch)", "make records-gpu"),
-    ("2 CPU cores, 100 min, 22 alphabets, the paper's network", "koch-cpu", "92.0 (Koch)", "make records-cpu JOB=koch-cpu"),
+    ("2 cores, 100 min, 22 alphabets, the paper's network", "koch-cpu", "92.0 (Koch)", "make records-cpu JOB=koch-cpu"),
     ("2 CPU cores, 5 min, 22 alphabets", "cpu5-lake", "", "make records-cpu JOB=cpu5-lake"),
     ("2 CPU cores, 5 min, Koch's split", "cpu5-koch", "", "make records-cpu JOB=cpu5-koch"),
     ("1 CPU core, 10 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),

@@ -288,7 +288,7 @@ def test_a_study_is_drawn_now_and_then_written_whole_and_leaves_little_in_memory
     recorder = Recorder(study, View(), seconds=3600)
     for index in range(30):
         config = {"trial": f"{index:03d}", "point": {"lr": 1e-3 * (index + 1)}, "folder": str(tmp_path / "none")}
-        trial = SimpleNamespace(config=config, run_metadata=_TrainingRunMetadata())
+        trial = SimpleNamespace(config=config, run_metadata=_TrainingRunMetadata(), last_result={})
         recorder.on_trial_start(0, [], trial)
         for epoch in (1, 2):
             row = {"epoch": epoch, "val_loss": 1 / epoch, "best": True, "ended": "epochs" if epoch == 2 else ""}

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from ray.tune.search import Searcher
+from ray.tune.trainable.metadata import _TrainingRunMetadata
 
 from oneshot.base.settings import Settings, override, parse
 from oneshot.base.storage import Folder
@@ -12,7 +15,7 @@ from oneshot.run.history import write_history
 from oneshot.search.points import OptunaPoints
 from oneshot.search.study import Study
 from oneshot.search.trial import HOMELESS
-from oneshot.search.tuning import PlannedSearch
+from oneshot.search.tuning import PlannedSearch, Recorder
 
 SETTINGS = parse(
     {
@@ -120,3 +123,21 @@ def test_a_search_none_of_whose_trials_finds_room_is_over(tmp_path: Path) -> Non
     search.on_trial_complete("b", NO_ROOM)
     assert search.suggest("d") == Searcher.FINISHED
     assert search.why_over == NO_ROOM["why"]
+
+
+def test_what_cannot_be_recorded_of_a_trial_that_is_over_ends_the_search(tmp_path: Path) -> None:
+    """Tune would take it for the trial's fault, and run that again beside the one that has its place."""
+
+    class View:
+        def update(self, shown: dict[str, Any]) -> None: ...
+
+    search = planned(tmp_path)
+    recorder = Recorder(search.study, View())
+    trial = SimpleNamespace(config=search.suggest("tune"), last_result={}, run_metadata=_TrainingRunMetadata())
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_step_end(0, [])
+    (tmp_path / "study.json").unlink()
+    (tmp_path / "study.json").mkdir()
+    recorder.on_trial_complete(0, [], trial)
+    with pytest.raises(OSError, match="directory"):
+        recorder.on_step_end(0, [])
