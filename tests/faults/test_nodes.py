@@ -75,18 +75,19 @@ def test_without_room_it_ends_with_a_sentence_and_goes_on_later(
         print(f"\na host lost and no other: given up after {seconds:.1f} s")
 
 
-SEARCH = {"search.trials": "3", "search.grace": "0", "search.batch": "[64]"}
+SEARCH = {"search.trials": "2", "search.grace": "0", "search.batch": "[64]"}
 STUDY = ["tune", "quick", *CHANGES, *(part for key in SEARCH for part in ("--set", f"{key}={SEARCH[key]}"))]
+SHORT = ["--set", "scale.timeout=5"]
 
 
 def lose_a_worker(hosts: Cluster, folder: Path, data_root: Path, *, at_work: int) -> tuple[int, str]:
-    """A study of three trials; when one is at its third epoch and there are so many workers, a host is lost that is not
+    """A study of two trials; when one is past its first epoch and there are so many workers, a host is lost that is not
     the head: exit code, log."""
-    process = hosts.start(*STUDY, "--run", str(folder), ONESHOT_DATA=str(data_root))
+    process = hosts.start(*STUDY, *SHORT, "--run", str(folder), ONESHOT_DATA=str(data_root))
     text, lost = "", False
     for line in process.stdout or []:
         text += line
-        if not lost and re.search(r"epoch +[3-9]/12", line) and len(hosts.workers()) == at_work:
+        if not lost and re.search(r"epoch +[2-5]/12", line) and len(hosts.workers()) == at_work:
             next(host for host in hosts.hosts[1:] if host.name in hosts.workers()).lose()
             lost = True
     assert lost, text
@@ -101,8 +102,7 @@ def test_a_study_that_loses_a_host_for_good_goes_on_with_fewer_trials_at_once(da
     with cluster([1, 1]) as hosts:
         code, text = lose_a_worker(hosts, tmp_path / "run", data_root, at_work=2)
     assert code == 0 and "2 trials at once" in text, text
-    assert statuses(tmp_path / "run") == ["finished"] * 3
-    assert "the cluster had no room for its 1 worker(s) for 10 s, 2 times" in text
+    assert statuses(tmp_path / "run") == ["finished"] * 2  # also where one found no room while the other trained
 
 
 def test_a_study_that_loses_its_last_host_ends_with_a_sentence_and_goes_on_later(
@@ -112,18 +112,17 @@ def test_a_study_that_loses_its_last_host_ends_with_a_sentence_and_goes_on_later
         code, text = lose_a_worker(hosts, tmp_path / "run", data_root, at_work=1)
     assert code == 1 and "Traceback" not in text, text
     assert "no room for its 1 worker(s)" in text and f"to go on: python -m oneshot.tune --resume {tmp_path}" in text
-    assert statuses(tmp_path / "run") == ["pending"] * 3
+    assert statuses(tmp_path / "run") == ["pending"] * 2
     run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
-    assert statuses(tmp_path / "run") == ["finished"] * 3
+    assert statuses(tmp_path / "run") == ["finished"] * 2
 
 
 def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: Path, tmp_path: Path) -> None:
     """Two trials on three hosts of a core each; the one that loses its host goes on on the third."""
-    study = [*STUDY, "--set", "search.trials=2"]
     text, lost = "", ""
     with cluster([1, 1, 1]) as hosts:
         process = hosts.start(
-            *study, "--run", str(tmp_path / "run"), "--max-concurrent", "2", ONESHOT_DATA=str(data_root)
+            *STUDY, "--run", str(tmp_path / "run"), "--max-concurrent", "2", ONESHOT_DATA=str(data_root)
         )
         for line in process.stdout or []:
             text += line
@@ -133,7 +132,7 @@ def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: P
                 victim.lose()
         assert process.wait(timeout=300) == 0, text
     assert lost and "2 trials at once, with 1 worker each" in text, text
-    run(*study, "--run", str(tmp_path / "whole"), ONESHOT_DATA=str(data_root))
+    run(*STUDY, "--run", str(tmp_path / "whole"), ONESHOT_DATA=str(data_root))
     resumed = 0
     for trial in ("trials/000", "trials/001"):
         assert history(tmp_path / "run" / trial) == history(tmp_path / "whole" / trial)
