@@ -37,6 +37,9 @@ class DiskFull(RunFailed):
     """There is no room for a file: what is tried next would fail too, so everything stops until room is made."""
 
 
+TROUBLE = (OSError, UserError, RunFailed)  # what a folder that cannot be used for the moment may answer
+
+
 def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
     """A hint that names the known word nearest to `word`, or all of them where none is `alike` (0 to 1)."""
     known = sorted(known)

@@ -55,9 +55,8 @@ def koch_gpu(request: Request) -> Measured:
     ceiling = matmul_rate(device, side=8192, seconds=seconds)
     each = 2 * flops.training(run.net.encoder, size=KOCH_SIZE)
     profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device)))}
-    by_batch, failed = _larger(
-        drawings, device, larger, seconds=seconds
-    )  # last: what fails there may take the GPU along
+    # Last: what fails there may take the GPU along.
+    by_batch, failed = _larger(drawings, device, larger, seconds=seconds)
     by_batch = {first: float(np.median(value)), **by_batch}
     use = {pairs: found * each / ceiling for pairs, found in by_batch.items()}
     best = max(use, key=lambda pairs: use[pairs])

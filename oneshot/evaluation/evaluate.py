@@ -40,8 +40,7 @@ def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Wo
     Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
     `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
     stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the mean of its embeddings,
-    as `OneShot.classify` has it. Raises UserError where the data cannot carry the
-    trials.
+    as `OneShot.classify` has it. Raises UserError where the data cannot carry the trials.
     """
     return _measure(net, data, split=split, how=how, worker=worker)[0]
 

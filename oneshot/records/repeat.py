@@ -145,7 +145,7 @@ def judge(
 ) -> None:  # fmt: skip
     """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result. Raises
     OutOfTime before it, where the monotonic clock has come to `until`."""
-    if _is_judged(run):
+    if _judged(run):
         return
     check_time(until)
     with stages:
@@ -156,9 +156,9 @@ def judge(
     run.write_json(RESULT, result)
 
 
-def _is_judged(run: Folder) -> bool:
-    """Whether the result of a seed is there, and is that of its network."""
-    return _has_network(run) and result_of(run) is not None
+def _judged(run: Folder) -> dict[str, Any] | None:
+    """The result of a seed, where it is there with its network and is that one's."""
+    return result_of(run) if _has_network(run) else None
 
 
 def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -> dict[str, Any]:
@@ -167,11 +167,9 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
     rows = []
     for seed in seeds:
         here = place(run, seed)
-        if not _is_judged(here):
-            continue
-        spent = formats.read(formats.Spent, here, TIME)
-        result = formats.read(formats.Result, here, RESULT)
-        rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
+        if result := _judged(here):
+            spent = formats.read(formats.Spent, here, TIME)
+            rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
     made = {
         "experiment": seeded(settings, rows[0]["seed"]).to_toml(),
         "job": job,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from oneshot.base import locks
 from oneshot.base.beside import beside
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import TROUBLE, RunFailed, UserError
 from oneshot.base.storage import Folder, needing_room
 
 NOTE = ".lock"
@@ -86,9 +86,7 @@ def signed(
 
     def loop(over: threading.Event) -> None:
         while not over.wait(every):
-            with contextlib.suppress(
-                OSError, RunFailed, UserError
-            ):  # out of reach, or new credentials are on their way
+            with contextlib.suppress(*TROUBLE):  # out of reach, or new credentials are on their way
                 if not is_mine():
                     lost.set()
                     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see interrupts.py
@@ -104,7 +102,7 @@ def signed(
             raise RunFailed(f"{run} was taken over by {_name(_read(run))}: this process was silent too long") from None
         raise
     finally:
-        with contextlib.suppress(OSError, RunFailed, UserError):
+        with contextlib.suppress(*TROUBLE):
             if is_mine():
                 run.remove(NOTE)
 

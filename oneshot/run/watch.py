@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from oneshot.base.beside import every
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import TROUBLE
 from oneshot.base.kinds import Natural, Positive
 from oneshot.base.storage import Folder
 from oneshot.run import formats
@@ -23,8 +23,6 @@ from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
 PULSE, STAGE = "pulse.json", "stage.json"
 LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
 PATIENCE = 5.0  # seconds for the last one, where a disk or a store does not answer
-
-UNHEARD = (OSError, UserError, RunFailed)  # what a folder may answer that nobody is told of
 
 Showing = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
@@ -127,7 +125,7 @@ def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None
     def write() -> None:
         nonlocal written
         if (value := newest()) is not written:
-            with contextlib.suppress(*UNHEARD):
+            with contextlib.suppress(*TROUBLE):
                 folder.write_json(name, value)
             written = value
             if over.is_set():  # nobody waited for this one: it came after the removal
@@ -144,7 +142,7 @@ def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None
 
 def forget(folder: Folder, name: str) -> None:
     """Remove what says how far work in a folder is: a session that was killed leaves it there."""
-    with contextlib.suppress(*UNHEARD):
+    with contextlib.suppress(*TROUBLE):
         folder.remove(name)
 
 
@@ -167,7 +165,7 @@ def read_pulse(folder: Folder) -> dict[str, Any] | None:
 def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, Any] | None:
     try:
         return formats.read(kind, folder, name)
-    except UNHEARD:
+    except TROUBLE:
         return None
 
 
@@ -181,7 +179,7 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
     def read(what: Callable[[Folder], list[Any]]) -> list[Any]:
         try:
             return what(run)
-        except UNHEARD:  # its disk or store is out of reach for a moment
+        except TROUBLE:  # its disk or store is out of reach for a moment
             return []
 
     def show() -> None:

@@ -204,6 +204,6 @@ def _status(ended: str) -> str:
 
 def _reason(trial: dict[str, Any]) -> str | None:
     """Why a trial that did not fail gave no more, as far as its history tells."""
-    return (
-        f"the loss was not finite in epoch {trial['history'][-1]['epoch']}" if trial["status"] == "diverged" else None
-    )
+    if trial["status"] != "diverged":
+        return None
+    return f"the loss was not finite in epoch {trial['history'][-1]['epoch']}"
