@@ -23,7 +23,6 @@ from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -80,11 +79,11 @@ def train_on_ray(
                     raise failed from None
             if failure := read_failure(run):  # of rank 0 alone: the others waited for it
                 raise UserError(failure) from error
-            if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
                 raise NoRoom(
                     f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
-                    f" {scale.timeout:g} s, {scale.max_failures + 1} times: a node is lost, or others use it; started"
-                    " again, it goes on from its last checkpoint"
+                    f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on"
+                    " from its last checkpoint"
                 ) from error
             told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
             raise RunFailed(f"the training in {run} failed: {told or type(error).__name__}") from error
@@ -120,11 +119,13 @@ def _trainer(
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
         scaling_config=scaling,
-        policy=elastic.policy(scaling, packing=packing, numbers=numbers, grows=bool(scale.autoscaler)),
+        policy=elastic.policy(
+            scaling, packing=packing, numbers=numbers, restarts=scale.max_failures, grows=bool(scale.autoscaler)
+        ),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             worker_runtime_env=ahead.environment(ahead.WORKER),
-            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
+            failure_config=FailureConfig(max_failures=scale.max_failures),  # failed starts are counted by the policy
             callbacks=callbacks,
         ),
     )  # fmt: skip
