@@ -12,6 +12,7 @@ import os
 import socket
 import time
 import uuid
+from functools import partial
 from typing import Any
 
 import psutil
@@ -102,8 +103,10 @@ def _trainer(
     callbacks: list[Any], followed: bool,
 ) -> Any:  # fmt: skip
     scale = settings.scale
-    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
-        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
+    # Handed on to Ray Train's controller. Who does not come to a report is ended by its own watchdog before.
+    limits = {"WORKER_HEALTH_CHECK": 1, "WORKER_GROUP_START": 1, "COLLECTIVE": 2}
+    for variable, times in limits.items():
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(times * scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
@@ -139,20 +142,22 @@ def _train_worker(config: dict[str, Any]) -> None:
     from oneshot.base.environment import HARDWARE, this_machine
     from oneshot.network.worker import ProcessGroupWorker
     from oneshot.run.history import write_note
-    from oneshot.run.watch import Watch
+    from oneshot.run.watchdog import Moves, watchdog
     from oneshot.training.loop import fit
     from oneshot.training.parts import load_parts
 
     class RayWorker(ProcessGroupWorker):
         def report(self, row: dict[str, Any]) -> None:
-            ray.train.report(row)
+            with watch.resting():
+                ray.train.report(row)
 
-    class Ahead(Watch):
+    class Ahead(Moves):
         """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
 
         due = config["followed"] is not None
 
         def step(self, done: int, loss: float, images_per_second: float) -> None:
+            self.moved()
             if not self.due:
                 return
             self.due = False
@@ -166,7 +171,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
-    leads = ray.train.get_context().get_world_rank() == 0
+    rank, watch = ray.train.get_context().get_world_rank(), Ahead()
+    leads, who = rank == 0, f"worker {rank} on {socket.gethostname()}"
     if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
         return
     try:
@@ -179,7 +185,8 @@ def _train_worker(config: dict[str, Any]) -> None:
             run.write_json(HARDWARE, this_machine(device.type))
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
-        fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
+        with watchdog(watch, seconds=settings.scale.timeout, who=who, tell=partial(write_note, run)):
+            fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
         # first one says so, and all return.
