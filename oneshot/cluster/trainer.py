@@ -9,10 +9,12 @@ one, called in the workers.
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import time
 import uuid
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -111,7 +113,8 @@ def _trainer(
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
     scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
-    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    # What Ray Train notes of a training is not read again: it goes with the training. Its controller runs on this node
+    # and puts it to Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(
@@ -214,6 +217,12 @@ class Trainer(DataParallelTrainer):
     def __init__(self, *arguments: Any, policy: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.policy = policy
+
+    def fit(self) -> Any:
+        try:
+            return super().fit()
+        finally:  # a search of weeks would leave thousands of folders
+            shutil.rmtree(Path(self.run_config.storage_path, self.run_config.name), ignore_errors=True)
 
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         given["scaling_policy"] = self.policy
