@@ -177,6 +177,12 @@ def _check_answers(where: str) -> None:
     """Raises UserError where nothing listens at `host:port`: Ray itself would try for minutes."""
     if where.startswith(("http://", "https://")):
         raise UserError(f"'{where}' is for `ray job submit`; the cluster itself has another address, as HOST:6379")
+    if where.startswith("ray://"):
+        host = _place(where).rpartition(":")[0] or _place(where)
+        raise UserError(
+            f"'{where}' is of Ray Client, by which nothing of a run would be recorded; run on a node of the cluster"
+            f" or by `ray job submit`, and give the cluster's own address, as {host}:6379"
+        )
     host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto", which Ray looks up

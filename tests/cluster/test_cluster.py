@@ -208,6 +208,12 @@ def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
     assert refused("http://head:8265").startswith("'http://head:8265' is for `ray job submit`; the cluster itself has")
 
 
+def test_an_address_of_ray_client_is_refused_with_that_of_the_cluster() -> None:
+    """Before anything is asked: nothing listens at this one."""
+    for where in ("ray://head:10001", "ray://head"):
+        assert refused(where).startswith(f"'{where}' is of Ray Client") and "as head:6379" in refused(where)
+
+
 def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Ray raises when it is attached to a cluster, with the cluster's answer made up."""
     import ray
