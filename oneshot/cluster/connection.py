@@ -39,6 +39,7 @@ QUIET = {
 # embedded Ray nobody does.
 WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
 UNWATCHED = {"RAY_TRAIN_METRICS_ENABLED": "0"}
+HEAD = "node:__internal_head__"  # a resource that only the head node has
 PATIENCE = 10.0  # seconds for a cluster to answer
 TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
@@ -228,11 +229,12 @@ def nodes() -> list[Node]:
     """Those of the connected cluster that are alive."""
     import ray
 
-    return [
-        Node(node["NodeManagerAddress"], node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+    return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _node(name: str, resources: dict[str, float]) -> Node:
+    memory = resources.get("memory", 0) / 1e9 if HEAD in resources else 0
+    return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory)
 
 
 @contextlib.contextmanager
