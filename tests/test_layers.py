@@ -136,6 +136,7 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
         "data.glyphs",
         "data.omniglot",
         "data.sets",
+        "base.jobs",
         "base.settings",
         "screen.live",
         "evaluation.trials",

@@ -7,7 +7,7 @@ from typing import Any
 
 from oneshot.base.environment import hardware
 from oneshot.base.errors import UserError
-from oneshot.base.settings import jobs_folder
+from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
 from oneshot.evaluation.trials import NAMES
