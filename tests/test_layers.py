@@ -22,7 +22,20 @@ MODULES = sorted(
     for path in PACKAGE.glob("*/**/*.py")
     if not path.stem.startswith("__")
 )
-VERBS = ("train", "tune", "evaluate", "classify", "verify", "export", "report", "record", "repeat", "data", "bench")
+VERBS = (
+    "train",
+    "tune",
+    "evaluate",
+    "classify",
+    "verify",
+    "export",
+    "report",
+    "record",
+    "repeat",
+    "data",
+    "bench",
+    "settings",
+)
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {

@@ -45,7 +45,12 @@ def read(path: Path, changes: Iterable[str] = ()) -> Settings:
         raise UserError(f"{path} is a folder; a job is a TOML file") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    return override(parse_toml(content, str(path)), dict(_change(text) for text in changes), source="--set")
+    return changed(parse_toml(content, str(path)), changes)
+
+
+def changed(settings: Settings, changes: Iterable[str]) -> Settings:
+    """Settings changed by `section.key=value` texts, as --set has them. Raises UserError naming key and value."""
+    return override(settings, dict(_change(text) for text in changes), source="--set")
 
 
 def parse_toml(content: bytes, source: str) -> Settings:

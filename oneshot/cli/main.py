@@ -15,6 +15,7 @@ from oneshot.cli import verbs
 from oneshot.cli.bench import bench
 from oneshot.cli.data import Dataset, Split, data_app
 from oneshot.cli.options import DataRoot, Device, Quiet, Set, Source, Trace
+from oneshot.cli.settings import settings
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error, print_line
 
@@ -202,6 +203,7 @@ app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.p
 app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
+app.command(epilog="Example: python -m oneshot.settings quick --set train.lr=0.003")(settings)
 
 
 def main(verb: list[str] | None = None) -> None:
