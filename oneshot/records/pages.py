@@ -1,4 +1,4 @@
-"""README and cluster/README: their tables, made from the records, and written where they belong."""
+"""README, cluster/README and tune_jobs/README: their tables, made from the records, and written where they belong."""
 
 import re
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
 from oneshot.evaluation.trials import NAMES
+from oneshot.records import joblist
 from oneshot.records.record import Records, errors_picture, read, read_benches
 from oneshot.records.spread import difference
 from oneshot.report import ladder
@@ -21,6 +22,7 @@ from oneshot.screen.tables import epochs_not_run
 
 README = jobs_folder().parent / "README.md"
 CLUSTER = README.parent / "cluster" / "README.md"
+JOBS = jobs_folder() / "README.md"
 # The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
 RUNGS = (
     ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
@@ -180,6 +182,10 @@ def blocks() -> dict[Path, dict[str, str]]:
             "bench": bench_tables(read_benches()),
         },
         CLUSTER: {"scaling": scaling.table()},
+        JOBS: {
+            "jobs": joblist.jobs_table(joblist.MACHINES | {job: where for where, job, *_ in RUNGS}),
+            "settings": joblist.settings_tables(),
+        },
     }
 
 
