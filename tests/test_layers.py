@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from command import VERBS
 
 import oneshot
 
@@ -21,20 +22,6 @@ MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for path in PACKAGE.glob("*/**/*.py")
     if not path.stem.startswith("__")
-)
-VERBS = (
-    "train",
-    "tune",
-    "evaluate",
-    "classify",
-    "verify",
-    "export",
-    "report",
-    "record",
-    "repeat",
-    "data",
-    "bench",
-    "settings",
 )
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.

@@ -23,7 +23,9 @@ MARK = "*"  # beside a value that is not the default
 def settings(
     job: Annotated[
         str | None,
-        typer.Argument(help="Name of a job in tune_jobs/, or a TOML file. Default: none, what holds where none says."),
+        typer.Argument(
+            metavar="[JOB]", help="Name of a job in tune_jobs/, or a TOML file. Default: none, the defaults alone."
+        ),
     ] = None,
     set_: Set = None,
     as_toml: Annotated[
