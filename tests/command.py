@@ -8,6 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# As the help lists them.
+VERBS = (
+    "data", "tune", "train", "evaluate", "report", "classify", "verify", "export", "settings", "repeat", "record",
+    "bench",
+)  # fmt: skip
+
 # A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Its
 # network is the shallow one: the quickest, and where N workers are compared with one, a deeper one carries a rounding
 # error over a ReLU's kink. It looks in one position: in eight, the judgement takes most of a small study's time.

@@ -1,5 +1,5 @@
-"""README and oneshot/README.md keep their word: what they tell people to type runs here, at a tiny size, in a folder made
-ready for it."""
+"""README and oneshot/README.md keep their word: what they tell people to type runs here, at a tiny size, in a folder
+made ready for it."""
 
 import os
 import re

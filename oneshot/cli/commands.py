@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import job_file, override, read, with_point
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.cluster import connection
@@ -222,7 +223,7 @@ def _study(
     for sentence in study.resume():
         print_warning(console, sentence)
     for trial in study.trials:
-        settings.with_point(trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
+        with_point(settings, trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
     study.save()
     return study
 

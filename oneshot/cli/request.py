@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshot.base.errors import DiskFull, NoRoom, RayDied, UserError
+from oneshot.base.jobs import override, parse
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, override, parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import connection, sharing
 from oneshot.cluster.packing import Node, this_machine, why_no_gpu

@@ -28,7 +28,8 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_line
-from oneshot.base.settings import Settings, parse
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
 from oneshot.cluster.packing import Packing, why_no_gpu

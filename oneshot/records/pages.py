@@ -7,10 +7,11 @@ from typing import Any
 
 from oneshot.base.environment import hardware
 from oneshot.base.errors import UserError
-from oneshot.base.settings import jobs_folder
+from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
 from oneshot.evaluation.trials import NAMES
+from oneshot.records import joblist
 from oneshot.records.record import Records, errors_picture, read, read_benches
 from oneshot.records.spread import difference
 from oneshot.report import ladder
@@ -22,6 +23,7 @@ from oneshot.screen.tables import epochs_not_run
 README = jobs_folder().parent / "README.md"
 CLUSTER = README.parent / "cluster" / "README.md"
 RECORDS = jobs_folder() / "records" / "README.md"
+JOBS = jobs_folder() / "README.md"
 # The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
 RUNGS = (
     ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
@@ -183,6 +185,10 @@ def blocks() -> dict[Path, dict[str, str]]:
             "chaos": chaos_table(records.chaos),
         },
         CLUSTER: {"scaling": scaling.table()},
+        JOBS: {
+            "jobs": joblist.jobs_table(joblist.MACHINES | {job: where for where, job, *_ in RUNGS}),
+            "settings": joblist.settings_tables(),
+        },
     }
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, parse_toml
+from oneshot.base.jobs import parse_toml
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, owner, trust
 from oneshot.run.history import HISTORY

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from oneshot.base.settings import job_file
+from oneshot.base.jobs import job_file
 from oneshot.cli.main import app
 from oneshot.data.sets import data_root
 

@@ -36,7 +36,7 @@ def note(config):
 
 def drive(config, packing, note):
     import oneshot.cluster.trainer as t
-    from oneshot.base.settings import parse
+    from oneshot.base.jobs import parse
     from oneshot.base.storage import Folder
     from oneshot.search.trial import Report
     everyone = packing.workers * packing.concurrent

@@ -11,9 +11,7 @@ from oneshot.records import pages, record
 from oneshot.report import ladder
 
 
-@pytest.mark.parametrize(
-    "page", [pages.README, pages.RECORDS, pages.CLUSTER], ids=["README", "records/README", "cluster/README"]
-)
+@pytest.mark.parametrize("page", [*pages.blocks()], ids=lambda page: page.relative_to(pages.README.parent).as_posix())
 def test_pages_are_rendered_from_the_records(page: Path) -> None:
     text = page.read_text()
     assert pages.render(text, pages.blocks()[page]) == text, "run `python -m oneshot.record`"
