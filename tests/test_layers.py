@@ -182,6 +182,16 @@ def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_what_the_package_offers_is_there_and_light_where_it_can_be() -> None:
+    assert {name: getattr(oneshot, name).__name__ for name in oneshot.__all__} == {
+        name: name for name in oneshot.__all__
+    }
+    assert {*oneshot.__all__} <= {*dir(oneshot)}
+    with pytest.raises(AttributeError, match="no attribute 'Oneshot'"):
+        oneshot.Oneshot  # noqa: B018
+    assert "torch" not in modules_of("-c", "from oneshot import UserError")
+
+
 def modules_of(*arguments: str, code: int = 0) -> set[str]:
     """The modules that a Python of these arguments imports, which ends with this code."""
     done = subprocess.run(

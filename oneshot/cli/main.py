@@ -15,7 +15,7 @@ from oneshot.base.errors import RayDied, RunFailed, UserError, nearest
 from oneshot.cli import verbs
 from oneshot.cli.bench import bench
 from oneshot.cli.data import DATASETS, SPLITS, data_app
-from oneshot.cli.options import DataRoot, Device, Network, Quiet, Set, Source, Trace
+from oneshot.cli.options import Device, Network, Quiet, RunDataRoot, Set, Source, Trace
 from oneshot.cli.settings import settings
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error
@@ -43,7 +43,7 @@ app.add_typer(data_app, name="data")
 Job = Annotated[
     str | None,
     typer.Argument(
-        metavar="[JOB]",
+        metavar="JOB",
         help="Name of a job in tune_jobs/, or a TOML file. Default: koch where there is a GPU, else quick.",
     ),
 ]
@@ -70,7 +70,7 @@ def train(
     device: Device = "auto",
     run: Run = None,
     set_: Set = None,
-    root: DataRoot = None,
+    root: RunDataRoot = None,
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
@@ -130,7 +130,7 @@ def tune(
     max_concurrent: Annotated[
         int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
     ] = None,
-    root: DataRoot = None,
+    root: RunDataRoot = None,
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
@@ -183,7 +183,7 @@ def evaluate(
     split: Annotated[
         str | None, typer.Option("--split", help=f"Judge on another split's test part. Default: the run's. {SPLITS}")
     ] = None,
-    root: DataRoot = None,
+    root: RunDataRoot = None,
     source: Source = None,
     debug: Trace = False,
 ) -> None:

@@ -22,6 +22,14 @@ DataRoot = Annotated[
         "--data", metavar="DIR_OR_URI", help="Where data sets are kept. Default: $ONESHOT_DATA, else the user's cache."
     ),
 ]
+RunDataRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR_OR_URI",
+        help="Where data sets are kept. Default: as the run was last told, else $ONESHOT_DATA, else the user's cache.",
+    ),
+]
 Source = Annotated[
     str | None,
     typer.Option(

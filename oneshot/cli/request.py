@@ -54,6 +54,22 @@ def nodes_of(
     return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
 
 
+def data_root(root: str | None, run: Folder) -> str | None:
+    """The data root that was named, else the one that the run was told to take, where it is still there."""
+    if root or not (told := opened.data_root_of(run)):
+        return root
+    with contextlib.suppress(UserError):  # a store that answers no more is as a folder that is gone
+        if reach(told).has():
+            return told
+    return None
+
+
+def keep_data_root(run: Folder, root: str | None) -> None:
+    """Where a data root was named, an opened run keeps it."""
+    if root:
+        opened.keep_data_root(run, reach(root))
+
+
 def with_data(
     console: Console, settings: Settings, root: str | None, source: str | None
 ) -> tuple[Settings, sets.Prepared]:

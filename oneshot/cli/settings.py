@@ -24,7 +24,7 @@ def settings(
     job: Annotated[
         str | None,
         typer.Argument(
-            metavar="[JOB]", help="Name of a job in tune_jobs/, or a TOML file. Default: none, the defaults alone."
+            metavar="JOB", help="Name of a job in tune_jobs/, or a TOML file. Default: none, the defaults alone."
         ),
     ] = None,
     set_: Set = None,

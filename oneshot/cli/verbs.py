@@ -119,7 +119,7 @@ def repeat(
 
 def record(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only the tables.")
+        str | None, typer.Argument(metavar="RUN", help="A finished study. Default: none, only the tables.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,

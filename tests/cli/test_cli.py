@@ -111,6 +111,13 @@ def test_the_ladder_is_printed_and_nothing_is_written() -> None:
     assert [page.stat().st_mtime_ns for page in pages] == before
 
 
+def test_make_alone_lists_every_target_and_does_nothing() -> None:
+    listed = subprocess.run(["make"], cwd=ROOT, env=environment(), text=True, capture_output=True, check=True).stdout
+    targets = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())[1].split()
+    lines = [line.split(maxsplit=2) for line in listed.splitlines() if line.startswith("make ") and "[" not in line]
+    assert sorted(line[1] for line in lines) == sorted(targets) and all(len(line) == 3 for line in lines)
+
+
 def test_without_a_verb_there_is_help_and_no_error() -> None:
     text = run("__main__", code=2)
     assert "classify" in text and "error" not in text
