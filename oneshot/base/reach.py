@@ -10,6 +10,12 @@ from oneshot.base.errors import UserError, last_line
 from oneshot.base.storage import Folder, cause, refuse_secrets
 
 SECONDS = 20  # to wait for an answer
+NETWORK = {"s3": "the network and AWS_ENDPOINT_URL"}  # what to check, by the scheme of the URI
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS or `gcloud auth application-default login`",
+    "abfs": "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET or `az login`",
+}
 
 # In a process of its own: a call of pyarrow's that waits for an answer can be neither bounded nor broken off.
 _ASK = """
@@ -48,18 +54,32 @@ def _ask(uri: str) -> None:
         done = subprocess.run([sys.executable, "-c", _ASK, uri], capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"cannot use '{uri}' as a folder: no answer within {SECONDS} s; check the network and AWS_ENDPOINT_URL"
+            f"cannot use '{uri}' as a folder: no answer within {SECONDS} s; check {_network(uri)}"
         ) from None
     if done.returncode == 0:
         return
     last = last_line(done.stderr)
     said = cause(last.partition(": ")[2] or last) or _ended(done.returncode)
-    hint = ""
-    if "NETWORK_CONNECTION" in said:
-        hint = "; check the network and AWS_ENDPOINT_URL"
-    elif "ACCESS_DENIED" in said:
-        hint = "; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do there"
-    raise UserError(f"cannot use '{uri}' as a folder: {said}{hint}")
+    raise UserError(f"cannot use '{uri}' as a folder: {said}{_hint(uri, said)}")
+
+
+def _hint(uri: str, said: str) -> str:
+    """What to check, by what the store said and which it is."""
+    if any(word in said for word in ("NETWORK_CONNECTION", "UNAVAILABLE", "resolve host")):
+        return f"; check {_network(uri)}"
+    refused = ("ACCESS_DENIED", "PERMISSION_DENIED", "UNAUTHENTICATED", "redential", "Authenti", "Authori")
+    if any(word in said for word in refused) and (names := CREDENTIALS.get(_scheme(uri))):
+        return f"; check {names} and what they may do there"
+    return ""
+
+
+def _network(uri: str) -> str:
+    return NETWORK.get(_scheme(uri), "the network")
+
+
+def _scheme(uri: str) -> str:
+    scheme = uri.partition("://")[0]
+    return {"gcs": "gs", "abfss": "abfs"}.get(scheme, scheme)
 
 
 def _ended(code: int) -> str:

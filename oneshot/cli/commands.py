@@ -44,7 +44,7 @@ def train(
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
     where = None if local else connection.address(address)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
         nodes = request.nodes_of(console, where, verbose, stack)
         job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
@@ -56,7 +56,7 @@ def train(
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
-        stack.enter_context(
+        held.enter_context(
             opened.open_run(
                 settings, folder, kind="training", fixed=("data", "model"), say=partial(print_line, heard(console))
             )
@@ -121,7 +121,7 @@ def tune(
 ) -> dict[str, Any]:  # fmt: skip
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = connection.address(address), _seconds(max_time) if max_time else None
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
         nodes = request.nodes_of(console, where, verbose, stack, trials=True)
         if resume is not None:
             folder = reach(resume)
@@ -141,7 +141,7 @@ def tune(
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
         fixed = (*opened.IDENTITY, "search")
-        stack.enter_context(
+        lost = held.enter_context(
             opened.open_run(settings, folder, kind="study", fixed=fixed, say=partial(print_line, heard(console)))
         )
         request.keep_data_root(folder, root)
@@ -164,7 +164,8 @@ def tune(
                     settings, study, prepared.folder, packing, progress=stages, alone=where is None
                 )
         except KeyboardInterrupt:
-            study.interrupt()
+            if not lost.is_set():  # else the record is another process's by now
+                study.interrupt()
             raise
         finally:
             console.print(study_table(searched or study.record()), new_line_start=True)

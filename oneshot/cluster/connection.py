@@ -39,6 +39,7 @@ QUIET = {
 # embedded Ray nobody does.
 WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
 UNWATCHED = {"RAY_TRAIN_METRICS_ENABLED": "0"}
+HEAD = "node:__internal_head__"  # a resource that only the head node has
 PATIENCE = 10.0  # seconds for a cluster to answer
 TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
@@ -177,6 +178,12 @@ def _check_answers(where: str) -> None:
     """Raises UserError where nothing listens at `host:port`: Ray itself would try for minutes."""
     if where.startswith(("http://", "https://")):
         raise UserError(f"'{where}' is for `ray job submit`; the cluster itself has another address, as HOST:6379")
+    if where.startswith("ray://"):
+        host = _place(where).rpartition(":")[0] or _place(where)
+        raise UserError(
+            f"'{where}' is of Ray Client, by which nothing of a run would be recorded; run on a node of the cluster"
+            f" or by `ray job submit`, and give the cluster's own address, as {host}:6379"
+        )
     host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
         return  # "auto", which Ray looks up
@@ -222,11 +229,12 @@ def nodes() -> list[Node]:
     """Those of the connected cluster that are alive."""
     import ray
 
-    return [
-        Node(node["NodeManagerAddress"], node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+    return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def _node(name: str, resources: dict[str, float]) -> Node:
+    memory = resources.get("memory", 0) / 1e9 if HEAD in resources else 0
+    return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory)
 
 
 @contextlib.contextmanager

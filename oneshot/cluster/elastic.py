@@ -1,11 +1,19 @@
 """How many workers a training has, that may have fewer or more of them or not; whether an autoscaler hears of it."""
 
+import math
 import time
 from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
 from ray.train import ScalingConfig
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller.state import (
+    ReschedulingState,
+    RunningState,
+    SchedulingState,
+    TrainControllerState,
+)
 from ray.train.v2._internal.execution.scaling_policy import (
     ElasticScalingPolicy,
     FixedScalingPolicy,
@@ -15,25 +23,55 @@ from ray.train.v2._internal.execution.scaling_policy import (
 )
 from ray.train.v2._internal.execution.worker_group import WorkerGroupState
 
+from oneshot.base.errors import NoRoom, RunFailed, last_line
 from oneshot.cluster.packing import Node, Packing, room
 
 MONITOR = 10.0  # seconds between two looks at whether a training could have more workers
+AGAIN = 600.0  # seconds until a training grows again that could not have the workers it was to grow by
 
 
-def policy(scaling: ScalingConfig, *, packing: Packing, numbers: list[int], grows: bool) -> ScalingPolicy:
-    """Of a training that may have any of these numbers of workers; `grows`: an autoscaler may bring nodes for it."""
+def policy(
+    scaling: ScalingConfig, *, packing: Packing, numbers: list[int], restarts: int, grows: bool
+) -> ScalingPolicy:
+    """Of a training that may have any of these numbers of workers. `restarts`: how many starts may follow one that
+    failed, before the training is given up; `grows`: an autoscaler may bring nodes for it."""
     if len(numbers) == 1:
-        return Fixed(scaling, grows=grows)
-    return Elastic(scaling, packing=packing, numbers=numbers, grows=grows)
+        return Fixed(scaling, tries=1 + restarts, grows=grows)
+    tries = 1 + max(restarts, 1)  # the least of the numbers is tried, too
+    return Elastic(scaling, packing=packing, numbers=numbers, tries=tries, grows=grows)
 
 
-class _Asking(ScalingPolicy):
-    """Tells the autoscaler what it needs, where there is one. Ray's own policies always do: by an actor, whose process
+class _Starting(ScalingPolicy):
+    """Gives a training up after so many `tries` to start it, one after the other. Ray's own count is of a training's
+    whole life: that of weeks would end with its third growth for which there was no room.
+
+    Tells the autoscaler what it needs, where there is one. Ray's own policies always do: by an actor, whose process
     has to start before a session's first training can."""
 
-    def __init__(self, scaling: ScalingConfig, *, grows: bool) -> None:
+    def __init__(self, scaling: ScalingConfig, *, tries: int, grows: bool) -> None:
         super().__init__(scaling)
-        self.grows = grows
+        self.tries, self.grows = tries, grows
+        self.failed = 0  # starts since the last that succeeded
+
+    def after_controller_state_update(self, before: TrainControllerState, now: TrainControllerState) -> None:
+        if isinstance(before, SchedulingState) and isinstance(now, RunningState):
+            self.failed = 0
+        if isinstance(now, ReschedulingState):
+            self.failed, self.why = self.failed + 1, now.training_failed_error
+
+    def make_decision_for_non_running_worker_group(self) -> ResizeDecision:
+        """Raises NoRoom, which says no more than how often, and RunFailed where the workers did not start."""
+        if self.failed >= self.tries:
+            failure = getattr(self.why, "controller_failure", self.why)
+            if isinstance(failure, WorkerGroupStartupTimeoutError):
+                raise NoRoom(f"{self.tries} times")
+            raise RunFailed(f"{last_line(str(failure))} ({self.tries} times)")
+        self._maybe_send_resource_request()
+        return ResizeDecision(self._number(), self.scaling_config._resources_per_worker_not_none)
+
+    def _number(self) -> int:
+        """Of workers to start now."""
+        raise NotImplementedError
 
     def after_controller_start(self, train_run_context: Any) -> None:
         if self.grows:
@@ -44,42 +82,53 @@ class _Asking(ScalingPolicy):
             super()._maybe_send_resource_request()
 
 
-class Fixed(_Asking, FixedScalingPolicy):
+class Fixed(_Starting, FixedScalingPolicy):
     """Always the same number."""
 
+    def _number(self) -> int:
+        return self.scaling_config.num_workers
 
-class Elastic(_Asking, ElasticScalingPolicy):
+
+class Elastic(_Starting, ElasticScalingPolicy):
     """How many workers a training has now: its fair share of the nodes that are there, as far as it can be made.
 
     Ray's own policy takes any number of the range, also one that does not share the batch evenly, goes by a list of
     nodes that may be twenty seconds old, and gives all there is to the training that asked first.
     """
 
-    def __init__(self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int], grows: bool) -> None:
-        super().__init__(scaling, grows=grows)
+    def __init__(
+        self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int], tries: int, grows: bool
+    ) -> None:
+        super().__init__(scaling, tries=tries, grows=grows)
         self.packing, self.numbers = packing, numbers  # which numbers of workers there may be, ascending
-        self.starts = 0  # without success
+        self.growing, self.content = False, -math.inf  # whether it is to have more; until when it asks for no more
 
-    def make_decision_for_non_running_worker_group(self) -> ResizeDecision:
-        """Where its share was not to be had, as others use the cluster too, each further try is with less."""
-        self._maybe_send_resource_request()
-        able = self._able(self._share())
-        number = able[max(len(able) - 1 - self.starts, 0)]
-        self.starts += 1
-        return self._get_resize_decision(number)
+    def after_controller_state_update(self, before: TrainControllerState, now: TrainControllerState) -> None:
+        super().after_controller_state_update(before, now)
+        if isinstance(now, ReschedulingState) and self.growing:
+            self.content = time.monotonic() + AGAIN
+        if isinstance(now, ReschedulingState | RunningState):
+            self.growing = False
+
+    def _number(self) -> int:
+        """Its share; where that was not to be had, as others use the cluster too, what is free of it; at the last try
+        the least."""
+        if self.failed == self.tries - 1:
+            return self.numbers[0]
+        return self._able(min(self._share(), self._free()) if self.failed else self._share())[-1]
 
     def make_decision_for_running_worker_group(
         self, worker_group_state: WorkerGroupState, worker_group_status: object
     ) -> ResizeDecision | NoopDecision:
         self._maybe_send_resource_request()
-        self.starts, now = 0, time.monotonic()
+        now = time.monotonic()
         if now - max(worker_group_state.start_time, self._latest_monitor_time) < MONITOR:
             return NoopDecision()
         self._latest_monitor_time = now
         have, share = worker_group_state.num_workers, self._able(self._share())[-1]
-        free = sum(self._room(resources) for resources in available_resources_per_node().values())
-        more = self._able(min(share, have + free))[-1]
-        if more > have:
+        more = self._able(min(share, have + self._free()))[-1]
+        if more > have and now >= self.content:
+            self.growing = True
             return self._get_resize_decision(more)
         return self._get_resize_decision(share) if share < have and _somebody_waits() else NoopDecision()
 
@@ -90,6 +139,9 @@ class Elastic(_Asking, ElasticScalingPolicy):
     def _share(self) -> int:
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         return sum(map(self._room, alive)) // self.packing.concurrent
+
+    def _free(self) -> int:
+        return sum(self._room(resources) for resources in available_resources_per_node().values())
 
     def _room(self, resources: dict[str, float]) -> int:
         node = Node("", resources.get("CPU", 0), resources.get("GPU", 0))

@@ -9,16 +9,19 @@ from oneshot.base.environment import cores
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Scale
 
+DRIVER = 0.2  # GB of the head node that each process takes that leads to a trial's workers
 DEVICES = ("nvidiactl", "dxg", "kfd")  # what the drivers of NVIDIA, of Windows beneath Linux and of AMD show
 
 
 @dataclass(frozen=True)
 class Node:
-    """What a node offers: cores and GPUs. One that an autoscaler may still bring has no name."""
+    """What a node offers: cores and GPUs. One that an autoscaler may still bring has no name. `memory`: of a cluster's
+    head node, on which the drivers of all trials run, the GB that Ray counts; 0 of others."""
 
     name: str
     cpus: float
     gpus: float
+    memory: float = 0
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,18 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
             f" {have}; ask for fewer or smaller workers, or name in scale.autoscaler what nodes may still come"
         )
     fits = max(1, sum(rooms) // scale.most)
-    concurrent = min(fits, scale.max_concurrent) if scale.max_concurrent else fits
+    concurrent = min([fits, *[scale.max_concurrent] * bool(scale.max_concurrent), *driven(scale, nodes)])
     return Packing(scale.most, scale.least, scale.cpus, gpus, concurrent)
+
+
+def driven(scale: Scale, nodes: list[Node]) -> list[int]:
+    """How many trials the head node has memory to drive, at least one; nothing where its memory is not known."""
+    return [max(1, int(node.memory / _driving(scale.ahead) + 1e-9)) for node in nodes if node.memory]
+
+
+def _driving(ahead: bool) -> float:
+    """GB of the head node that a trial takes: its driver, Ray Train's process where workers meet, the next driver."""
+    return DRIVER * (3 if ahead else 2)
 
 
 def expected(scale: Scale, nodes: list[Node]) -> list[Node]:
@@ -89,15 +102,24 @@ def room(node: Node, cpus: int, gpus: float) -> int:
 
 def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str = "trial") -> str:
     """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these."""
-    nodes, coming = [node for node in nodes if node.cpus], expected(scale, nodes)
+    every, nodes, coming = nodes, [node for node in nodes if node.cpus], expected(scale, nodes)
     places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
     rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
     worker = _size(Node("", packing.cpus, packing.gpus))
     each = f"{scale.workers} worker{'s' * (packing.workers > 1)}"
+    more_room = packing.concurrent < rooms // packing.workers
     return (
         f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
         f" at once, with {each}{' each' * (packing.concurrent > 1)}"
+        + _why_no_more(scale, every)
+        * (more_room and packing.concurrent in driven(scale, every))
     )
+
+
+def _why_no_more(scale: Scale, nodes: list[Node]) -> str:
+    memory = max((node.memory for node in nodes), default=0)
+    else_ = f" ({_driving(False):.1g} with --set scale.ahead=false)" * scale.ahead
+    return f"; the head node's {memory:.3g} GB hold no more trials' drivers, {_driving(scale.ahead):.1g} GB each{else_}"
 
 
 def _sizes(nodes: list[Node]) -> str:

@@ -2,46 +2,55 @@
 
 import hashlib
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import TROUBLE, UserError
 from oneshot.base.storage import PARTIAL, Folder
-from oneshot.data.cache import near
+from oneshot.data import cache
 from oneshot.data.store import DRAWINGS
 
-SECONDS = 120  # for all nodes to answer: each starts a process, and fetches the data where they lie far away
+SECONDS = 120  # for all nodes to answer: each starts a process
 
 
 def check(run: Folder, data: Folder) -> None:
     """Look from every node of the connected cluster for a file that this process writes into the run folder, write one
-    beside it, and compare the data. Raises UserError that names the node and what it does not see."""
+    beside it, and compare the data; then have each node fetch them where they lie far away, which takes as long as it
+    takes. Raises UserError that names the node and what it does not see."""
+    mark, made_here, digest = f"{PARTIAL}{uuid.uuid4().hex}", not run.has(), _digest(data)
+    run.write(mark, b"")
+    try:
+        _ask_all(_look, run.uri, data.uri, mark, digest, seconds=SECONDS)
+    finally:
+        run.remove(mark)
+        if made_here:
+            run.remove_if_empty()  # the one who got here first may be training by now
+    if not data.is_local:
+        _ask_all(_fetch, data.uri, seconds=None)
+
+
+def _ask_all(question: Callable[..., str], *arguments: str, seconds: float | None) -> None:
+    """Put a question on every node, which answers with what is wrong. Raises UserError where anything is, or where a
+    node has not answered within so many seconds; None: however long it takes."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from oneshot.cluster import ahead
 
-    mark, made_here, digest = f"{PARTIAL}{uuid.uuid4().hex}", not run.has(), _digest(data)
-    run.write(mark, b"")
-    try:
-        look = ray.remote(num_cpus=0, max_retries=0, runtime_env=ahead.environment(ahead.OTHER))(_look)
-        asked = {}
-        for node in ray.nodes():
-            if node["Alive"]:
-                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                task = look.options(scheduling_strategy=there).remote(run.uri, data.uri, mark, digest)
-                asked[task] = node["NodeManagerAddress"]
-        ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS)
-        for task, node in asked.items():
-            wrong = _answer(task)
-            if wrong:
-                raise UserError(
-                    f"node {node} {wrong}; every node has to see the run folder and the data: on a shared disk, or at a"
-                    " URI such as s3://bucket/runs whose credentials each node has"
-                )
-    finally:
-        run.remove(mark)
-        if made_here:
-            run.remove_if_empty()  # the one who got here first may be training by now
+    put = ray.remote(num_cpus=0, max_retries=0, runtime_env=ahead.environment(ahead.OTHER))(question)
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked[put.options(scheduling_strategy=there).remote(*arguments)] = node["NodeManagerAddress"]
+    ray.wait(list(asked), num_returns=len(asked), timeout=seconds)
+    for task, node in asked.items():
+        wrong = _answer(task)
+        if wrong:
+            raise UserError(
+                f"node {node} {wrong}; every node has to see the run folder and the data: on a shared disk, or at a"
+                " URI such as s3://bucket/runs whose credentials each node has"
+            )
 
 
 def _answer(task: Any) -> str:
@@ -64,15 +73,25 @@ def _look(run: str, data: str, mark: str, digest: str) -> str:
         own = f"{mark}-{uuid.uuid4().hex[:8]}"
         folder.write(own, b"")
         folder.remove(own)
-    except (UserError, RunFailed, OSError) as error:
+    except TROUBLE as error:
         return f"cannot use the run folder {run}: {error}"
     try:
         if _digest(Folder.of(data)) != digest:
             return f"sees other data in {data}"
-    except (UserError, RunFailed, OSError) as error:
+    except TROUBLE as error:
         return f"cannot read the data in {data}: {error}"
     return ""
 
 
+def _fetch(data: str) -> str:
+    """Copy data that lie far away to the node that this runs on; what is wrong, nothing where all is well."""
+    try:
+        cache.near(Folder.of(data))
+    except TROUBLE as error:
+        return f"cannot fetch the data in {data}: {error}"
+    return ""
+
+
 def _digest(data: Folder) -> str:
-    return hashlib.sha256(near(data).read(DRAWINGS)).hexdigest()
+    """What the data are; of those that lie far away no more is read for it than a small object."""
+    return hashlib.sha256(data.read(DRAWINGS)).hexdigest() if data.is_local else cache.digest(data)

@@ -9,9 +9,12 @@ one, called in the workers.
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import time
 import uuid
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,7 +26,6 @@ from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -81,11 +83,11 @@ def train_on_ray(
                     raise failed from None
             if failure := read_failure(run):  # of rank 0 alone: the others waited for it
                 raise UserError(failure) from error
-            if isinstance(getattr(error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
                 raise NoRoom(
                     f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
-                    f" {scale.timeout:g} s, {scale.max_failures + 1} times: a node is lost, or others use it; started"
-                    " again, it goes on from its last checkpoint"
+                    f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on"
+                    " from its last checkpoint"
                 ) from error
             told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
             raise RunFailed(f"the training in {run} failed: {told or type(error).__name__}") from error
@@ -104,13 +106,16 @@ def _trainer(
     callbacks: list[Any], followed: bool,
 ) -> Any:  # fmt: skip
     scale = settings.scale
-    for variable in ("WORKER_HEALTH_CHECK", "WORKER_GROUP_START"):  # handed on to Ray Train's controller
-        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(scale.timeout)
+    # Handed on to Ray Train's controller. Who does not come to a report is ended by its own watchdog before.
+    limits = {"WORKER_HEALTH_CHECK": 1, "WORKER_GROUP_START": 1, "COLLECTIVE": 2}
+    for variable, times in limits.items():
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(times * scale.timeout)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
     scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
-    # What Ray Train notes of a training is not read again. Its controller runs on this node and puts it to Ray's logs.
+    # What Ray Train notes of a training is not read again: it goes with the training. Its controller runs on this node
+    # and puts it to Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(
@@ -121,11 +126,13 @@ def _trainer(
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
         scaling_config=scaling,
-        policy=elastic.policy(scaling, packing=packing, numbers=numbers, grows=bool(scale.autoscaler)),
+        policy=elastic.policy(
+            scaling, packing=packing, numbers=numbers, restarts=scale.max_failures, grows=bool(scale.autoscaler)
+        ),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=notes,
             worker_runtime_env=ahead.environment(ahead.WORKER),
-            failure_config=FailureConfig(max_failures=scale.max_failures, controller_failure_limit=scale.max_failures),
+            failure_config=FailureConfig(max_failures=scale.max_failures),  # failed starts are counted by the policy
             callbacks=callbacks,
         ),
     )  # fmt: skip
@@ -139,20 +146,22 @@ def _train_worker(config: dict[str, Any]) -> None:
     from oneshot.base.environment import HARDWARE, this_machine
     from oneshot.network.worker import ProcessGroupWorker
     from oneshot.run.history import write_note
-    from oneshot.run.watch import Watch
+    from oneshot.run.watchdog import Moves, watchdog
     from oneshot.training.loop import fit
     from oneshot.training.parts import load_parts
 
     class RayWorker(ProcessGroupWorker):
         def report(self, row: dict[str, Any]) -> None:
-            ray.train.report(row)
+            with watch.resting():
+                ray.train.report(row)
 
-    class Ahead(Watch):
+    class Ahead(Moves):
         """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
 
         due = config["followed"] is not None
 
         def step(self, done: int, loss: float, images_per_second: float) -> None:
+            self.moved()
             if not self.due:
                 return
             self.due = False
@@ -166,7 +175,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
-    leads = ray.train.get_context().get_world_rank() == 0
+    rank, watch = ray.train.get_context().get_world_rank(), Ahead()
+    leads, who = rank == 0, f"worker {rank} on {socket.gethostname()}"
     if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
         return
     try:
@@ -179,7 +189,8 @@ def _train_worker(config: dict[str, Any]) -> None:
             run.write_json(HARDWARE, this_machine(device.type))
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
-        fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=Ahead())
+        with watchdog(watch, seconds=settings.scale.timeout, who=who, tell=partial(write_note, run)):
+            fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
         # first one says so, and all return.
@@ -207,6 +218,12 @@ class Trainer(DataParallelTrainer):
     def __init__(self, *arguments: Any, policy: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.policy = policy
+
+    def fit(self) -> Any:
+        try:
+            return super().fit()
+        finally:  # a search of weeks would leave thousands of folders
+            shutil.rmtree(Path(self.run_config.storage_path, self.run_config.name), ignore_errors=True)
 
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         given["scaling_policy"] = self.policy

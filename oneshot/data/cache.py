@@ -1,7 +1,7 @@
 """A data set that lies far away, copied once to each machine that reads it.
 
 The copy is found by the digests of the files, so a data set that was made anew is another copy. The processes of a
-machine wait for the one that fetches.
+machine wait for the one that fetches; who finds it whole needs no right to write there.
 """
 
 import hashlib
@@ -30,19 +30,36 @@ def near(folder: Folder) -> Folder:
         return folder
     digests = _digests(folder)
     copies = root() / "copies"
-    copy = copies / f"{folder.name}-{hashlib.sha256(''.join(digests.values()).encode()).hexdigest()[:16]}"
+    copy = copies / f"{folder.name}-{_joined(digests)[:16]}"
     try:
-        copies.make()
-        with open(copies.file(f"{copy.name}.lock"), "wb") as lock:
-            locks.hold(
-                lock, wait=True
-            )  # where there are no locks several fetch it: files appear whole, and are the same
-            for name, digest in digests.items():
-                if not (copy.has(name) and _sha256(copy.read(name)) == digest):
-                    _fetch(folder, name, digest, copy)
+        if _missing(copy, digests):
+            _fill(copy, folder, digests, copies)
     except OSError as error:
-        raise UserError(f"cannot keep a copy of {folder} in {copies} ({error}); name another ONESHOT_CACHE") from error
+        raise UserError(
+            f"cannot keep a copy of {folder} in {copies} ({error}); make it writable for all who use it, or name"
+            " another ONESHOT_CACHE"
+        ) from error
     return copy
+
+
+def digest(folder: Folder) -> str:
+    """What a data set that lies far away is, by the small object in which its files' digests stand. Raises UserError
+    where that is missing."""
+    return _joined(_digests(folder))
+
+
+def _fill(copy: Folder, folder: Folder, digests: dict[str, str], copies: Folder) -> None:
+    """Fetch what the copy lacks, unless another process of this machine just does."""
+    copies.make()
+    with open(copies.file(f"{copy.name}.lock"), "wb") as lock:
+        locks.hold(lock, wait=True)  # where there are no locks several fetch it: files appear whole, and are the same
+        for name in _missing(copy, digests):
+            _fetch(folder, name, digests[name], copy)
+
+
+def _missing(copy: Folder, digests: dict[str, str]) -> list[str]:
+    """The files that the copy lacks, or has otherwise than they should be."""
+    return [name for name, digest in digests.items() if not (copy.has(name) and _sha256(copy.read(name)) == digest)]
 
 
 def _fetch(folder: Folder, name: str, digest: str, copy: Folder) -> None:
@@ -66,6 +83,10 @@ def _digests(folder: Folder) -> dict[str, str]:
         raise UserError(
             f"{folder.file(DIGESTS)} is missing or incomplete; make the data set with `python -m oneshot.data`"
         ) from None
+
+
+def _joined(digests: dict[str, str]) -> str:
+    return _sha256("".join(digests.values()).encode())
 
 
 def _sha256(data: bytes) -> str:

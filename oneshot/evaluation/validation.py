@@ -1,5 +1,6 @@
 """Validation: the same pairs and the same one-shot trials at every epoch, on alphabets the training never sees."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -41,10 +42,10 @@ class Validation:
         self.trials = replace(trials, query=place[trials.query], support=place[trials.support])
         self.images = Images(drawings.where(asked), size=size, device=device)
 
-    def measure(self, net: Siamese, worker: Worker) -> dict[str, float]:
+    def measure(self, net: Siamese, worker: Worker, *, moved: Callable[[], object] = lambda: None) -> dict[str, float]:
         """val_loss, val_accuracy (of pairs), val_oneshot (of trials), and val_spread: the standard deviation of the
-        pairs' logits, 0 in a dead network. The same on every rank."""
-        logits_of = similarity(net, embed(net, self.images, worker))
+        pairs' logits, 0 in a dead network. The same on every rank. `moved` is called after each part of the work."""
+        logits_of = similarity(net, embed(net, self.images, worker, progress=lambda *_: moved()))
         logits = torch.from_numpy(logits_of(self.pairs.left, self.pairs.right))
         loss, accuracy = pair_loss(logits, torch.from_numpy(self.pairs.same))
         outcome = judge(self.trials, score(self.trials, logits_of))

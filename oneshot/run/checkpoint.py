@@ -13,14 +13,16 @@ does not count, and the one before it is used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from oneshot.base.errors import Unusable, UserError, shown
+from oneshot.base.errors import RunFailed, Unusable, UserError, shown
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # torch is imported where a checkpoint is read or written: wh
     import torch
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, None)  # no file is there; of a folder pyarrow gives no number
 OLDER = "training.pt"  # instead of TRAINING: a pickle, which older versions wrote and none reads any more
 
 
@@ -96,6 +99,7 @@ def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
 
     A checkpoint whose best epoch's is damaged does not count either: the network that a training is for would be lost.
+    Raises RunFailed where the disk or store does not answer: then nobody knows which are damaged.
     """
     passed: list[str] = []
     for _, name in sorted(_places(folder), reverse=True):
@@ -145,17 +149,17 @@ def _refuse_older(place: Folder) -> None:
 
 def read(place: Folder) -> Checkpoint:
     """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged, UserError where it is
-    of an older version."""
+    of an older version, RunFailed where its disk or store does not answer."""
     from oneshot.run import tensors
 
     state = _state(place)
     files = {}
     for name in (WEIGHTS, TRAINING):
-        try:
-            files[name] = place.read(name)
-        except OSError:
+        found = _read(place, name)
+        if found is None:
             _refuse_older(place)
-            raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable") from None
+            raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable")
+        files[name] = found
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
             raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
     training = _parts(tensors.unpack(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
@@ -181,12 +185,28 @@ def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, 
     return parts
 
 
-def _state(place: Folder) -> dict[str, Any]:
+def _read(place: Folder, name: str) -> bytes | None:
+    """A checkpoint's file; None where no file is there. Raises RunFailed where its disk does not give it: that a server
+    of files is away for a moment is no damage, after which the training would start again and remove what it had."""
     try:
-        state = json.loads(place.read(STATE))
+        return place.read(name)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        why = os.strerror(error.errno)
+        raise RunFailed(
+            f"{place.file(name)} cannot be read ({why}): see to its disk and go on; where the file is lost for good,"
+            f" remove {place}"
+        ) from error
+
+
+def _state(place: Folder) -> dict[str, Any]:
+    data = _read(place, STATE)
+    if data is None:
+        raise Unusable(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable")
+    try:
+        state = json.loads(data)
         formats.check(formats.State, state)
-    except OSError:
-        raise Unusable(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable") from None
     except (ValueError, RecursionError) as error:
         raise Unusable(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
     return state

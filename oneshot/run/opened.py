@@ -1,6 +1,7 @@
 """A run folder: opened by one process at a time, under the settings that it was begun with. Free of torch."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -20,9 +21,10 @@ LEAVES: dict[Kind, set[str]] = {"study": {STUDY, "trials"}, "training": {"checkp
 @contextlib.contextmanager
 def open_run(
     settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...], say: Callable[[str], None] = owner.aloud
-) -> Iterator[None]:
+) -> Iterator[threading.Event]:
     """Make the run folder and write the resolved settings; for the time of the block no second process may train in it.
-    `say` is called where one that did may have been killed and is waited for.
+    `say` is called where one that did may have been killed and is waited for. The event is set where another process
+    took the run over all the same: then nothing more may be written there.
 
     Raises UserError where it holds something else, a run of the other kind, or one whose `fixed` sections are others or
     whose checkpoints are of an older version or of a training that could not go on so, or is in use, or is another
@@ -35,11 +37,11 @@ def open_run(
     elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
     run.make()
-    with owner.sole(run, say=say):
+    with owner.sole(run, say=say) as lost:
         run.write(EXPERIMENT, settings.to_toml().encode())
         if not begun:
             _check_rights(run)
-        yield
+        yield lost
 
 
 def _check_begun(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[str, ...]) -> None:

@@ -30,19 +30,20 @@ def aloud(sentence: str) -> None:
 
 
 @contextlib.contextmanager
-def sole(run: Folder, *, say: Callable[[str], None] = aloud) -> Iterator[None]:
-    """Hold a run folder for the time of the block. Raises UserError where another process does; `say` is called where
-    one that did has to be waited for.
+def sole(run: Folder, *, say: Callable[[str], None] = aloud) -> Iterator[threading.Event]:
+    """Hold a run folder for the time of the block; the event is set where another process took it over, which now
+    writes there. Raises UserError where another process holds it; `say` is called where one that did has to be waited
+    for.
 
     A lock of the operating system: it goes with the process, however that ends. Object stores have none, nor have some
     file systems (Lustre as it is often mounted, NFS without its lock daemon): there by a note, see `signed`.
     """
     with _locked(run) if run.is_local else contextlib.nullcontext(False) as locked:
         if locked:
-            yield
+            yield threading.Event()
             return
-    with signed(run, say=say):
-        yield
+    with signed(run, say=say) as lost:
+        yield lost
 
 
 @contextlib.contextmanager
@@ -63,17 +64,18 @@ def _locked(run: Folder) -> Iterator[bool]:
             return
         with needing_room(path):
             lock.truncate(0)
-            lock.write(f"{os.getpid()}\n".encode())
+            lock.write(f"{os.getpid()} on {socket.gethostname()}\n".encode())
         yield True
 
 
 @contextlib.contextmanager
 def signed(
     run: Folder, *, every: float = EVERY, fresh: float = FRESH, say: Callable[[str], None] = aloud
-) -> Iterator[None]:
+) -> Iterator[threading.Event]:
     """Hold a run folder for the time of the block. One whose owner may have been killed is waited for, for `fresh`
     seconds at the most: a scheduler that gives a job again does so at once. Raises UserError where another process
-    holds it, RunFailed where another took it over because this one was silent for too long."""
+    holds it, RunFailed where another took it over because this one was silent for too long: the block is interrupted
+    then, and the event set before."""
     _wait_for_silence(run, every, fresh, say)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     lost = threading.Event()
@@ -96,7 +98,7 @@ def signed(
     renew()
     try:
         with beside(loop, name="owner"):
-            yield
+            yield lost
     except KeyboardInterrupt:
         if lost.is_set():
             raise RunFailed(f"{run} was taken over by {_name(_read(run))}: this process was silent too long") from None

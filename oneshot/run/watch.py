@@ -34,6 +34,9 @@ class Watch:
 
     def step(self, done: int, loss: float, images_per_second: float) -> None: ...
 
+    def moved(self) -> None:
+        """Something is done that nobody is shown, as a part of the validation: the training has not come to a stop."""
+
     def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
 
     def note(self, sentence: str) -> None: ...
@@ -50,6 +53,9 @@ class Relay(Watch):
 
     def step(self, done: int, loss: float, images_per_second: float) -> None:
         self.watch.step(done, loss, images_per_second)
+
+    def moved(self) -> None:
+        self.watch.moved()
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None:
         self.watch.epoch(row, is_best)

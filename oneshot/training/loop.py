@@ -121,7 +121,7 @@ class Training:
                 progress.step, progress.sums = step + 1, [*total.tolist(), before + trained]
                 self._save()
         loss, accuracy = worker.mean(total.to(worker.device) / self.steps).tolist()
-        measured = self.validation.measure(self.judged, worker)
+        measured = self.validation.measure(self.judged, worker, moved=self.watch.moved)
         if not math.isfinite(measured["val_loss"]):
             raise Diverged
         taken_up, self.resumed = self.resumed, False
@@ -196,11 +196,13 @@ class Training:
         return every > 0 and step % every == 0 and step < self.steps
 
     def _save(self) -> None:
+        self.watch.moved()
         if self.worker.rank == 0:
             checkpoint.save(
                 self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.judged,
                 optimizer=self.optimizer, trained=self.net if self.average else None, cleaning=self.cleaning,
             )  # fmt: skip
+        self.watch.moved()
 
     def set_lr(self, epoch: int, step: int) -> float:
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)

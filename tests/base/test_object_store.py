@@ -209,6 +209,23 @@ def test_a_process_that_asks_and_dies_is_named_with_its_end(
         reach("s3://b/p")
 
 
+@pytest.mark.parametrize(
+    ("uri", "said", "sentence"),
+    [
+        ("gs://b/p", "google::cloud::Status(PERMISSION_DENIED: no)", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("gs://b/p", "google::cloud::Status(UNAVAILABLE: resolve host)", "check the network$"),
+        ("abfss://c@a.dfs.core.windows.net/p", "DefaultAzureCredential: no credential", "AZURE_CLIENT_ID"),
+    ],
+)
+def test_advice_is_that_of_the_store(uri: str, said: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.CompletedProcess([], 1, stdout="", stderr=f"OSError: {said}")
+    monkeypatch.setattr(reaching.subprocess, "run", lambda *_, **__: done)
+    reaching._ask.cache_clear()
+    with pytest.raises(UserError, match=sentence) as caught:
+        reach(uri)
+    assert "AWS" not in str(caught.value)
+
+
 def test_a_wrong_bucket_is_named(object_store: ObjectStore) -> None:
     with pytest.raises(UserError, match="cannot use 's3://nowhere/run' as a folder: there is no bucket 'nowhere'"):
         reach("s3://nowhere/run")

@@ -73,6 +73,41 @@ def test_workers_are_packed_by_cores_and_gpus(
     assert packed(nodes, **scale) == pytest.approx(expected)
 
 
+HEAD = Node("head", 0, 0, memory=3.2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scale", "concurrent", "sentence"),
+    [
+        ([HEAD, LAPTOP], {}, 5, "; the head node's 3.2 GB hold no more trials' drivers, 0.6 GB each (0.4 with --set"),
+        ([HEAD, LAPTOP], {"ahead": False}, 8, ""),  # as many as there are cores for
+        (
+            [HEAD, LAPTOP, LAPTOP],
+            {"ahead": False},
+            8,
+            "; the head node's 3.2 GB hold no more trials' drivers, 0.4 GB each",
+        ),
+        ([HEAD, LAPTOP], {"max_concurrent": 4}, 4, ""),
+        ([HEAD, LAPTOP], {"workers": 2}, 4, ""),
+        ([Node("small", 8, 0, memory=0.5)], {}, 1, "hold no more trials' drivers"),
+        ([LAPTOP], {}, 8, ""),  # nothing is known of its memory
+    ],
+)
+def test_trials_are_no_more_than_the_head_node_has_memory_to_drive(
+    nodes: list[Node], scale: dict[str, Any], concurrent: int, sentence: str
+) -> None:
+    packing = pack(Scale(**scale), nodes)
+    line = describe(packing, Scale(**scale), nodes)
+    assert packing.concurrent == concurrent and sentence in line
+    assert ("head node" in line) == bool(sentence)
+
+
+def test_of_a_cluster_the_heads_memory_is_known() -> None:
+    resources = {"CPU": 2.0, "memory": 5e9}
+    assert connection._node("a", resources) == Node("a", 2, 0)
+    assert connection._node("b", resources | {"node:__internal_head__": 1.0, "GPU": 1.0}) == Node("b", 2, 1, 5)
+
+
 @pytest.mark.parametrize(
     ("nodes", "scale", "numbers"),
     [
@@ -207,6 +242,12 @@ def test_an_address_at_which_something_else_listens_is_named(monkeypatch: pytest
 
 def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
     assert refused("http://head:8265").startswith("'http://head:8265' is for `ray job submit`; the cluster itself has")
+
+
+def test_an_address_of_ray_client_is_refused_with_that_of_the_cluster() -> None:
+    """Before anything is asked: nothing listens at this one."""
+    for where in ("ray://head:10001", "ray://head"):
+        assert refused(where).startswith(f"'{where}' is of Ray Client") and "as head:6379" in refused(where)
 
 
 def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

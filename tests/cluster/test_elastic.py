@@ -6,8 +6,12 @@ from types import SimpleNamespace
 import pytest
 import ray
 from ray.train import ScalingConfig
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.controller.state import ReschedulingState, RunningState, SchedulingState
 from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
+from ray.train.v2.api.exceptions import ControllerError
 
+from oneshot.base.errors import NoRoom, RunFailed
 from oneshot.cluster import elastic
 from oneshot.cluster.elastic import Elastic
 from oneshot.cluster.packing import Packing
@@ -23,11 +27,10 @@ class Cluster:
         patch.setattr(elastic, "available_resources_per_node", free)
         patch.setattr(elastic, "_somebody_waits", lambda: self.waiting)
 
-    def policy(self, *, numbers: list[int], concurrent: int = 1) -> Elastic:
+    def policy(self, *, numbers: list[int], concurrent: int = 1, restarts: int = 2) -> Elastic:
         packing = Packing(workers=numbers[-1], least=numbers[0], cpus=1, gpus=0, concurrent=concurrent)
-        return Elastic(
-            ScalingConfig(num_workers=(numbers[0], numbers[-1])), packing=packing, numbers=numbers, grows=False
-        )
+        scaling = ScalingConfig(num_workers=(numbers[0], numbers[-1]) if len(numbers) > 1 else numbers[0])
+        return elastic.policy(scaling, packing=packing, numbers=numbers, restarts=restarts, grows=False)
 
 
 @pytest.fixture
@@ -43,8 +46,17 @@ def running(policy: Elastic, workers: int) -> int | None:
     return decision.num_workers if isinstance(decision, ResizeDecision) else None
 
 
+def start(policy: Elastic, failure: Exception | None = None) -> int:
+    """With how many workers a training is started, as Ray Train's controller does it; with a `failure` in vain."""
+    decision = policy.make_decision_for_non_running_worker_group()
+    to = ReschedulingState(training_failed_error=ControllerError(failure)) if failure else RunningState()
+    policy.after_controller_state_update(SchedulingState(decision), to)
+    return decision.num_workers
+
+
 def starts(policy: Elastic, times: int) -> list[int]:
-    return [policy.make_decision_for_non_running_worker_group().num_workers for _ in range(times)]
+    """With how many workers, where no start finds room."""
+    return [start(policy, WorkerGroupStartupTimeoutError(1)) for _ in range(times)]
 
 
 def test_a_training_starts_with_its_share_of_what_is_there_rounded_to_what_shares_the_batch(cluster: Cluster) -> None:
@@ -60,11 +72,35 @@ def test_with_less_than_the_least_it_waits_for_the_least(cluster: Cluster) -> No
     assert starts(cluster.policy(numbers=[2, 4]), 1) == [2]
 
 
-def test_where_others_have_the_room_each_try_is_with_less_until_it_runs(cluster: Cluster) -> None:
+def test_where_others_have_the_room_it_takes_what_is_free_and_at_last_the_least(cluster: Cluster) -> None:
+    cluster.free = [3.0]
     policy = cluster.policy(numbers=[1, 2, 4, 8])
-    assert starts(policy, 5) == [8, 4, 2, 1, 1]
-    assert running(policy, 1) is None
-    assert starts(policy, 1) == [8]
+    assert starts(policy, 3) == [8, 2, 1]
+    with pytest.raises(NoRoom, match="3 times"):
+        start(policy)
+    assert starts(cluster.policy(numbers=[1, 2, 4, 8], restarts=4), 5) == [8, 2, 2, 2, 1]
+    assert starts(cluster.policy(numbers=[1, 2, 4, 8], restarts=0), 2) == [8, 1]
+    alone = cluster.policy(numbers=[2], restarts=0)
+    assert starts(alone, 1) == [2]
+    with pytest.raises(NoRoom):
+        start(alone)
+
+
+def test_failed_starts_are_counted_anew_after_one_that_succeeded(cluster: Cluster) -> None:
+    for numbers in ([4], [1, 2, 4, 8]):
+        policy = cluster.policy(numbers=numbers)
+        for _ in range(5):
+            starts(policy, 2)
+            start(policy)
+        assert start(policy) == numbers[-1]
+
+
+def test_workers_that_die_while_they_start_are_no_want_of_room(cluster: Cluster) -> None:
+    policy = cluster.policy(numbers=[1, 2], restarts=1)
+    for _ in range(2):
+        start(policy, WorkerGroupStartupFailedError("a worker failed to initialize"))
+    with pytest.raises(RunFailed, match=r"a worker failed to initialize \(2 times\)"):
+        start(policy)
 
 
 def test_it_grows_only_into_what_is_free(cluster: Cluster) -> None:
@@ -77,6 +113,20 @@ def test_it_grows_only_into_what_is_free(cluster: Cluster) -> None:
     policy._latest_monitor_time = -1e9
     young = SimpleNamespace(num_workers=4, start_time=time.monotonic())
     assert not isinstance(policy.make_decision_for_running_worker_group(young, None), ResizeDecision)
+
+
+def test_a_growth_that_found_no_room_is_not_tried_again_at_once(cluster: Cluster) -> None:
+    cluster.free = [4.0]
+    policy = cluster.policy(numbers=[1, 2, 4, 8])
+    assert running(policy, 4) == 8
+    policy.after_controller_state_update(
+        SchedulingState(ResizeDecision(8, {})),
+        ReschedulingState(training_failed_error=ControllerError(WorkerGroupStartupTimeoutError(8))),
+    )
+    assert start(policy) == 4  # what is free now, its former workers gone
+    assert running(policy, 4) is None
+    policy.content -= elastic.AGAIN
+    assert running(policy, 4) == 8
 
 
 def test_it_gives_way_only_where_somebody_waits(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command import ROOT
@@ -112,4 +113,15 @@ def test_data_whose_maker_was_killed_before_their_digests_are_not_ready(far: Fol
 def test_a_cache_that_cannot_be_written_is_a_sentence(far: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESHOT_CACHE", "/proc/nowhere")
     with pytest.raises(UserError, match="/proc/nowhere"):
+        near(far)
+
+
+def test_a_whole_copy_is_for_all_who_may_read_it_and_a_lock_that_is_not_theirs_is_a_sentence(far: Folder) -> None:
+    copy = near(far)
+    lock = Path(copy.parent.file(f"{copy.name}.lock"))
+    lock.unlink()
+    lock.mkdir()  # it cannot be opened, whoever asks: for root other users' files are no hindrance
+    assert near(far) == copy
+    copy.remove(store.DRAWINGS)
+    with pytest.raises(UserError, match=rf"cannot keep a copy of {far} in .*{lock.name}.*writable for all who use it"):
         near(far)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -282,7 +283,7 @@ def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
     for second in (["quick", "--run", str(tmp_path / "run"), *CHANGES, "--set", "scale.max_concurrent=2"],
                    ["--resume", str(tmp_path / "run")]):  # fmt: skip
         sentence = refused("tune", *second, ONESHOT_DATA=str(data_root))
-        assert f"is in use by process {owner.process.pid}: wait for it or stop it" in sentence
+        assert f"is in use by process {owner.process.pid} on {socket.gethostname()}: wait for it" in sentence
     assert (tmp_path / "run/experiment.toml").read_bytes() == before
 
 

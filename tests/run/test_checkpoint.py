@@ -1,5 +1,6 @@
 """A checkpoint is whole or does not count: damage is found, named, and the checkpoint before it is used."""
 
+import errno
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ import torch
 from malice import Malice, older
 from torch import nn
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.network.models import build
 from oneshot.run import tensors
@@ -223,6 +224,39 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(run: Run, d
     assert "epoch-0004" in passed[0] and name in passed[0]
     with pytest.raises(UserError, match="epoch-0004"):
         read(run.folder / "epoch-0004")
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, TRAINING])
+def test_a_disk_that_does_not_answer_is_no_damage(
+    number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all checkpoints could seem damaged for a moment, and the training that starts again removes them."""
+    run = Folder.of(tmp_path)
+    tiny.train(run, tiny.settings(epochs=2))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    usual = Folder.read
+
+    def fails(folder: Folder, asked: str) -> bytes:
+        if asked == name:
+            raise OSError(number, os.strerror(number), folder.file(asked))
+        return usual(folder, asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read", fails)
+        for use in (lambda: newest(run / "checkpoints"), lambda: tiny.train(run, tiny.settings(epochs=3))):
+            with pytest.raises(RunFailed, match=rf"{name} cannot be read \({os.strerror(number)}\): see to its disk"):
+                use()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_in_a_files_place_is_damage(run: Run) -> None:
+    run.epochs(2)
+    run.file(2, WEIGHTS).unlink()
+    run.file(2, WEIGHTS).mkdir()
+    found, passed = newest(run.folder)
+    assert found and found.progress.epoch == 1
+    assert passed == [f"checkpoint {run.folder / 'epoch-0002'} is damaged: {WEIGHTS} is missing or unreadable"]
 
 
 def test_where_all_are_damaged_each_is_named(run: Run) -> None:

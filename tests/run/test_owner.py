@@ -82,6 +82,15 @@ def test_an_owner_that_ends_is_not_waited_for_any_longer(run: Folder, clock: Clo
         assert run.read_json(NOTE)["pid"] == os.getpid()
 
 
+def test_who_holds_a_lock_is_named_with_its_host_as_others_may_see_the_folder(tmp_path: Path) -> None:
+    run = Folder.of(tmp_path)
+    with sole(run) as lost:
+        with pytest.raises(UserError) as caught, sole(run):
+            pass
+        assert not lost.is_set()
+    assert str(caught.value).startswith(f"{run} is in use by process {os.getpid()} on {socket.gethostname()}: wait")
+
+
 @pytest.mark.usefixtures("no_locks")
 def test_where_a_file_system_has_no_locks_a_note_holds_the_run(tmp_path: Path) -> None:
     run = Folder.of(tmp_path)
@@ -131,10 +140,14 @@ def test_an_owner_whose_clock_is_an_hour_behind_keeps_its_run(run: Folder, clock
 def test_an_owner_that_was_silent_too_long_gives_way(run: Folder) -> None:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     try:
-        with pytest.raises(RunFailed, match="was taken over by process 7 on elsewhere"), signed(run, every=0.05):
-            run.write_json(NOTE, OTHER | {"time": time.time()})
-            time.sleep(60)
-            pytest.fail("it went on")
+        with pytest.raises(RunFailed, match="was taken over by process 7 on elsewhere"):
+            with signed(run, every=0.05) as lost:
+                assert not lost.is_set()
+                run.write_json(NOTE, OTHER | {"time": time.time()})
+                with pytest.raises(KeyboardInterrupt):
+                    time.sleep(60)
+                assert lost.is_set()  # who is interrupted by this may not write any more
+                raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGTERM, before)
     assert run.read_json(NOTE)["host"] == "elsewhere"

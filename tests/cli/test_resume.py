@@ -1,0 +1,96 @@
+"""What a study's run folder holds when its session ends, and what may be changed when it goes on. Ray does not run."""
+
+import contextlib
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import TINY
+from rich.console import Console
+
+from oneshot.base.errors import UserError
+from oneshot.base.storage import Folder
+from oneshot.cli import commands
+from oneshot.cluster.packing import Node
+from oneshot.run import opened, owner
+from oneshot.search.study import STUDY, Study
+
+NEW_OWNERS = b"{}"
+
+
+def tune(where: Path, root: Path, **changes: Any) -> None:
+    given: dict[str, Any] = {
+        "job": "quick", "run": str(where), "resume": None, "changes": [f"{key}={value}" for key, value in TINY.items()],
+        "root": str(root), "source": None, "address": None, "verbose": False, "max_time": None, "max_concurrent": None,
+    }  # fmt: skip
+    commands.tune(Console(file=io.StringIO(), width=200), **given | changes)
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The settings and packings that searches were given; each is interrupted while its first trial runs."""
+    given: list[Any] = []
+
+    def search(settings: Any, study: Study, data: Any, packing: Any, view: Any, *, seconds: float | None) -> bool:
+        study.start("000", {})
+        given.append((settings, packing))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.connection, "connect", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(commands.tuning, "tune", search)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return given
+
+
+def test_who_lost_its_run_to_another_process_writes_no_record_any_more(
+    tmp_path: Path, data_root: Path, searches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, lost, start = tmp_path / "run", threading.Event(), Study.start
+
+    def taken_over(study: Study, *given: Any) -> None:
+        start(study, *given)
+        study.run.write(STUDY, NEW_OWNERS)
+        lost.set()
+
+    @contextlib.contextmanager
+    def opening(settings: Any, folder: Any, **how: Any) -> Any:
+        folder.make()
+        yield lost
+
+    monkeypatch.setattr(opened, "open_run", opening)
+    monkeypatch.setattr(Study, "start", taken_over)
+    with pytest.raises(KeyboardInterrupt):
+        tune(run, data_root)
+    assert (run / STUDY).read_bytes() == NEW_OWNERS
+
+
+def test_an_interrupted_study_records_that_its_trials_wait(
+    tmp_path: Path, data_root: Path, searches: list[Any]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "run", data_root)
+    assert '"status": "running"' not in (tmp_path / "run" / STUDY).read_text()
+
+
+def test_a_run_is_held_until_the_workers_of_a_cluster_are_gone(
+    tmp_path: Path, data_root: Path, searches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    @contextlib.contextmanager
+    def attached(*_: object, **__: object) -> Any:
+        try:
+            yield [Node("there", 2, 0)]
+        finally:
+            with pytest.raises(UserError, match="is in use by"), owner.sole(Folder.of(tmp_path / "run")):
+                pass
+            left.append("the cluster")
+
+    monkeypatch.setattr(commands.connection, "connect", attached)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "run", data_root, address="there:6379")
+    assert left == ["the cluster"]
+    with owner.sole(Folder.of(tmp_path / "run")):
+        pass
