@@ -197,7 +197,8 @@ class Scale(Section):
     max_failures: Natural = 2
     """Restarts of a training whose worker or node died, from its last checkpoint. 0: none."""
     timeout: Annotated[float, Field(ge=5, le=1e6)] = 300
-    """Seconds that a worker may be silent, or without room, before its training is restarted."""
+    """Seconds that a worker may be silent, stand still or be without room before its training is restarted. To stand
+    still, alive, it has a minute at least."""
     compress: Literal["none", "bf16"] = "none"
     """How gradients travel between workers: as they are, or in bf16, which is half the bytes, rounded."""
     ahead: bool = True
