@@ -6,25 +6,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: tune test test-all records-cpu records-gpu chaos cluster-demo screenshots lint audit format install clean
+.PHONY: help tune test test-all records-cpu records-gpu chaos cluster-demo screenshots lint audit format install clean
 
-tune: install
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+tune: install ## Search and judge: the main job, or JOB=koch; ARGS="--set search.trials=20" passes options on
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
 # Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them,
 # and numpy's small products have one: its second waits for a core at each.
 PYTEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
 
-test: install
+test: install ## The tests; ARGS=tests/data/test_pairs.py runs one file
 	$(PYTEST) $(ARGS)
 
-test-all: install
+test-all: install ## Also the tests that take minutes
 	$(PYTEST) -m "long or not long" $(ARGS)
 
 SEEDS ?= 1..5
 
 # A row of README's ladder: a training a seed, each judged once. The same again goes on.
-records-cpu: install
+records-cpu: install ## A row of README's ladder on CPU: JOB=cpu5 SEEDS=1..5
 	$(BIN)/python -m oneshot.repeat $(or $(JOB),cpu5) --seeds $(SEEDS) --device cpu $(ARGS)
 	$(BIN)/python -m oneshot.record
 
@@ -34,7 +37,7 @@ DEVICE ?= cuda
 # The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
 # The search is broken off as by Ctrl-C: --max-time would have its best so far judged, and the test alphabets touched twice.
 # Without network: make records-gpu BIN=/opt/torch/.venv/bin
-records-gpu: install
+records-gpu: install ## The rows of the ladder that need a GPU: MINUTES=25
 	end=$$(( $$(date +%s) / 60 + $(MINUTES) )) && \
 	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
 	left=$$(( end - $$(date +%s) / 60 )) && \
@@ -43,21 +46,21 @@ records-gpu: install
 	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
-cluster-demo: install
+cluster-demo: install ## A Ray cluster on this machine and a study submitted to it
 	$(BIN)/python cluster/demo.py $(JOB) $(ARGS)
 
 SECONDS ?= 1800
 SEED ?= 1
 
 # Faults at random times against one small study after another, for so many seconds; the record is what README shows.
-chaos: install
+chaos: install ## Faults at random times for SECONDS=1800; the record is README's
 	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 # README's pictures of the terminal, and its tables, from the records in tune_jobs/records/.
-screenshots: install
+screenshots: install ## Tables and pictures of the pages, from the records
 	$(BIN)/python -m oneshot.record
 
-lint: install
+lint: install ## Ruff, shellcheck, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck .ci/run cluster/slurm.sbatch
@@ -65,15 +68,15 @@ lint: install
 
 # Known vulnerabilities of what constraints.txt names, in an environment of its own. It asks pypi.org; --strict: a package
 # that could not be looked up is a failure, too.
-audit:
+audit: ## Known vulnerabilities of the pinned packages; asks pypi.org
 	test -x $(VENV)-audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit==2.10.1)
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
-format: install
+format: install ## Ruff mends what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-install: $(if $(filter command,$(origin BIN)),,$(READY))
+install: $(if $(filter command,$(origin BIN)),,$(READY)) ## The environment alone, in .venv
 
 # Made again when what is asked for changes. The constraints name exact versions; pip takes the build of torch that fits
 # the machine's registry: the CUDA build where that is the usual one.
@@ -83,5 +86,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-clean:
+clean: ## Remove the environment and what was built
 	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .ruff_cache

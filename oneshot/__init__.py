@@ -6,15 +6,30 @@ net.classify(query, {"alpha": [image], "beta": [image]})  # ranked classes, or n
 net.verify(left_images, right_images)  # probabilities that each two show the same character
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["load"]
+if TYPE_CHECKING:
+    from oneshot.answers.artifact import OneShot, load
+    from oneshot.answers.ranking import Ranking
+    from oneshot.base.errors import UserError
+
+__all__ = ["OneShot", "Ranking", "UserError", "load"]
+
+# Where each lies. Loaded when asked for: `import oneshot` stays free of torch.
+_LIES = {
+    "OneShot": "oneshot.answers.artifact",
+    "Ranking": "oneshot.answers.ranking",
+    "UserError": "oneshot.base.errors",
+    "load": "oneshot.answers.artifact",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: `import oneshot` stays free of torch.
-    if name == "load":
-        from oneshot.answers.artifact import load
-
-        return load
+    if name in _LIES:
+        return getattr(importlib.import_module(_LIES[name]), name)
     raise AttributeError(f"module 'oneshot' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,9 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# As the help lists them.
+VERBS = (
+    "data", "tune", "train", "evaluate", "report", "classify", "verify", "export", "settings", "repeat", "record",
+    "bench",
+)  # fmt: skip
 
 # A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Its
 # network is the shallow one: the quickest, and where N workers are compared with one, a deeper one carries a rounding
@@ -31,13 +39,27 @@ def settings(**changes: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change a command's meaning, or what Ray puts there for itself."""
+    """This process's environment without what would change a command's meaning, what Ray puts there for itself, and
+    GPUs: a test says the same where there are some. One that wants them says so, by CUDA_VISIBLE_DEVICES."""
     foreign = ("ONESHOT_", "RAY_", "PYTHONBREAKPOINT")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    return plain | more
+    return plain | {"CUDA_VISIBLE_DEVICES": ""} | more
 
 
-def start(*arguments: str, alone: bool = False, **variables: str) -> "subprocess.Popen[str]":
+@contextmanager
+def start(*arguments: str, **variables: str) -> "Iterator[subprocess.Popen[str]]":
+    """A command as `begin` begins it, for the time of the block: what then still runs is killed."""
+    process = begin(*arguments, **variables)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def begin(*arguments: str, alone: bool = False, **variables: str) -> "subprocess.Popen[str]":
     """`python -m oneshot.VERB ...` begun, from the repository's root, its output to be read from `stdout`.
 
     `alone`: in a session of its own, as at a terminal of its own, where Ctrl-C reaches all that it starts."""
@@ -53,13 +75,44 @@ def start(*arguments: str, alone: bool = False, **variables: str) -> "subprocess
 
 def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) -> str:
     """`python -m oneshot.VERB ...` to its end; what it printed. The exit code has to be `code`."""
-    process = start(*arguments, **variables)
-    try:
-        text, _ = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
+    with start(*arguments, **variables) as process:
+        try:
+            text, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as expired:
+            said = (expired.output or b"").decode(errors="replace")
+            raise AssertionError(f"no end within {timeout:g} s of {arguments}, which printed:\n{said}") from None
     assert process.returncode == code, f"exit code {process.returncode}, not {code}, of {arguments}:\n{text}"
     return text
+
+
+# A training that is killed before the batch of an epoch and a step, which its first argument names.
+KILLED = """
+import os, signal, sys
+from oneshot.cli.main import main
+from oneshot.training.loop import Training
+
+at, batch = sys.argv.pop(1), Training.batch
+
+def strike(self, epoch, step):
+    if at == f"{epoch},{step}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch(self, epoch, step)
+
+Training.batch = strike
+main()
+"""
+
+
+def killed(*arguments: str, epoch: int, step: int, **variables: str) -> tuple[int, str]:
+    """`python -m oneshot.train ...`, killed (SIGKILL) as it asks for the batch of a step, from 0, of an epoch, from 1:
+    there, however fast a machine is. Its process's number, and what it printed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, f"{epoch},{step}", *arguments], cwd=ROOT, env=environment(**variables),
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        text = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, text
+    return process.pid, text
 
 
 def refused(*arguments: str, **variables: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import samples
 import tiny
 
-from oneshot.base.settings import job_file, read
+from oneshot.base.jobs import job_file, read
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation.outcomes import Seen, outcomes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from command import refused, run, settings, start
+from command import killed, refused, run, settings, start
 from objects import ObjectStore
 
 import oneshot
@@ -38,14 +38,12 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     assert f"is ready in {bucket}/data/glyphs-10" in text
     where = f"{bucket}/runs/one"
     arguments = ["train", "quick", "--local", "--run", where, *settings(train__epochs="3", train__examples="512")]
-    process = start(*arguments, **variables)
-    assert any("epoch 1/3" in line for line in process.stdout or [])
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    waiting = start(*arguments, **variables)
-    assert f"{where} is in use by process {process.pid} on " in (waiting.stdout.readline() if waiting.stdout else "")
-    Folder.of(where).remove(NOTE)  # else it waits to the end
-    text, _ = waiting.communicate(timeout=300)
+    pid, text = killed(*arguments, epoch=2, step=2, **variables)
+    assert "epoch 1/3" in text
+    with start(*arguments, **variables) as waiting:
+        assert f"{where} is in use by process {pid} on " in (waiting.stdout.readline() if waiting.stdout else "")
+        Folder.of(where).remove(NOTE)  # else it waits to the end
+        text, _ = waiting.communicate(timeout=300)
     assert waiting.returncode == 0, text
     assert "epoch 1/3" not in text and "epoch 3/3" in text
     assert f"report: {where}/report.html" in text
@@ -68,28 +66,28 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
     variables: dict[str, str], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, object_store: ObjectStore
 ) -> None:
     where = f"{bucket}/runs/study"
-    changes = settings(search__trials="1", search__grace="0", scale__workers="2", train__epochs="3")
-    process = start("tune", "quick", "--run", where, *changes, **variables)
-    for line in process.stdout or []:
-        if "trial 000 epoch 1" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    rest, _ = process.communicate(timeout=300)
+    changes = settings(search__trials="1", search__grace="0", scale__workers="2", train__epochs="12")
+    with start("tune", "quick", "--run", where, *changes, **variables) as process:
+        for line in process.stdout or []:
+            if "trial 000 epoch 1/12" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        rest, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and f"--resume {where}" in rest and "Traceback" not in rest
     assert f"report: {where}/report.html" in run("report", where, **variables)
     page = Folder.of(where).read("report.html").decode()
     assert "This study <b>is not over</b>" in page and "0 of 1 trials are over, 0 run, 1 wait." in page
 
     text = run("tune", "--resume", where, **variables)
-    assert "trial 000 epoch 1" not in text and f"record: {where}/result.json" in text
+    assert "trial 000 epoch 1/12" not in text and f"record: {where}/result.json" in text
     study = Folder.of(where).read_json("study.json")
-    assert [(trial["status"], trial["epochs"]) for trial in study["trials"]] == [("finished", 3)]
+    assert [(trial["status"], trial["epochs"]) for trial in study["trials"]] == [("finished", 12)]
     assert object_store.gets(store.DRAWINGS) == 1
 
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
     kept = json.loads(record.keep(Folder.of(where)).read_text())
     assert kept["result"]["test_evaluations"] == 1
-    assert [len(trial["history"]) for trial in kept["study"]["trials"]] == [3]
+    assert [len(trial["history"]) for trial in kept["study"]["trials"]] == [12]
 
 
 def test_a_bucket_that_is_not_there_is_named_before_anything_is_made(variables: dict[str, str]) -> None:

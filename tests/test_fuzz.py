@@ -32,7 +32,8 @@ from zips import MEMBERS, SMALL, made_archives
 
 from oneshot.answers import artifact, calibration
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, job_file, override, parse, parse_toml, read
+from oneshot.base.jobs import job_file, override, parse, parse_toml, read, with_point
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import packing, trainer
 from oneshot.data import omniglot, splits, store
@@ -150,7 +151,7 @@ def use(made: Settings) -> None:
     assert parse_toml(made.to_toml().encode(), "job.toml") == made
     points.check(made)
     for index in range(len(made.search.first), len(made.search.first) + 2):
-        made.with_point(points.RandomPoints(made.search).ask(index))
+        with_point(made, points.RandomPoints(made.search).ask(index))
     packing.pack(made.scale, [packing.Node("node", 8, 2)])
 
 
@@ -401,7 +402,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     going = Study(folder, trials=chosen.search.trials, header=header)
     going.resume()
     for each in going.trials:
-        chosen.with_point(each["settings"])
+        with_point(chosen, each["settings"])
     with StudyView(console) as view:
         view.update(going.record())
     console.print(study_table(going.record()))

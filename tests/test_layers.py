@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from command import VERBS
 
 import oneshot
 
@@ -22,7 +23,6 @@ MODULES = sorted(
     for path in PACKAGE.glob("*/**/*.py")
     if not path.stem.startswith("__")
 )
-VERBS = ("train", "tune", "evaluate", "classify", "verify", "export", "report", "record", "repeat", "data", "bench")
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {
@@ -136,6 +136,7 @@ def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
         "data.glyphs",
         "data.omniglot",
         "data.sets",
+        "base.jobs",
         "base.settings",
         "screen.live",
         "evaluation.trials",
@@ -179,6 +180,16 @@ def test_importing_the_package_imports_neither_torch_nor_ray() -> None:
     code = "import oneshot, sys; print(sorted({'torch', 'ray', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_the_package_offers_is_there_and_light_where_it_can_be() -> None:
+    assert {name: getattr(oneshot, name).__name__ for name in oneshot.__all__} == {
+        name: name for name in oneshot.__all__
+    }
+    assert {*oneshot.__all__} <= {*dir(oneshot)}
+    with pytest.raises(AttributeError, match="no attribute 'Oneshot'"):
+        oneshot.Oneshot  # noqa: B018
+    assert "torch" not in modules_of("-c", "from oneshot import UserError")
 
 
 def modules_of(*arguments: str, code: int = 0) -> set[str]:

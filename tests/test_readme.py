@@ -1,4 +1,5 @@
-"""README keeps its word: what it tells people to type runs here, at a tiny size, in a folder made ready for it."""
+"""README and oneshot/README.md keep their word: what they tell people to type runs here, at a tiny size, in a folder
+made ready for it."""
 
 import os
 import re
@@ -16,7 +17,7 @@ from objects import KEY, ObjectStore
 from pictures import figure, tree
 from pyarrow import fs
 
-README = (ROOT / "README.md").read_text()
+PAGES = [(ROOT / name).read_text() for name in ("README.md", "oneshot/README.md")]
 PACKAGES = [path.parent for path in (ROOT / "oneshot").glob("*/__init__.py")]
 
 # Lines that are not run, by how they begin, and why.
@@ -39,11 +40,12 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    sections = re.split(r"^##+ (.+)\n", README, flags=re.MULTILINE)
-    pairs = zip(["", *sections[1::2]], sections[0::2], strict=True)
-    return [
-        Block(name, *found) for name, text in pairs for found in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
-    ]
+    found = []
+    for page in PAGES:
+        sections = re.split(r"^##+ (.+)\n", page, flags=re.MULTILINE)
+        for name, text in zip(["", *sections[1::2]], sections[0::2], strict=True):
+            found += [Block(name, *each) for each in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)]
+    return found
 
 
 def of_kind(kind: str) -> list:
@@ -69,6 +71,8 @@ def tiny(line: str, *, endpoint: str = "") -> str:
         return "make test ARGS=tests/base/test_counter.py"
     if line == "make tune":
         return f"make tune ARGS={shlex.quote(shlex.join(search))}"
+    if "--resume" in line:
+        return line
     if "oneshot.tune own" in line:  # it names its data set itself, the options above another
         return f"{line} {shlex.join(own).replace('--set data.dataset=glyphs-10', '')}"
     if "oneshot.tune" in line or "oneshot.train" in line:
@@ -124,14 +128,14 @@ def test_every_block_is_of_a_kind_that_is_run_or_the_file_tree() -> None:
     assert [block.section for block in blocks() if not block.kind] == ["How it is built"]
 
 
-def test_what_is_not_run_is_in_readme_and_has_a_reason() -> None:
+def test_what_is_not_run_is_on_a_page_and_has_a_reason() -> None:
     lines = [line for block in blocks() if block.kind == "sh" for line in block.text.splitlines()]
     for start, reason in NOT_RUN.items():
         assert reason and any(line.startswith(start) for line in lines), start
 
 
 @pytest.mark.parametrize("block", of_kind("sh"))
-def test_what_readme_says_to_type_runs(block: Block, place: Path, request: pytest.FixtureRequest) -> None:
+def test_what_the_pages_say_to_type_runs(block: Block, place: Path, request: pytest.FixtureRequest) -> None:
     if "--onnx" in block.text:
         pytest.importorskip("onnx")
     if "s3://" not in block.text:
@@ -143,7 +147,7 @@ def test_what_readme_says_to_type_runs(block: Block, place: Path, request: pytes
 
 
 @pytest.mark.parametrize("block", of_kind("python"))
-def test_what_readme_says_of_python_runs(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_pages_say_of_python_runs(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     first, second = figure(0), np.asarray(figure(1).convert("L"))
     names = {"query": figure(0, 1), "image": second, "image_a": first, "image_b": second}

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneshot.base.settings import Settings, parse
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
 from oneshot.network.worker import Worker

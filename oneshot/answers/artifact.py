@@ -15,7 +15,7 @@ from PIL import Image
 from oneshot.answers import preprocess
 from oneshot.answers.calibration import RATE, Calibration
 from oneshot.answers.ranking import Classes, Ranking, rank
-from oneshot.base import settings
+from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.network import models
@@ -91,7 +91,7 @@ def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
 
 def of_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
     """The network as it was trained: it looks in one position."""
-    trained = settings.parse(data.settings, where.file(checkpoint.STATE))
+    trained = jobs.parse(data.settings, where.file(checkpoint.STATE))
     return _build(trained.model, trained.data.size, data.weights, where)
 
 

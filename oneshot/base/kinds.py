@@ -1,4 +1,5 @@
-"""What a single setting may be: numbers that count something, a text, a range."""
+"""What a single setting may be: numbers that count something, a text, a range. A description is what it takes, in
+words, where its limits do not say so (see `meanings`)."""
 
 import re
 from typing import Annotated, Any
@@ -21,7 +22,9 @@ def _plain(value: Any) -> Any:
     raise PydanticCustomError("plain", "Input should be a text, true, false or a number")
 
 
-Plain = Annotated[Any, AfterValidator(_plain)]  # what any single setting is
+Plain = Annotated[
+    Any, AfterValidator(_plain), Field(description="a text, true, false or a number")
+]  # what any single setting is
 
 
 def _number_or_range(value: Any) -> Any:
@@ -31,7 +34,9 @@ def _number_or_range(value: Any) -> Any:
     return value
 
 
-NumberOrRange = Annotated[Any, AfterValidator(_number_or_range)]
+NumberOrRange = Annotated[
+    Any, AfterValidator(_number_or_range), Field(description="a number of at least 1, or a range of them as '1..4'")
+]
 
 
 def _views(value: int) -> int:
@@ -40,4 +45,5 @@ def _views(value: int) -> int:
     return value
 
 
-Views = Annotated[int, AfterValidator(_views)]  # positions a network looks in; a Literal would take true for 1
+# Positions a network looks in. A Literal would take true for 1.
+Views = Annotated[int, AfterValidator(_views), Field(description="1, 4 or 8")]

@@ -1,17 +1,14 @@
-"""Settings of a run: a TOML file in `tune_jobs/` plus `--set section.key=value`; typed, frozen, checked when read.
+"""Settings of a run: what there is to set, typed, frozen and checked; `jobs` reads them.
 
-Unknown keys are refused with the nearest known one. Each part of the program gets the section it needs, never the tree.
+The text under a setting says what it means: `oneshot settings` and tune_jobs/README.md show it, read by `meanings`.
+Each part of the program gets the section it needs, never the tree.
 """
 
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from oneshot.base.errors import UserError, flaw, nearest
 from oneshot.base.kinds import Depth, Natural, NumberOrRange, Plain, Positive, Several, Views, Width
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
@@ -28,71 +25,138 @@ class Section(BaseModel):
 class Data(Section):
     """Where drawings come from and how they become batches."""
 
-    dataset: str = "auto"  # omniglot | glyphs | auto: Omniglot or else glyphs | a name, or folder: one's own images
-    split: SplitName = "lake"  # own: of one's own images, which have no other
-    size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
-    extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # generated ones that are taught too
-    composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # taught too: of halves of the set's own characters
+    dataset: str = "auto"
+    """The data set: omniglot; glyphs, or glyphs-80 for another number of generated alphabets; auto, which is Omniglot
+    where it can be had and else glyphs; or the name of a set of your own images (folder, where there is only one)."""
+    split: SplitName = "lake"
+    """Which alphabets teach, validate and judge. With -all at its end, those that validate are taught too. Your own
+    images have one split, own, and lake becomes it."""
+    size: Annotated[int, Field(ge=16, le=512)] = 105
+    """Pixels a side of a drawing, as the network sees it. The koch network needs 65 at least."""
+    extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """So many generated alphabets are taught too. 0: none."""
+    composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """So many alphabets are taught too whose characters are composed of halves of the set's own. 0: none."""
     sampling: Literal["pairs", "episodes"] = "pairs"
-    balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
-    hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # of pairs: the share of different ones in one alphabet
-    drawers: Several = 4  # of episodes: drawings of each character
-    alphabets: Natural = 4  # of episodes: alphabets that the characters come from; 0: any number
-    distort: Annotated[float, Field(ge=0, le=1)] = 0.5  # chance of each component of the affine distortion; 0: none
-    elastic: Annotated[float, Field(ge=0, le=20)] = 0.0  # spread of the elastic distortion, pixels of 105; 0: none
-    rotations: bool = False  # alphabets turned by 90, 180 and 270 degrees count as further alphabets
-    flips: bool = False  # mirrored alphabets count as further alphabets
+    """What a batch is made of: independent pairs, half of them same; or episodes, of which all pairs count: some
+    characters of some alphabets, several drawings of each."""
+    balance: bool = True
+    """Equal weight to each alphabet (Koch et al. 2015, section 4.1), instead of to each character."""
+    hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of different pairs whose two characters are taken from one alphabet; the others are of any. 0: all are
+    of any. Needs data.sampling = "pairs"."""
+    drawers: Several = 4
+    """Drawings of each character in an episode, all of them different. For data.sampling = "episodes"."""
+    alphabets: Natural = 4
+    """Alphabets that the characters of an episode come from, equally many of each. 0: characters of any alphabets. For
+    data.sampling = "episodes"."""
+    distort: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The chance of each component of the affine distortion of a training drawing: rotation, shear, scale and shift,
+    as Koch et al. have them. 0: no distortion."""
+    elastic: Annotated[float, Field(ge=0, le=20)] = 0.0
+    """The elastic distortion of a training drawing: the standard deviation of a pixel's displacement, in pixels of a
+    drawing of 105. 0: none."""
+    rotations: bool = False
+    """Alphabets turned by 90, 180 and 270 degrees count as further alphabets."""
+    flips: bool = False
+    """Mirrored alphabets count as further alphabets."""
 
 
 class Model(Section):
+    """The network."""
+
     name: Literal["koch", "conv4", "resnet"] = "koch"
-    width: Width = 32  # channels of the first stage; resnet only
-    depth: Depth = 1  # residual blocks of each of the last two stages; resnet only
+    """The encoder: the network of Koch et al. 2015; four convolutions of 64 channels (Vinyals et al. 2016); or a
+    residual network, of model.width and model.depth."""
+    width: Width = 32
+    """Channels of the first stage; the later ones have 2, 4 and 4 times as many. For model.name = "resnet"."""
+    depth: Depth = 1
+    """Residual blocks of each of the last two stages. For model.name = "resnet"."""
     init: Literal["torch", "koch"] = "torch"
-    head: Literal["plain", "calibrated"] = "plain"  # calibrated: scaled on the first batch, so that logits spread by 1
-    # Positions in which the trained network compares two drawings, and averages: 4 quarter turns; 8: mirrored, too.
-    # A training and its validation look at one.
+    """How the weights start: as torch has it, or as Koch et al. 2015, section 3.2, say."""
+    head: Literal["plain", "calibrated"] = "plain"
+    """How the head starts: plain, as model.init says; or calibrated, scaled on the first batch so that the logits of
+    its pairs spread by 1."""
     views: Views = 1
+    """Positions in which the trained network compares two images, and takes the mean: 4 are the quarter turns, 8 the
+    mirrored ones too. A training and its validation look at one. 4 needs data.rotations, 8 needs data.flips too."""
 
 
 class Train(Section):
+    """The training: its loss, its optimizer and its length."""
+
     objective: Literal["bce", "softmax", "both"] = "bce"
+    """The loss: binary cross-entropy of same and different; softmax, picking the same character among the different
+    ones of the episode; or their sum. All but bce need data.sampling = "episodes"."""
     optimizer: Optimizer = "sgd"
+    """The optimizer. adamw decays the weights apart from the gradient."""
     lr: Annotated[float, Field(gt=0)] = 1e-2
-    batch: Several = 128  # over all workers: pairs, or drawings where sampling is "episodes"
+    """The learning rate at its height, before train.schedule lowers it."""
+    batch: Several = 128
+    """Pairs of a step, or drawings where data.sampling = "episodes", over all workers together. Pairs: an even number;
+    drawings: a multiple of data.drawers x data.alphabets. Each number of scale.workers must divide it."""
     epochs: Positive = 200
-    examples: Positive = 12_800  # an epoch's length in the unit of `batch`; rounded down to whole batches
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
+    """Epochs of a training: after each there is a validation and a checkpoint."""
+    examples: Positive = 12_800
+    """The length of an epoch in the unit of train.batch, rounded down to whole batches."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """The momentum of sgd; the other optimizers do not use it."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    head_lr: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate as a multiple of lr
-    schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
-    warmup: Natural = 0  # steps over which the learning rate rises to its height
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share an average of the weights keeps at each step; 0: no average
-    clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
-    patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never
-    keep: Literal["best", "last"] = "best"  # the network of which epoch: of the lowest validation loss, or the last
+    """The optimizer's weight decay. 0: none."""
+    head_lr: Annotated[float, Field(gt=0)] = 1.0
+    """The head's learning rate as a multiple of train.lr."""
+    schedule: Literal["none", "step", "cosine"] = "none"
+    """How the learning rate goes after its warm-up: it stays; step, times 0.99 an epoch; cosine, to 0 with the last
+    epoch."""
+    warmup: Natural = 0
+    """Steps over which the learning rate rises to its height. 0: it starts there."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share that a moving average of the weights keeps at each step; the average is what is validated and kept.
+    0: no average."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """The greatest norm of a step's gradient; a longer one is shortened to it. 0: no clipping."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """The numbers that layers multiply: 32 bits, or bfloat16; auto is bf16 where the hardware multiplies it."""
+    patience: Natural = 0
+    """Epochs without a lower validation loss after which a training ends. 0: it never ends so. Needs
+    train.keep = "best", and is at most train.epochs."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's network is kept: that of the lowest validation loss, or the last."""
     seed: Natural = 0
+    """The seed of all that chance decides in a training: first weights, batches, distortions."""
     val_pairs: Several = 4_000
+    """Pairs that the validation loss is measured on after each epoch; an odd number is made even."""
     val_trials: Positive = 400
+    """One-shot trials on the validation alphabets after each epoch: they are shown, and decide nothing."""
 
 
 class Search(Section):
     """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) and dotted keys of any section."""
 
     trials: Annotated[int, Field(ge=1, le=100_000)] = 16
+    """Points that are tried, those of search.first among them."""
     searcher: Literal["random", "optuna"] = "random"
+    """Who proposes them: chance, or Optuna's TPE, which learns from the trials so far."""
     seed: Natural = 0
+    """The seed of the points that are drawn."""
     lr: dict[Optimizer, Annotated[list[float], Field(min_length=2, max_length=2)]] = {
         "sgd": [1e-3, 2e-1],
         "adam": [1e-4, 1e-2],
         "adamw": [1e-4, 1e-2],
-    }  # for each optimizer that is searched, the range of its learning rate, sampled log-uniformly
+    }
+    """For each optimizer that is searched, the lowest and the highest learning rate; drawn log-uniformly between."""
     batch: Annotated[list[Several], Field(min_length=1)] = [64, 128, 256]
-    choices: dict[str, list[Plain]] = {}  # further dotted keys, each with the values to choose from
-    first: list[dict[str, Plain]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
-    grace: Natural = 1  # epochs after which a trial has to be among the best to go on; 0: no early stopping
-    reduction: Several = 3  # of the trials that come so far, one in this many goes on, this many times as far
+    """The values of train.batch to choose from."""
+    choices: dict[str, list[Plain]] = {}
+    """Further settings to vary: dotted keys of data, model or train, each with the values to choose from, as in
+    "model.width" = [16, 32]."""
+    first: list[dict[str, Plain]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]
+    """Points that are tried before all others: keys of train, and dotted keys of other sections. What one leaves out
+    is as the job has it."""
+    grace: Natural = 1
+    """Epochs after which a trial stops and has to be among the best to go on. 0: all run to their end."""
+    reduction: Several = 3
+    """Of the trials that come so far, the best one in this many goes on, this many times as far."""
 
     @model_validator(mode="after")
     def _check(self) -> "Search":
@@ -111,25 +175,39 @@ class Group(Section):
     """Nodes of one size."""
 
     nodes: Positive
+    """How many."""
     cpus: Positive
+    """Cores of each."""
     gpus: Natural = 0
+    """GPUs of each."""
 
 
 class Scale(Section):
-    # Processes a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that are
-    # there hold, fewer when one is lost, more when one is added.
+    """On what it runs, and what it survives. Nothing here changes what is learnt, but for how sums are rounded."""
+
     workers: NumberOrRange = 1
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # a worker's; below 1: one-worker trials share it
-    cpus: Positive = 1  # a worker's cores, and its torch threads
-    max_concurrent: Natural = 0  # trials at once; 0: as many as fit
-    max_failures: Natural = 2  # restarts of a training whose worker or node died
-    timeout: Annotated[float, Field(ge=5, le=1e6)] = 300  # seconds a worker may be silent or without room: a restart
-    compress: Literal["none", "bf16"] = "none"  # how gradients travel between workers; bf16: half the bytes, rounded
-    ahead: bool = True  # the next trial's processes start while one trains; they take memory: 0.2 GB and 0.4 a worker
-    checkpoint_steps: Natural = 0  # a checkpoint every so many steps; 0: after each epoch only
-    autoscaler: list[
-        Group
-    ] = []  # nodes that the cluster's autoscaler may bring; those of such a size that are there count
+    """Processes of a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that
+    are there hold, fewer when one is lost, more when one is added."""
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """GPUs of a worker: 1; 0 for none; below 1, trials of one worker share a GPU; auto is 1 where a node has one."""
+    cpus: Positive = 1
+    """Cores of a worker, and its torch threads."""
+    max_concurrent: Natural = 0
+    """Trials at once, at the most. 0: as many as fit."""
+    max_failures: Natural = 2
+    """Restarts of a training whose worker or node died, from its last checkpoint. 0: none."""
+    timeout: Annotated[float, Field(ge=5, le=1e6)] = 300
+    """Seconds that a worker may be silent, stand still or be without room before its training is restarted. To stand
+    still, alive, it has a minute at least."""
+    compress: Literal["none", "bf16"] = "none"
+    """How gradients travel between workers: as they are, or in bf16, which is half the bytes, rounded."""
+    ahead: bool = True
+    """The next trial's processes start while one trains. They take memory: 0.2 GB, and 0.4 GB a worker."""
+    checkpoint_steps: Natural = 0
+    """A checkpoint every so many steps inside an epoch, too. 0: after each epoch only."""
+    autoscaler: list[Group] = []
+    """Nodes that the cluster's autoscaler may bring, as in [{nodes = 4, cpus = 8, gpus = 1}]; those of such a size
+    that are there already count."""
 
     @property
     def least(self) -> int:
@@ -145,11 +223,19 @@ class Scale(Section):
 
 
 class Evaluate(Section):
+    """The judgement on the test alphabets, after a search or by `evaluate`."""
+
     protocols: Annotated[list[Protocol], Field(min_length=1)] = ["lake400", "within", "between", "seed352"]
+    """The one-shot protocols: lake400, Lake's 400 fixed trials; within, characters of one alphabet; between, of any
+    alphabets; seed352, 352 trials of any drawings. lake400 and seed352 are 20-way 1-shot, and left out otherwise."""
     trials: Positive = 10_000
+    """Trials that within and between make, each."""
     n_way: Several = 20
+    """Classes to choose from. Your own images take as many as their test classes allow, and say so."""
     k_shot: Positive = 1
+    """Images of each class in the support; of several the embeddings are averaged."""
     seed: Natural = 0
+    """The seed of the trials that within and between make."""
 
 
 class Settings(Section):
@@ -197,125 +283,5 @@ class Settings(Section):
                 f"train.batch = {batch}: an episode needs a multiple of data.drawers x data.alphabets = {unit} drawings"
             )
 
-    def with_point(self, point: Mapping[str, Any], *, source: str = "the search") -> "Settings":
-        """These settings with a point of the search in place. Raises UserError, of `source`, where it does not fit."""
-        changes = {key if "." in key else f"train.{key}": value for key, value in point.items()}
-        return override(self, changes, source=source)
-
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump())
-
-
-def jobs_folder() -> Path:
-    """The jobs that come with the program: beside the package, in the repository and where a Ray job works."""
-    return Path(__file__).resolve().parents[2] / "tune_jobs"
-
-
-def job_file(job: str) -> Path:
-    """The TOML file of a job, given by name (`quick`) or by path. Raises UserError where there is none."""
-    path = Path(job)
-    try:
-        path.name.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the job '{job}' has a name that is not UTF-8, and records bear it: name another") from None
-    if path.suffix == ".toml" or path.is_dir():
-        return path
-    for folder in (Path("tune_jobs"), jobs_folder()):
-        if (folder / f"{job}.toml").is_file():
-            return folder / f"{job}.toml"
-    known = sorted(path.stem for path in jobs_folder().glob("*.toml"))
-    raise UserError(f"no job '{job}' in tune_jobs/: {nearest(job, known)}")
-
-
-def read(path: Path, changes: Iterable[str] = ()) -> Settings:
-    """The settings of a TOML file, changed by `section.key=value` texts. Raises UserError naming file, key, value."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; a job is a TOML file or one of tune_jobs/") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; a job is a TOML file") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    return override(parse_toml(content, str(path)), dict(_change(text) for text in changes), source="--set")
-
-
-def parse_toml(content: bytes, source: str) -> Settings:
-    """Settings of a TOML text. Raises UserError naming `source`, and the key and the value or the line."""
-    try:
-        tree = tomllib.loads(content.decode())
-    except UnicodeDecodeError:
-        raise UserError(f"{source} is not UTF-8 text; a job is a TOML file") from None
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
-        raise UserError(f"{source} is not TOML: {error}") from None
-    return parse(tree, source)
-
-
-def parse(tree: Mapping[str, Any], source: str) -> Settings:
-    """Settings of a tree of sections. Raises UserError naming `source`, the key and the value."""
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(f"{source}: {_sentence(error)}") from None
-
-
-def override(settings: Settings, changes: Mapping[str, Any], *, source: str) -> Settings:
-    """Settings with dotted keys (`train.lr`) changed. Raises UserError, of `source`, for an unknown key or an unfit
-    value."""
-    tree = settings.model_dump()
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        place = tree
-        for depth, section in enumerate(sections):
-            if section not in place and depth < 2:
-                raise UserError(f"{source}: '{key}' names no setting; {nearest(section, place)}")
-            if not isinstance(place.get(section), dict):
-                whole = ".".join(sections[: min(depth + 1, 2)])
-                raise UserError(f"{source}: '{key}' names no setting; give {whole} as a whole, as in a job's file")
-            place = place[section]
-        if not sections:
-            raise UserError(f"{source}: '{key}' names no setting; write section.key, as in train.lr")
-        place[last] = value
-    return parse(tree, source)
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """`train.lr=0.01` as a key and a TOML value; a bare word is taken as a string, and so is all that is not quoted
-    where a setting takes nothing else: a data set may be called 2024-05-01."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {text}: write section.key=value, as in train.lr=0.01")
-    if not text.isprintable():
-        raise UserError(f"--set {text!r}: holds more than a line of text; write section.key=value, as in train.lr=0.01")
-    key, value = key.strip(), value.strip()
-    try:
-        found = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"--set {key}: {error}; write a smaller value") from None
-    return key, found if isinstance(found, str) or not _is_text(key) else value
-
-
-def _is_text(key: str) -> bool:
-    """Whether the setting takes any text and nothing else."""
-    section, _, name = key.partition(".")
-    fields = _model([section]).model_fields if section in Settings.model_fields else {}
-    return name in fields and fields[name].annotation is str
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first flaw, with the nearest known key for an unknown one."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "extra_forbidden":
-        known = _model(first["loc"][:-1]).model_fields
-        return f"'{'.'.join(map(str, first['loc']))}' names no setting; {nearest(str(first['loc'][-1]), known)}"
-    return flaw(error)
-
-
-def _model(sections: Iterable[str | int]) -> type[BaseModel]:
-    """The model of a section, or of an item, by its number, of a list of them."""
-    kind: Any = Settings
-    for section in sections:
-        kind = get_args(kind)[0] if isinstance(section, int) else kind.model_fields[section].annotation
-    return kind

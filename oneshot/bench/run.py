@@ -16,7 +16,7 @@ from typing import Any
 
 from oneshot.base.environment import commit, environment
 from oneshot.base.errors import UserError
-from oneshot.base.settings import jobs_folder
+from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench.rows import NAMES, Request, Row
 

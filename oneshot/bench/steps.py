@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.jobs import job_file, override, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.bench import flops, source
 from oneshot.bench.data import part

@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import tune
 
-from oneshot.base.settings import parse_toml
+from oneshot.base.jobs import parse_toml
 
 
 def synthetic(config: dict[str, Any], packing: Any) -> None:

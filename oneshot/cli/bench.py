@@ -35,7 +35,10 @@ def bench(
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=100, help="Times that each side is measured.")] = 3,
     cap: Annotated[
-        float, typer.Option("--cap", min=1, help="Seconds after which a reference that does not arrive is broken off.")
+        float,
+        typer.Option(
+            "--cap", min=1, help="Seconds that the usual way may take to reach its accuracy (time_to_accuracy)."
+        ),
     ] = 1800.0,
     quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
     keep: Annotated[

@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import job_file, override, read, with_point
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.cluster import connection
@@ -49,7 +50,8 @@ def train(
         settings = read(job_file(job), changes + scale)
         here = _device(device) if local else None
         packing = None if local else pack(settings.scale, nodes)
-        settings, prepared = request.with_data(console, settings, root, source)
+        lies = request.data_root(root, reach(run)) if run is not None else root
+        settings, prepared = request.with_data(console, settings, lies, source)
         parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
@@ -59,6 +61,7 @@ def train(
                 settings, folder, kind="training", fixed=("data", "model"), say=partial(print_line, heard(console))
             )
         )
+        request.keep_data_root(folder, root)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
@@ -131,7 +134,7 @@ def tune(
             settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         points.check(settings)
         packing = pack(settings.scale, nodes)
-        settings, prepared = request.with_data(console, settings, root, source)
+        settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared)
@@ -141,6 +144,7 @@ def tune(
         lost = held.enter_context(
             opened.open_run(settings, folder, kind="study", fixed=fixed, say=partial(print_line, heard(console)))
         )
+        request.keep_data_root(folder, root)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
         print_line(console, describe(packing, settings.scale, nodes))
@@ -223,7 +227,7 @@ def _study(
     for sentence in study.resume():
         print_warning(console, sentence)
     for trial in study.trials:
-        settings.with_point(trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
+        with_point(settings, trial["settings"], source=f"{folder.file(STUDY)}: trial {trial['id']}")
     study.save()
     return study
 
@@ -243,7 +247,7 @@ def evaluate(
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}
     asked = override(asked, given, source="the options")
-    asked, prepared = request.with_data(console, asked, root, source)
+    asked, prepared = request.with_data(console, asked, request.data_root(root, folder), source)
     # What belongs to the run's result; a run that was judged before single trials were kept gets them now.
     own = folder.has(opened.EXPERIMENT) and asked == settings
     judged = judgement.result_of(folder) if own else None

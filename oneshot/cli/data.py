@@ -14,20 +14,9 @@ from oneshot.screen.console import print_line
 
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        help="omniglot, glyphs, glyphs-N (alphabets), auto: Omniglot or else glyphs; folder or NAME: your own images.",
-    ),
-]
-Split = Annotated[
-    str | None,
-    typer.Option(
-        "--split",
-        help="lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own.",
-    ),
-]
+DATASETS = "omniglot, glyphs, glyphs-N (alphabets), auto: Omniglot or else glyphs; folder or NAME: your own images."
+SPLITS = "lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own."
+Dataset = Annotated[str | None, typer.Option("--dataset", help=DATASETS)]
 _OWN: Any = {"rich_help_panel": "Your own images (--dataset folder)"}
 
 
@@ -38,16 +27,18 @@ def data(
     source: Source = None,
     root: DataRoot = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="What the set is called. Default: as its folder.", **_OWN)
+        str | None, typer.Option("--name", help="Name of the set. Default: that of its folder.", **_OWN)
     ] = None,
     polarity: Annotated[
         str | None, typer.Option("--polarity", help="dark or light (ink), photo, or auto: by their looks.", **_OWN)
     ] = None,
-    side: Annotated[int | None, typer.Option("--side", help="Pixels a side that are kept: 105.", **_OWN)] = None,
-    least: Annotated[
-        int | None, typer.Option("--min-images", help="A class with fewer is left out: 2.", **_OWN)
+    side: Annotated[
+        int | None, typer.Option("--side", help="Pixels a side at which images are kept. Default: 105.", **_OWN)
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the split: 0.", **_OWN)] = None,
+    least: Annotated[
+        int | None, typer.Option("--min-images", help="A class with fewer images is left out. Default: 2.", **_OWN)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the split. Default: 0.", **_OWN)] = None,
     split_file: Annotated[
         str | None,
         typer.Option("--split-file", help="JSON or TOML: lists of names, train, validation, test.", **_OWN),
@@ -58,7 +49,8 @@ def data(
 ) -> None:
     """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet. Done already: says so.
 
-    Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size.
+    Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size. A set
+    that is made anew keeps what no option says otherwise.
     """
     given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
     how = {key: value for key, value in given.items() if value is not None}
@@ -98,7 +90,9 @@ def show(
         str | None,
         typer.Option("--alphabet", help="Show drawings of this alphabet, group, class, or GROUP/CLASS."),
     ] = None,
-    split: Split = "lake",
+    split: Annotated[
+        str | None, typer.Option("--split", help=f"{SPLITS} Default: lake, or own where the images are your own.")
+    ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,
     debug: Trace = False,
 ) -> None:
@@ -106,4 +100,4 @@ def show(
     from oneshot.data import view
 
     console = make_console()
-    view.show(console, _prepared(console, context), split=split, alphabet=alphabet, png=png)
+    view.show(console, _prepared(console, context), split=split or "lake", alphabet=alphabet, png=png)

@@ -8,26 +8,45 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from oneshot.base import garbage, interrupts
 from oneshot.base.errors import RayDied, RunFailed, UserError, nearest
 from oneshot.cli import verbs
 from oneshot.cli.bench import bench
-from oneshot.cli.data import Dataset, Split, data_app
-from oneshot.cli.options import DataRoot, Device, Quiet, Set, Source, Trace
+from oneshot.cli.data import DATASETS, SPLITS, data_app
+from oneshot.cli.options import Device, Network, Quiet, RunDataRoot, Set, Source, Trace
+from oneshot.cli.settings import settings
 from oneshot.screen.console import console as make_console
-from oneshot.screen.console import print_error, print_line
+from oneshot.screen.console import print_error
+
+RECORDS = "Records and measurements"
+ORDER = ("data", "tune", "train", "evaluate")  # the verbs that the help names first; the others as they are registered
+
+
+class InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*ORDER, *(name for name in super().list_commands(ctx) if name not in ORDER)]
+
 
 app = typer.Typer(
+    cls=InOrder,
     help="Train, tune and judge Siamese one-shot image recognition at scale.",
+    epilog="Example: python -m oneshot.tune quick\n\nExit codes: 0 done, 1 the run failed, 2 the request was wrong,"
+    " 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
-app.command(epilog="Example: python -m oneshot.bench --rows pairs,load")(bench)
 
-Job = Annotated[str | None, typer.Argument(help="A job of tune_jobs/ by name, or the path of a TOML file.")]
+Job = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="JOB",
+        help="Name of a job in tune_jobs/, or a TOML file. Default: koch where there is a GPU, else quick.",
+    ),
+]
 Run = Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="The run folder. Default: runs/JOB-TIME.")]
 Address = Annotated[
     str | None,
@@ -51,14 +70,15 @@ def train(
     device: Device = "auto",
     run: Run = None,
     set_: Set = None,
-    root: DataRoot = None,
+    root: RunDataRoot = None,
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="With --local: look inside before training. Tracebacks.")
+        bool,
+        typer.Option("--debug", help="With --local: show parameters and a batch, try to learn it. Also: tracebacks."),
     ] = False,
 ) -> None:
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
@@ -88,7 +108,10 @@ def train(
     _tell(done, quiet=quiet, as_json=as_json)
 
 
-@app.command(epilog="Example: ray job submit --working-dir . -- python -m oneshot.tune koch")
+@app.command(
+    epilog="Example: python -m oneshot.tune quick --max-time 10m\n\nOn a cluster: ray job submit --working-dir . --"
+    " python -m oneshot.tune koch"
+)
 def tune(
     job: Job = None,
     run: Run = None,
@@ -98,12 +121,16 @@ def tune(
     set_: Set = None,
     max_time: Annotated[
         str | None,
-        typer.Option("--max-time", metavar="TIME", help="End the search after this long, as 2h, 90m or 1h30m; judge."),
+        typer.Option(
+            "--max-time",
+            metavar="TIME",
+            help="Stop searching after this time (2h, 90m, 1h30m), then judge the best so far.",
+        ),
     ] = None,
     max_concurrent: Annotated[
         int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
     ] = None,
-    root: DataRoot = None,
+    root: RunDataRoot = None,
     source: Source = None,
     address: Address = None,
     verbose: Verbose = False,
@@ -125,27 +152,38 @@ def tune(
 
 @app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --protocol within")
 def evaluate(
-    where: Annotated[
-        str, typer.Argument(metavar="RUN_OR_CHECKPOINT", help="A run, its best/, or a checkpoint's folder.")
-    ],
-    n_way: Annotated[int | None, typer.Option("--n-way", help="Characters to choose from.")] = None,
+    where: Network,
+    n_way: Annotated[
+        int | None, typer.Option("--n-way", help="Classes to choose from. Default: the run's (20).")
+    ] = None,
     k_shot: Annotated[
         int | None,
         typer.Option(
-            "--k-shot", help="Drawings of each character in the support; their embeddings are averaged, as by classify."
+            "--k-shot",
+            help="Images of each class in the support, their embeddings averaged. Default: the run's (1). lake400 and"
+            " seed352 are 20-way 1-shot, and left out where something else is asked for.",
         ),
     ] = None,
     protocol: Annotated[
-        list[str] | None, typer.Option("--protocol", help="lake400, within, between or seed352; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--protocol", help="lake400, within, between or seed352; repeatable. Default: the run's (all four)."
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="How many trials `within` and `between` make.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the trials that are made.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Trials that within and between make. Default: the run's (10,000).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of these trials. Default: the run's (0).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print protocol and accuracy alone; warnings aside.")] = False,
     device: Device = "auto",
-    dataset: Dataset = None,
-    split: Split = None,
-    root: DataRoot = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help=f"Judge on another data set. Default: the run's. {DATASETS}")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help=f"Judge on another split's test part. Default: the run's. {SPLITS}")
+    ] = None,
+    root: RunDataRoot = None,
     source: Source = None,
     debug: Trace = False,
 ) -> None:
@@ -175,33 +213,14 @@ def _tell(done: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
         print(done["run"])
 
 
-@app.command(epilog="Example: python -m oneshot.record runs/quick --name quick")
-def record(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A finished study. Default: none, only the tables.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
-    debug: Trace = False,
-) -> None:
-    """Keep a study's record in tune_jobs/records/; make the pages' tables and pictures anew from all records."""
-    from oneshot.base.reach import reach
-    from oneshot.records import pages
-    from oneshot.records import record as records
-
-    console = make_console()
-    if run:
-        print_line(console, f"kept: {records.keep(reach(run), name=name)}")
-    for page in pages.render_all():
-        print_line(console, f"rendered: {page}")
-    for path in records.draw_all():
-        print_line(console, f"drawn: {path}")
-
-
+app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
-app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5")(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
-app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
+app.command(epilog="Example: python -m oneshot.settings quick --set train.lr=0.003")(settings)
+app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5", rich_help_panel=RECORDS)(verbs.repeat)
+app.command(epilog="Example: python -m oneshot.record runs/quick --name quick", rich_help_panel=RECORDS)(verbs.record)
+app.command(epilog="Example: python -m oneshot.bench --rows pairs,load", rich_help_panel=RECORDS)(bench)
 
 
 def main(verb: list[str] | None = None) -> None:

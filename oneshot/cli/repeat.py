@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.jobs import read
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.evaluation import judgement

@@ -5,7 +5,7 @@ from rich.console import Console
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
-from oneshot.records import pages, record
+from oneshot.records import record
 from oneshot.report import ladder, making
 from oneshot.screen.console import print_line, print_warning
 
@@ -13,12 +13,12 @@ LADDER = "ladder"
 
 
 def report(console: Console, *, run: str, out: str | None) -> None:
-    """Write a run's report; or, of the run `ladder`, show all records among the published figures, also in README.
+    """Write a run's report; or, of the run `ladder`, print all records among the published figures.
 
     Raises UserError where there is no such run, or a file of it is damaged."""
     if run == LADDER:
         if out:
-            raise UserError("--out goes with a run; the ladder is rendered into README: leave it out")
+            raise UserError("--out goes with a run; the ladder is printed: leave it out")
         _ladder(console)
         return
     print_line(console, f"report: {making.make(reach(run), reach(out) if out else None)}")
@@ -34,14 +34,15 @@ def at_the_end(console: Console, run: Folder) -> None:
 
 
 def _ladder(console: Console) -> None:
+    console.print(ladder.screen(ladder.rungs(record.read().networks)))
+
+
+def warn_of_no_picture(console: Console) -> None:
+    """Say where README shows no errors of the best network, because its record keeps none."""
     records = record.read().networks
-    console.print(ladder.screen(ladder.rungs(records)))
     best = ladder.best(records)
     if best and not record.errors_picture(best):
-        several = "seeds" in records[best]
-        again = f"repeat {best}" if several else f"tune {best}, then python -m oneshot.record RUN"
+        again = f"repeat {best}" if "seeds" in records[best] else f"tune {best}, then python -m oneshot.record RUN"
         print_warning(
             console, f"the record {best} keeps no picture of its errors; to have one: python -m oneshot.{again}"
         )
-    pages.render_all()
-    print_line(console, f"rendered: {pages.README}")

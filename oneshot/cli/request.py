@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshot.base.errors import DiskFull, NoRoom, RayDied, UserError
+from oneshot.base.jobs import override, parse
 from oneshot.base.reach import reach
-from oneshot.base.settings import Settings, override, parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import connection, sharing
 from oneshot.cluster.packing import Node, this_machine, why_no_gpu
@@ -51,6 +52,22 @@ def nodes_of(
             print_warning(console, why)
         return [this_machine()]
     return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
+
+
+def data_root(root: str | None, run: Folder) -> str | None:
+    """The data root that was named, else the one that the run was told to take, where it is still there."""
+    if root or not (told := opened.data_root_of(run)):
+        return root
+    with contextlib.suppress(UserError):  # a store that answers no more is as a folder that is gone
+        if reach(told).has():
+            return told
+    return None
+
+
+def keep_data_root(run: Folder, root: str | None) -> None:
+    """Where a data root was named, an opened run keeps it."""
+    if root:
+        opened.keep_data_root(run, reach(root))
 
 
 def with_data(

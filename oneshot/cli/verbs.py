@@ -1,4 +1,4 @@
-"""More verbs: those that use a run and its network, and one that trains several. `main` has the others."""
+"""More verbs: those that use a run and its network, and those that make records. `main` has the others."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.cli.options import DataRoot, Device, Network, Set, Source, Trace
 from oneshot.run import cards
-from oneshot.screen.console import console
+from oneshot.screen.console import console, print_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
 
@@ -73,13 +73,21 @@ def export(
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or `ladder`: README's tables anew.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's folder, or `ladder`: print all records among the published figures."
+        ),
+    ],
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
     ] = None,
     debug: Trace = False,
 ) -> None:
-    """Write the report of a run, also of one that goes on: a page and its figures."""
+    """Write the report of a run, also of one that goes on: a page and its figures.
+
+    README's tables and pictures are rendered by `oneshot record`.
+    """
     from oneshot.cli import report
 
     report.report(console(), run=run, out=out)
@@ -87,9 +95,11 @@ def report(
 
 def repeat(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
-    seeds: Annotated[str, typer.Option("--seeds", help="As in 1..5 or 1,2,7.")] = "1..5",
+    seeds: Annotated[
+        str, typer.Option("--seeds", help="One training a seed: a range or a list, as 1..5 or 1,2,7.")
+    ] = "1..5",
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop then; the same again goes on.")
+        float | None, typer.Option("--minutes", min=0, help="Stop after so many minutes; the same command goes on.")
     ] = None,
     device: Device = "auto",
     run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
@@ -100,9 +110,30 @@ def repeat(
 ) -> None:
     """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
     from oneshot.cli import repeat
-    from oneshot.screen.console import console
 
     repeat.run(
         console(), jobs=jobs, seeds=seeds, minutes=minutes, device=device, folder=run, changes=set_ or [], root=root,
         source=source,
     )  # fmt: skip
+
+
+def record(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A finished study. Default: none, only the tables.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
+    debug: Trace = False,
+) -> None:
+    """Keep a study's record in tune_jobs/records/; make the pages' tables and pictures anew from all records."""
+    from oneshot.cli import report
+    from oneshot.records import pages
+    from oneshot.records import record as records
+
+    printed = console()
+    if run:
+        print_line(printed, f"kept: {records.keep(reach(run), name=name)}")
+    for page in pages.render_all():
+        print_line(printed, f"rendered: {page}")
+    for path in records.draw_all():
+        print_line(printed, f"drawn: {path}")
+    report.warn_of_no_picture(printed)

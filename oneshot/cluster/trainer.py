@@ -30,10 +30,12 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_line
-from oneshot.base.settings import Settings, parse
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Scale, Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
 from oneshot.cluster.packing import Packing, why_no_gpu
+from oneshot.run.watchdog import LEAST
 
 FAILURE = "error.json"
 # Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
@@ -106,9 +108,13 @@ def _trainer(
 ) -> Any:  # fmt: skip
     scale = settings.scale
     # Handed on to Ray Train's controller. Who does not come to a report is ended by its own watchdog before.
-    limits = {"WORKER_HEALTH_CHECK": 1, "WORKER_GROUP_START": 1, "COLLECTIVE": 2}
-    for variable, times in limits.items():
-        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(times * scale.timeout)
+    limits = {
+        "WORKER_HEALTH_CHECK": scale.timeout,
+        "WORKER_GROUP_START": scale.timeout,
+        "COLLECTIVE": 2 * _still(scale),
+    }
+    for variable, seconds in limits.items():
+        os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(seconds)
     resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
@@ -135,6 +141,11 @@ def _trainer(
             callbacks=callbacks,
         ),
     )  # fmt: skip
+
+
+def _still(scale: Scale) -> float:
+    """Seconds for which a training may stand still."""
+    return max(scale.timeout, LEAST)
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -188,7 +199,7 @@ def _train_worker(config: dict[str, Any]) -> None:
             run.write_json(HARDWARE, this_machine(device.type))
         worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
         parts = load_parts(Folder.of(config["data"]), settings.data)
-        with watchdog(watch, seconds=settings.scale.timeout, who=who, tell=partial(write_note, run)):
+        with watchdog(watch, seconds=_still(settings.scale), who=who, tell=partial(write_note, run)):
             fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
     except UserError as error:
         # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the

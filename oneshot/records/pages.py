@@ -1,4 +1,4 @@
-"""README and cluster/README: their tables, made from the records, and written where they belong."""
+"""The pages of the repository: their tables, made from the records, and written where they belong."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,11 @@ from typing import Any
 
 from oneshot.base.environment import hardware
 from oneshot.base.errors import UserError
-from oneshot.base.settings import jobs_folder
+from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
 from oneshot.evaluation.trials import NAMES
+from oneshot.records import joblist
 from oneshot.records.record import Records, errors_picture, read, read_benches
 from oneshot.records.spread import difference
 from oneshot.report import ladder
@@ -21,6 +22,8 @@ from oneshot.screen.tables import epochs_not_run
 
 README = jobs_folder().parent / "README.md"
 CLUSTER = README.parent / "cluster" / "README.md"
+RECORDS = jobs_folder() / "records" / "README.md"
+JOBS = jobs_folder() / "README.md"
 # The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
 RUNGS = (
     ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
@@ -112,7 +115,7 @@ def _best_record(records: dict[str, dict[str, Any]]) -> str:
         return ""
     block = ladder.alphabets(name, records[name])
     if picture := errors_picture(name):
-        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`](tune_jobs/records/{picture})"
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`]({picture})"
     return block
 
 
@@ -171,15 +174,21 @@ def blocks() -> dict[Path, dict[str, str]]:
     records = read()
     return {
         README: {
-            "results": results_table(records.studies),
             "seeds": seeds_table(records),
             "ladder": ladder.markdown(ladder.rungs(records.networks)),
+            "bench": bench_tables(read_benches()),
+        },
+        RECORDS: {
+            "results": results_table(records.studies),
             "alphabets": _best_record(records.networks),
             "published": published_table(),
             "chaos": chaos_table(records.chaos),
-            "bench": bench_tables(read_benches()),
         },
         CLUSTER: {"scaling": scaling.table()},
+        JOBS: {
+            "jobs": joblist.jobs_table(joblist.MACHINES | {job: where for where, job, *_ in RUNGS}),
+            "settings": joblist.settings_tables(),
+        },
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import jobs_folder
+from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
 from oneshot.evaluation import judgement

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, job_file, jobs_folder, override, parse_toml
+from oneshot.base.jobs import job_file, jobs_folder, override, parse_toml
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT, check_judged, result_of

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from oneshot.base.settings import parse_toml
+from oneshot.base.jobs import parse_toml
 from oneshot.run.history import kept
 from oneshot.screen.console import duration
 from oneshot.screen.live import StudyView

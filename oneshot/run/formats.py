@@ -46,6 +46,12 @@ class Cleaning(Record):
     polarity: Polarity
 
 
+class Place(Record):
+    """`data.json` of a run: the data root that it was last told to take."""
+
+    root: Annotated[str, Field(min_length=1)]
+
+
 class State(Record):
     """`state.json` of a checkpoint."""
 

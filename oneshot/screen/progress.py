@@ -72,6 +72,9 @@ class TrainView:
         """After step `done` (1 to `steps_per_epoch`) of the present epoch, with that step's loss."""
         self._show(done, loss, images_per_second)
 
+    def moved(self) -> None:
+        """A part of the validation is done: nothing to show."""
+
     def epoch(self, history_row: Mapping[str, Any], is_best: bool) -> None:
         """After an epoch, with its row of the history; `is_best` marks the lowest validation loss so far."""
         if self.console.is_interactive:

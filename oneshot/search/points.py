@@ -12,6 +12,7 @@ from typing import Any
 
 from oneshot.base import counter
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import with_point
 from oneshot.base.settings import Search, Settings
 
 Point = dict[str, Any]
@@ -45,7 +46,7 @@ def check(settings: Settings) -> None:
             f" is {COMBINATIONS} together"
         )
     for _, point in variants(search):
-        settings.with_point(point)
+        with_point(settings, point)
 
 
 def variants(search: Search) -> Iterator[tuple[str, Point]]:
@@ -63,7 +64,7 @@ def variants(search: Search) -> Iterator[tuple[str, Point]]:
 
 def whole(point: Point, settings: Settings) -> Point:
     """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
-    chosen = settings.with_point(point)
+    chosen = with_point(settings, point)
     own = {key: getattr(chosen.train, key) for key in ("optimizer", "lr", "batch")}
     return own | {key: attrgetter(key)(chosen) for key in settings.search.choices}
 

@@ -9,7 +9,7 @@ from ray.train import UserCallback
 from ray.tune.trainable.function_trainable import wrap_function
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
-from oneshot.base.settings import parse_toml
+from oneshot.base.jobs import parse_toml
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.cluster.trainer import FAILURE, train_on_ray

@@ -12,7 +12,8 @@ from typing import Any
 from oneshot.base.beside import every
 from oneshot.base.environment import cores
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, last_line
-from oneshot.base.settings import Settings, parse
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from oneshot.base.errors import DiskFull, last_line
+from oneshot.base.jobs import with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster.trainer import read_failure
@@ -64,7 +65,7 @@ class PlannedSearch(Searcher):
             "trial": trial["id"],
             "point": point,
             # As one text: of every number in a trial's configuration Tune keeps statistics, report after report.
-            "settings": self.settings.with_point(point).to_toml(),
+            "settings": with_point(self.settings, point).to_toml(),
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
             "known": len(trial["history"]),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import with_point
 from oneshot.base.settings import Data, Settings
 from oneshot.base.storage import Folder
 from oneshot.data import composed, glyphs, splits, store
@@ -49,7 +50,7 @@ def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dic
         if asked in seen:  # points may differ in much that asks nothing of the drawings
             continue
         seen.add(asked)
-        chosen = settings.with_point(point)
+        chosen = with_point(settings, point)
         added = (chosen.data.composed_alphabets, chosen.data.extra_alphabets)
         try:
             if added not in tables:

@@ -1,9 +1,22 @@
 """What a record says of where it was made."""
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 
 from oneshot.base import environment
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The commit has not been asked for, and nothing is said of it."""
+    monkeypatch.delenv("ONESHOT_COMMIT", raising=False)
+    environment.commit.cache_clear()
+    yield
+    environment.commit.cache_clear()
 
 
 def test_the_gpus_of_a_machine_are_those_of_what_ran_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,12 +35,37 @@ def test_the_gpus_of_a_machine_are_those_of_what_ran_on_them(monkeypatch: pytest
     assert found["hardware"]["gpus"] == [] and environment.hardware(found).startswith(cores)
 
 
-def test_where_there_is_no_checkout_the_commit_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    environment.commit.cache_clear()
+@pytest.mark.usefixtures("unasked")
+def test_a_commit_that_is_told_goes_before_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESHOT_COMMIT", "0123456789ab+changes")
     assert environment.commit() == "0123456789ab+changes"
-    environment.commit.cache_clear()
+
+
+@pytest.mark.usefixtures("unasked")
+def test_where_nothing_is_told_and_there_is_no_git_the_commit_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESHOT_COMMIT", "")  # an image that was built without it
-    monkeypatch.setenv("PATH", "")  # nor is there git
+    monkeypatch.setenv("PATH", "")
     assert environment.commit() is None
+
+
+@pytest.mark.usefixtures("unasked")
+def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@nowhere", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    source = tmp_path / "oneshot/base/environment.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("first")
+    git("init")
+    git("add", ".")
+    git("commit", "--message", "the first")
+    git("tag", "v1")  # no tag's name stands in its place
+    monkeypatch.setattr(environment, "__file__", str(source))
+    assert environment.commit() == git("rev-parse", "HEAD")[:12]
     environment.commit.cache_clear()
+    source.write_text("second")
+    assert environment.commit() == git("rev-parse", "HEAD")[:12] + "+changes"

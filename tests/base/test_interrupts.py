@@ -15,6 +15,7 @@ def strike(number=signal.SIGINT):
     time.sleep(0.01)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.AGAIN = 0.1
 interrupts.heed()
 """
 
@@ -54,8 +55,8 @@ def tidied():
     try:
         yield
     finally:
-        for _ in range(25):
-            time.sleep(0.1)
+        for _ in range(5):
+            time.sleep(0.05)
             strike()
             try:
                 raise ValueError("what tidies up has errors of its own")
@@ -97,7 +98,7 @@ try:
     strike()
 except KeyboardInterrupt:
     print("prompt")
-time.sleep(2.5)
+time.sleep(0.5)
 print("goes on")
 """)
     assert done.stdout.splitlines() == ["prompt", "goes on"], done

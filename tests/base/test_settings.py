@@ -10,7 +10,8 @@ import pytest
 
 from oneshot.base import settings
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Model, Scale, Settings, job_file, jobs_folder, override, parse, read
+from oneshot.base.jobs import job_file, jobs_folder, override, parse, read, with_point
+from oneshot.base.settings import Model, Scale, Settings
 from oneshot.data import splits
 from oneshot.evaluation import trials
 from oneshot.network.models import build
@@ -44,7 +45,7 @@ def test_the_three_jobs_are_there() -> None:
 
 def test_the_source_documents_job_is_the_source_documents() -> None:
     job = read(job_file("source"))
-    first = job.with_point(job.search.first[0])
+    first = with_point(job, job.search.first[0])
     assert (first.train.optimizer, first.train.lr, first.train.batch, first.train.momentum) == ("sgd", 1e-2, 128, 0.9)
     assert first.train.epochs == 200
 
@@ -260,7 +261,7 @@ def test_a_change_that_does_not_fit_is_refused(change: str, sentence: str) -> No
 
 
 def test_a_point_of_the_search_takes_train_keys_and_dotted_ones() -> None:
-    changed = Settings().with_point({"lr": 0.5, "batch": 64, "model.name": "conv4"})
+    changed = with_point(Settings(), {"lr": 0.5, "batch": 64, "model.name": "conv4"})
     assert (changed.train.lr, changed.train.batch, changed.model.name) == (0.5, 64, "conv4")
     assert changed.data == Settings().data
 

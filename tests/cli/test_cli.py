@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import ROOT, environment, refused, run, settings
+from command import ROOT, VERBS, environment, refused, run, settings
 
 from oneshot.base import garbage
 from oneshot.cli import main as cli
@@ -91,9 +91,31 @@ def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path,
 
 
 def test_the_help_of_every_verb_has_an_example() -> None:
-    for verb in ("data", "train", "tune", "evaluate", "classify", "verify", "export", "report"):
+    for verb in VERBS:
         text = run("__main__", verb, "--help")
         assert "Example: " in text and "--debug" in text
+
+
+def test_the_help_lists_verbs_in_the_order_of_their_use_and_says_what_exit_codes_mean() -> None:
+    text = run("__main__", "--help")
+    listed = [word for word in re.findall(r"(?m)^│ (\w+) ", text) if word in VERBS]
+    assert listed == list(VERBS)
+    assert text.index("export") < text.index("Records and measurements") < text.index("repeat")
+    assert "2 the request was wrong" in " ".join(text.split())
+
+
+def test_the_ladder_is_printed_and_nothing_is_written() -> None:
+    pages = [ROOT / name for name in ("README.md", "cluster/README.md", "tune_jobs/README.md")]
+    before = [page.stat().st_mtime_ns for page in pages]
+    assert "lake400" in run("report", "ladder")
+    assert [page.stat().st_mtime_ns for page in pages] == before
+
+
+def test_make_alone_lists_every_target_and_does_nothing() -> None:
+    listed = subprocess.run(["make"], cwd=ROOT, env=environment(), text=True, capture_output=True, check=True).stdout
+    targets = re.search(r"(?m)^\.PHONY: (.*)$", (ROOT / "Makefile").read_text())[1].split()
+    lines = [line.split(maxsplit=2) for line in listed.splitlines() if line.startswith("make ") and "[" not in line]
+    assert sorted(line[1] for line in lines) == sorted(targets) and all(len(line) == 3 for line in lines)
 
 
 def test_without_a_verb_there_is_help_and_no_error() -> None:

@@ -16,7 +16,7 @@ from malice import older
 from web import Site, serve
 from zips import made_archives, zip_of
 
-from oneshot.base.settings import job_file, override, read
+from oneshot.base.jobs import job_file, override, read
 from oneshot.base.storage import Folder
 from oneshot.data.archives import content_digest
 from oneshot.data.png import encode

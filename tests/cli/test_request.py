@@ -1,12 +1,16 @@
-"""What a request needs before its work begins: its run folder."""
+"""What a request needs before its work begins: its run folder, and where its data lie."""
 
 import contextlib
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from command import refused, run, settings
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import job_file, read
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 
@@ -54,3 +58,56 @@ def test_on_an_object_store_a_run_that_is_there_has_its_folder(bucket: str, same
 def test_a_name_that_is_empty_is_no_default() -> None:
     with contextlib.ExitStack() as stack, pytest.raises(UserError, match="a folder's name is empty"):
         request.run_folder("", "quick", None, attached=False, stack=stack)
+
+
+# Where the data lie
+
+
+def test_a_run_that_was_told_where_its_data_lie_is_judged_on_them(tmp_path: Path, data_root: Path) -> None:
+    first, other, where = tmp_path / "first", tmp_path / "other", str(tmp_path / "run")
+    shutil.copytree(data_root, first)
+    elsewhere = {"ONESHOT_DATA": str(other)}
+    once = settings(train__epochs="1")
+    run("train", "quick", "--local", "--run", where, "--data", os.path.relpath(first), *once, **elsewhere)
+    judge = ("evaluate", where, "--protocol", "within", "--trials", "50")
+    run(*judge, **elsewhere)
+    run("train", "quick", "--local", "--run", where, *once, **elsewhere)
+    assert not other.exists()
+    first.rename(other)  # the data moved, and $ONESHOT_DATA says where to
+    run(*judge, **elsewhere)
+    assert not first.exists()
+    other.rename(tmp_path / "third")
+    run(*judge, "--data", str(tmp_path / "third"), **elsewhere)
+    assert not first.exists() and not other.exists()
+
+
+def test_a_study_that_goes_on_finds_its_data(tmp_path: Path, data_root: Path) -> None:
+    where, other = Folder.of(tmp_path / "run"), tmp_path / "other"
+    where.make()
+    own = read(job_file("quick"), ["data.dataset=glyphs-10", "data.split=lake-all"])  # which no search may have
+    where.write("experiment.toml", own.to_toml().encode())
+    request.keep_data_root(where, str(data_root))
+    assert "training sees what validates" in refused("tune", "--resume", where.path, ONESHOT_DATA=str(other))
+    assert not other.exists()
+
+
+def test_what_was_named_goes_before_what_the_run_was_told(tmp_path: Path) -> None:
+    where, lies = Folder.of(tmp_path / "run"), tmp_path / "lies"
+    where.make(), lies.mkdir()
+    assert request.data_root(None, where) is None
+    request.keep_data_root(where, None)
+    assert where.names() == []
+    request.keep_data_root(where, str(lies))
+    assert request.data_root(None, where) == str(lies)
+    assert request.data_root("named", where) == "named"
+    where.write("data.json", b'{"root": ""}')
+    with pytest.raises(UserError, match=r"data\.json is damaged"):
+        request.data_root(None, where)
+
+
+def test_where_others_may_write_nobody_is_led_to_their_data(tmp_path: Path) -> None:
+    where = Folder.of(tmp_path / "run")
+    where.make()
+    request.keep_data_root(where, str(tmp_path))
+    (tmp_path / "run/data.json").chmod(0o666)
+    assert request.data_root(None, where) is None

@@ -37,8 +37,7 @@ def appearances(run: Path, data_root: Path, trials: int, **changes: str) -> dict
     )  # fmt: skip
     seen: dict[int, float] = {}
     found: dict[str, dict[int, float]] = {TRIALS: {}, WORKERS: {}}
-    study = start("tune", "quick", "--run", str(run), *arguments, ONESHOT_DATA=str(data_root))
-    try:
+    with start("tune", "quick", "--run", str(run), *arguments, ONESHOT_DATA=str(data_root)) as study:
         while study.poll() is None:
             for process in psutil.Process(study.pid).children(recursive=True):
                 first = seen.setdefault(process.pid, time.time())
@@ -48,8 +47,6 @@ def appearances(run: Path, data_root: Path, trials: int, **changes: str) -> dict
                         if title.startswith(name):
                             times.setdefault(process.pid, first)
             time.sleep(0.05)
-    finally:
-        study.kill()
         text = study.communicate()[0]
     assert study.returncode == 0, text
     return {name: list(times.values()) for name, times in found.items()}

@@ -56,14 +56,16 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
     variables = environment(RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1", **token)
     with open(tmp_path / "head.log", "w") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True)
+    end = time.monotonic() + 300
     try:
-        while process.poll() is None:
+        while process.poll() is None and time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=1).close()
                 break
             except OSError:
                 time.sleep(0.2)
-        assert process.poll() is None, (tmp_path / "head.log").read_text()
+        else:
+            pytest.fail(f"the head does not answer:\n{(tmp_path / 'head.log').read_text()}")
         yield token | {"RAY_ADDRESS": address}
     finally:
         if process.poll() is None:

@@ -186,9 +186,10 @@ def test_the_device_follows_from_the_gpus() -> None:
     assert pack(Scale(), [GPU_NODE]).device == pack(Scale(gpus=0.25), [GPU_NODE]).device == "cuda"
 
 
-def test_this_machine_has_a_core() -> None:
-    assert this_machine().cpus >= 1
-    assert pack(Scale(gpus=0), [this_machine()]).concurrent >= 1
+def test_this_machine_has_the_cores_that_a_training_may_use() -> None:
+    here = this_machine()
+    assert 1 <= here.cpus <= (os.cpu_count() or 1)
+    assert pack(Scale(gpus=0), [here]).concurrent == here.cpus
 
 
 @pytest.mark.parametrize(
@@ -277,6 +278,50 @@ def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
         raise KeyboardInterrupt
     assert capfd.readouterr() == (("", "warning: a warning\n") if quiet else ("a line\nwarning: a warning\n", ""))
     assert list(tmp_path.iterdir()) == []  # an interrupt is no failure that Ray's messages would explain
+
+
+@pytest.mark.parametrize(("error", "stays"), [(RuntimeError("a fault"), True), (UserError("a request"), False)])
+def test_what_ray_wrote_stays_where_a_failure_may_be_explained_by_it(
+    error: Exception, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(type(error)), connection._chatter_to_file(console()):
+        os.write(1, b"what Ray writes")
+        raise error
+    kept = list(tmp_path.iterdir())
+    assert [path.read_text() for path in kept] == ["what Ray writes"] * stays
+    said = capfd.readouterr().out.replace("\n", "")
+    assert said == "".join(f"Ray's own messages are in {path}" for path in kept)
+
+
+def test_a_ray_that_does_not_start_here_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise RuntimeError("no room in /dev/shm\nand much more")
+
+    monkeypatch.setattr(ray, "init", init)
+    said = "cannot start Ray on this machine: no room in /dev/shm; --verbose shows its own messages"
+    with pytest.raises(UserError, match=f"^{said}$"), connection.connect(None, console=Console(), verbose=True):
+        pass
+
+
+def test_a_ray_that_is_too_slow_to_start_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    tries: list[None] = []
+
+    def init(**_: object) -> None:
+        tries.append(None)
+        raise RuntimeError(f"the node {connection.TOO_SLOW}")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=connection.TOO_SLOW), connection.connect(None, console=console(), verbose=True):
+        pass
+    assert len(tries) == 2
+    assert capsys.readouterr().out.count("it is started once more") == 1
 
 
 FULL = """

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from oneshot.base.settings import job_file
+from oneshot.base.jobs import job_file
 from oneshot.cli.main import app
 from oneshot.data.sets import data_root
 
@@ -192,10 +192,13 @@ OURS = re.compile(
 )
 
 
+HERE = ("README.md", "oneshot/README.md")  # pages about this machine
+
+
 def commands() -> list[tuple[str, str]]:
-    """Every command of Ray's and of this program that README and the files of cluster/ give, and in which file."""
+    """Every command of Ray's and of this program that the pages and the files of cluster/ give, and in which file."""
     found = []
-    for path in [ROOT / "README.md", *sorted(FOLDER.iterdir())]:
+    for path in [*(ROOT / page for page in HERE), *sorted(FOLDER.iterdir())]:
         if path.suffix in (".md", ".yaml"):
             text = re.sub(r" *\\\n[# ]*|\n +(?=--)", " ", path.read_text())  # a command may go on in the next line
             found += [(str(path.relative_to(ROOT)), re.split("  | #", match[0])[0]) for match in OURS.finditer(text)]
@@ -215,7 +218,7 @@ def test_the_documents_name_only_commands_and_options_that_exist(where: str, lin
             assert job_file(given["job"]).is_file()
         for place in (given.get("run"), given.get("resume"), given.get("root")):
             # A job's working directory is a copy: what it keeps has to lie elsewhere.
-            assert place is None or where == "README.md" or place.startswith("/") or "://" in place
+            assert place is None or where in HERE or place.startswith(("/", "$PWD/")) or "://" in place
 
 
 def parse(command: Any, arguments: list[str]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def note(config):
 
 def drive(config, packing, note):
     import oneshot.cluster.trainer as t
-    from oneshot.base.settings import parse
+    from oneshot.base.jobs import parse
     from oneshot.base.storage import Folder
     from oneshot.search.trial import Report
     everyone = packing.workers * packing.concurrent
@@ -80,14 +80,16 @@ def place(folder: Path, nodes: int, *, cores: int, cards: int, **scale: float) -
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    del variables["CUDA_VISIBLE_DEVICES"]  # beyond those that it lets be seen, Ray takes no number
     start = [RAY, "start", f"--num-cpus={cores}", f"--num-gpus={cards}", "--block", "--disable-usage-stats"]
     places = [["--head", f"--port={port}"]] + [[f"--address=127.0.0.1:{port}"]] * (nodes - 1)
     begun = []
     try:
         for each in places:
-            log = open(folder / f"node{len(begun)}.log", "w")
+            log, end = open(folder / f"node{len(begun)}.log", "w"), time.monotonic() + 300
             begun.append(subprocess.Popen([*start, *each], env=variables, stdout=log, stderr=log))
             while begun[0].poll() is None:
+                assert time.monotonic() < end, "the head does not answer"
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break

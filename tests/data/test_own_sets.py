@@ -18,7 +18,8 @@ from rich.console import Console
 from tables import rewritten
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, override
+from oneshot.base.jobs import override
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.allot import PARTS

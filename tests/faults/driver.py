@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from command import start
+from command import begin
 
 PARTS = {  # of a study's processes, by what they call themselves
     "raylet": "raylet/raylet",
@@ -24,7 +24,7 @@ class Driver:
     """`python -m oneshot.VERB ...` at a terminal of its own; its lines are read as they come."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
-        self.process = start(*arguments, alone=True, **variables)
+        self.process = begin(*arguments, alone=True, **variables)
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -52,7 +52,7 @@ def kill(driver: int, name: str) -> int:
     return pid
 
 
-def position(folder: Path) -> tuple[int, int]:
+def reached(folder: Path) -> tuple[int, int]:
     """How far the newest checkpoint is: epochs and steps of the next."""
     states = sorted((folder / "checkpoints").glob("epoch-*/state.json"))
     newest = json.loads(states[-1].read_text()) if states else {"epoch": 0, "step": 0}
@@ -73,10 +73,10 @@ def test_a_worker_is_lost_and_nothing_else(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder = tmp_path / "run"
-    begun.until_true(lambda: position(folder) >= where, f"a checkpoint at {where}")
+    begun.until_true(lambda: reached(folder) >= where, f"a checkpoint at {where}")
     begun.part("worker")[rank].send_signal(number)
-    struck, before = time.monotonic(), position(folder)
-    begun.until_true(lambda: position(folder) > before, f"a checkpoint after {before}")
+    struck, before = time.monotonic(), reached(folder)
+    begun.until_true(lambda: reached(folder) > before, f"a checkpoint after {before}")
     recovered = time.monotonic() - struck
     assert begun.end() == 0, begun.text
     assert history(folder) == history(whole)
@@ -91,7 +91,7 @@ def test_a_worker_is_lost_and_nothing_else(
 @pytest.mark.long
 def test_the_controller_of_a_training_dies_and_the_training_goes_on(whole: Path, begun: Driver, tmp_path: Path) -> None:
     """Ray Train's, which has a process of its own where no trial's actor holds it."""
-    begun.until_true(lambda: position(tmp_path / "run") >= (0, 4), "a checkpoint")
+    begun.until_true(lambda: reached(tmp_path / "run") >= (0, 4), "a checkpoint")
     kill(begun.process.pid, "TrainController")
     assert begun.end() == 0, begun.text
     assert history(tmp_path / "run") == history(whole)
@@ -106,13 +106,13 @@ def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: P
     )
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     run("tune", "quick", "--run", str(calm), *changes, ONESHOT_DATA=str(data_root))
-    process = start("tune", "quick", "--run", str(rough), *changes, ONESHOT_DATA=str(data_root))
     text, killed = "", []
-    for line in process.stdout or []:
-        text += line
-        if re.search(r"trial 00\d epoch 1/3", line):
-            killed.append(kill(process.pid, "ray::Trial"))
-    assert process.wait(timeout=300) == 0 and len(killed) == 2, text
+    with start("tune", "quick", "--run", str(rough), *changes, ONESHOT_DATA=str(data_root)) as process:
+        for line in process.stdout or []:
+            text += line
+            if re.search(r"trial 00\d epoch 1/3", line):
+                killed.append(kill(process.pid, "ray::Trial"))
+        assert process.wait(timeout=300) == 0 and len(killed) == 2, text
     for trial in ("000", "001"):
         assert history(rough / "trials" / trial) == history(calm / "trials" / trial)
         assert weights(rough / "trials" / trial) == weights(calm / "trials" / trial)

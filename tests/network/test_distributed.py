@@ -11,7 +11,7 @@ import tiny
 import torch
 from torch import nn
 
-from oneshot.base.settings import override
+from oneshot.base.jobs import override
 from oneshot.base.storage import Folder
 from oneshot.network.models import build
 from oneshot.run import checkpoint

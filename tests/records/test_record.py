@@ -11,7 +11,7 @@ from oneshot.records import pages, record
 from oneshot.report import ladder
 
 
-@pytest.mark.parametrize("page", [pages.README, pages.CLUSTER], ids=["README", "cluster/README"])
+@pytest.mark.parametrize("page", [*pages.blocks()], ids=lambda page: page.relative_to(pages.README.parent).as_posix())
 def test_pages_are_rendered_from_the_records(page: Path) -> None:
     text = page.read_text()
     assert pages.render(text, pages.blocks()[page]) == text, "run `python -m oneshot.record`"
@@ -162,5 +162,5 @@ def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_readme_without_its_blocks_is_named() -> None:
-    with pytest.raises(UserError, match="has no block 'results'"):
+    with pytest.raises(UserError, match="has no block 'seeds'"):
         pages.render("# oneshot\n", pages.blocks()[pages.README])

@@ -15,7 +15,7 @@ import pytest
 from command import ROOT, TINY, refused
 
 from oneshot.base.errors import RunFailed, UserError
-from oneshot.base.settings import job_file, override, parse, read
+from oneshot.base.jobs import job_file, override, parse, read
 from oneshot.base.storage import Folder
 from oneshot.cli import repeat as verb
 from oneshot.cli.repeat import run as run_verb

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oneshot.base.settings import parse_toml
+from oneshot.base.jobs import parse_toml
 from oneshot.records import record, screenshots
 from oneshot.screen.console import duration
 from oneshot.search.halving import Halving

@@ -15,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, job_file, override, read
+from oneshot.base.jobs import job_file, override, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import report as reporting
 from oneshot.evaluation import outcomes

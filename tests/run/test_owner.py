@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,34 @@ from objects import ObjectStore
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
+from oneshot.run import owner
 from oneshot.run.owner import NOTE, signed, sole
 
 OTHER = {"host": "elsewhere", "pid": 7, "id": "another"}
+
+
+class Clock:
+    """Time for whoever waits for an owner: it passes only while they sleep, and at once. `meanwhile` happens then."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(owner, "time", made)
+    return made
 
 
 @pytest.fixture
@@ -36,21 +62,23 @@ def test_a_second_owner_is_refused_until_the_first_is_gone(run: Folder) -> None:
 # A clock may be wrong: an hour ahead, an hour behind.
 @pytest.mark.parametrize(("age", "fresh", "seconds"), [(5, 8.0, 3), (-3600, 2.0, 2), (3600, 8.0, 1)])
 def test_an_owner_that_was_killed_is_waited_for(
-    age: float, fresh: float, seconds: int, run: Folder, capsys: pytest.CaptureFixture[str]
+    age: float, fresh: float, seconds: int, run: Folder, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.write_json(NOTE, OTHER | {"time": time.time() - age})
-    began = time.monotonic()
+    began = clock.now
+    run.write_json(NOTE, OTHER | {"time": began - age})
     with signed(run, every=0.4, fresh=fresh):
-        assert time.monotonic() - began > seconds - 1
+        assert clock.now - began == seconds
         assert run.read_json(NOTE)["pid"] == os.getpid()
     said = " ".join(capsys.readouterr().err.split())
     assert f"is in use by process 7 on elsewhere; if it was killed, this process has the run in {seconds} s" in said
 
 
-def test_an_owner_that_ends_is_not_waited_for_any_longer(run: Folder) -> None:
-    run.write_json(NOTE, OTHER | {"time": time.time()})
-    threading.Timer(0.5, run.remove, [NOTE]).start()
+def test_an_owner_that_ends_is_not_waited_for_any_longer(run: Folder, clock: Clock) -> None:
+    began = clock.now
+    run.write_json(NOTE, OTHER | {"time": began})
+    clock.meanwhile = lambda: run.remove(NOTE)
     with signed(run, fresh=600):
+        assert clock.now - began < 2
         assert run.read_json(NOTE)["pid"] == os.getpid()
 
 
@@ -99,11 +127,12 @@ def test_the_note_is_renewed_and_a_store_out_of_reach_is_borne(run: Folder, obje
         assert run.read_json(NOTE)["time"] > first["time"]
 
 
-def test_an_owner_whose_clock_is_an_hour_behind_keeps_its_run(run: Folder) -> None:
-    for age in (3600, 3599):
-        threading.Timer((3600 - age) * 0.3, run.write_json, [NOTE, OTHER | {"time": time.time() - age}]).start()
-    while not run.has(NOTE):
-        time.sleep(0.01)
+def test_an_owner_whose_clock_is_an_hour_behind_keeps_its_run(run: Folder, clock: Clock) -> None:
+    def renew() -> None:
+        run.write_json(NOTE, OTHER | {"time": clock.now - 3600})
+
+    renew()
+    clock.meanwhile = renew
     with pytest.raises(UserError, match="in use by process 7 on elsewhere: wait for it"), signed(run, every=10):
         pass
 

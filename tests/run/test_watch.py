@@ -14,7 +14,8 @@ from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.run import watch as watching
 from oneshot.run.history import write_note
-from oneshot.run.watch import PULSE, STAGE, Beating, Watch, following, pulsing, read_pulse, staged, staging
+from oneshot.run.watch import PULSE, STAGE, Beating, Relay, Watch, following, pulsing, read_pulse, staged, staging
+from oneshot.screen.progress import TrainView
 
 GOOD = {"epoch": 2, "step": 3, "steps": 8, "loss": 0.5, "images_per_second": 100.0, "epoch_seconds": 4.0}
 
@@ -34,6 +35,11 @@ class Heard(Watch):
 
     def note(self, sentence: str) -> None:
         self.said.append(("note", sentence))
+
+
+@pytest.mark.parametrize("kind", [TrainView, Relay])
+def test_who_watches_a_training_hears_all_that_there_is_to_hear(kind: type) -> None:
+    assert [name for name in vars(Watch) if not name.startswith("_") and name not in vars(kind)] == []
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, jobs_folder, override, parse, read
+from oneshot.base.jobs import jobs_folder, override, parse, read
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.search.points import variants
 from oneshot.training.parts import check_each, load_parts

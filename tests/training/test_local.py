@@ -10,11 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ROOT, environment, refused, run, settings, start
+import tiny
+from command import ROOT, environment, killed, refused, run, settings, start
 from outcome import history, weights
 from PIL import Image
 
 import oneshot
+from oneshot.base.errors import RunFailed
+from oneshot.base.storage import Folder
+from oneshot.training import train
 
 
 def test_local_mode_imports_no_ray(tmp_path: Path, data_root: Path) -> None:
@@ -81,12 +85,8 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_an_undisturbed_one(tm
     changes = settings(train__epochs="4", train__examples="512")
     run("train", "quick", "--local", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "killed"), *changes]
-    process = start(*arguments, ONESHOT_DATA=str(data_root))
-    for line in process.stdout or []:
-        if "epoch 2/4" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
+    _, text = killed(*arguments, epoch=3, step=2, ONESHOT_DATA=str(data_root))
+    assert "epoch 2/4" in text
     text = run(*arguments, ONESHOT_DATA=str(data_root))
     assert "epoch 2/4" not in text and "epoch 4/4" in text
     assert history(tmp_path / "killed") == history(tmp_path / "whole")
@@ -106,12 +106,12 @@ def test_every_process_trains_to_the_same_bits(tmp_path: Path, data_root: Path) 
 def test_an_interrupted_training_exits_with_130(tmp_path: Path, data_root: Path) -> None:
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="500")]
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = start(*arguments, ONESHOT_DATA=str(data_root))
-        for line in process.stdout or []:
-            if "epoch" in line:
-                process.send_signal(number)
-                break
-        text, _ = process.communicate(timeout=300)
+        with start(*arguments, ONESHOT_DATA=str(data_root)) as process:
+            for line in process.stdout or []:
+                if "epoch" in line:
+                    process.send_signal(number)
+                    break
+            text, _ = process.communicate(timeout=300)
         assert process.returncode == 130
         assert "to go on" in text and "Traceback" not in text
 
@@ -119,11 +119,16 @@ def test_an_interrupted_training_exits_with_130(tmp_path: Path, data_root: Path)
 def test_a_second_process_does_not_train_in_the_same_folder(tmp_path: Path, data_root: Path) -> None:
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="500")]
     for _ in range(2):  # the second time around it goes on: the lock went with its killed owner
-        owner = start(*arguments, ONESHOT_DATA=str(data_root))
-        assert any("epoch" in line for line in owner.stdout or [])
-        assert f"is in use by process {owner.pid}" in refused(*arguments, ONESHOT_DATA=str(data_root))
-        owner.kill()
-        owner.communicate()
+        with start(*arguments, ONESHOT_DATA=str(data_root)) as owner:
+            assert any("epoch" in line for line in owner.stdout or [])
+            assert f"is in use by process {owner.pid}" in refused(*arguments, ONESHOT_DATA=str(data_root))
+
+
+def test_a_training_without_an_epoch_leaves_no_network(tmp_path: Path) -> None:
+    run = Folder.of(tmp_path)
+    with pytest.raises(RunFailed, match=f"no epoch of {tmp_path} was finished: there is no network to keep"):
+        train.finish(tiny.settings(), run)
+    assert run.names() == []
 
 
 def test_a_debugger_can_stop_in_it(tmp_path: Path, data_root: Path) -> None:

@@ -13,7 +13,8 @@ import tiny
 import torch
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Settings, Train, override
+from oneshot.base.jobs import override
+from oneshot.base.settings import Settings, Train
 from oneshot.base.storage import Folder
 from oneshot.evaluation.validation import Validation
 from oneshot.network.models import build

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from oneshot.answers import artifact
-from oneshot.base.settings import Data, job_file, override, read
+from oneshot.base.jobs import job_file, override, read
+from oneshot.base.settings import Data
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.run.opened import EXPERIMENT

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from oneshot.base.settings import override
+from oneshot.base.jobs import override
 
 # Of each epoch the training and the validation loss, fp32 on a CPU, one thread, as commit ea328e0 had them; of resnet
 # as commit 02adec3.

@@ -9,7 +9,8 @@ import pytest
 from ray.tune.search import Searcher
 from ray.tune.trainable.metadata import _TrainingRunMetadata
 
-from oneshot.base.settings import Settings, override, parse
+from oneshot.base.jobs import override, parse
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.run.history import write_history
 from oneshot.search.points import OptunaPoints

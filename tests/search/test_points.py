@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Search, Settings, Train, parse
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Search, Settings, Train
 from oneshot.search.points import OptunaPoints, RandomPoints, check, proposer, whole
 
 SPACE: dict[str, Any] = {

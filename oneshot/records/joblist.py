@@ -1,0 +1,45 @@
+"""tune_jobs/README.md: the jobs that come with the program, and every setting that a job may have."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+from oneshot.base.jobs import jobs_folder
+from oneshot.base.meanings import explained, inline, sections
+from oneshot.base.settings import Settings
+
+# Where a job is meant to run that is no rung of the ladder, which has its own.
+MACHINES = {
+    "quick": "2 CPU cores", "own": "2 CPU cores", "koch": "GPUs", "source": "GPUs", "best": "one GPU"
+}  # fmt: skip
+
+
+def jobs_table(machines: Mapping[str, str]) -> str:
+    """Markdown: a row for each job, with the comment that its file begins with. `machines`: {job: where it runs}."""
+    rows = ["| job | machine | what it is |", "|---|---|---|"]
+    for path in sorted(jobs_folder().glob("*.toml"), key=lambda path: path.stem):
+        rows.append(f"| [`{path.stem}`]({path.name}) | {machines.get(path.stem, '')} | {_cell(comment(path))} |")
+    return "\n".join(rows)
+
+
+def comment(job: Path) -> str:
+    """The comment at the head of a job's file, in one line."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), job.read_text("utf-8").splitlines())
+    return " ".join(line.lstrip("# ") for line in lines)
+
+
+def settings_tables() -> str:
+    """Markdown: a table a section, a row for each setting."""
+    told, blocks = explained(Settings()), []
+    for section, about in sections().items():
+        rows = [f"### [{section}]", "", about, "", "| setting | default | takes | meaning |", "|---|---|---|---|"]
+        for each in told:
+            if each.key.startswith(f"{section}."):
+                cells = (f"`{each.key}`", f"`{inline(each.default)}`", each.takes, each.meaning)
+                rows.append(f"| {' | '.join(map(_cell, cells))} |")
+        blocks.append("\n".join(rows))
+    return "\n\n".join(blocks)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,108 @@
+"""How the search and the final job end where Ray gives up, said by this program; Ray's part is made up."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
+from oneshot.base.settings import parse
+from oneshot.base.storage import Folder
+from oneshot.cluster.packing import Packing
+from oneshot.search import tune
+from oneshot.search.study import Study
+
+SETTINGS = parse({"search": {"trials": 2, "grace": 0}, "scale": {"timeout": 30, "max_failures": 1}}, "the test")
+PACKING = Packing(workers=1, least=1, cpus=1, gpus=0, concurrent=1)
+
+
+class View:
+    def update(self, shown: dict[str, Any]) -> None: ...
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """A study of two trials, of which the first has an epoch to show."""
+    header = {"job": "quick", "started": 0.0, "epochs": SETTINGS.train.epochs}
+    made = Study(Folder.of(tmp_path / "run"), trials=2, header=header)
+    made.start("000", {"lr": 1e-3})
+    made.row("000", {"epoch": 1, "val_loss": 0.5, "best": True})
+    return made
+
+
+def searched(study: Study, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search, which Tune ends by this error."""
+
+    def fit() -> None:
+        raise error
+
+    tuner = SimpleNamespace(fit=fit), SimpleNamespace(why_over="")
+    monkeypatch.setattr(tune, "_tuner", lambda *_, **__: tuner)
+    tune.tune(SETTINGS, study, study.run, PACKING, View())
+
+
+def test_a_search_that_breaks_off_says_why_and_how_to_go_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = rf"^the search broke off: the GCS is gone; to go on: --resume {study.run.quoted}$"
+    with pytest.raises(RunFailed, match=said):
+        searched(study, RuntimeError("Tune failed:\n  the GCS is gone"), monkeypatch)
+    assert study.run.read_json("study.json")["trials"][0]["status"] == "pending"  # none of them runs any more
+
+
+def test_a_full_disk_that_ends_the_search_is_said_to_be_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("Tune failed")
+    error.__context__ = DiskFull("no room in run")
+    with pytest.raises(DiskFull, match="no room in run"):
+        searched(study, error, monkeypatch)
+
+
+@pytest.fixture
+def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs that are given up, by a Ray that starts none."""
+    found: list[str] = []
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _: SimpleNamespace(remote=lambda *_, **__: "the job"))
+    monkeypatch.setattr(ray, "cancel", found.append)
+    return found
+
+
+def judged(study: Study) -> None:
+    tune.judge_best(SETTINGS, study, study.run, PACKING, progress=lambda *_: None)
+
+
+def ended(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The final job has its process, and ends by this error."""
+
+    def get(job: str) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "wait", lambda jobs, **_: (jobs, []))
+    monkeypatch.setattr(ray, "get", get)
+
+
+def test_a_final_job_for_which_there_is_no_room_is_given_up(
+    study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "wait", lambda jobs, **_: ([], jobs))
+    with pytest.raises(NoRoom, match="the cluster had no room for the final job for 60 s: a node is lost, or others"):
+        judged(study)
+    assert given_up == ["the job"]
+
+
+@pytest.mark.parametrize("kind", [ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError])
+def test_a_final_job_whose_process_dies_says_how_to_go_on(
+    kind: type[Exception], study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = rf"the process of the final job died, or its node \({kind.__name__}\): .* --resume {study.run.quoted}$"
+    with pytest.raises(RunFailed, match=said):
+        ended(kind("gone"), monkeypatch)
+        judged(study)
+
+
+def test_what_the_final_job_itself_says_is_heard_as_it_says_it(
+    study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ray.exceptions.RayTaskError("_judge", "a traceback", UserError("no one-shot trial can be made"))
+    with pytest.raises(UserError, match=r"^no one-shot trial can be made$"):
+        ended(error, monkeypatch)
+        judged(study)
