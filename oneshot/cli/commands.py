@@ -125,15 +125,14 @@ def tune(
         nodes = request.nodes_of(console, where, verbose, stack, trials=True)
         if resume is not None:
             folder = reach(resume)
-            settings, job = request.settings_of(folder), folder.name
+            settings, job = request.scaled(request.settings_of(folder), changes), folder.name
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
-        if max_concurrent:
-            settings = override(settings, {"scale.max_concurrent": max_concurrent}, source="--max-concurrent")
         points.check(settings)
-        packing = pack(settings.scale, nodes)
+        bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
+        packing = pack(override(settings, bound, source="--max-concurrent").scale, nodes)
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             parts.check_each(settings, prepared.folder, points.variants(settings.search))

@@ -141,8 +141,8 @@ def tune(
     """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
     from oneshot.cli import commands
 
-    if resume is not None and (job or run is not None or set_):
-        raise UserError("--resume takes the run's own settings: leave JOB, --run and --set out")
+    if resume is not None and (job or run is not None):
+        raise UserError("--resume takes the run's own settings: leave JOB and --run out")
     done = commands.tune(
         make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,
         source=source, address=address, verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,

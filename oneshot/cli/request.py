@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from oneshot.base.errors import DiskFull, NoRoom, RayDied, UserError
-from oneshot.base.jobs import override, parse
+from oneshot.base.jobs import changed, override, parse
 from oneshot.base.reach import reach
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
@@ -26,6 +26,14 @@ def settings_of(run: Folder) -> Settings:
     if not run.has(opened.EXPERIMENT):
         raise UserError(f"{run} holds no run: {opened.EXPERIMENT} is missing; name a folder that train or tune made")
     return opened.read_experiment(run)
+
+
+def scaled(settings: Settings, changes: list[str]) -> Settings:
+    """The settings of a run that goes on, with what of its scale is changed. Raises UserError for any other change."""
+    for text in changes:
+        if not text.strip().startswith("scale."):
+            raise UserError(f"--set {text}: a run that goes on keeps its settings; --set scale.KEY=VALUE alone changes")
+    return changed(settings, changes)
 
 
 def settings_for(where: Folder) -> Settings:

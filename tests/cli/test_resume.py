@@ -12,7 +12,7 @@ from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
-from oneshot.cli import commands
+from oneshot.cli import commands, request
 from oneshot.cluster.packing import Node
 from oneshot.run import opened, owner
 from oneshot.search.study import STUDY, Study
@@ -94,3 +94,28 @@ def test_a_run_is_held_until_the_workers_of_a_cluster_are_gone(
     assert left == ["the cluster"]
     with owner.sole(Folder.of(tmp_path / "run")):
         pass
+
+
+def test_how_many_trials_run_at_once_is_asked_of_a_session_and_other_scale_of_the_run(
+    tmp_path: Path, data_root: Path, searches: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr(request, "this_machine", lambda: Node("here", 4, 0))
+
+    def goes_on(**changes: Any) -> tuple[int, Any]:
+        """How many trials at once, and the scale that stands in the run's settings then."""
+        with pytest.raises(KeyboardInterrupt):
+            tune(run, data_root, **changes)
+        return searches[-1][1].concurrent, opened.read_experiment(Folder.of(run)).scale
+
+    resumed = {"job": None, "run": None, "resume": str(run), "changes": []}
+    assert goes_on(max_concurrent=2)[0] == 2
+    concurrent, scale = goes_on(**resumed)
+    assert (concurrent, scale.max_concurrent) == (4, 0)
+    concurrent, scale = goes_on(**resumed | {"changes": ["scale.max_concurrent=3", "scale.timeout=60"]})
+    assert (concurrent, scale.max_concurrent, scale.timeout) == (3, 3, 60)
+    assert goes_on(**resumed)[1] == scale
+    for change, sentence in (("train.lr=1", "keeps its settings"), ("scale.wrong=1", "names no setting")):
+        with pytest.raises(UserError, match=sentence):
+            tune(run, data_root, **resumed | {"changes": [change]})
+    assert opened.read_experiment(Folder.of(run)).scale == scale

@@ -33,6 +33,7 @@ def hanging(config, flag=sys.argv.pop(1)):
         save(*given, **named)
 
     checkpoint.save = once
+    trainer.LEAST = 0
     trainer._train_worker(config)
 
 trainer._train_worker = hanging
