@@ -116,7 +116,10 @@ def tune(
     job: Job = None,
     run: Run = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a run, by its own settings.")
+        str | None,
+        typer.Option(
+            "--resume", metavar="RUN", help="Go on with a run, by its own settings; --set may change those of scale."
+        ),
     ] = None,
     set_: Set = None,
     max_time: Annotated[
