@@ -20,8 +20,12 @@ from oneshot.training.parts import load_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
-    torch.set_num_threads(1)  # files run side by side: two threads each would only wait for a core
+# Files run side by side, and two threads each would only wait for a core; a file that runs alone computes the same.
+torch.set_num_threads(1)
+
+# The tests' own servers are on this machine, whatever proxy leads out of it.
+for name in ("no_proxy", "NO_PROXY"):
+    os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import pytest
 from oneshot.answers import calibration
 from oneshot.answers.calibration import Calibration, ece, evidence, fit, platt, softmax, temperature
 
-RNG = np.random.default_rng(7)
 GROUP = np.arange(4_000) % 6  # alphabets
 
 
@@ -31,15 +30,17 @@ def record() -> dict:
 
 @pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.4, -1.5), (3.0, 2.0)])
 def test_the_curve_that_made_the_pairs_is_found_again(slope: float, offset: float) -> None:
-    values = RNG.normal(scale=2 / slope, size=200_000)
-    same = RNG.random(len(values)) < calibration.sigmoid(slope * values + offset)
+    rng = np.random.default_rng(7)
+    values = rng.normal(scale=2 / slope, size=200_000)
+    same = rng.random(len(values)) < calibration.sigmoid(slope * values + offset)
     assert platt(values, same) == pytest.approx((slope, offset), rel=0.05, abs=0.05)
 
 
 @pytest.mark.parametrize("heat", [0.3, 1.0, 2.5])
 def test_the_temperature_that_made_the_trials_is_found_again(heat: float) -> None:
-    logits = RNG.normal(scale=2, size=(20_000, 5))
-    chosen = (softmax(logits).cumsum(axis=1) > RNG.random((20_000, 1))).argmax(axis=1)
+    rng = np.random.default_rng(7)
+    logits = rng.normal(scale=2, size=(20_000, 5))
+    chosen = (softmax(logits).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     order = np.argsort(np.arange(5) != chosen[:, None], axis=1, kind="stable")
     assert temperature(heat * np.take_along_axis(logits, order, axis=1)) == pytest.approx(heat, rel=0.05)
 

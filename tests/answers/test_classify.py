@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.evaluation import calibrate
 from oneshot.evaluation.trials import Trials, within
+from oneshot.screen.console import percent
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +226,34 @@ def test_a_folder_of_queries_is_answered_in_order(
     for one, other in zip(whole, parts, strict=True):
         assert one["class"] == other["class"]
         assert one["ranked"][0]["probability"] == pytest.approx(other["ranked"][0]["probability"], abs=1e-5)
+
+
+@pytest.mark.parametrize("many", [20, 5])
+def test_people_are_told_what_programs_are(
+    many: int, trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, plain_terminal: None,
+) -> None:  # fmt: skip
+    """Each image and its class, or the nearest; of more than so many images, one line each; the sum at the end."""
+    monkeypatch.setattr(classify, "MANY", many)
+    monkeypatch.setenv("COLUMNS", "300")
+    ask(trained_run, *folders)
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ask(trained_run, *folders, as_json=False)
+    *lines, summary = [line for line in capsys.readouterr().out.splitlines() if line]
+    heads = [(number, line) for number, line in enumerate(lines) if ".png  " in line]
+    for (_, line), answer in zip(heads, answers, strict=True):
+        best = answer["ranked"][0]
+        told = f"{best['class']}  {percent(best['probability'])}" if answer["known"] else "none of these"
+        told += "" if answer["known"] else f"  nearest: {best['class']}"
+        assert line == f"{answer['image']}  {told}"
+    places = [number for number, _ in heads]
+    for (start, end), answer in zip(pairwise([*places, len(lines)]), answers, strict=True):
+        under = [line.split()[:2] for line in lines[start + 1 : end]]
+        ranked = [[str(rank), each["class"]] for rank, each in enumerate(answer["ranked"], 1)]
+        assert [words for words in under if words[0].isdigit()] == (ranked if many > 12 else [])
+    named = sum(answer["known"] for answer in answers)
+    others = f", {12 - named} none of these" if named < 12 else ""
+    assert summary == f"12 images, 5 classes: {named} named{others}"
 
 
 def test_a_class_is_an_image_or_a_folder_of_images(net: OneShot, folders: tuple[Path, Path]) -> None:

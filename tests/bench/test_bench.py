@@ -68,12 +68,12 @@ def test_a_row_of_hours_goes_on_with_the_studies_it_left(tmp_path: Path, monkeyp
     monkeypatch.setattr(studies, "_searched", searched)
     for quick, folder in ((False, "whole"), (True, "quick")):
         asked.clear()
-        found = studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
+        measured = studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
         again = list(asked)
         studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
         assert asked == again * 2 and len(set(again)) == len(again)  # each study its own place, the same each time
         assert {run.parent for run in again} == {tmp_path / folder}
-        assert (found.value, found.reference) == ([3] * len(found.value), [9] * len(found.value))
+        assert (measured.value, measured.reference) == ([3] * len(measured.value), [9] * len(measured.value))
     asked.clear()
     studies.early_stopping(Request("data"))
     assert len(set(asked)) == 6 and not any(run.parent.exists() for run in asked)  # gone where nobody wants them

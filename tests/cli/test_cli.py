@@ -1,6 +1,7 @@
 """A wrong request: one sentence that says what is wrong and what to do, exit code 2, nothing begun."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -8,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from command import ROOT, VERBS, environment, refused, run, settings
 
 from oneshot.base import garbage
 from oneshot.cli import main as cli
+from oneshot.cluster import packing
 from oneshot.data import sets
 
 WRONG = {
@@ -36,8 +39,8 @@ WRONG = {
         "train.batch = 128: not divisible by scale.workers = 3",
     ),
     "more workers than cores": (
-        ["train", "quick", "--workers", "128", "--set", "train.batch=2048", "--set", "train.examples=4096"],
-        "scale.workers = 128: each needs 1 core(s), and the cluster holds",
+        ["train", "quick", "--workers", "65536", "--set", "train.batch=131072", "--set", "train.examples=131072"],
+        "scale.workers = 65536: each needs 1 core(s), and the cluster holds",
     ),
     "a range of workers of which one cannot share the batch": (
         ["train", "quick", "--workers", "1..3"],
@@ -52,6 +55,11 @@ WRONG = {
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
     "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "--local, --device cuda takes the GPU"),
+    "a device for Ray's workers": (["train", "quick", "--device", "cpu"], "--device goes with --local; under Ray,"),
+    "other settings for a run to go on with": (
+        ["tune", "--resume", "no/such/run", "--set", "train.lr=1"],
+        "--resume takes the run's own settings: leave JOB, --run and --set out",
+    ),
     "local with workers": (["train", "quick", "--local", "--workers", "2"], "--local is one process"),
     "an unknown option": (["tune", "--fast"], "No such option: --fast; known: --address, --data,"),
     "a misspelt option": (["evaluate", "x", "--protocl", "within"], "--protocl; did you mean '--protocol'?"),
@@ -78,15 +86,42 @@ WRONG = {
     "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
     "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),
 }  # fmt: skip
+# What a process of its own is asked, too; of a cluster that alone, as what Ray reads of the environment is set then.
+IN_A_PROCESS = ("an unknown job", "an unknown option", "a GPU that is not there", "a cluster that is not there")
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_request_is_refused_with_one_sentence(name: str, tmp_path: Path, data_root: Path) -> None:
+def complete(arguments: list[str], run: Path) -> list[str]:
+    """The arguments, with a run folder where they begin a run."""
+    begins = arguments[0] in ("train", "tune") and "--resume" not in arguments
+    return [*arguments, "--run", str(run)] if begins else arguments
+
+
+@pytest.fixture
+def asked_here(monkeypatch: pytest.MonkeyPatch, data_root: Path) -> None:
+    """This process is as a command's, on a machine without a GPU."""
+    monkeypatch.setattr(packing, "_shown", lambda: False)
+    for name in [name for name in os.environ if name.startswith(("ONESHOT_", "RAY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ONESHOT_DATA", str(data_root))
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.usefixtures("asked_here")
+@pytest.mark.parametrize("name", [name for name in WRONG if name != "a cluster that is not there"])
+def test_a_wrong_request_is_refused_with_one_sentence(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, sentence = WRONG[name]
-    if arguments[0] in ("train", "tune") and "--resume" not in arguments:
-        arguments = [*arguments, "--run", str(tmp_path / "run")]
-    said = refused(*arguments, ONESHOT_DATA=str(data_root))
-    assert sentence in said
+    assert cli._answer(complete(arguments, tmp_path / "run")) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: ") and sentence in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", IN_A_PROCESS)
+def test_a_wrong_request_ends_the_process_with_that_sentence(name: str, tmp_path: Path, data_root: Path) -> None:
+    arguments, sentence = WRONG[name]
+    assert sentence in refused(*complete(arguments, tmp_path / "run"), ONESHOT_DATA=str(data_root))
     assert not (tmp_path / "run").exists()
 
 
@@ -186,6 +221,11 @@ def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Pa
             1,
             "there is not enough memory (Unable to allocate 9 TiB); make what",
         ),
+        (
+            torch.OutOfMemoryError("Tried to allocate 9 TiB"),
+            1,
+            "the GPU has not enough memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)",
+        ),
         (ValueError("odd"), 1, "ValueError: odd; this is a fault of the program: --debug shows where"),
     ],
 )
@@ -208,6 +248,7 @@ def test_what_goes_wrong_on_the_way_is_a_sentence_too(
 STRUCK = """
 import os, signal
 from oneshot.cli import main as cli
+from oneshot.cluster import packing
 from oneshot.data import sets
 
 def prepare(*_, **__):

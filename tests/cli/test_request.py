@@ -13,6 +13,8 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, read
 from oneshot.base.storage import Folder
 from oneshot.cli import request
+from oneshot.cluster.packing import Node
+from oneshot.screen.console import console
 
 
 def run_folder(stack: contextlib.ExitStack, *, attached: bool = False, root: str = "data") -> Folder:
@@ -53,6 +55,19 @@ def test_on_an_object_store_a_run_that_is_there_has_its_folder(bucket: str, same
             folder = run_folder(stack, attached=True, root=bucket)
             assert folder.uri == f"{bucket}/runs/{same_second}{more}"
             folder.write("experiment.toml", b"")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "job", "why"),
+    [(0, "quick", "no GPU"), (0.5, "quick", "no GPU"), (1, "koch", "1 GPU(s)"), (8, "koch", "8 GPU(s)")],
+)
+def test_where_no_job_is_named_it_is_said_which_it_is(
+    gpus: float, job: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [Node("one", 4, 0), Node("other", 4, gpus)]
+    assert request.default_job(console(), nodes) == job
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)"
 
 
 def test_a_name_that_is_empty_is_no_default() -> None:

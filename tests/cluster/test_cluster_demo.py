@@ -52,11 +52,32 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Head]:
     (folder / "python").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # as of the other tests' commands
         with demo.head() as up:
             yield up
 
 
+@pytest.fixture(scope="module")
+def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    """The folder of a study that was submitted to the head and is over, as `run`, and what it printed, as `output`."""
+    folder = tmp_path_factory.mktemp("submitted")
+    changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="1")
+    script = (
+        "import json, sys; from pathlib import Path; from cluster import demo\n"
+        "url, environment, folder, *arguments = json.load(sys.stdin)\n"
+        "sys.exit(demo.submit(demo.Head(url, environment, Path(folder)), arguments))"
+    )
+    study = ["quick", "--run", str(folder / "run"), "--data", str(data_root), *changes]
+    given = json.dumps([head.url, head.environment, str(head.folder), *study])
+    with open(folder / "output", "w") as output:
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=ROOT, input=given, text=True, stdout=output, timeout=600)
+    assert done.returncode == 0, (folder / "output").read_text()
+    return folder
+
+
 def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
+    before = head.api("GET", "jobs/").json()
     jobs, run = f"{head.url}/api/jobs/", {"entrypoint": "touch /tmp/shadow"}
     assert requests.get(jobs, timeout=300).status_code == 401
     assert requests.post(jobs, json=run, timeout=300).status_code == 401
@@ -64,7 +85,7 @@ def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
     wrong = {"Authorization": "Bearer " + "0" * 64}
     assert requests.post(jobs, json=run, headers=wrong, timeout=300).status_code == 403
     assert head.api("GET", "jobs/").status_code == 200
-    assert head.api("GET", "jobs/").json() == []  # and nothing was started
+    assert head.api("GET", "jobs/").json() == before  # and nothing was started
 
 
 def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(head: demo.Head) -> None:
@@ -89,19 +110,15 @@ def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(h
     assert 401 in answers and min(answers) >= 400
 
 
-def test_a_submitted_study_shows_its_table_in_plain_text(
-    head: demo.Head, tmp_path: Path, data_root: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    where = ["--run", str(tmp_path / "run"), "--data", str(data_root)]
-    changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="1")
-    assert demo.submit(head, ["quick", *where, *changes]) == 0
-    text, _ = capfd.readouterr()
+def test_a_submitted_study_shows_its_table_in_plain_text(submitted: Path) -> None:
+    text = (submitted / "output").read_text()
     assert "\x1b" not in text and "★ 000" in text and "lake400" in text
-    assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
+    assert json.loads((submitted / "run/result.json").read_text())["best_trial"]["id"] == "000"
 
 
+@pytest.mark.usefixtures("submitted")
 def test_the_dashboard_knew_the_trial_by_its_name(head: demo.Head) -> None:
-    """The study before it, as the dashboard's own pages ask for it: again where it does not answer, as they do."""
+    """As the dashboard's own pages ask for a study: again where it does not answer, as they do."""
 
     def ask(path: str) -> dict[str, Any]:
         for _ in range(5):
@@ -112,11 +129,12 @@ def test_the_dashboard_knew_the_trial_by_its_name(head: demo.Head) -> None:
     actors = ask("v0/actors?detail=true&limit=1000")["data"]["result"]["result"]
     assert "trial-000" in {actor["repr_name"] for actor in actors}
     runs = ask("train/v2/runs/v1")["train_runs"]
-    assert [run["name"].rpartition("-")[0] for run in runs] == ["trial-000"]
+    assert {run["name"].rpartition("-")[0] for run in runs} == {"trial-000"}  # of every study there was
 
 
+@pytest.mark.usefixtures("submitted")
 def test_the_upload_is_the_program_and_its_jobs_and_nothing_large(head: demo.Head) -> None:
-    """What the study before it was submitted with, as it was unpacked on the node."""
+    """What a study is submitted with, as it is unpacked on the node: one package, whatever was submitted."""
     (package,) = head.folder.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     files = [path for path in package.rglob("*") if path.is_file()]
     assert (package / "oneshot/tune.py") in files and (package / "tune_jobs/quick.toml") in files

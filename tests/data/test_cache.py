@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: Obje
         while method == "GET" and path.endswith(store.DRAWINGS) and object_store.gets(DIGESTS) < 8:
             if any(one.poll() for one in running):
                 break
+            time.sleep(0.01)
 
     object_store.refuse = hold
     code = "import sys; from oneshot.data.cache import near, Folder; print(near(Folder.of(sys.argv[1])))"

@@ -155,7 +155,7 @@ def test_an_unknown_data_set_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_a_data_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="file"):
+    with pytest.raises(UserError, match=r"cannot make the folder .*/file/glyphs-4: Not a directory; name one that can"):
         prepare("glyphs-4", data_root=tmp_path / "file")
 
 

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tables import FIXED, ROWS, rewritten, row, written
+from users import plain_user
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
@@ -261,8 +264,18 @@ def test_rows_that_do_not_fit_together_are_not_written(tmp_path: Path, rows: lis
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="file"):
+    with pytest.raises(UserError, match=f"cannot make the folder {tmp_path}/file: File exists; name one that can"):
         written(tmp_path / "file")
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_what_to_do() -> None:
+    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+        os.chmod(place, 0o555)
+        said = rf"cannot write {place}/drawings\.parquet .*choose another data root with --data"
+        with plain_user(), pytest.raises(UserError, match=said):
+            written(Path(place))
+        assert os.listdir(place) == []
+        os.chmod(place, 0o755)
 
 
 # --- fixed trials

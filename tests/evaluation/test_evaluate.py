@@ -18,12 +18,12 @@ from oneshot.answers.ranking import Classes, rank
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
+from oneshot.data.drawings import Drawings
 from oneshot.evaluation import evaluate as judging
 from oneshot.evaluation.judgement import TOUCHED, trials_of
 from oneshot.evaluation.scoring import judge, score
-from oneshot.network.embedding import embed, similarity
-from oneshot.network.images import Images
-from oneshot.network.worker import Worker
+from oneshot.network.embedding import similarity
+from oneshot.network.models import Siamese
 from oneshot.run.opened import EXPERIMENT
 
 FEW = Evaluate(trials=20)
@@ -91,18 +91,30 @@ def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data
     assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
 
 
-def test_a_judgement_by_several_examples_is_that_of_the_classifier(run: Folder, small_glyphs: Folder) -> None:
+def spread(test: Drawings) -> torch.Tensor:
+    """Embeddings of which every second character's lie apart and the others' together. The mean of three is nearer to a
+    query of its own character than all else; on average the three are farther from it than another character's."""
+    centres = torch.eye(len(test.characters))[test.character]
+    apart = torch.randn(len(test), 800, generator=torch.Generator().manual_seed(0)) / 14
+    return torch.cat([centres, apart * torch.from_numpy(test.character % 2)[:, None]], dim=1)
+
+
+def test_a_judgement_by_several_examples_is_that_of_the_classifier(
+    run: Folder, small_glyphs: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     how = Evaluate(k_shot=3, trials=300, protocols=["within"])
     test, (trials,), _ = trials_of(small_glyphs, "lake", how)
-    net, worker = oneshot.load(run, device="cpu"), Worker(torch.device("cpu"))
-    z_ND = embed(net.net, Images(test, size=net.net.size, device=worker.device), worker)
+    net, z_ND = oneshot.load(run, device="cpu"), spread(test)
+    monkeypatch.setattr(judging, "embed", lambda *_, **__: z_ND)
+    monkeypatch.setattr(Siamese, "score", lambda _, one, other: -(one - other).square().sum(dim=-1))
     names = tuple(map(str, range(trials.n_way)))
     right = 0
     for query, support, target in zip(trials.query, trials.support, trials.target, strict=True):
         classes = Classes(names, z_ND[torch.from_numpy(support)].mean(dim=1), (trials.k_shot,) * len(names))
         right += rank(net.net, None, classes, z_ND[query][None])[0].classes[0] == names[target]
     averaged = judge(trials, score(trials, similarity(net.net, z_ND)))
-    assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right != averaged.correct
+    assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right
+    assert averaged.correct < 0.7 * right  # the usual rule that it could be confused with
 
 
 def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:

@@ -374,7 +374,3 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
     assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("five", record)
-
-
-def test_the_trials_kept_by_a_judgement_are_json(whole: tuple[Folder, Path]) -> None:
-    assert json.loads(whole[0].read(outcomes.OUTCOMES))["format"] == outcomes.FORMAT

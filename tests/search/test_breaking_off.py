@@ -8,7 +8,7 @@ import pytest
 import ray
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
-from oneshot.base.settings import parse
+from oneshot.base.jobs import parse
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.search import tune

@@ -1,0 +1,125 @@
+"""What the options of the command line hand on: each reaches what it is for."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pictures import tree
+
+from oneshot.answers import classify
+from oneshot.base.storage import Folder
+from oneshot.bench import run as bench
+from oneshot.cli import commands, repeat
+from oneshot.cli import main as cli
+from oneshot.data import sets, store
+from oneshot.run import cards
+
+Given = Callable[[Any, str], dict[str, Any]]
+
+
+class Enough(Exception):
+    """What was asked about is known: no need to go on."""
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Replace a function; the keywords that it is then called with."""
+
+    def replace(module: Any, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def called(*arguments: Any, **keywords: Any) -> None:
+            found.update(keywords, arguments=arguments)
+            raise Enough
+
+        monkeypatch.setattr(module, name, called)
+        return found
+
+    return replace
+
+
+def ask(*arguments: str) -> None:
+    with pytest.raises(Enough):
+        cli._answer([*arguments, "--debug"])  # with which errors are raised
+
+
+OWN = {"polarity": "photo", "side": 64, "least": 3, "seed": 7, "split_file": "parts.toml"}
+OWN_OPTIONS = [
+    "--polarity", "photo", "--side", "64", "--min-images", "3", "--seed", "7", "--split-file", "parts.toml",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "how"),
+    [([], None, {}), (["--name", "coins", *OWN_OPTIONS], "coins", OWN), (["--seed", "0"], None, {"seed": 0})],
+)
+def test_how_own_images_are_taken(options: list[str], name: str | None, how: dict[str, Any], given: Given) -> None:
+    found = given(sets, "prepare")
+    ask("data", "--dataset", "folder", "--source", "here", *options)
+    assert found["arguments"] == ("folder",) and found["source"] == "here"
+    assert (found["name"], found["how"]) == (name, how)
+
+
+def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    found = given(classify, "run")
+    ask("classify", "run", "--support", "classes", "one.png", "two.png")
+    assert (found["top"], found["false_accept"], found["as_json"]) == (5, None, False)
+    ask("classify", "run", "--support", "classes", "--top", "3", "--false-accept", "0.01", "--json", "one.png")
+    assert (found["top"], found["false_accept"], found["as_json"]) == (3, 0.01, True)
+    assert found["support"] == Path("classes") and found["arguments"][1] == ["one.png"]
+
+
+def test_how_long_seeds_are_trained(given: Given) -> None:
+    found = given(repeat, "run")
+    ask("repeat", "cpu5", "koch", "--seeds", "2,3")
+    assert (found["jobs"], found["seeds"], found["minutes"]) == (["cpu5", "koch"], "2,3", None)
+    ask("repeat", "cpu5", "--minutes", "2.5")
+    assert (found["seeds"], found["minutes"]) == ("1..5", 2.5)
+
+
+@pytest.mark.parametrize("verb", ["train", "tune"])
+def test_whether_ray_is_heard(verb: str, given: Given) -> None:
+    found = given(commands, verb)
+    for options, verbose in (([], False), (["--verbose"], True)):
+        ask(verb, "quick", *options)
+        assert found["verbose"] is verbose
+
+
+def test_how_long_the_bench_waits_and_what_it_keeps(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = given(bench, "bench")
+    here = bench.here()
+    monkeypatch.setattr(bench, "here", lambda: here | {"commit": "0123456789ab"})
+    monkeypatch.setenv("ONESHOT_DATA", str(tmp_path))
+    ask("bench", "--rows", "early_stopping", "--dataset", "glyphs-4", "--cap", "90", "--keep", str(tmp_path / "kept"))
+    request = found["arguments"][1]
+    assert (request.cap, request.keep) == (90.0, str(tmp_path / "kept/0123456789ab"))
+    ask("bench", "--rows", "pairs", "--dataset", "glyphs-4")
+    request = found["arguments"][1]
+    assert (request.cap, request.keep) == (1800.0, "")
+
+
+def test_own_images_are_taken_as_all_options_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tree(tmp_path / "shots", classes=7, images=3, kind="photo")
+    (source / "class06/image2.png").unlink()
+    names = {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class05"]}
+    (tmp_path / "parts.json").write_text(json.dumps(names))
+    options = ["--name", "coins", "--polarity", "light", "--side", "40", "--min-images", "3", "--seed", "7"]
+    monkeypatch.setenv("ONESHOT_DATA", str(tmp_path / "root"))
+    where = ["--dataset", "folder", "--source", str(source), "--split-file", str(tmp_path / "parts.json")]
+    assert cli._answer(["data", *where, *options, "--json"]) == 0
+    told, said = capsys.readouterr()
+    assert "1 class(es) have fewer than 3 images and are left out: class06" in " ".join(said.split())
+    about = store.describe(Folder.of(json.loads(told)["folder"]))
+    assert (about.own.polarity, about.own.by, about.height, about.width) == ("light", "file", 40, 40)
+    assert {part: sorted(each) for part, each in about.own.split.items()} == {
+        part: [f"coins/{name}" for name in each] for part, each in names.items()
+    }

@@ -1,0 +1,70 @@
+"""`python -m oneshot.record`: a record is kept, pages and pictures are made anew, on copies of the real ones."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from oneshot.base.storage import Folder
+from oneshot.cli import main as cli
+from oneshot.records import pages, record
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copies of the records and of the pages, which the command has in place of the real ones."""
+    shutil.copytree(record.records_folder(), tmp_path / "records")
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    for name in ("README", "CLUSTER"):
+        page = tmp_path / name / "README.md"
+        page.parent.mkdir()
+        shutil.copy(getattr(pages, name), page)
+        monkeypatch.setattr(pages, name, page)
+    return tmp_path
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A finished study: that of the record `quick`, as a run folder."""
+    kept, run = record.read_all()["quick"], Folder.of(tmp_path / "run")
+    run.write("experiment.toml", kept["experiment"].encode())
+    for trial in kept["study"]["trials"]:
+        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
+        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    return Path(run.path)
+
+
+def test_pages_and_pictures_are_made_anew_as_they_are(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readme, cluster = copies / "README/README.md", copies / "CLUSTER/README.md"
+    pictures = [
+        copies / "records" / file for name, kept in record.read_all().items() for file in record.screens(name, kept)
+    ]
+    before = {path: path.read_bytes() for path in (readme, cluster, *pictures)}
+    assert len(pictures) >= 2
+    for page in (readme, cluster):
+        page.write_text(re.sub(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", r"\1\3", page.read_text(), flags=re.DOTALL))
+    for path in pictures:
+        path.unlink()
+    assert readme.read_bytes() != before[readme] and cluster.read_bytes() != before[cluster]
+    assert cli._answer(["record"]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    said = capsys.readouterr().out.replace("\n", "")
+    assert all(str(path) in said for path in before)
+
+
+def test_a_study_is_kept_by_its_name_and_shown(copies: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._answer(["record", str(study), "--name", "mine"]) == 0
+    assert json.loads((copies / "records/mine.json").read_text()) == record.read_all()["quick"]
+    assert (copies / "records/mine.svg").read_text().count("JOB=quick") == 1
+    assert "| `mine`" in (copies / "README/README.md").read_text()
+
+
+def test_a_name_that_is_a_path_is_refused(copies: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted((copies / "records").rglob("*"))
+    assert cli._answer(["record", str(study), "--name", "a/b"]) == 2
+    assert "error: --name a/b: a record's name is one word, as in --name quick" in capsys.readouterr().err
+    assert sorted((copies / "records").rglob("*")) == before
