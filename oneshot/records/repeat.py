@@ -14,8 +14,8 @@ from oneshot.base.settings import Settings, job_file, jobs_folder, override, par
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT, check_judged, result_of
+from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
-from oneshot.records.spread import spread_of
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import IDENTITY, open_run

@@ -19,8 +19,8 @@ from oneshot.base.settings import job_file, override, parse, read
 from oneshot.base.storage import Folder
 from oneshot.cli import repeat as verb
 from oneshot.cli.repeat import run as run_verb
+from oneshot.evaluation.spread import difference, spread_of
 from oneshot.records import pages, record, repeat
-from oneshot.records.spread import difference, spread_of
 from oneshot.report import ladder
 from oneshot.screen.console import console
 from oneshot.screen.results import seeds_text
