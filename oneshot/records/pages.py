@@ -1,7 +1,7 @@
 """README and cluster/README: their tables, made from the records, and written where they belong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
+from oneshot.bench.rows import ROWS
+from oneshot.evaluation.spread import difference
 from oneshot.evaluation.trials import NAMES
 from oneshot.records.record import Records, errors_picture, read, read_benches
-from oneshot.records.spread import difference
 from oneshot.report import ladder
-from oneshot.screen.bench import figure, times
+from oneshot.screen.bench import measure, status, times
 from oneshot.screen.published import ladder as published
 from oneshot.screen.results import seeds_text
 from oneshot.screen.tables import epochs_not_run
@@ -145,15 +146,30 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
     for record in records.values():
         rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
         for row in record["rows"]:
-            cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
-            cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
-            met = {True: "yes", False: "no", None: "not run"}[row["met"]]
-            rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
-        where = record["environment"]
-        commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
-        rows += ["", f"{hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+            rows.append("| " + " | ".join(_bench_cells(row)) + " |")
+        rows += ["", f"{hardware(record['environment'])}, {_commits(record['rows'])}."]
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
+
+
+def _bench_cells(row: dict[str, Any]) -> list[str]:
+    """A row of the bench. What was not measured is described as it would be now; of what was measured under another
+    description it is said, and no ratio: that would stand beside a goal for something else."""
+    now = next((each for each in ROWS if each.name == row["name"]), None)
+    if now and row["value"] is None:
+        row = row | {"what": now.what, "against": now.against, "goal": now.goal}
+    said, ratio = status(row)[0], times(row)
+    met = {"met": "yes", "not met": "no"}.get(said, said)
+    if now and (row["what"], row["against"]) != (now.what, now.against):
+        ratio, met = "–", f"measured otherwise: {now.formerly or 'to be measured anew'}"
+    sides = [measure(row, side) for side in ("value", "reference")]
+    return [f"`{row['name']}`", row["what"], row["against"] or "–", *sides, ratio, row["goal"], met]
+
+
+def _commits(environments: Iterable[Mapping[str, Any]]) -> str:
+    """The commits of these, each once: `commit A`, `commits A, B`."""
+    each = sorted({f"`{where['commit'] or 'unknown'}`" for where in environments})
+    return f"{'commit' if len(each) == 1 else 'commits'} {', '.join(each)}"
 
 
 def published_table() -> str:

@@ -275,6 +275,43 @@ class Repeated(Record):
     seeds: Annotated[list[Seed], Field(min_length=1)]
 
 
+class BenchRow(Record):
+    """A row of the bench's record. Without a value it failed (`met` false) or was not run (None)."""
+
+    name: str
+    what: str
+    against: str
+    value: float | None
+    unit: str
+    reference: float | None
+    ratio: float | None
+    goal: str
+    met: bool | None
+    note: str | None
+    better: Literal["more", "less"] = "more"
+    commit: str | None
+    bound: bool | None = None  # older rows do not say, and `bench.run.read` sees it from their details
+    details: dict[str, Any] = {}
+    settings: dict[str, Any] | None = None  # those it was measured with, as of the whole record; older rows: unknown
+    versions: dict[str, str | None] | None = None
+
+
+class BenchSettings(Record):
+    """What the last call that wrote the record asked for; data set and `quick` are those of all its rows."""
+
+    data: str
+    quick: bool
+
+
+class Bench(Record):
+    """A record of the bench in `tune_jobs/records/`, one for each kind of machine."""
+
+    kind: Literal["bench"]
+    environment: Environment
+    settings: BenchSettings
+    rows: list[BenchRow]
+
+
 def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:
     """The value of a JSON file that holds such a record. Raises UserError where it does not; OSError."""
     value = folder.read_json(name)
