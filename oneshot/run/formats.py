@@ -148,6 +148,7 @@ class Result(Record):
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
     sha256: str | None = None
+    trained: Environment | None = None  # older results know only where they were made themselves
     environment: Environment
 
 
@@ -229,11 +230,15 @@ class Outcomes(Record):
 
 
 class Kept(Record):
-    """A study's record in `tune_jobs/records/`."""
+    """A study's record in `tune_jobs/records/`. `judged`: how often the test alphabets were scored for its run when it
+    was kept; older records know the number at their judgement alone, which stands in the result. `changes`: the
+    settings that differ from those of its job, by key; None in older records, and where no such job was known."""
 
     experiment: str
     study: FinishedStudy
     result: Result
+    judged: Natural | None = None
+    changes: dict[str, Any] | None = None
 
 
 class Spent(Record):
@@ -249,6 +254,7 @@ class Seed(Spent):
     seed: Natural
     epochs: Positive
     result: Result
+    judged: Natural | None = None  # as in `Kept`
 
 
 class Summary(Record):
