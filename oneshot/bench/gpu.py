@@ -13,7 +13,7 @@ from oneshot.base.errors import RunFailed
 from oneshot.base.storage import Folder
 from oneshot.bench import data, flops, source
 from oneshot.bench.data import part
-from oneshot.bench.rows import Measured, NotRun, Request
+from oneshot.bench.rows import OF_MATMUL, Measured, NotRun, Request
 from oneshot.bench.steps import (
     KOCH_SIZE,
     document_loop,
@@ -34,8 +34,9 @@ CLOSE = 1e-3  # relative difference of fp32 losses between CPU and GPU, other or
 
 
 def koch_gpu(request: Request) -> Measured:
-    """Pairs a second of the Koch net's training on one GPU, batches made on the way on both sides; utilisation against
-    the measured bf16 ceiling; a profile; and what the document's step does on a batch that is there."""
+    """Pairs a second of the Koch net's training on one GPU, batches made on the way on both sides; the share of
+    that in the measured rate of bf16 matrix products; a profile; and what the document's step does on a batch that is
+    there."""
     if not torch.cuda.is_available():
         raise NotRun("this machine has no GPU that torch can use")
     device, drawings = torch.device("cuda", 0), part(request)
@@ -67,7 +68,7 @@ def koch_gpu(request: Request) -> Measured:
         + ", ".join(f"{100 * share:.0f} % at {pairs}" for pairs, share in use.items())
         + f" pairs{failed}; fp32 losses agree with the CPU's to {agreement:.0e}; {most}"
     )
-    shares = {"MFU at 128": use[first], "MFU at best": use[best]}
+    shares = {f"{OF_MATMUL} at 128": use[first], f"{OF_MATMUL} at best": use[best]}
     details = {"pairs_per_second": by_batch, "reference_on_one_batch": one_batch, "profile": profile}
     return Measured(value, reference, note, shares, details)
 

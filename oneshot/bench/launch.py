@@ -50,7 +50,7 @@ def ray_one(request: Request) -> Measured:
         value, reference = in_turns(
             lambda: _steady(settings, scratch, lambda run: _under_ray(request, settings, run, 1, cores())),
             lambda: _steady(settings, scratch, lambda run: _here(request, settings, run)),
-            repeats=1 if request.quick else min(2, request.repeats),
+            repeats=1 if request.quick else request.repeats,
             warm=False,
         )
     note = f"conv4 at 28 px, {settings.train.epochs} epochs of {settings.train.examples:,}, validation and checkpoints"
@@ -67,7 +67,7 @@ def ray_two(request: Request) -> Measured:
         value, reference = in_turns(
             lambda: _steady(settings, scratch, lambda run: _under_ray(request, settings, run, 2, half)),
             lambda: _steady(settings, scratch, lambda run: _under_ray(request, settings, run, 1, 2 * half)),
-            repeats=1 if request.quick else min(2, request.repeats),
+            repeats=1 if request.quick else request.repeats,
             warm=False,
         )
     return Measured(value, reference, f"conv4 at 28 px, the same batch of {settings.train.batch}, {half} core(s) each")

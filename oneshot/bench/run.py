@@ -18,7 +18,8 @@ from oneshot.base.environment import commit, environment
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
-from oneshot.bench.rows import NAMES, Request, Row
+from oneshot.bench.rows import ACCURACY, NAMES, Request, Row
+from oneshot.run import formats
 
 KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
 
@@ -33,21 +34,26 @@ def here() -> dict[str, Any]:
 def bench(
     rows: list[Row], request: Request, *, path: Path | None = None, show: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:  # fmt: skip
-    """The record of the rows: `environment`, `settings`, `rows`. A row that fails or is not run says why in its note,
-    with `met` None where it was not run and false where it failed. `show` is told what goes on; at `path` the record
-    is kept row by row."""
+    """The record of the rows: `environment`, `settings`, `rows`, each with commit, settings and versions of its own. A
+    row that fails or is not run says why in its note, with `met` None where it was not run and false where it failed.
+    `show` is told what goes on; at `path` the record is kept row by row."""
     record = {"kind": "bench", "environment": here(), "settings": asdict(request), "rows": []}
-    record["settings"]["data"] = Folder.of(request.data).name
+    record["settings"]["data"] = data_name(request)
     del record["settings"]["keep"]  # a place of this machine
     for row in rows:
         show(row.name)
         began = time.monotonic()
         found = _apart(row, request)
         made = _row(row, found) | {"seconds": round(time.monotonic() - began, 1), "commit": commit()}
-        record["rows"].append(made)
+        record["rows"].append(made | {"settings": record["settings"], "versions": record["environment"]["versions"]})
         if path:
             keep(record, path)
     return record
+
+
+def data_name(request: Request) -> str:
+    """The data set's, as records have it."""
+    return Folder.of(request.data).name
 
 
 def _apart(row: Row, request: Request) -> dict[str, Any]:
@@ -60,9 +66,9 @@ def _apart(row: Row, request: Request) -> dict[str, Any]:
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
-            code = process.wait(timeout=row.seconds)
+            code = process.wait(timeout=row.limit(request))
         except subprocess.TimeoutExpired:
-            return {"failed": f"it was not over after {row.seconds:g} s"}
+            return {"failed": f"it was not over after {row.limit(request):g} s"}
         finally:
             _end(process)
         if code == 0 and result.is_file():
@@ -103,6 +109,7 @@ def _row(row: Row, found: dict[str, Any]) -> dict[str, Any]:
         "value": value,
         "reference": reference,
         "ratio": ratio,
+        "bound": found["bound"],
         "met": bool(row.met(value, ratio or 0.0, found["shares"])),
         "note": found["note"],
         "repeats": len(found["value"]),
@@ -127,27 +134,49 @@ def read(path: Path) -> dict[str, Any]:
     """A record of the bench. Raises UserError where it is none."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; `python -m oneshot.bench` writes records to tune_jobs/records/")
-    record = Folder.of(path.parent).read_json(path.name)
-    rows = record.get("rows") if isinstance(record, dict) and record.get("kind") == "bench" else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(KEYS) <= row.keys() for row in rows):
+    folder = Folder.of(path.parent)
+    record = folder.read_json(path.name)
+    if not isinstance(record, dict) or record.get("kind") != "bench":
         raise UserError(f"{path} is no record of the bench; `python -m oneshot.bench --out {path.name}` makes one")
+    record = formats.read(formats.Bench, folder, path.name)
+    for row in record["rows"]:
+        row.setdefault("bound", _bound(row))
     return record
 
 
-def kept(path: Path, hardware: dict[str, Any]) -> list[dict[str, Any]]:
+def _bound(row: dict[str, Any]) -> bool:
+    """Of a row that does not say it, as older ones do not: whether its reference was broken off."""
+    reached = (row.get("details") or {}).get("reference_reached")
+    return isinstance(reached, float) and reached < ACCURACY
+
+
+def kept(path: Path, hardware: dict[str, Any], *, quick: bool, data: str | None = None) -> list[dict[str, Any]]:
     """The rows that this hardware's record at this path has already, if there is one. Raises UserError where something
-    else is kept there, or other hardware's figures. Memory does not count: machines of one kind differ by tenths."""
+    else is kept there, or figures of other hardware, of another data set (where it is known) or of a quick look beside
+    others. Memory does not count: machines of one kind differ by tenths."""
     if not path.exists():
         return []
     record = read(path)
     if {**record["environment"]["hardware"], "memory_gib": None} != {**hardware, "memory_gib": None}:
         raise UserError(f"{path} holds figures of another machine; name another --out")
+    settings = record["settings"]
+    if settings["quick"] != quick:
+        what = "of a quick look, which mean nothing," if settings["quick"] else "that mean something"
+        raise UserError(f"{path} holds figures {what} and these are {'not ' * (not quick)}quick; name another --out")
+    if data is not None and settings["data"] != data:
+        raise UserError(f"{path} holds figures on the data set {settings['data']}, not {data}; name another --out")
     return record["rows"]
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
-    """Write a record. Rows of an earlier one there, of the same hardware, that were not run now stay, with the commit
-    of their own. Raises UserError where it holds something else or other hardware's figures."""
-    rows = {row["name"]: row for row in kept(path, record["environment"]["hardware"]) + record["rows"]}
+    """Write a record. Rows of an earlier one there that were not measured now stay as they are: a row that failed or
+    was not run takes no measured one's place. The settings and versions beside the rows are those of the last call.
+    Raises UserError as `kept` does."""
+    settings = record["settings"]
+    old = kept(path, record["environment"]["hardware"], quick=settings["quick"], data=settings["data"])
+    rows = {row["name"]: row for row in old}
+    for row in record["rows"]:
+        if row["value"] is not None or rows.get(row["name"], row)["value"] is None:
+            rows[row["name"]] = row
     record = record | {"rows": [rows[name] for name in NAMES if name in rows]}
     Folder.of(path.parent).write_json(path.name, record)

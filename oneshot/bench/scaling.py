@@ -42,7 +42,9 @@ LINKS = (
     Link("100 Gb/s Ethernet", 10e9, 30e-6, "12.5 GB/s a direction, 80 % of it, shared by no other GPU"),
 )
 PEAK = 989e12  # operations a second of an H100 in bf16, dense, by its data sheet
-UTILISATION = 0.45  # assumed, not measured here: the bench's own goal for koch at 128 pairs (row `koch_gpu`)
+# Of that peak (MFU), assumed and not measured: what the bench wants of koch at 128 pairs (row `koch_gpu`), though there
+# of the rate of matrix products that it measures, which is less than the data sheet's.
+UTILISATION = 0.45
 UTILISATION_SMALL = 0.05  # assumed: conv4's layers are too thin to fill the GPU
 GPUS, SHARE = 64, 0.90
 
@@ -62,12 +64,6 @@ def communication(net: Net, link: Link, *, bytes_each: int, gpus: int = GPUS) ->
         return 0.0
     volume = 2 * (gpus - 1) / gpus * net.parameters * bytes_each
     return volume / link.bytes_per_second + net.collectives * 2 * (gpus - 1) * link.latency
-
-
-def efficiency(net: Net, link: Link, *, batch: int, bytes_each: int, gpus: int = GPUS) -> float:
-    """The share of a step that is compute, `batch` examples a GPU, nothing overlapped."""
-    busy = compute(net, batch)
-    return busy / (busy + communication(net, link, bytes_each=bytes_each, gpus=gpus))
 
 
 def least_batch(net: Net, link: Link, *, bytes_each: int) -> int:

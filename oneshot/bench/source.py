@@ -134,16 +134,14 @@ def pairwise(net: nn.Module, pixels_N1SS: torch.Tensor, trials: Trials) -> np.nd
     return np.stack(rows)
 
 
-def distorted(image: Image.Image, *, size: int) -> torch.Tensor:
-    """One drawing (mode L, ink 255) through the usual transforms: random affine, resize, to tensor (1, size, size)."""
+def distorted(image: Image.Image) -> Image.Image:
+    """One drawing (mode L, ink 255) through a random affine map in Koch's range, bilinear, as large as it was."""
     angle, shear = random.uniform(-10, 10), random.uniform(-0.3, 0.3)
     scale = random.uniform(0.8, 1.2)
-    shift_x, shift_y = random.uniform(-2, 2), random.uniform(-2, 2)
+    most = 2 * image.width / 105  # two pixels of a drawing of 105
+    shift_x, shift_y = random.uniform(-most, most), random.uniform(-most, most)
     centre = image.width / 2
     cos, sin = np.cos(np.radians(angle)) / scale, np.sin(np.radians(angle)) / scale
     a, b, d, e = cos, cos * shear - sin, sin, sin * shear + cos
     matrix = (a, b, centre - a * centre - b * centre + shift_x, d, e, centre - d * centre - e * centre + shift_y)
-    image = image.transform(image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)
-    if size != image.height:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).float().div(255)[None]
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR)

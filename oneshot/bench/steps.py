@@ -16,7 +16,7 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.bench import flops, source
 from oneshot.bench.data import part
-from oneshot.bench.rows import Measured, Request
+from oneshot.bench.rows import OF_MATMUL, Measured, Request
 from oneshot.bench.timing import in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.network import models
@@ -171,7 +171,7 @@ def koch_cpu(request: Request) -> Measured:
         + ", ".join(f"{name} {found if isinstance(found, str) else f'{found:.0f}'}" for name, found in tried.items())
     )
     details = {"layouts": tried, "matmul_gflops": ceiling / 1e9}
-    return Measured(value, reference, note, {"of the matmul rate": share}, details)
+    return Measured(value, reference, note, {OF_MATMUL: share}, details)
 
 
 def _layouts(quick: bool) -> dict[str, float | str]:

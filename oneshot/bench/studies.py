@@ -2,13 +2,13 @@
 
 import contextlib
 import itertools
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 
 from oneshot.base.errors import RunFailed
@@ -18,6 +18,7 @@ from oneshot.bench.rows import Measured, Request
 from oneshot.bench.steps import small_settings
 from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing
+from oneshot.evaluation.spread import student
 from oneshot.run.history import read_history
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
@@ -36,19 +37,22 @@ def early_stopping(request: Request) -> Measured:
             with _place(request, f"seed-{seed}-{'with' if early else 'without'}") as run:
                 figures[early].append(_searched(request, run, seed=seed, early=early))
     value, reference = ([each["epochs"] for each in figures[early]] for early in (True, False))
-    lost = float(np.mean([b["oneshot"] - a["oneshot"] for a, b in zip(figures[True], figures[False], strict=True)]))
-    accuracy = float(np.mean([each["oneshot"] for each in figures[False]]))
-    noise = (accuracy * (1 - accuracy) / figures[False][0]["trials"]) ** 0.5
+    lost = [b["oneshot"] - a["oneshot"] for a, b in zip(figures[True], figures[False], strict=True)]
+    mean, error, said = statistics.mean(lost), 0.0, ""
+    if len(lost) > 1:
+        error = statistics.stdev(lost) / len(lost) ** 0.5
+        low, high = student(lost)
+        said = f", standard error over seeds {100 * error:.1f}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     note = (
         f"{len(value)} seeds; within on validation, the best trial's: "
         + ", ".join(
             f"{100 * a['oneshot']:.1f} against {100 * b['oneshot']:.1f} %"
             for a, b in zip(figures[True], figures[False], strict=True)
         )
-        + f"; {100 * lost:.1f} points lost on average, standard error {100 * noise:.1f}"
+        + f"; {100 * mean:.1f} points lost on average{said}"
     )
     details = {"with": figures[True], "without": figures[False]}
-    return Measured(value, reference, note, {"loss of accuracy": lost, "its noise": noise}, details)
+    return Measured(value, reference, note, {"loss of accuracy": mean, "its noise": error}, details)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from oneshot.base.errors import UserError
-from oneshot.bench.rows import NAMES, ROWS, Request, Row, chosen
+from oneshot.bench.rows import CAP, NAMES, REPEATS, ROWS, Request, Row, chosen
 from oneshot.cli.data import DataRoot, Dataset, Source
 from oneshot.cli.options import Trace
 from oneshot.screen.console import console as make_console
@@ -33,13 +33,15 @@ def bench(
         Path | None,
         typer.Option("--out", help="Keep the record here. Default: in tune_jobs/records/, unless rows are chosen."),
     ] = None,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, max=100, help="Times that each side is measured.")] = 3,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, max=100, help="Times that each side is measured.")
+    ] = REPEATS,
     cap: Annotated[
         float,
         typer.Option(
             "--cap", min=1, help="Seconds that the usual way may take to reach its accuracy (time_to_accuracy)."
         ),
-    ] = 1800.0,
+    ] = CAP,
     quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
     keep: Annotated[
         Path | None,
@@ -70,10 +72,12 @@ def bench(
     hardware = here["hardware"]
     path = out or (None if quick or rows else run.default_path(hardware))
     if path:
-        run.kept(path, hardware)  # refused before an hour's work, not after it
+        run.kept(path, hardware, quick=quick)  # refused before an hour's work, not after it
     console = make_console(quiet=as_json)
     prepared = sets.prepare(dataset or "auto", data_root=sets.data_root(root), source=source, console=console)
     request = Request(data=near(prepared.folder).path, repeats=repeats, cap=cap, quick=quick, keep=kept)
+    if path:
+        run.kept(path, hardware, quick=quick, data=run.data_name(request))
     record = run.bench(
         wanted, request, path=path and path.absolute(), show=lambda name: print_line(console, f"measuring {name} ...")
     )

@@ -118,7 +118,8 @@ def evaluate(
     progress: Showing | None = None,
 ) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json. `overlap` there
-    says where the alphabets that judge are not new to the network.
+    says where the alphabets that judge are not new to the network, `trained` in what environment it was made, where its
+    card knows, and `environment` in which it was judged.
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
@@ -142,6 +143,8 @@ def evaluate(
     result["best_trial"] = card["provenance"].get("best_trial")
     result["test_evaluations"] = count
     result["sha256"] = card.get("sha256")
+    if trained := card["provenance"].get("environment"):
+        result["trained"] = trained  # where, and by which commit: it may be judged elsewhere and later
     result["environment"] = environment(worker.device.type) | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """The pages of the repository: their tables, made from the records, and written where they belong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
+from oneshot.bench.rows import ROWS
+from oneshot.evaluation.spread import difference
 from oneshot.evaluation.trials import NAMES
 from oneshot.records import joblist
 from oneshot.records.record import Records, errors_picture, read, read_benches
-from oneshot.records.spread import difference
 from oneshot.report import ladder
-from oneshot.screen.bench import figure, times
+from oneshot.screen.bench import measure, status, times
 from oneshot.screen.published import ladder as published
-from oneshot.screen.results import seeds_text
+from oneshot.screen.results import compares, seconds_text, seeds_text, trained_in
 from oneshot.screen.tables import epochs_not_run
 
 README = jobs_folder().parent / "README.md"
@@ -50,14 +51,12 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
     ]
     for name, record in records.items():
         study, result = record["study"], record["result"]
-        cells = [_accuracy(result["protocols"].get(key)) for key in NAMES]
+        cells = [_accuracy(result["protocols"].get(key), ends=True) for key in NAMES]
         not_run = epochs_not_run(study["trials"], most=study["epochs"])
         shares = [f"{epochs / study['epochs_if_all_had_finished']:.0%} {why}" for why, epochs in not_run.items()]
         search = f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
         search += f" ({', '.join(shares)})" * bool(shares)
-        where = result["environment"]
-        called = f"`{name}`{ladder.views(result)}"
-        cells = [called, study["split"], *cells, search, hardware(where), f"`{where['commit']}`"]
+        cells = [_called(name, record), study["split"], *cells, search, *_where([result])]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -70,25 +69,40 @@ def seeds_table(records: Records) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for where, job, goal, command in RUNGS:
-        called = f"`{job}`"
         if record := records.repeated.get(job):
-            result = record["seeds"][0]["result"]
-            commits = sorted({str(row["result"]["environment"]["commit"]) for row in record["seeds"]})
-            called += ladder.views(result)
-            cells = [record["split"], goal, *(_mean(record["summary"].get(name)) for name in SHOWN)]
-            cells += [f"{record['seconds']:.0f} s", seeds_text(record)]
-            cells += [hardware(result["environment"]), ", ".join(f"`{commit}`" for commit in commits)]
-        elif study := records.studies.get(job):
-            result = study["result"]
-            called += ladder.views(result)
-            found = result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
-            cells = [study["study"]["split"], goal, *(_accuracy(found.get(name)) for name in SHOWN)]
-            cells += [f"{study['study']['seconds']:.0f} s", "1", hardware(result["environment"])]
-            cells += [f"`{result['environment']['commit']}`"]
+            outcomes = _outcomes(ladder.first_result(record))
+            means = [_mean(record["summary"].get(name), of=outcomes.get(name)) for name in SHOWN]
+            cells = [_called(job, record), record["split"], goal, *means, seconds_text(record), seeds_text(record)]
+            cells += _where(ladder.results_of(record))
+        elif record := records.studies.get(job):  # one network: of other seeds nobody knows, as of one seed
+            outcomes, study = _outcomes(record["result"]), record["study"]
+            cells = [_called(job, record), study["split"], goal, *(_accuracy(outcomes.get(name)) for name in SHOWN)]
+            cells += [f"{study['seconds']:.0f} s", "1", *_where([record["result"]])]
         else:
-            cells = ["", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
-        rows.append(f"| {where} | {called} | {' | '.join(cells)} |")
+            cells = [f"`{job}`", "", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
+        rows.append(f"| {where} | {' | '.join(cells)} |")
     return "\n".join(rows) + _splits_apart(records)
+
+
+def _called(name: str, record: Mapping[str, Any]) -> str:
+    """A record's name, and what is to be known of its networks."""
+    return f"`{name}`{ladder.views(ladder.first_result(record))}{ladder.judged_again(record)}"
+
+
+def _outcomes(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says by the names of SHOWN."""
+    return result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
+
+
+def _where(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Two cells: the hardware and the commits of the trainings of these results, each once, and those of judgements
+    that were made elsewhere or by another."""
+    cells = []
+    for of in (hardware, lambda where: f"`{where['commit'] or 'unknown'}`"):
+        trained = list(dict.fromkeys(of(trained_in(each)) for each in results))
+        judged = [one for one in dict.fromkeys(of(each["environment"]) for each in results) if one not in trained]
+        cells.append("; ".join([*trained, *(f"judged: {one}" for one in judged)]))
+    return cells
 
 
 def _splits_apart(records: Records) -> str:
@@ -115,7 +129,8 @@ def _best_record(records: dict[str, dict[str, Any]]) -> str:
         return ""
     block = ladder.alphabets(name, records[name])
     if picture := errors_picture(name):
-        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`]({picture})"
+        seed = f", seed {records[name]['seeds'][0]['seed']}" if "seeds" in records[name] else ""
+        block += f"\n\n![Query, chosen and right drawing of every error of `{name}`{seed}]({picture})"
     return block
 
 
@@ -135,7 +150,7 @@ def chaos_table(record: dict[str, Any]) -> str:
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
         f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
         f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
-        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, commit `{where['commit']}`.",
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, {_commits([where])}.",
     ]
     return "\n".join(rows)
 
@@ -148,15 +163,30 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
     for record in records.values():
         rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
         for row in record["rows"]:
-            cells = [f"`{row['name']}`", row["what"], row["against"] or "–"]
-            cells += [f"{figure(row[side])} {row['unit']}" if row[side] else "–" for side in ("value", "reference")]
-            met = {True: "yes", False: "no", None: "not run"}[row["met"]]
-            rows.append("| " + " | ".join([*cells, times(row), row["goal"], met]) + " |")
-        where = record["environment"]
-        commits = sorted({f"`{row['commit']}`" for row in record["rows"]})
-        rows += ["", f"{hardware(where)}, {'commit' if len(commits) == 1 else 'commits'} {', '.join(commits)}."]
+            rows.append("| " + " | ".join(_bench_cells(row)) + " |")
+        rows += ["", f"{hardware(record['environment'])}, {_commits(record['rows'])}."]
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
+
+
+def _bench_cells(row: dict[str, Any]) -> list[str]:
+    """A row of the bench. What was not measured is described as it would be now; of what was measured under another
+    description it is said, and no ratio: that would stand beside a goal for something else."""
+    now = next((each for each in ROWS if each.name == row["name"]), None)
+    if now and row["value"] is None:
+        row = row | {"what": now.what, "against": now.against, "goal": now.goal}
+    said, ratio = status(row)[0], times(row)
+    met = {"met": "yes", "not met": "no"}.get(said, said)
+    if now and (row["what"], row["against"]) != (now.what, now.against):
+        ratio, met = "–", f"measured otherwise: {now.formerly or 'to be measured anew'}"
+    sides = [measure(row, side) for side in ("value", "reference")]
+    return [f"`{row['name']}`", row["what"], row["against"] or "–", *sides, ratio, row["goal"], met]
+
+
+def _commits(environments: Iterable[Mapping[str, Any]]) -> str:
+    """The commits of these, each once: `commit A`, `commits A, B`."""
+    each = sorted({f"`{where['commit'] or 'unknown'}`" for where in environments})
+    return f"{'commit' if len(each) == 1 else 'commits'} {', '.join(each)}"
 
 
 def published_table() -> str:
@@ -210,8 +240,9 @@ def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
     return text
 
 
-def _mean(summary: dict[str, Any] | None) -> str:
-    if summary is None:
+def _mean(summary: dict[str, Any] | None, *, of: Mapping[str, Any] | None) -> str:
+    """A mean over seeds, and its interval, where the outcome of a seed may stand beside published figures."""
+    if summary is None or not _fits(of):
         return "–"
     if summary["interval"] is None:
         return f"{100 * summary['mean']:.1f}"
@@ -219,8 +250,14 @@ def _mean(summary: dict[str, Any] | None) -> str:
     return f"{100 * summary['mean']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def _accuracy(outcome: dict[str, Any] | None) -> str:
-    if outcome is None:
+def _accuracy(outcome: dict[str, Any] | None, *, ends: bool = False) -> str:
+    """An accuracy, with `ends` and its interval over trials, where it may stand beside published figures."""
+    if outcome is None or not _fits(outcome):
         return "–"
     low, high = outcome["interval"]
-    return f"{100 * outcome['accuracy']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    return f"{100 * outcome['accuracy']:.1f}" + f" ({100 * low:.1f}–{100 * high:.1f})" * ends
+
+
+def _fits(outcome: Mapping[str, Any] | None) -> bool:
+    """Whether an outcome is 20-way 1-shot, or of pairs, which are neither."""
+    return outcome is None or "n_way" not in outcome or compares(outcome)

@@ -1,23 +1,28 @@
 """Records of runs, kept in `tune_jobs/records/`, and the pictures drawn from them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from oneshot.base.errors import UserError
-from oneshot.base.jobs import jobs_folder
+from oneshot.base.jobs import jobs_folder, parse_toml
+from oneshot.base.jobs import read as read_settings
+from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
+from oneshot.bench.run import records_folder
 from oneshot.evaluation import judgement
 from oneshot.evaluation.judgement import RESULT
 from oneshot.records import screenshots
 from oneshot.report import pictures
 from oneshot.report.canvas import png
-from oneshot.report.ladder import result_of
-from oneshot.report.reading import read_outcomes
+from oneshot.report.ladder import first_result
+from oneshot.report.reading import read_outcomes, touched
 from oneshot.run import formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import EXPERIMENT, read_experiment
@@ -52,10 +57,6 @@ class Records:
         return self.studies | self.repeated
 
 
-def records_folder() -> Path:
-    return jobs_folder() / "records"
-
-
 def keep(run: Folder, *, name: str | None = None) -> Path:
     """Write a finished study's record and its pictures; the record's path. Raises UserError where it is not over."""
     for needed in (EXPERIMENT, STUDY, RESULT):
@@ -70,13 +71,17 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     name = name or study["job"]
     if "/" in name:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
-    replaced(name, STUDIES, dataset=result["dataset"], advice="give this one another --name")
+    old = replaced(name, STUDIES, dataset=result["dataset"], advice="give this one another --name")
+    _check_settings(settings, run, name, old)
     if not Halving(settings).over(study["trials"]):
         raise UserError(
             f"the search in {run} is not over, and a better network may come of it, which would be judged anew:"
             f" first python -m oneshot.tune --resume {run.quoted}"
         )
-    record = {"experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result}
+    record = {
+        "experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result,
+        "judged": max(touched(run), result.get("test_evaluations") or 0), "changes": changes(settings, study["job"]),
+    }  # fmt: skip
     drawn, seen = screens(name, record), read_outcomes(run, result)
     folder = Folder.of(records_folder())
     folder.write_json(f"{name}.json", record)
@@ -84,6 +89,40 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         folder.write(file, svg.encode())
     keep_errors(name, seen)
     return records_folder() / f"{name}.json"
+
+
+def changes(settings: Settings, job: str) -> dict[str, Any] | None:
+    """Of a run's settings those that differ from a job's in tune_jobs/, by key; None where there is no such job.
+
+    Where it ran is no change: neither [scale] nor the data set, which is in the result."""
+    file = jobs_folder() / f"{job}.toml"
+    return differing(settings, read_settings(file)) if file.is_file() else None
+
+
+def differing(settings: Settings, others: Settings) -> dict[str, Any]:
+    """The settings that decide the figures of a record and differ from others, by key: `train.lr`."""
+    ours, theirs = (each.model_dump(exclude={"scale": True, "data": {"dataset"}}) for each in (settings, others))
+    return {
+        f"{section}.{key}": value
+        for section, values in ours.items()
+        for key, value in values.items()
+        if value != theirs[section][key]
+    }
+
+
+def _check_settings(settings: Settings, run: Folder, name: str, old: Mapping[str, Any] | None) -> None:
+    """Raises UserError where a record would be called as a job that has other settings, or take the place of a record
+    that has."""
+    found, of = changes(settings, name), f"tune_jobs/{name}.toml"
+    if found is None and old:
+        found = differing(settings, parse_toml(old["experiment"].encode(), f"the record {name}"))
+        of = f"the record {name}"
+    if found:
+        key, value = next(iter(found.items()))
+        raise UserError(
+            f"{run} has {key} = {value!r}, other than {of}{' (and more)' * (len(found) > 1)}: give its record another"
+            f" --name, as in --name {name}-changed"
+        )
 
 
 def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | None:
@@ -107,7 +146,7 @@ def replaced(name: str, kind: Kind, *, dataset: str, advice: str) -> dict[str, A
     if file == CHAOS or file.startswith(BENCH) or (there and kind.key not in folder.read_json(file)):
         raise UserError(f"{folder.file(file)} is the place of a record of another kind: {advice}")
     old = formats.read(kind.form, folder, file) if there else None
-    if old and (of := result_of(old)["dataset"]) != dataset:
+    if old and (of := first_result(old)["dataset"]) != dataset:
         raise UserError(f"{folder.file(file)} is a record on {of}, and this is one on {dataset}: {advice}")
     return old
 
@@ -148,7 +187,7 @@ def _all(kind: Kind) -> dict[str, dict[str, Any]]:
 def read() -> Records:
     """All that README shows: of judged networks those on Omniglot, which its tables are about."""
     studies, repeated = (
-        {name: record for name, record in records.items() if is_omniglot(result_of(record))}
+        {name: record for name, record in records.items() if is_omniglot(first_result(record))}
         for records in (read_all(), read_repeated())
     )
     return Records(studies=studies, repeated=repeated, chaos=read_chaos())
@@ -168,11 +207,25 @@ def read_benches() -> dict[str, dict[str, Any]]:
 def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
     """The screens of a study, {file's name: SVG}: at its end, and while it ran."""
     job = record["study"]["job"]
-    command = f"make tune JOB={job}{'' if name == job else ' ARGS=...'}"  # by another name: not the job as it is
+    command = f"make tune JOB={job}"
+    if changed := record.get("changes"):
+        options = [f"--set {quote(f'{key}={_toml(value)}')}" for key, value in changed.items()]
+        command += f" ARGS={quote(' '.join(options))}"
+    elif name != job and changed is None:  # an older record: by another name it is not the job as it is
+        command += " ARGS=..."
     return {
         f"{name}.svg": screenshots.final(record, command=command),
         f"{name}-live.svg": screenshots.live(record, command=command),
     }
+
+
+def _toml(value: Any) -> str:
+    """A setting as `--set` takes it, in a line."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(each)}' for key, each in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value) if isinstance(value, bool | str) else str(value)
 
 
 def draw_all() -> list[Path]:

@@ -15,8 +15,9 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT, check_judged, result_of
+from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
-from oneshot.records.spread import spread_of
+from oneshot.report.reading import touched
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import IDENTITY, open_run
@@ -170,7 +171,10 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
         here = place(run, seed)
         if result := _judged(here):
             spent = formats.read(formats.Spent, here, TIME)
-            rows.append({"seed": seed, **spent, "epochs": len(read_history(here)), "result": result})
+            often = max(touched(here), result["test_evaluations"] or 0)
+            rows.append(
+                {"seed": seed, **spent, "epochs": len(read_history(here)), "judged": often, "result": result}
+            )  # fmt: skip
     made = {
         "experiment": seeded(settings, rows[0]["seed"]).to_toml(),
         "job": job,
@@ -178,9 +182,8 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
         "dataset": rows[0]["result"]["dataset"],
         "split": settings.data.split,
         "summary": summary([row["result"] for row in rows]),
-        "per_alphabet": _per_alphabet([row["result"] for row in rows]),
         "seconds": statistics.mean(row["seconds"] for row in rows),
-        "test_evaluations": sum(row["result"]["test_evaluations"] or 0 for row in rows),
+        "test_evaluations": sum(row["judged"] for row in rows),
         "seeds": rows,
     }
     formats.check(formats.Repeated, made)
@@ -198,10 +201,3 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values["verification"] = [each["verification"]["accuracy"] for each in results]
         values["verification_at_threshold"] = [each["verification"]["at_threshold"] for each in results]
     return {name: spread_of(each) for name, each in values.items()}
-
-
-def _per_alphabet(results: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The mean over seeds of the accuracy by alphabet, the best first."""
-    names = results[0]["per_alphabet"]
-    means = {name: statistics.mean(each["per_alphabet"][name]["accuracy"] for each in results) for name in names}
-    return dict(sorted(means.items(), key=lambda item: -item[1]))

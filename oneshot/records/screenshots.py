@@ -90,12 +90,12 @@ def _placed(study: Mapping[str, Any], halving: Halving) -> list[Stretch]:
 def _stretches(trial: Mapping[str, Any]) -> list[tuple[float, list[dict[str, Any]]]]:
     """Each time that a trial ran, from its start or from where it went on: seconds, epochs. What is no epoch's, as to
     start, is shared out among them."""
-    parts: list[list[dict[str, Any]]] = [[]] if trial["seconds"] else []
+    parts: list[list[dict[str, Any]]] = [[]] if trial["seconds"] or trial["history"] else []
     for row in trial["history"]:
         if "resumed_at" in row and parts[-1]:
             parts.append([])
         parts[-1].append(row)
-    lasted = [sum(row.get("seconds", 0.0) for row in rows) for rows in parts]
+    lasted = [sum(row.get("seconds") or 0.0 for row in rows) for rows in parts]
     more = (trial["seconds"] - sum(lasted)) / max(1, len(parts))
     return [(seconds + more, rows) for seconds, rows in zip(lasted, parts, strict=True)]
 
@@ -114,7 +114,7 @@ def _trial_at(trial: Mapping[str, Any], own: Sequence[tuple[float, float, list[d
         for row in reversed(rows):
             if left <= passed:
                 ended.insert(0, row)
-            left -= row.get("seconds", 0.0)
+            left -= row.get("seconds") or 0.0
         history += ended
     measured = [row for row in history if row["val_loss"] is not None]
     best = kept(measured) or {"epoch": None, "val_loss": None}

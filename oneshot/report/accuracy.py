@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from oneshot.data.splits import OWN
 from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis
 from oneshot.report.canvas import Canvas
 from oneshot.report.search import NARROW
@@ -80,7 +81,7 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
     rows = sorted(within.items(), key=lambda item: -item[1]["accuracy"])
     two_lines = width <= NARROW  # a phone has no room beside the dots: the name stands above them
     row = 36 if two_lines else 22
-    canvas = Canvas(width, row * len(rows) + 76, f"Accuracy by {'group' if result['split'] == 'own' else 'alphabet'}")
+    canvas = Canvas(width, row * len(rows) + 76, f"Accuracy by {'group' if result['split'] == OWN else 'alphabet'}")
     best, worst = rows[0], rows[-1]
     canvas.description = (
         f"within: from {percent(worst[1]['accuracy'])} ({plain(worst[0])}) to {percent(best[1]['accuracy'])}"

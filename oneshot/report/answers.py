@@ -36,7 +36,7 @@ def headline(run: Run) -> str:
     kind, parts = ("classes", "classes") if own else ("characters", "alphabets")
     lead = (
         f'<p class="lead">{task}: which of {first["n_way"]} {kind} is this, from {_examples(first["k_shot"])} each?'
-        f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])},"
+        f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])}, over"
         f" {count(first['trials'])} trials{f'; a score is {seen}' if seen else ''}.</p>"
     )
     return title + lead + _cards(run.result, name)
@@ -79,6 +79,9 @@ def _unjudged(run: Run) -> str:
     state = "is running" if run.running else "is not over" if not run.over else "is trained"
     kind = "This study" if run.study else "This network" if run.over else "This training"
     lead = "No epoch was finished yet."
+    if not run.study and run.has("diverged"):
+        kind, state = "This training", f"diverged in epoch {run.trials[0]['history'][-1]['epoch']}"
+        lead = "The loss or its gradient was not finite, and no epoch was finished: try a lower learning rate."
     if run.best:
         who = f"Trial {run.best['id']} leads" if run.study else "The best epoch so far" if not run.over else "Best"
         text = settings_text(run.best["settings"])
@@ -139,7 +142,7 @@ def standing(run: Run, figures: Figures) -> str:
         return ""
     said = (
         "Figures compare within one protocol only, and only where training saw as many alphabets. Lines: 95 % intervals"
-        " (Wilson)."
+        " over trials (Wilson): of other trials of this network, and not of another training."
     )
     chart = figures.chart("ladder", lambda width: accuracy.standing(run.result, width), said)
     if not chart:
@@ -152,13 +155,17 @@ def by_alphabet(run: Run, figures: Figures) -> str:
     if run.result is None or not run.result["per_alphabet"]:
         return ""
     kind = "group" if run.result["split"] == OWN_SPLIT else "alphabet"
-    said = f"Accuracy on each test {kind}."
+    said = f"Accuracy on each test {kind}, with 95 % intervals over trials."
     chart = figures.chart("alphabets", lambda width: accuracy.alphabets(run.result, run.outcomes, width), said)
     fixed = run.outcomes["per_alphabet"] if run.outcomes and run.outcomes["protocol"] == "lake400" else {}
     columns = [
         Column(kind, lambda item: esc(accuracy.plain(item[0])), lambda item: item[0], text=True),
         Column("within", lambda item: percent(item[1]["accuracy"]), lambda item: item[1]["accuracy"]),
-        Column("95 % interval", lambda item: interval(*item[1]["interval"]), lambda item: item[1]["interval"][0]),
+        Column(
+            "95 % interval over trials",
+            lambda item: interval(*item[1]["interval"]),
+            lambda item: item[1]["interval"][0],
+        ),
         Column("trials", lambda item: count(item[1]["trials"]), lambda item: item[1]["trials"]),
     ]
     if fixed:

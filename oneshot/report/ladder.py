@@ -10,17 +10,23 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.evaluation.spread import spread_of
 from oneshot.evaluation.trials import NAMES
 from oneshot.report.accuracy import plain
 from oneshot.screen.console import Column, Fitting, fitted, interval, percent
 from oneshot.screen.published import FIGURES
-from oneshot.screen.results import compares, short
+from oneshot.screen.results import commits, compares, short
 
 PROTOCOLS = (*NAMES, "verification")
 VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."
+INTERVALS = (
+    "95 % intervals over trials (Wilson) say how far other trials of the same network may lie, and nothing of other"
+    " trainings; those over seeds (Student) how far other trainings may lie by the same trials, and nothing of other"
+    " trials: those add about 2 points where there are 400."
+)
 _MEANING = {
     "lake400": "Lake's 400 fixed trials, 20-way within one alphabet: the one to quote",
-    "within": "20-way within one alphabet, 10,000 trials: as hard, and exact",
+    "within": "20-way within one alphabet, 10,000 trials by lot: finer, and harder for the networks here",
     "between": "20-way over all test alphabets at once: easier",
     "seed352": "the source document's 352 trials over all alphabets: easier, and coarse",
     "verification": "same or different, of pairs: another task",
@@ -49,19 +55,22 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
     """
     rows = [_published(name) for name in dict.fromkeys(figure.name for figure in FIGURES)]
     for name, record in records.items():
-        result = result_of(record)
-        seeds = f", mean of {_many(record)} seeds" if "seeds" in record else ""
+        result, cells = first_result(record), _cells(record)
         judges = f"{len(result['per_alphabet'])} test alphabets"
-        commit = result["environment"]["commit"] or "unknown"
-        source = f"split {result['split']} ({judges}){seeds}{views(result)}, commit {commit}"
-        rows.append(Rung(name, True, _cells(record), source))
+        of = ", interval over trials"
+        if "seeds" in record:
+            of = f", mean of {_many(record)}"
+            of += ", interval over seeds" * any(ends for _, ends in cells.values())
+        source = f"split {result['split']} ({judges}){of}{views(result)}{judged_again(record)}"
+        source += f", commit {commits(results_of(record))}"
+        rows.append(Rung(name, True, cells, source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
 
 
 def _many(record: Mapping[str, Any]) -> str:
     """How many seeds a record has; of so many, where more were asked for and are not there yet."""
     count, asked = len(record["seeds"]), len(record.get("asked") or ())
-    return f"{count} of {asked}" if asked > count else str(count)
+    return (f"{count} of {asked}" if asked > count else str(count)) + f" seed{'s' * (max(count, asked) != 1)}"
 
 
 def views(result: Mapping[str, Any]) -> str:
@@ -69,13 +78,28 @@ def views(result: Mapping[str, Any]) -> str:
     return f", {result['views']} views" if result.get("views", 1) > 1 else ""
 
 
-def result_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def judged_again(record: Mapping[str, Any]) -> str:
+    """Of networks that were judged more than once, how often: `, judged 2 times`, or `, seed 3 judged 2 times`."""
+    said = []
+    for row in record.get("seeds") or [record]:
+        often = row.get("judged") or row["result"].get("test_evaluations") or 1
+        if often > 1:
+            said.append(f", seed {row['seed']} judged {often} times" if "seed" in row else f", judged {often} times")
+    return "".join(said)
+
+
+def results_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The result of a study's record, or that of each seed of several."""
+    return [record["result"]] if "result" in record else [row["result"] for row in record["seeds"]]
+
+
+def first_result(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """The result of a study's record, or that of the first seed of several."""
-    return record["result"] if "result" in record else record["seeds"][0]["result"]
+    return results_of(record)[0]
 
 
 def _cells(record: Mapping[str, Any]) -> dict[str, tuple[float, tuple[float, float] | None]]:
-    result = result_of(record)
+    result = first_result(record)
     measured = {name: one for name, one in result["protocols"].items() if name in PROTOCOLS and compares(one)}
     if result.get("verification"):
         measured["verification"] = result["verification"]
@@ -112,25 +136,35 @@ def markdown(rows: Sequence[Rung]) -> str:
             cells.append(bold + (f" ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else ""))
         lines.append(f"| {name} | {' | '.join(cells)} | {rung.source} |")
     meaning = "; ".join(f"`{name}`: {what}" for name, what in _MEANING.items())
-    return "\n".join([*lines, "", f"{meaning}. Bold: this project, with 95 % intervals. {VIEWS}"])
+    return "\n".join([*lines, "", f"{meaning}. Bold: this project. {INTERVALS} {VIEWS}"])
 
 
 def alphabets(name: str, record: Mapping[str, Any]) -> str:
-    """Markdown: a record's accuracy by alphabet, the best first."""
-    rows = sorted(result_of(record)["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
-    which = f"`{name}`, seed {record['seeds'][0]['seed']}" if "seeds" in record else f"`{name}`"
-    lines = [f"| alphabet (`within`, {which}) | % | 95 % interval | trials |", "|---|---|---|---|"]
-    for alphabet, one in rows:
-        low, high = one["interval"]
+    """Markdown: a record's accuracy by alphabet, the best first; of several seeds the means, all on the same trials."""
+    found = [result["per_alphabet"] for result in results_of(record)]
+    kind, which = "trials", f"`{name}`"
+    rows = [(alphabet, one["accuracy"], one["interval"], one["trials"]) for alphabet, one in found[0].items()]
+    if len(found) > 1:
+        kind, which = "seeds", f"`{name}`, mean of {_many(record)}"
+        of = {name: spread_of([each[name]["accuracy"] for each in found]) for name in found[0]}
+        rows = [(name, of[name]["mean"], of[name]["interval"], trials) for name, _, _, trials in rows]
+    lines = [f"| alphabet (`within`, {which}) | % | 95 % interval over {kind} | trials |", "|---|---|---|---|"]
+    for alphabet, accuracy, (low, high), trials in sorted(rows, key=lambda row: -row[1]):
         ends = f"{100 * low:.1f}–{100 * high:.1f}"
-        lines.append(f"| {plain(alphabet)} | {100 * one['accuracy']:.1f} | {ends} | {one['trials']} |")
+        lines.append(f"| {plain(alphabet)} | {100 * accuracy:.1f} | {ends} | {trials} |")
     return "\n".join(lines)
 
 
 def screen(rows: Sequence[Rung]) -> RenderableType:
     """The ladder for the terminal: where the width is short the intervals go before any protocol does."""
     meaning = (Text.assemble((f"{name:<14}", "bold"), (what, "dim")) for name, what in _MEANING.items())
-    return Group(Fitting(lambda width: _table(rows, width, ends=width >= 160)), Text(), *meaning, Text(VIEWS, "dim"))
+    return Group(
+        Fitting(lambda width: _table(rows, width, ends=width >= 160)),
+        Text(),
+        *meaning,
+        Text(INTERVALS, "dim"),
+        Text(VIEWS, "dim"),
+    )
 
 
 def _table(rows: Sequence[Rung], width: int, *, ends: bool) -> RenderableType:

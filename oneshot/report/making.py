@@ -7,6 +7,9 @@ from oneshot.report.page import page
 from oneshot.report.reading import read
 
 PAGE = "report.html"
+NAMES = {  # of the figures that a page may have
+    "ladder", "losses", "learning-rates", "parallel", "curves", "alphabets", "trials", "errors", "confused", "maps",
+}  # fmt: skip
 
 
 def make(run: Folder, out: Folder | None = None) -> str:
@@ -18,5 +21,9 @@ def make(run: Folder, out: Folder | None = None) -> str:
     for name, canvas in figures.items():
         (folder / FIGURES).write(f"{name}.svg", svg(canvas, name=name, theme=LIGHT).encode())
         (folder / FIGURES).write(f"{name}.png", png(canvas))
+    for file in (folder / FIGURES).names():
+        name = file.removesuffix(".svg").removesuffix(".png")
+        if name != file and name in NAMES - figures.keys():  # of a network that was there before
+            (folder / FIGURES).remove(file)
     folder.write(PAGE, text.encode())
     return folder.file(PAGE)

@@ -36,13 +36,14 @@ def page(run: Run) -> tuple[str, dict[str, Canvas]]:
     # Dark ink on light paper is turned in the dark theme; a photo, and light on dark, stay as they are.
     inked = ' class="inked"' if (run.outcomes or {}).get("polarity", "dark") == "dark" else ""
     head, *sections = (text.replace(" %", "\u00a0%") for text in (head, *filter(None, sections)))
-    body = "\n".join((*sections, _reproduce(run)))
+    sections.append(_reproduce(run))
+    body = "\n".join(sections)
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{esc(job)}: oneshot report</title><style>{_style()}</style></head>\n<body{inked}>\n"
-        f"<header>{head}</header>\n{_contents([*sections, _reproduce(run)])}\n<main>{body}</main>\n"
+        f"<header>{head}</header>\n{_contents(sections)}\n<main>{body}</main>\n"
         f"<footer><p>Made by oneshot from the records in <code>{esc(run.where)}</code>, {when}. Nothing here was typed"
         f" by hand.</p></footer>\n<script>{_asset('page.js')}</script>\n</body></html>\n"
     )
@@ -77,7 +78,8 @@ def _contents(sections: list[str]) -> str:
 def _reproduce(run: Run) -> str:
     """Settings and environment: all it takes to have the run again."""
     where: Mapping[str, Any] = run.environment or {}
-    hardware, seeds = _plain(where.get("hardware")), _plain(where.get("seeds"))
+    judged: Mapping[str, Any] = (run.result or {}).get("environment") or where
+    hardware, seeds = _plain(where.get("hardware")), _plain(judged.get("seeds"))
     commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
     verb = "tune" if run.study else "train"
     lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
@@ -92,10 +94,15 @@ def _reproduce(run: Run) -> str:
         ("commit", commit or unknown),
         ("seeds", ", ".join(f"{name} {value}" for name, value in _seeds(run, seeds).items())),
         ("hardware", _hardware(hardware) or unknown),
-        ("device", where.get("device") or (run.study or {}).get("device") or unknown),
+        ("device", _device(run, hardware) or unknown),
         ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
         (f"{run.words.test} scored", times(run.touched)),
     ]
+    if apart := [f"{name} {value}" for name, value, trained in (
+        ("commit", judged.get("commit") or "unknown", commit or "unknown"),
+        ("hardware", _hardware(_plain(judged.get("hardware"))), _hardware(hardware)),
+    ) if value != trained]:  # fmt: skip
+        entries.append(("judged with", "; ".join(apart)))
     if run.result and run.result.get("sha256"):
         entries.append(("network, sha256", run.result["sha256"]))
     changed = "" if not str(commit).endswith("+changes") else "<p>Files differed from that commit when it ran.</p>"
@@ -111,6 +118,13 @@ def _reproduce(run: Run) -> str:
 def _plain(value: object) -> Mapping[str, Any]:
     """What should be a mapping and was written by others."""
     return value if isinstance(value, dict) else {}
+
+
+def _device(run: Run, hardware: Mapping[str, Any]) -> str:
+    """What the network was trained on; the hardware names GPUs only where they were used."""
+    if told := (run.study or {}).get("device") or (run.environment or {}).get("device"):
+        return str(told)
+    return ("cuda" if hardware.get("gpus") else "cpu") if hardware else ""
 
 
 def _seeds(run: Run, recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from PIL import Image
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.data import glyphs
 from oneshot.data.splits import OWN
 from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
@@ -23,6 +24,8 @@ from oneshot.report.words import OF_OWN, Words
 from oneshot.run import cards, formats
 from oneshot.run.history import HISTORY, kept, read_history, why_over
 from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.run.watch import PULSE, STAGE
+from oneshot.screen.results import trained_in
 from oneshot.screen.tables import measured_epochs
 from oneshot.search.study import STUDY
 
@@ -52,7 +55,7 @@ class Run:
     best: dict[str, Any] | None  # the trial that was judged, or that leads so far
     result: Mapping[str, Any] | None
     outcomes: Mapping[str, Any] | None
-    environment: Mapping[str, Any] | None
+    environment: Mapping[str, Any] | None  # in which the network was trained
     touched: int  # how often the test alphabets were scored
     written: float
     read: float
@@ -62,11 +65,15 @@ class Run:
     @property
     def running(self) -> bool:
         """Whether it goes on, as far as can be told from outside: it wrote lately, and what it began has not ended."""
+        if self.over:
+            return False
         begun = [trial for trial in self.trials if trial["status"] != "pending" or trial["history"]]
-        if self.over or (begun and self.has("pending") and not self.has("running")):
-            return False  # interrupted, its trials wait
         times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
         patience = max(QUIET, EPOCHS * max(times)) if times else SILENT
+        if begun and self.has("pending") and not self.has("running"):
+            if self.result:
+                return False  # judged at its time limit
+            patience = QUIET  # between two trials, which takes no epoch's time; or it was interrupted
         return self.read - self.written < patience
 
     def has(self, status: str) -> bool:
@@ -79,7 +86,10 @@ class Run:
     @property
     def dataset(self) -> str:
         """As people are shown it."""
-        return str((self.result or self.study or {}).get("dataset") or self.settings.data.dataset)
+        if known := (self.result or self.study or {}).get("dataset"):
+            return str(known)
+        asked = self.settings.data.dataset
+        return glyphs.NAME if glyphs.numbers_of(asked) else asked
 
 
 def words_of(settings: Settings) -> Words:
@@ -107,13 +117,18 @@ def read(run: Folder) -> Run:
         best=best,
         result=result,
         outcomes=outcomes,
-        environment=result["environment"] if result else _environment(run),
-        touched=len(run.read(TOUCHED).splitlines()) if run.has(TOUCHED) else 0,
+        environment=trained_in(result) if result else _environment(run),
+        touched=touched(run),
         written=_last_word(run, trials, study is not None),
         read=time.time(),
         over=over,
         missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))),
     )
+
+
+def touched(run: Folder) -> int:
+    """How often the test alphabets were scored for a run."""
+    return len(run.read(TOUCHED).splitlines()) if run.has(TOUCHED) else 0
 
 
 def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -205,9 +220,10 @@ def _environment(run: Folder) -> Mapping[str, Any] | None:
 
 def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:
     """When a record of the run was last written, seconds since 1970."""
-    names = [EXPERIMENT, STUDY, HISTORY, RESULT]
+    names = [EXPERIMENT, STUDY, HISTORY, RESULT, PULSE, STAGE]
     if is_study:
-        names += [f"trials/{trial['id']}/{HISTORY}" for trial in trials if trial["status"] == "running"]
+        at_work = [trial["id"] for trial in trials if trial["status"] == "running"]
+        names += [f"trials/{id}/{name}" for id in at_work for name in (HISTORY, PULSE)]
     return run.written(names)
 
 
@@ -221,7 +237,7 @@ def _missing(
         sentences.append(f"The history of trial {', '.join(lost)} is lost: its curves are missing.")
     if result is None and run.has(RESULT):
         sentences.append(f"{RESULT} is not of the network that is in best/ now: its figures are not shown.")
-    if result is None and study is None and over:
+    if result is None and study is None and over and trials[0]["val_loss"] is not None:
         again = f"python -m oneshot.evaluate {run.quoted}"
         sentences.append(f"This training has not been judged on the {words.test}: {again}")
     if result is not None and outcomes is None:

@@ -154,6 +154,7 @@ class Result(Record):
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
     sha256: str | None = None
+    trained: Environment | None = None  # older results know only where they were made themselves
     environment: Environment
 
 
@@ -235,11 +236,15 @@ class Outcomes(Record):
 
 
 class Kept(Record):
-    """A study's record in `tune_jobs/records/`."""
+    """A study's record in `tune_jobs/records/`. `judged`: how often the test alphabets were scored for its run when it
+    was kept; older records know the number at their judgement alone, which stands in the result. `changes`: the
+    settings that differ from those of its job, by key; None in older records, and where no such job was known."""
 
     experiment: str
     study: FinishedStudy
     result: Result
+    judged: Natural | None = None
+    changes: dict[str, Any] | None = None
 
 
 class Spent(Record):
@@ -255,6 +260,7 @@ class Seed(Spent):
     seed: Natural
     epochs: Positive
     result: Result
+    judged: Natural | None = None  # as in `Kept`
 
 
 class Summary(Record):
@@ -279,6 +285,43 @@ class Repeated(Record):
     summary: dict[str, Summary]
     test_evaluations: Natural
     seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
+class BenchRow(Record):
+    """A row of the bench's record. Without a value it failed (`met` false) or was not run (None)."""
+
+    name: str
+    what: str
+    against: str
+    value: float | None
+    unit: str
+    reference: float | None
+    ratio: float | None
+    goal: str
+    met: bool | None
+    note: str | None
+    better: Literal["more", "less"] = "more"
+    commit: str | None
+    bound: bool | None = None  # older rows do not say, and `bench.run.read` sees it from their details
+    details: dict[str, Any] = {}
+    settings: dict[str, Any] | None = None  # those it was measured with, as of the whole record; older rows: unknown
+    versions: dict[str, str | None] | None = None
+
+
+class BenchSettings(Record):
+    """What the last call that wrote the record asked for; data set and `quick` are those of all its rows."""
+
+    data: str
+    quick: bool
+
+
+class Bench(Record):
+    """A record of the bench in `tune_jobs/records/`, one for each kind of machine."""
+
+    kind: Literal["bench"]
+    environment: Environment
+    settings: BenchSettings
+    rows: list[BenchRow]
 
 
 def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:

@@ -16,7 +16,7 @@ def figure(value: float | None) -> str:
     """Three significant digits, whole thousands with commas: 0.0123, 4.56, 789, 12,345."""
     if value is None:
         return MISSING
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:  # which three digits would round to a thousand
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".")
 
@@ -26,7 +26,24 @@ def times(row: Mapping[str, Any] | None) -> str:
     if row is None or row["ratio"] is None:
         return MISSING
     share = "%" in row["goal"] and " x" not in row["goal"]  # what the goal is in
-    return f"{100 * row['ratio']:.1f} %" if share else f"{figure(row['ratio'])} x"
+    least = "> " * bool(row.get("bound"))  # the reference was broken off
+    return f"{least}{100 * row['ratio']:.1f} %" if share else f"{least}{figure(row['ratio'])} x"
+
+
+def measure(row: Mapping[str, Any] | None, side: str) -> str:
+    """A row's `value` or `reference` with its unit; of a reference that was broken off: more than that."""
+    if row is None or row[side] is None:
+        return MISSING
+    return f"{'> ' * (side == 'reference' and bool(row.get('bound')))}{figure(row[side])} {row['unit']}"
+
+
+def status(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether a row's goal is met, in a word and its colour. A bound below the goal shows neither."""
+    if row["met"] is False and row["value"] is None:
+        return "failed", "red"
+    if row["met"] is False and row.get("bound"):
+        return "not shown", "yellow"
+    return _STATUS[row["met"]]
 
 
 def bench_table(record: Mapping[str, Any]) -> RenderableType:
@@ -34,11 +51,11 @@ def bench_table(record: Mapping[str, Any]) -> RenderableType:
     columns = (
         Column("row", lambda row: Text(row["name"], "bold"), justify="left"),
         Column("what", lambda row: row["what"], 4, "left"),
-        Column("ours", lambda row: _measure(row, "value"), 1),
-        Column("reference", lambda row: _measure(row, "reference"), 3),
+        Column("ours", lambda row: measure(row, "value"), 1),
+        Column("reference", lambda row: measure(row, "reference"), 3),
         Column("ratio", lambda row: Text(times(row), "bold")),
         Column("goal", lambda row: row["goal"], justify="left"),
-        Column("", lambda row: Text(*_status(row)), justify="left"),
+        Column("", lambda row: Text(*status(row)), justify="left"),
     )
     table = Fitting(lambda width: fitted(columns, record["rows"], width))
     return Group(table, Text(), *_notes(record["rows"]))
@@ -50,13 +67,13 @@ def changes_table(record: Mapping[str, Any], before: Mapping[str, Any]) -> Rende
     rows = [(row, old.get(row["name"])) for row in record["rows"]]
     columns = (
         Column("row", lambda pair: Text(pair[0]["name"], "bold"), justify="left"),
-        Column("value then", lambda pair: _measure(pair[1], "value"), 2),
-        Column("now", lambda pair: _measure(pair[0], "value"), 1),
+        Column("value then", lambda pair: measure(pair[1], "value"), 2),
+        Column("now", lambda pair: measure(pair[0], "value"), 1),
         Column("ratio then", lambda pair: times(pair[1])),
         Column("now", lambda pair: times(pair[0])),
         Column("change", _change),
-        Column("then", lambda pair: Text(*_status(pair[1])) if pair[1] else MISSING, 3, "left"),
-        Column("now", lambda pair: Text(*_status(pair[0])), justify="left"),
+        Column("then", lambda pair: Text(*status(pair[1])) if pair[1] else MISSING, 3, "left"),
+        Column("now", lambda pair: Text(*status(pair[0])), justify="left"),
     )
     return Fitting(lambda width: fitted(columns, rows, width))
 
@@ -66,20 +83,15 @@ def _change(pair: tuple[Mapping[str, Any], Mapping[str, Any] | None]) -> Text | 
     now, then = pair
     if not then or now["value"] is None or then["value"] is None:
         return MISSING
+    if (now["what"], now["against"]) != (then["what"], then["against"]):
+        return Text("measured otherwise", "dim")
+    if now.get("bound") or then.get("bound"):
+        return MISSING  # of what is more than a figure nobody knows by how much
     factor = now["ratio"] / then["ratio"] if now["ratio"] and then["ratio"] else then["value"] / now["value"]
     if now["ratio"] and now.get("better") == "less":
         factor = 1 / factor
     style = "dim" if abs(factor - 1) < _SAME else "green" if factor > 1 else "red"
     return Text(f"{100 * (factor - 1):+.0f} %", style)
-
-
-def _measure(row: Mapping[str, Any] | None, side: str) -> str:
-    return MISSING if row is None or row[side] is None else f"{figure(row[side])} {row['unit']}"
-
-
-def _status(row: Mapping[str, Any]) -> tuple[str, str]:
-    failed = row["value"] is None and row["met"] is False
-    return ("failed", "red") if failed else _STATUS[row["met"]]
 
 
 def _notes(rows: Sequence[Mapping[str, Any]]) -> list[Text]:

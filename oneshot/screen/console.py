@@ -19,7 +19,9 @@ MISSING = "–"
 _CUT: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}  # a cell that is too long even so
 _RULE = Box(str(SIMPLE_HEAD), ascii=True)  # else Rich puts bars between the columns where the encoding is not UTF-8
 _GAP = 2  # blank columns between two columns of a table
-_ASCII = str.maketrans("–━╾─╌●★·×╶╴", "-=--.o*.x--")
+_ASCII = str.maketrans("–━╾─╌●★·×╶╴", "-=--.o*.x--") | {
+    ord(sign): text for sign, text in {"≥": ">=", "≤": "<=", "→": "->", "▶": ">", "…": "...", "µ": "u"}.items()
+}
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:

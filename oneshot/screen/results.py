@@ -85,6 +85,19 @@ def is_omniglot(result: Mapping[str, Any]) -> bool:
     return result["dataset"] == "omniglot"
 
 
+def trained_in(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The environment that the network of a result was trained in; of an older result that of its judgement."""
+    return result.get("trained") or result["environment"]
+
+
+def commits(results: Sequence[Mapping[str, Any]]) -> str:
+    """The commits of the trainings of these results, and of the judgements that were made by another."""
+    trained = dict.fromkeys(trained_in(each)["commit"] or "unknown" for each in results)
+    judged = dict.fromkeys(each["environment"]["commit"] or "unknown" for each in results)
+    apart = [commit for commit in judged if commit not in trained]
+    return ", ".join(trained) + f"; judged by {', '.join(apart)}" * bool(apart)
+
+
 def meanings(result: Mapping[str, Any]) -> Mapping[str, str]:
     """What each protocol asks of these drawings. `result`: anything that has a `dataset` and a `split`."""
     if result["split"] == "own":
@@ -104,7 +117,7 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
         Column("trials", lambda row: count(row[1]["trials"]), 2),
         Column("accuracy", lambda row: percent(row[1]["accuracy"])),
         Column("", lambda row: bar(row[1]["accuracy"], 20, "cyan"), 3, "left"),
-        Column("95 % interval", lambda row: interval(*row[1]["interval"]), 1),
+        Column("95 % interval\nover trials", lambda row: interval(*row[1]["interval"]), 1),
     )
     return Fitting(lambda width: fitted(columns, rows, width))
 
@@ -115,6 +128,13 @@ def seeds_text(record: Mapping[str, Any]) -> str:
     return ", ".join(map(str, seeds)) + f" (of {asked})" * (asked > len(seeds))
 
 
+def seconds_text(record: Mapping[str, Any]) -> str:
+    """The seconds of a training of a record, on average over its seeds; and whether one of them was interrupted, which
+    has those of its parts, and of each part the start."""
+    interrupted = any(row["interrupted"] for row in record["seeds"])
+    return f"{record['seconds']:.0f} s" + ", interrupted" * interrupted
+
+
 def seeds_table(record: Mapping[str, Any]) -> RenderableType:
     """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
     meaning = meanings(record)
@@ -122,10 +142,14 @@ def seeds_table(record: Mapping[str, Any]) -> RenderableType:
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
         Column("query and support", lambda row: meaning.get(row[0], ""), 3, "left"),
         Column("mean", lambda row: Text(percent(row[1]["mean"]), "bold green")),
-        Column("95 % interval", lambda row: interval(*row[1]["interval"]) if row[1]["interval"] else MISSING, 1),
+        Column(
+            "95 % interval\nover seeds",
+            lambda row: interval(*row[1]["interval"]) if row[1]["interval"] else MISSING,
+            1,
+        ),
         Column("seeds", lambda row: count(row[1]["seeds"]), 2),
     )
-    title = f"{record['job']} · {record['dataset']} · split {record['split']} · {record['seconds']:.0f} s a training"
+    title = f"{record['job']} · {record['dataset']} · split {record['split']} · a training: {seconds_text(record)}"
     body = Fitting(lambda width: fitted(columns, record["summary"].items(), width))
     title = Text(f"{title} · seeds {seeds_text(record)}", "bold not dim")
     return Panel(body, title=title, expand=False, padding=(1, 2), border_style="dim")
@@ -189,7 +213,7 @@ def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width
         Column("task", lambda row: f"{row[1]['n_way']}-way {row[1]['k_shot']}-shot", 3, "left"),
         Column("trials", lambda row: count(row[1]["trials"]), 2),
         Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),
-        Column("95 % interval", lambda row: interval(*row[1]["interval"]), 1),
+        Column("95 % interval\nover trials", lambda row: interval(*row[1]["interval"]), 1),
     )
     return fitted(columns, protocols.items(), width)
 

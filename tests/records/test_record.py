@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import override, parse_toml
 from oneshot.base.storage import Folder
 from oneshot.records import pages, record
 from oneshot.report import ladder
@@ -152,6 +153,95 @@ def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_a
     shown = record.read()
     assert set(record.read_all()) == {"quick", "drawn"} and set(shown.networks) == {"quick"}
     assert ladder.best(shown.networks) == "quick"
+
+
+def finished(run: Folder, kept: dict, **changes: object) -> Folder:
+    """A finished study as a run's folder holds it, with some of its settings changed."""
+    settings = override(parse_toml(kept["experiment"].encode(), "the record"), changes, source="the test")
+    run.write("experiment.toml", settings.to_toml().encode())
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    for trial in kept["study"]["trials"]:
+        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
+        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
+    return run
+
+
+def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = record.read_all()["quick"]
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run = finished(Folder.of(tmp_path / "run"), kept, **{"train.lr": 0.5, "scale.workers": 2})
+    with pytest.raises(UserError, match=r"has train\.lr = 0\.5, other than tune_jobs/quick\.toml: .* another --name"):
+        record.keep(run)
+    with pytest.raises(UserError, match=r"other than tune_jobs/koch\.toml"):
+        record.keep(run, name="koch")
+    assert not (tmp_path / "records").exists()
+    record.keep(run, name="mine")
+    assert record.read_all()["mine"]["changes"] == {"train.lr": 0.5}
+    for file in ("mine.svg", "mine-live.svg"):
+        svg = (tmp_path / "records" / file).read_text().replace("&#160;", " ").replace("&#x27;", "'")
+        assert "make tune JOB=quick ARGS='--set train.lr=0.5'" in svg
+    again = finished(Folder.of(tmp_path / "again"), kept, **{"train.lr": 0.25})
+    with pytest.raises(UserError, match="other than the record mine"):
+        record.keep(again, name="mine")
+    record.keep(finished(Folder.of(tmp_path / "same"), kept))
+    assert record.read_all()["quick"]["changes"] == {}
+
+
+def test_how_often_a_network_was_judged_is_counted_when_its_record_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = record.read_all()["quick"]
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run = finished(Folder.of(tmp_path / "run"), kept)
+    run.append_json("evaluations.jsonl", {})
+    record.keep(run)
+    assert "judged 1" not in pages.results_table(record.read_all())
+    run.append_json("evaluations.jsonl", {})
+    record.keep(run)
+    found = record.read_all()
+    assert found["quick"]["judged"] == 2 and "| `quick`, 8 views, judged 2 times |" in pages.results_table(found)
+    assert any("judged 2 times" in rung.source for rung in ladder.rungs(found))
+
+
+def test_tables_of_20_way_one_shot_trials_hold_no_others() -> None:
+    kept = json.loads(json.dumps(record.read_all()["quick"]))
+    row = {"seed": 1, "interrupted": False, "result": kept["result"]}
+    mean = {"mean": 0.5, "interval": [0.4, 0.6], "spread": 0.1, "seeds": 2}
+    five = {"split": "x", "seconds": 1.0, "seeds": [row, row], "summary": {"lake400": mean, "within": mean}}
+    records = record.Records(studies={"gpu": kept}, repeated={"cpu5": five}, chaos={})
+    fixed = 100 * kept["result"]["protocols"]["lake400"]["accuracy"]
+    shown = pages.seeds_table(records)
+    assert "| 50.0 (40.0–60.0) | – | 50.0 (40.0–60.0) |" in shown
+    assert f"| {fixed:.1f} |" in shown and f"{fixed:.1f} (" not in shown  # of one network no interval over seeds
+    assert f"| {fixed:.1f} (" in pages.results_table({"quick": kept})
+    kept["result"]["protocols"]["lake400"] |= {"k_shot": 5}
+    shown = pages.seeds_table(records)
+    assert "| – | – | 50.0 (40.0–60.0) |" in shown and f"| {fixed:.1f} |" not in shown
+    assert f"| {fixed:.1f} (" not in pages.results_table({"quick": kept})
+
+
+def test_a_row_names_every_machine_and_commit_and_a_judgement_elsewhere() -> None:
+    result = record.read_all()["quick"]["result"]
+
+    def trained(cpu: str, commit: str | None) -> dict:
+        where = result["environment"]
+        return where | {"hardware": where["hardware"] | {"cpu": cpu}, "commit": commit}
+
+    rows = [
+        {"seed": seed, "interrupted": seed == 2, "result": result | {"trained": trained(cpu, commit)}}
+        for seed, cpu, commit in ((1, "one", "aaa"), (2, "other", None), (3, "one", "aaa"))
+    ]
+    five = {"split": "x", "seconds": 5741.0, "seeds": rows, "summary": {}}
+    (row,) = [line for line in pages.seeds_table(record.Records({}, {"cpu5": five}, {})).splitlines() if "aaa" in line]
+    judged = result["environment"]
+    assert "| 5741 s, interrupted |" in row
+    assert f"| 2 cores, one; 2 cores, other; judged: 2 cores, {judged['hardware']['cpu']} |" in row
+    assert row.endswith(f"| `aaa`; `unknown`; judged: `{judged['commit']}` |")
+    (rung,) = [rung for rung in ladder.rungs({"five": five}) if rung.ours]
+    assert rung.source.endswith(f"commit aaa, unknown; judged by {judged['commit']}")
 
 
 def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

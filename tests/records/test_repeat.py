@@ -19,8 +19,8 @@ from oneshot.base.jobs import job_file, override, parse, read
 from oneshot.base.storage import Folder
 from oneshot.cli import repeat as verb
 from oneshot.cli.repeat import run as run_verb
+from oneshot.evaluation.spread import difference, spread_of
 from oneshot.records import pages, record, repeat
-from oneshot.records.spread import difference, spread_of
 from oneshot.report import ladder
 from oneshot.screen.console import console
 from oneshot.screen.results import seeds_text
@@ -219,7 +219,7 @@ def test_two_splits_are_compared_once_both_were_run() -> None:
     summary = {name: {"mean": 0.95, "spread": 0.01, "seeds": 5, "interval": [0.94, 0.96]}
                for name in ("lake400", "within_fixed")}  # fmt: skip
     better = {name: each | {"mean": 0.96} for name, each in summary.items()}
-    row = {"seed": 1, "result": record.read_all()["quick"]["result"]}
+    row = {"seed": 1, "interrupted": False, "result": record.read_all()["quick"]["result"]}
     made = {job: {"split": "x", "seconds": 1.0, "seeds": [row] * 5, "summary": found}
             for job, found in (("cpu5-lake", summary), ("cpu5-koch", better))}  # fmt: skip
     text = pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))

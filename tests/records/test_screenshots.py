@@ -49,6 +49,13 @@ def test_at_its_end_a_study_is_as_it_is_recorded() -> None:
     assert screenshots.at(KEPT, KEPT["seconds"] + 1, HALVING) == KEPT | plan | {"seconds": KEPT["seconds"] + 1}
 
 
+def test_of_a_trial_whose_seconds_nobody_knows_the_epochs_are_shown() -> None:
+    trials = [each | {"seconds": 0.0, "history": [row | {"seconds": None} for row in each["history"]]}
+              for each in KEPT["trials"]]  # fmt: skip
+    then = screenshots.at(KEPT | {"trials": trials}, KEPT["seconds"], HALVING)
+    assert [each["epochs"] for each in then["trials"]] == [each["epochs"] for each in KEPT["trials"]]
+
+
 def test_at_its_beginning_nothing_is_known() -> None:
     then = screenshots.at(KEPT, 0.0, HALVING)
     assert all(each["history"] == [] and each["val_loss"] is None for each in then["trials"])

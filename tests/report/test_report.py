@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import time
@@ -100,9 +101,7 @@ def test_every_figure_is_there_as_svg_and_as_png(whole: tuple[Folder, Path]) -> 
     out = whole[1]
     linked = set(re.findall(r'href="figures/([^"]*)"', (out / "report.html").read_text()))
     assert linked == {path.name for path in (out / "figures").iterdir()}
-    assert {name.partition(".")[0] for name in linked} == {
-        "ladder", "losses", "learning-rates", "parallel", "curves", "alphabets", "trials", "errors", "confused", "maps",
-    }  # fmt: skip
+    assert {name.partition(".")[0] for name in linked} == making.NAMES
     for name in linked:
         if name.endswith(".svg"):
             root = xml.parse(out / "figures" / name).getroot()
@@ -190,10 +189,81 @@ def test_a_study_that_was_judged_at_its_time_limit_is_said_to_go_on(tmp_path: Pa
     assert "1 of 2 trials are over, 0 run, 1 wait. Last written" in seen and f"--resume {tmp_path}" in seen
 
 
-def test_an_interrupted_study_is_not_called_running(tmp_path: Path) -> None:
+def test_between_two_trials_a_study_runs_and_after_a_silence_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trials = [samples.trial("000", "stopped", 2), samples.trial("001", "pending", 1)]
-    seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))
+    for trial in trials:
+        for row in trial["history"]:
+            row["seconds"] = 600.0  # which no change of trials takes
+    run = runs.study(tmp_path, trials=trials, over=False)
+    assert "This study is running" in words(text_of(run))
+    later = time.time() + 90
+    monkeypatch.setattr(time, "time", lambda: later)
+    seen = words(text_of(run))
     assert "This study is not over" in seen and "1 of 2 trials are over, 0 run, 1 wait." in seen
+
+
+@pytest.mark.parametrize("file", ["trials/000/pulse.json", "stage.json"])
+def test_what_says_how_far_work_is_says_that_a_study_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    run = runs.study(tmp_path, trials=[samples.trial("000", "running", 2)], over=False)
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert "This study is not over" in words(text_of(run))
+    (tmp_path / file).write_text("{}")
+    os.utime(tmp_path / file, (later - 5, later - 5))
+    assert "This study is running" in words(text_of(run))
+
+
+def test_the_pulse_of_a_single_training_says_that_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.training(tmp_path, epochs=3)
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    run.write_json("pulse.json", {})
+    os.utime(tmp_path / "pulse.json", (later - 5, later - 5))
+    assert "This training is running" in words(text_of(run))
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_training_that_diverged_is_not_said_to_be_trained(tmp_path: Path, epochs: int) -> None:
+    run = runs.training(tmp_path, epochs=epochs)
+    rows = [json.loads(line) for line in run.read("history.jsonl").decode().splitlines()]
+    rows[-1] |= {"val_loss": None, "ended": "diverged", "best": False}
+    run.write("history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows).encode())
+    seen = words(text_of(run))
+    assert f"This training diverged in epoch {epochs}" in seen and "is trained" not in seen
+    assert ("no epoch was finished: try a lower learning rate" in seen) == (epochs == 1)
+    assert ("has not been judged" in seen) == ("Best: validation loss" in seen) == (epochs == 3)
+
+
+def test_generated_drawings_of_a_training_that_is_not_judged_are_said_to_be(tmp_path: Path) -> None:
+    run = runs.training(tmp_path, epochs=8)
+    assert "No published figure compares" not in words(text_of(run))
+    settings = override(job("quick"), {"data.dataset": "glyphs-10"}, source="the test")
+    run.write("experiment.toml", settings.to_toml().encode())
+    assert "The drawings are glyphs (generated), not Omniglot. No published" in words(text_of(run))
+
+
+def test_figures_that_the_page_has_no_more_go_and_nobody_elses(tmp_path: Path) -> None:
+    run = runs.study(tmp_path)
+    making.make(run)
+    (tmp_path / "figures/mine.png").touch()
+    run.remove("outcomes.json")
+    making.make(run)
+    linked = set(re.findall(r'href="figures/([^"]*)"', run.read("report.html").decode()))
+    assert set((run / "figures").names()) == linked | {"mine.png"} and "errors.png" not in linked
+
+
+def test_a_network_is_made_anew_by_the_commit_that_trained_it(tmp_path: Path) -> None:
+    trained = {key: value for key, value in runs.ENVIRONMENT.items() if key not in ("seeds", "device")}
+    trained |= {"commit": "aaaaaaaaaaaa", "hardware": trained["hardware"] | {"gpus": ["NVIDIA H100"]}}
+    seen = words(text_of(runs.study(tmp_path / "apart", trained=trained)))
+    assert "git checkout aaaaaaaaaaaa" in seen and "Files differed" not in seen and "NVIDIA H100" in seen
+    assert "judged with commit 0123456789ab+changes; hardware 2 cores, Some CPU, 7.5 GiB, no GPU" in seen
+    one = {key: value for key, value in runs.ENVIRONMENT.items() if key not in ("seeds", "device")}
+    assert "judged with" not in words(text_of(runs.study(tmp_path / "one", trained=one)))
 
 
 @pytest.mark.parametrize("trials", [[samples.trial("000", "pending", 0) | {"settings": {}}], [samples.trial("000")]])
@@ -368,9 +438,14 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     summary = {"lake400": {"mean": 0.99, "interval": [0.985, 0.995]}, "verification": {"mean": 0.95, "interval": None}}
     record = {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": result}], "summary": summary}
     first = ladder.rungs({"five": record})[0]
-    assert first.name == "five" and "mean of 2 seeds, commit" in first.source
+    assert first.name == "five" and "mean of 2 seeds, interval over seeds, commit" in first.source
+    assert any("interval over trials, commit" in rung.source for rung in ladder.rungs({"one": {"result": result}}))
     seen = {**record, "seeds": [{"seed": 1, "result": result | {"views": 8}}]}
     assert "8 views, commit" in ladder.rungs({"five": seen})[0].source
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
-    assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("five", record)
+    assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("one", {"result": result})
+    other = result | {"per_alphabet": result["per_alphabet"] | {"Tengwar": samples.outcome(36, 40, 0.7, 0.97)}}
+    mean = ladder.alphabets("five", {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": other}]})
+    assert "`five`, mean of 2 seeds" in mean and "interval over seeds" in mean
+    assert "| Tengwar | 87.5 | 55.7–100.0 | 40 |" in mean

@@ -76,8 +76,10 @@ class TestConsole:
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
         screen = console()
         screen.print(study_table(small_study()), result_panel(result()), alphabet_table(result()))
+        screen.print("▶ ≥ 98 % → ≤ 6 s …")
         screen.file.flush()
         text = raw.getvalue().decode(encoding)
+        assert re.search(r"> >= 98 % -> <= 6 s (\.\.\.|\x85|…)", text)
         assert re.search(r"\* 000 +finished", text)
         assert re.search(r"Tengwar +40 +85\.0 % +=+-+ ", text)
 

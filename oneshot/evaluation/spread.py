@@ -14,10 +14,16 @@ def spread_of(values: Sequence[float]) -> dict[str, Any]:
     mean = statistics.mean(values)
     if len(values) == 1:
         return {"mean": mean, "interval": None, "spread": None, "seeds": 1}
+    low, high = student(values)
     spread = statistics.stdev(values)
-    half = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1] * spread / len(values) ** 0.5
-    interval = [max(0.0, mean - half), min(1.0, mean + half)]
-    return {"mean": mean, "interval": interval, "spread": spread, "seeds": len(values)}
+    return {"mean": mean, "interval": [max(0.0, low), min(1.0, high)], "spread": spread, "seeds": len(values)}
+
+
+def student(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of two values or more."""
+    mean, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
+    half = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1] * error
+    return mean - half, mean + half
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, list[float]]:
