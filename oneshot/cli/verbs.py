@@ -7,11 +7,66 @@ import typer
 
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
-from oneshot.cli.options import DataRoot, Device, Network, Set, Source, Trace
+from oneshot.cli.data import DATASETS, SPLITS
+from oneshot.cli.options import DataRoot, Device, Network, RunDataRoot, Set, Source, Trace
 from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
+
+
+def evaluate(
+    where: Network,
+    n_way: Annotated[
+        int | None, typer.Option("--n-way", help="Classes to choose from. Default: the run's (20).")
+    ] = None,
+    k_shot: Annotated[
+        int | None,
+        typer.Option(
+            "--k-shot",
+            help="Images of each class in the support, their embeddings averaged. Default: the run's (1). lake400 and"
+            " seed352 are 20-way 1-shot, and left out where something else is asked for.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--protocol", help="lake400, within, between or seed352; repeatable. Default: the run's (all four)."
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Trials that within and between make. Default: the run's (10,000).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of these trials. Default: the run's (0).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print protocol and accuracy alone; warnings aside.")] = False,
+    device: Device = "auto",
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help=f"Judge on another data set. Default: the run's. {DATASETS}")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help=f"Judge on another split's test part. Default: the run's. {SPLITS}")
+    ] = None,
+    root: RunDataRoot = None,
+    source: Source = None,
+    debug: Trace = False,
+) -> None:
+    """Judge a network by one-shot trials on the test alphabets."""
+    from oneshot.cli import commands
+
+    how = {"n_way": n_way, "k_shot": k_shot, "protocols": protocol, "trials": trials, "seed": seed}
+    commands.evaluate(
+        console(quiet=quiet or as_json),
+        where=where,
+        how={key: value for key, value in how.items() if value is not None},
+        as_json=as_json,
+        quiet=quiet,
+        device=device,
+        dataset=dataset,
+        split=split,
+        root=root,
+        source=source,
+    )
 
 
 def classify(
