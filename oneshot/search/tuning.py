@@ -3,7 +3,7 @@
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,16 @@ class PlannedSearch(Searcher):
     rung, then new ones begin.
 
     A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). Where no
-    other runs the search is over, and `why_over` says why."""
+    other runs the search is over, and `why_over` says why. `remade`: trials whose networks were lost, and the rungs up
+    to which they are made again."""
 
     def __init__(
-        self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int]
-    ) -> None:
+        self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int],
+        remade: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(metric=METRIC, mode="min")
         self.nodes, self.why_over = nodes, ""
+        self.remade = dict(remade or {})
         self.full: tuple[int, int] | None = None  # so many trials had room, on so many nodes, when one more had none
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points, self.halving = points.proposer(settings.search), Halving(settings)
@@ -57,7 +60,7 @@ class PlannedSearch(Searcher):
         trial = self._next()
         if trial is None:
             return None if self.running else Searcher.FINISHED
-        until = self.halving.until(trial)
+        until = self.remade.get(trial["id"]) or self.halving.until(trial)
         point = trial["settings"] or self.points.ask(int(trial["id"]))
         self.running[trial_id] = trial
         return {
@@ -87,6 +90,7 @@ class PlannedSearch(Searcher):
             self.full = len(self.running), self.nodes()
             self.why_over = "" if self.running else result["why"]
             return
+        self.remade.pop(trial["id"], None)
         self._tell(trial, None if error else trial["val_loss"])
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
