@@ -17,6 +17,7 @@ from ray.tune.stopper import Stopper
 from oneshot.base.errors import DiskFull, last_line
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.cluster import reclaim
 from oneshot.cluster.trainer import read_failure
 from oneshot.screen.live import StudyView
 from oneshot.search import points
@@ -165,11 +166,13 @@ class Recorder(Callback):
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reclaim.soon()
         _raise_if_full(trial)
         self.study.note(trial.config["trial"], f"{_reason(trial)}; it goes on from its newest whole checkpoint")
         self._show()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reclaim.soon()
         _raise_if_full(trial)
         self.study.end(trial.config["trial"], error=_reason(trial))
         _forget(trial)
@@ -181,6 +184,7 @@ class Recorder(Callback):
         self._show()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        reclaim.soon()  # of trials that a time limit ends
         self.due = 0.0
         self._show()
 
