@@ -4,6 +4,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ class PlannedSearch(Searcher):
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points, self.halving = points.proposer(settings.search), Halving(settings)
         left = [trial for trial in study.trials if trial["status"] not in OVER]
-        self.begun = [trial for trial in left if trial["settings"]]
-        self.new = [trial for trial in left if not trial["settings"]]
+        self.begun = [trial for trial in left if study.begun(trial["id"])]
+        self.new = [trial for trial in left if not study.begun(trial["id"])]
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
         for trial in study.trials:
             if trial["status"] in OVER:
@@ -62,7 +63,8 @@ class PlannedSearch(Searcher):
         if trial is None:
             return None if self.running else Searcher.FINISHED
         until = self.remade.get(trial["id"]) or self.halving.until(trial)
-        point = trial["settings"] or self.points.ask(int(trial["id"]))
+        begun = self.study.begun(trial["id"])
+        point = trial["settings"] if begun else self.points.ask(int(trial["id"]))
         self.running[trial_id] = trial
         return {
             "trial": trial["id"],
@@ -161,7 +163,8 @@ class Recorder(Callback):
         if trial.last_result.get("ended") == HOMELESS:
             self.study.again(trial.config["trial"], trial.last_result["why"])
         else:
-            self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+            error = self.study.patiently(partial(read_failure, Folder.of(trial.config["folder"])))
+            self.study.end(trial.config["trial"], error=error)
         _forget(trial)
         self._show()
 
