@@ -33,6 +33,7 @@ class Study:
     def __init__(self, run: Folder, *, trials: int, header: dict[str, Any], seconds: float = 2.0) -> None:
         self.run, self.header, self.seconds = run, header, seconds
         self.trials: list[dict[str, Any]] = [self._new(index) for index in range(trials)]
+        self.changes = 0  # of trials, so far
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
@@ -117,6 +118,7 @@ class Study:
     def _changing(self, trial_id: str) -> dict[str, Any]:
         """A trial that is about to change: its line in the file is made again."""
         self._lines.pop(trial_id, None)
+        self.changes += 1
         return self.trial(trial_id)
 
     def start(self, trial_id: str, settings: dict[str, Any]) -> None:

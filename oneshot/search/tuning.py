@@ -48,6 +48,7 @@ class PlannedSearch(Searcher):
         left = [trial for trial in study.trials if trial["status"] not in OVER]
         self.begun = [trial for trial in left if study.begun(trial["id"])]
         self.new = [trial for trial in left if not study.begun(trial["id"])]
+        self.nobody_due: tuple[int, set[str], bool] | None = None  # after so many changes, with these at work
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
         for trial in study.trials:
             if trial["status"] in OVER:
@@ -82,9 +83,18 @@ class PlannedSearch(Searcher):
     def _next(self) -> dict[str, Any] | None:
         if self.begun:
             return self.begun.pop(0)
+        return self._due() or (self.new.pop(0) if self.new else None)
+
+    def _due(self) -> dict[str, Any] | None:
+        """Who is to leave a rung. Tune asks ten times a second, at the end while most of its places are empty: that
+        nobody is stays true until something changes."""
         busy = {trial["id"] for trial in self.running.values()}
+        known = self.study.changes, busy, bool(self.new)
+        if known == self.nobody_due:
+            return None
         due = self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
-        return due or (self.new.pop(0) if self.new else None)
+        self.nobody_due = None if due else known
+        return due
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)

@@ -169,6 +169,23 @@ def test_a_trial_whose_network_was_lost_is_made_again_up_to_its_rung_however_oft
     assert isinstance(config, dict) and (config["trial"], config["until"]) == ("000", 3)
 
 
+def test_who_is_due_is_asked_for_again_only_when_something_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune asks ten times a second."""
+    search, asked = at_the_rung(tmp_path), []
+    first = search.suggest("a")
+    assert isinstance(first, dict) and first["trial"] == "000"
+    due = search.halving.due
+    monkeypatch.setattr(search.halving, "due", lambda *given, **more: asked.append(1) or due(*given, **more))
+    assert [search.suggest("b") for _ in range(5)] == [None] * 5 and len(asked) == 1
+    search.study.start("000", first["point"])
+    search.study.row("000", row(2, 0.1, "patience"))
+    search.study.end("000")
+    search.on_trial_complete("a")
+    assert search.suggest("b") == Searcher.FINISHED and len(asked) == 2
+
+
 def test_what_cannot_be_recorded_of_a_trial_that_is_over_ends_the_search(tmp_path: Path) -> None:
     """Tune would take it for the trial's fault, and run that again beside the one that has its place."""
 
