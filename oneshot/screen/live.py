@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -46,6 +48,7 @@ class StudyView:
         self._live: Live | None = None
         self._study: dict[str, Any] | None = None
         self._rows: list[TrialRow] = []
+        self._drawn: _Drawn | None = None
         self._updated = self._told = clock()
         self._printed: dict[str, tuple[int, str]] = {}  # trial -> (the last epoch told, its state then)
         self._noted: dict[str, int] = {}  # trial -> notes told
@@ -84,7 +87,7 @@ class StudyView:
 
     def __getstate__(self) -> dict[str, Any]:
         kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
-        return {**vars(self), "_live": None, "console": kind}
+        return {**vars(self), "_live": None, "_drawn": None, "console": kind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update({**state, "console": make_console(**state["console"])})
@@ -96,30 +99,44 @@ class StudyView:
         if study is None:
             yield Text("waiting for the first trial", "dim")
             return
-        room = max(1, console.size.height - _FIXED_LINES)
+        drawn = self._drawn  # by the thread that renews the screen; the other may update the study meanwhile
+        if drawn is None or drawn.rows is not rows or drawn.size != (options.max_width, console.size.height):
+            self._drawn = drawn = self._draw(console, options, study, rows)
+        yield self._header(study, drawn)
+        yield drawn.below
+
+    def _draw(
+        self, console: Console, options: ConsoleOptions, study: Mapping[str, Any], rows: Sequence[TrialRow]
+    ) -> "_Drawn":
+        """All that only an update changes. To go through ten thousand trials twice a second would take a core."""
+        size = options.max_width, console.size.height
+        room = max(1, size[1] - _FIXED_LINES)
         table = fitted(LIVE_COLUMNS, rows[:room], options.max_width, row_style=row_style)
         width = min(options.max_width, max(_LEAST_WIDTH, console.measure(table).maximum))
-        yield self._header(study, rows, width)
-        yield _how(study, len(rows))
-        yield _share_bar(rows, width)
-        yield counts_text(rows)
         leader = next((row for row in rows if row.leads), None)
-        yield _best_text(leader) if leader else Text("no validation loss yet", "dim")
         broken = [row for row in rows if row.error]
-        yield _broken_text(max(broken, key=lambda row: row.id)) if broken else Text()
-        yield Text()
-        yield table
+        parts = [
+            _how(study, len(rows)),
+            _share_bar(rows, width),
+            counts_text(rows),
+            _best_text(leader) if leader else Text("no validation loss yet", "dim"),
+            _broken_text(max(broken, key=lambda row: row.id)) if broken else Text(),
+            Text(),
+            table,
+        ]
         if len(rows) > room:
-            yield Text.assemble(("  and ", "dim"), counts_text(rows[room:]), (" below", "dim"))
+            parts.append(Text.assemble(("  and ", "dim"), counts_text(rows[room:]), (" below", "dim")))
+        lines = console.render_lines(Group(*parts), options.update(height=None), pad=False)
+        below = Segments([segment for line in lines for segment in (*line, Segment.line())])
+        return _Drawn(rows, size, width, _remaining(study, rows), below)
 
-    def _header(self, study: Mapping[str, Any], rows: Sequence[TrialRow], width: int) -> Table:
-        left = _remaining(study, rows)
+    def _header(self, study: Mapping[str, Any], drawn: "_Drawn") -> Table:
         since = self._clock() - self._updated
         clock = Text.assemble((duration(study["seconds"] + since), "bold"))
-        if left is not None:
-            clock.append(f"  about {duration(left - since)} left", "dim")
+        if drawn.left is not None:
+            clock.append(f"  about {duration(drawn.left - since)} left", "dim")
         grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.width = width
+        grid.width = drawn.width
         grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         grid.add_column(no_wrap=True, justify="right")
         grid.add_row(Text.assemble((study["job"], "bold"), f"  {study['dataset']} · split {study['split']}"), clock)
@@ -152,6 +169,18 @@ class StudyView:
             if now == "ended" and phase != "ended":
                 lines.append(_end_line(row))
         return lines
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A study below its header as it was last drawn, of these rows, for a terminal of this size (columns, lines).
+    `width`: the header's. `left`: seconds that the study would still take then, if known."""
+
+    rows: Sequence[TrialRow]
+    size: tuple[int, int]
+    width: int
+    left: float | None
+    below: Segments
 
 
 def _remaining(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> float | None:

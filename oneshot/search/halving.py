@@ -29,10 +29,7 @@ class Halving:
             rung *= search.reduction
 
     def until(self, trial: Trial) -> int:
-        """The epoch with which a trial that goes on now ends: the next rung's, or the last. One that waits at a rung is
-        made again up to there: what it had is lost."""
-        if self.waits(trial):
-            return trial["epochs"]
+        """The epoch with which a trial that goes on now ends: the next rung's, or the last."""
         return next((rung for rung in self.rungs if rung > trial["epochs"]), self.epochs)
 
     def waits(self, trial: Trial) -> bool:

@@ -1,10 +1,15 @@
 """The record of a study, `study.json`: which trials there are, how far each came and how it ended."""
 
+import contextlib
 import json
 import math
 import time
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
 
+from oneshot.base.errors import TROUBLE, DiskFull, RunFailed
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
@@ -12,6 +17,10 @@ from oneshot.run.opened import STUDY
 from oneshot.run.watch import PULSE, forget, read_pulse
 
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
+PATIENCE, PAUSE = 120.0, 5.0  # seconds for a store to answer again; between two tries
+REQUESTS = 8  # at once, of a store
+T = TypeVar("T")
+Left = tuple[list[dict[str, Any]], list[str]]  # the history and the notes in a trial's folder
 
 
 class Study:
@@ -24,10 +33,13 @@ class Study:
     def __init__(self, run: Folder, *, trials: int, header: dict[str, Any], seconds: float = 2.0) -> None:
         self.run, self.header, self.seconds = run, header, seconds
         self.trials: list[dict[str, Any]] = [self._new(index) for index in range(trials)]
+        self.changes = 0  # of trials, so far
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
         self._pulses: dict[str, dict[str, Any]] = {}
+        self._failing: float | None = None  # since when the store does not answer
+        self._begun: set[str] = set()  # of the trials; the point of one may be {}: the job's own settings
         self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
 
     @staticmethod
@@ -53,12 +65,34 @@ class Study:
         for trial in self.trials:
             if trial["id"] in found:
                 trial |= {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
-        return [sentence for trial in self.trials if trial["settings"] for sentence in self._replay(trial)]
+            if trial["settings"] or trial["status"] != "pending" or trial["epochs"]:
+                self._begun.add(trial["id"])
+        begun = [trial for trial in self.trials if self.begun(trial["id"])]
+        lost = []
+        for trial, (rows, notes) in zip(begun, self._left(trial["id"] for trial in begun), strict=True):
+            trial["notes"] = notes
+            lost += self._replay(trial, rows)
+        return lost
 
-    def _replay(self, trial: dict[str, Any]) -> list[str]:
+    def begun(self, trial_id: str) -> bool:
+        """Whether a trial was started, in this session or before."""
+        return trial_id in self._begun
+
+    def _left(self, trial_ids: Iterable[str]) -> list[Left]:
+        """What these trials left in their folders. A store is asked for several at once: each answer takes a while."""
+
+        def read(trial_id: str) -> Left:
+            return read_history(self.folder(trial_id)), read_notes(self.folder(trial_id))
+
+        if self.run.is_local:
+            return [read(trial_id) for trial_id in trial_ids]
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            return list(pool.map(read, trial_ids))
+
+    def _replay(self, trial: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
+        """Take over a trial's own history; a sentence where a part of it was lost."""
         self._changing(trial["id"])
         recorded, epochs, lost = trial["status"], trial["epochs"], []
-        rows = read_history(self.folder(trial["id"]))
         if _measured(rows) < epochs:
             rows = restore_history(self.folder(trial["id"]))
             known = _measured(rows)
@@ -72,7 +106,6 @@ class Study:
         if recorded not in OVER or _measured(rows) < epochs:
             trial["status"] = _status(ended) if ended else "pending"
             trial["error"] = _reason(trial)
-        self.hear(trial["id"])
         return [f"trial {trial['id']}: {sentence}" for sentence in lost]
 
     def folder(self, trial_id: str) -> Folder:
@@ -85,10 +118,12 @@ class Study:
     def _changing(self, trial_id: str) -> dict[str, Any]:
         """A trial that is about to change: its line in the file is made again."""
         self._lines.pop(trial_id, None)
+        self.changes += 1
         return self.trial(trial_id)
 
     def start(self, trial_id: str, settings: dict[str, Any]) -> None:
         self._changing(trial_id).update(status="running", settings=settings)
+        self._begun.add(trial_id)
         forget(self.folder(trial_id), PULSE)  # of a session that was killed: how far that one was
         self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
         self.save()
@@ -123,8 +158,9 @@ class Study:
         self.save()
 
     def hear(self, trial_id: str) -> None:
-        """Take over what a trial's training noted in its own folder."""
-        self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
+        """Take over what a trial's training noted in its own folder. Where that cannot be read now, the next time."""
+        with contextlib.suppress(*TROUBLE):
+            self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
 
     def take_pulses(self) -> None:
         """Take over how far the running trials are inside their epochs. Another thread may do this."""
@@ -133,9 +169,16 @@ class Study:
         self._pulses = {trial_id: pulse for trial_id, pulse in pulses.items() if pulse}
 
     def note(self, trial_id: str, sentence: str) -> None:
-        """Keep what befell a trial, beside what its training notes itself."""
-        write_note(self.folder(trial_id), sentence)
-        self.hear(trial_id)
+        """Keep what befell a trial, beside what its training notes itself. No trial fails for a note."""
+        try:
+            write_note(self.folder(trial_id), sentence)
+        except DiskFull:
+            raise
+        except TROUBLE:
+            trial = self._changing(trial_id)
+            trial["notes"] = [*trial["notes"], sentence]
+        else:
+            self.hear(trial_id)
 
     def again(self, trial_id: str, why: str) -> None:
         """A trial that is over shall go on after all, from its newest whole checkpoint."""
@@ -146,8 +189,9 @@ class Study:
     def catch_up(self) -> None:
         """Take over what trials that were broken off had written and not reported yet."""
         for trial in self.trials:
-            if trial["settings"] and trial["status"] == "pending":
-                self._replay(trial)
+            if self.begun(trial["id"]) and trial["status"] == "pending":
+                self._replay(trial, self.patiently(partial(read_history, self.folder(trial["id"]))))
+                self.hear(trial["id"])
 
     def interrupt(self) -> None:
         """The driver stops: trials that were running wait to go on."""
@@ -182,8 +226,26 @@ class Study:
         del record["trials"], record["pulses"]
         lines = [self._line(trial) for trial in self.trials]
         head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
-        self.run.write(STUDY, (head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n").encode())
+        text = head + ',\n "trials": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
+        self.patiently(partial(self.run.write, STUDY, text.encode()))
         self._written = time.monotonic()
+
+    def patiently(self, do: Callable[[], T]) -> T:
+        """What `do` returns. Where the store does not answer it is tried again, for two minutes since it last did: all
+        that the search knows is in memory. Raises RunFailed after that, DiskFull at once."""
+        while True:
+            try:
+                done = do()
+            except DiskFull:
+                raise
+            except RunFailed:
+                self._failing = self._failing or time.monotonic()
+                if time.monotonic() - self._failing >= PATIENCE:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                self._failing = None
+                return done
 
     def _line(self, trial: dict[str, Any]) -> str:
         """A trial's text in the file; most have not changed since it was last written."""

@@ -44,11 +44,13 @@ def tune(
         if halving.waits(each):  # broken off between its rung and the word of it
             study.end(each["id"])
     view.update(study.record())
-    _reopen_damaged(study)
+    remade = _reopen_damaged(study)
     if any(each["status"] not in OVER for each in study.trials) or halving.due(study.trials, last=True):
         # Tune insists on a folder for its own state; it is not read again and goes at the end.
         with tempfile.TemporaryDirectory(prefix="oneshot-tune-", ignore_cleanup_errors=True) as folder:
-            tuner, search = _tuner(settings, study, data, packing, view, folder=folder, seconds=seconds, run=trial)
+            tuner, search = _tuner(
+                settings, study, data, packing, view, remade=remade, folder=folder, seconds=seconds, run=trial
+            )  # fmt: skip
             try:
                 with every(often(study.run), study.take_pulses, name="pulses", patience=0):
                     tuner.fit()
@@ -75,19 +77,23 @@ def tune(
     return halving.over(study.trials)
 
 
-def _reopen_damaged(study: Study) -> None:
-    """The best trial goes on where its network is not to be had any more: what is judged is what was recorded."""
+def _reopen_damaged(study: Study) -> dict[str, int]:
+    """The best trial goes on where its network is not to be had any more: what is judged is what was recorded. Its id,
+    and the rung up to which it is made again, if it ended at one."""
     best = study.best()
     if best is None or best["status"] not in OVER:
-        return
+        return {}
     found = checkpoint.best(study.folder(best["id"]) / "checkpoints")
-    if found is None or found.progress.epoch != best["best_epoch"]:
-        study.again(best["id"], f"the checkpoint of its best epoch, {best['best_epoch']}, is damaged; it is made again")
+    if found is not None and found.progress.epoch == best["best_epoch"]:
+        return {}
+    remade = {best["id"]: best["epochs"]} if best["status"] == "stopped" else {}
+    study.again(best["id"], f"the checkpoint of its best epoch, {best['best_epoch']}, is damaged; it is made again")
+    return remade
 
 
 def _tuner(
-    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, folder: str,
-    seconds: float | None, run: Callable[..., None] | None,
+    settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, remade: dict[str, int],
+    folder: str, seconds: float | None, run: Callable[..., None] | None,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Ray's tuner and the search that it asks, which says when it is over."""
     from ray import tune
@@ -95,7 +101,7 @@ def _tuner(
     from oneshot.search import trial, tuning
 
     search = tuning.PlannedSearch(
-        settings, study, data, concurrent=packing.concurrent, nodes=lambda: len(connection.nodes())
+        settings, study, data, concurrent=packing.concurrent, nodes=lambda: len(connection.nodes()), remade=remade
     )
     tuner = tune.Tuner(
         trial.trainable(packing, run or trial.run_trial),

@@ -3,7 +3,8 @@
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from oneshot.base.errors import DiskFull, last_line
 from oneshot.base.jobs import with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.cluster import reclaim
 from oneshot.cluster.trainer import read_failure
 from oneshot.screen.live import StudyView
 from oneshot.search import points
@@ -31,19 +33,23 @@ class PlannedSearch(Searcher):
     rung, then new ones begin.
 
     A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). Where no
-    other runs the search is over, and `why_over` says why."""
+    other runs the search is over, and `why_over` says why. `remade`: trials whose networks were lost, and the rungs up
+    to which they are made again."""
 
     def __init__(
-        self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int]
-    ) -> None:
+        self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int],
+        remade: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(metric=METRIC, mode="min")
         self.nodes, self.why_over = nodes, ""
+        self.remade = dict(remade or {})
         self.full: tuple[int, int] | None = None  # so many trials had room, on so many nodes, when one more had none
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points, self.halving = points.proposer(settings.search), Halving(settings)
         left = [trial for trial in study.trials if trial["status"] not in OVER]
-        self.begun = [trial for trial in left if trial["settings"]]
-        self.new = [trial for trial in left if not trial["settings"]]
+        self.begun = [trial for trial in left if study.begun(trial["id"])]
+        self.new = [trial for trial in left if not study.begun(trial["id"])]
+        self.nobody_due: tuple[int, set[str], bool] | None = None  # after so many changes, with these at work
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
         for trial in study.trials:
             if trial["status"] in OVER:
@@ -58,8 +64,9 @@ class PlannedSearch(Searcher):
         trial = self._next()
         if trial is None:
             return None if self.running else Searcher.FINISHED
-        until = self.halving.until(trial)
-        point = trial["settings"] or self.points.ask(int(trial["id"]))
+        until = self.remade.get(trial["id"]) or self.halving.until(trial)
+        begun = self.study.begun(trial["id"])
+        point = trial["settings"] if begun else self.points.ask(int(trial["id"]))
         self.running[trial_id] = trial
         return {
             "trial": trial["id"],
@@ -77,9 +84,18 @@ class PlannedSearch(Searcher):
     def _next(self) -> dict[str, Any] | None:
         if self.begun:
             return self.begun.pop(0)
+        return self._due() or (self.new.pop(0) if self.new else None)
+
+    def _due(self) -> dict[str, Any] | None:
+        """Who is to leave a rung. Tune asks ten times a second, at the end while most of its places are empty: that
+        nobody is stays true until something changes."""
         busy = {trial["id"] for trial in self.running.values()}
+        known = self.study.changes, busy, bool(self.new)
+        if known == self.nobody_due:
+            return None
         due = self.halving.due(self.study.trials, busy=busy, last=not busy and not self.new)
-        return due or (self.new.pop(0) if self.new else None)
+        self.nobody_due = None if due else known
+        return due
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self.running.pop(trial_id)
@@ -88,6 +104,7 @@ class PlannedSearch(Searcher):
             self.full = len(self.running), self.nodes()
             self.why_over = "" if self.running else result["why"]
             return
+        self.remade.pop(trial["id"], None)
         self._tell(trial, None if error else trial["val_loss"])
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
@@ -157,16 +174,19 @@ class Recorder(Callback):
         if trial.last_result.get("ended") == HOMELESS:
             self.study.again(trial.config["trial"], trial.last_result["why"])
         else:
-            self.study.end(trial.config["trial"], error=read_failure(Folder.of(trial.config["folder"])))
+            error = self.study.patiently(partial(read_failure, Folder.of(trial.config["folder"])))
+            self.study.end(trial.config["trial"], error=error)
         _forget(trial)
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reclaim.soon()
         _raise_if_full(trial)
         self.study.note(trial.config["trial"], f"{_reason(trial)}; it goes on from its newest whole checkpoint")
         self._show()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        reclaim.soon()
         _raise_if_full(trial)
         self.study.end(trial.config["trial"], error=_reason(trial))
         _forget(trial)
@@ -178,6 +198,7 @@ class Recorder(Callback):
         self._show()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        reclaim.soon()  # of trials that a time limit ends
         self.due = 0.0
         self._show()
 

@@ -1,15 +1,18 @@
 """The cores of a training come back when its controller is gone; what others use stays theirs."""
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 from ray.util.placement_group import PlacementGroup
 
+from oneshot.cluster import reclaim as reclaim_module
 from oneshot.cluster.reclaim import reclaim, reclaiming
 
 pytestmark = pytest.mark.ray
@@ -66,3 +69,29 @@ def test_a_stopped_actor_leaves_its_cores_to_who_waits_for_them(cluster: None) -
             actor = controller()
             ray.get(actor.make.remote(), timeout=300)
             ray.kill(actor)
+
+
+def test_who_has_much_to_look_through_looks_seldom_but_soon_after_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look takes 20 ms here; it is asked for every quarter of a second."""
+    clock = SimpleNamespace(now=0.0, spent=0.0)
+    looked, asked = [], []
+
+    def look() -> None:
+        looked.append(clock.now)
+        clock.spent += 0.02
+
+    @contextlib.contextmanager
+    def every(seconds: float, do: Callable[[], None], **_: Any) -> Iterator[None]:
+        asked.append(do)
+        yield
+
+    times = SimpleNamespace(monotonic=lambda: clock.now, thread_time=lambda: clock.spent)
+    for name, value in (("reclaim", look), ("every", every), ("time", times)):
+        monkeypatch.setattr(reclaim_module, name, value)
+    with reclaiming():
+        for tick in range(60):
+            clock.now = tick / 4
+            if tick == 49:
+                reclaim_module.soon()
+            asked[0]()
+    assert looked == [0, 0.25, 1, 2.75, 4.75, 6.75, 8.75, 10.75, 12.25, 12.5, 13.25]

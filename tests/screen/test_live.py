@@ -8,10 +8,11 @@ from rich.console import Console
 from samples import history, pulse, small_study, study, trial
 from terminals import HIDE, SHOW, Clock, drawn, log, plain, row_of, terminal, told, view_of
 
+from oneshot.screen import live
 from oneshot.screen.console import loss
 from oneshot.screen.live import StudyView, remaining
 from oneshot.screen.progress import TrainView
-from oneshot.screen.tables import trial_rows
+from oneshot.screen.tables import counts_text, trial_rows
 
 pytestmark = pytest.mark.usefixtures("plain_terminal")
 
@@ -75,6 +76,16 @@ class TestStudyOnATerminal:
         clock.now = 60.0
         lines = drawn(view, 140)
         assert re.search(r"3:05  about \d+:\d\d left$", lines[0])
+
+    def test_between_updates_no_row_is_looked_at_again_unless_the_terminal_changes(self, monkeypatch):
+        looked = []
+        monkeypatch.setattr(live, "counts_text", lambda rows: looked.append(len(rows)) or counts_text(rows))
+        view = view_of(small_study())
+        first = drawn(view, 140)
+        assert drawn(view, 140) == first and looked == [7]
+        assert drawn(view, 80) != first and looked == [7, 7]
+        view.update(study(trial("000", "running")))
+        assert "1 running" in "".join(drawn(view, 80)) and looked == [7, 7, 1]
 
     def test_the_caller_may_change_the_record_after_an_update(self):
         record = small_study()

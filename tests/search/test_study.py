@@ -2,15 +2,17 @@
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import DiskFull, RunFailed, UserError
 from oneshot.base.settings import Search, Settings, Train
 from oneshot.base.storage import Folder
+from oneshot.run.history import HISTORY, NOTES
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
 
@@ -290,6 +292,99 @@ def test_a_study_may_go_on_with_more_trials(tmp_path: Path) -> None:
     study.resume()
     assert [trial["id"] for trial in study.trials][-2:] == ["005", "006"]
     assert study.trials[0]["status"] == "finished"
+
+
+def test_a_trial_of_the_jobs_own_settings_is_taken_up_again_like_any_other(tmp_path: Path) -> None:
+    """Its point is {}. It was killed before a report of its epoch came; another one had ended."""
+    study = study_in(tmp_path)
+    for trial_id in ("000", "001"):
+        study.start(trial_id, {})
+        leave_history(study, trial_id, [row(1, 0.5)])
+    study.row("001", row(1, 0.5))
+    study.end("001")
+    again = study_in(tmp_path)
+    again.resume()
+    assert [(trial["status"], trial["epochs"]) for trial in again.trials[:2]] == [("pending", 1), ("stopped", 1)]
+    assert [trial["history"] for trial in again.trials[:2]] == [[row(1, 0.5)]] * 2
+    assert [again.begun(trial["id"]) for trial in again.trials] == [True, True, False, False]
+    again.start("002", {})
+    again.interrupt()
+    leave_history(again, "002", [row(1, 0.4, "patience")])
+    again.catch_up()
+    assert (again.trials[2]["status"], again.trials[2]["val_loss"]) == ("finished", 0.4)
+
+
+# A store that does not answer
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, *, times: int) -> list[str]:
+    """Let so many requests of files of a name fail; what was asked."""
+    asked = []
+    for verb in ("read", "write"):
+        do = getattr(Folder, verb)
+
+        def asking(folder: Folder, file: str, *data: bytes, do: Any = do, verb: str = verb) -> Any:
+            if file == name:
+                asked.append(verb)
+                if len(asked) <= times:
+                    raise error
+            return do(folder, file, *data)
+
+        monkeypatch.setattr(Folder, verb, asking)
+    return asked
+
+
+def test_a_search_goes_on_where_a_note_cannot_be_read_or_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_in(tmp_path)
+    study.start("000", POINT)
+    study.note("000", "first")
+    refuse(monkeypatch, NOTES, RunFailed("no answer"), times=2)
+    study.hear("000")
+    study.again("000", "second")
+    assert study.trials[0]["notes"] == ["first", "second"]
+    assert study.trials[0]["status"] == "pending"
+
+
+def test_what_a_store_does_not_take_is_tried_again_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oneshot.search.study.PAUSE", 0)
+    study, started = study_in(tmp_path), {"status": "running", "settings": POINT}
+    asked = refuse(monkeypatch, STUDY, RunFailed("no answer"), times=3)
+    study.start("000", POINT)
+    assert len(asked) == 4 and written(tmp_path)["trials"][0].items() >= started.items()
+    monkeypatch.setattr("oneshot.search.study.PATIENCE", 0)
+    refuse(monkeypatch, STUDY, RunFailed("no answer"), times=1)
+    with pytest.raises(RunFailed, match="no answer"):
+        study.end("000")
+
+
+def test_a_full_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_in(tmp_path)
+    asked = refuse(monkeypatch, STUDY, DiskFull("no room"), times=1)
+    with pytest.raises(DiskFull):
+        study.save()
+    assert asked == ["write"]
+
+
+def test_of_a_store_several_trials_are_asked_for_at_once_and_come_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_rung = at_a_rung(tmp_path)
+    leave_history(at_rung, "000", [row(1, 0.5)])
+    together = threading.Barrier(3, timeout=60)
+    read = Folder.read
+
+    def reading(folder: Folder, name: str) -> bytes:
+        if name == HISTORY:
+            together.wait()  # nobody gets an answer before all have asked
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", reading)
+    monkeypatch.setattr(Folder, "is_local", False)
+    study = study_in(tmp_path, trials=3)
+    study.resume()
+    assert [trial["val_loss"] for trial in study.trials] == [0.5, 0.6, 0.7]
 
 
 def test_nothing_to_resume_is_a_new_study(tmp_path: Path) -> None:

@@ -126,6 +126,67 @@ def test_a_search_none_of_whose_trials_finds_room_is_over(tmp_path: Path) -> Non
     assert search.why_over == NO_ROOM["why"]
 
 
+HALVING = {"search.searcher": "random", "search.first": [], "search.trials": 3, "search.grace": 1}
+GRACE = override(SETTINGS, HALVING, source="the test")
+
+
+def at_the_rung(run: Path) -> PlannedSearch:
+    """A search of which all three trials have ended at the first rung, the first one the best."""
+    search = planned(run, GRACE)
+    for trial in search.study.trials:
+        search.study.start(trial["id"], {"lr": 1e-3})
+        search.study.row(trial["id"], row(1, 0.1 + int(trial["id"])))
+        search.study.end(trial["id"])
+    search.new.clear()
+    return search
+
+
+def test_a_trial_that_was_let_go_on_and_finds_no_room_goes_to_the_next_rung_all_the_same(tmp_path: Path) -> None:
+    search = at_the_rung(tmp_path)
+    for tries in range(2):
+        search.running = {"other": search.study.trials[2]}  # so that it waits for room, and the search goes on
+        config = search.suggest(f"try {tries}")
+        assert isinstance(config, dict)
+        assert (config["trial"], config["known"], config["until"]) == ("000", 1, 3)
+        search.study.start("000", config["point"])
+        search.on_trial_complete(f"try {tries}", NO_ROOM)
+        search.study.again("000", NO_ROOM["why"])
+        search.full = None
+
+
+def test_a_trial_whose_network_was_lost_is_made_again_up_to_its_rung_however_often_it_finds_no_room(
+    tmp_path: Path,
+) -> None:
+    study = at_the_rung(tmp_path).study
+    study.again("000", "it is damaged")
+    search = PlannedSearch(GRACE, study, Folder.of(tmp_path), concurrent=2, nodes=lambda: 1, remade={"000": 1})
+    for found in (NO_ROOM, None):
+        search.running, search.full = {"other": study.trials[2]}, None
+        config = search.suggest("tune")
+        assert isinstance(config, dict) and (config["trial"], config["until"]) == ("000", 1)
+        search.on_trial_complete("tune", found)
+    study.end("000")
+    config = search.suggest("tune")
+    assert isinstance(config, dict) and (config["trial"], config["until"]) == ("000", 3)
+
+
+def test_who_is_due_is_asked_for_again_only_when_something_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune asks ten times a second."""
+    search, asked = at_the_rung(tmp_path), []
+    first = search.suggest("a")
+    assert isinstance(first, dict) and first["trial"] == "000"
+    due = search.halving.due
+    monkeypatch.setattr(search.halving, "due", lambda *given, **more: asked.append(1) or due(*given, **more))
+    assert [search.suggest("b") for _ in range(5)] == [None] * 5 and len(asked) == 1
+    search.study.start("000", first["point"])
+    search.study.row("000", row(2, 0.1, "patience"))
+    search.study.end("000")
+    search.on_trial_complete("a")
+    assert search.suggest("b") == Searcher.FINISHED and len(asked) == 2
+
+
 def test_what_cannot_be_recorded_of_a_trial_that_is_over_ends_the_search(tmp_path: Path) -> None:
     """Tune would take it for the trial's fault, and run that again beside the one that has its place."""
 
