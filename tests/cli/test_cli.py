@@ -57,8 +57,8 @@ WRONG = {
     "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "--local, --device cuda takes the GPU"),
     "a device for Ray's workers": (["train", "quick", "--device", "cpu"], "--device goes with --local; under Ray,"),
     "other settings for a run to go on with": (
-        ["tune", "--resume", "no/such/run", "--set", "train.lr=1"],
-        "--resume takes the run's own settings: leave JOB, --run and --set out",
+        ["tune", "quick", "--resume", "no/such/run"],
+        "--resume takes the run's own settings: leave JOB and --run out",
     ),
     "local with workers": (["train", "quick", "--local", "--workers", "2"], "--local is one process"),
     "an unknown option": (["tune", "--fast"], "No such option: --fast; known: --address, --data,"),

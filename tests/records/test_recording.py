@@ -11,13 +11,15 @@ from oneshot.base.storage import Folder
 from oneshot.cli import main as cli
 from oneshot.records import pages, record
 
+PAGES = ("README", "CLUSTER", "RECORDS", "JOBS")  # their names in `pages`
+
 
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Copies of the records and of the pages, which the command has in place of the real ones."""
     shutil.copytree(record.records_folder(), tmp_path / "records")
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    for name in ("README", "CLUSTER"):
+    for name in PAGES:
         page = tmp_path / name / "README.md"
         page.parent.mkdir()
         shutil.copy(getattr(pages, name), page)
@@ -39,17 +41,17 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_pages_and_pictures_are_made_anew_as_they_are(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    readme, cluster = copies / "README/README.md", copies / "CLUSTER/README.md"
+    shown = [copies / name / "README.md" for name in PAGES]
     pictures = [
         copies / "records" / file for name, kept in record.read_all().items() for file in record.screens(name, kept)
     ]
-    before = {path: path.read_bytes() for path in (readme, cluster, *pictures)}
+    before = {path: path.read_bytes() for path in (*shown, *pictures)}
     assert len(pictures) >= 2
-    for page in (readme, cluster):
+    for page in shown:
         page.write_text(re.sub(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", r"\1\3", page.read_text(), flags=re.DOTALL))
     for path in pictures:
         path.unlink()
-    assert readme.read_bytes() != before[readme] and cluster.read_bytes() != before[cluster]
+    assert all(page.read_bytes() != before[page] for page in shown)
     assert cli._answer(["record"]) == 0
     assert {path: path.read_bytes() for path in before} == before
     said = capsys.readouterr().out.replace("\n", "")
@@ -58,9 +60,11 @@ def test_pages_and_pictures_are_made_anew_as_they_are(copies: Path, capsys: pyte
 
 def test_a_study_is_kept_by_its_name_and_shown(copies: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._answer(["record", str(study), "--name", "mine"]) == 0
-    assert json.loads((copies / "records/mine.json").read_text()) == record.read_all()["quick"]
+    made = json.loads((copies / "records/mine.json").read_text())
+    assert {key: made.pop(key) for key in ("changes", "judged")} == {"changes": {}, "judged": 1}
+    assert made == record.read_all()["quick"]
     assert (copies / "records/mine.svg").read_text().count("JOB=quick") == 1
-    assert "| `mine`" in (copies / "README/README.md").read_text()
+    assert "| `mine`" in (copies / "RECORDS/README.md").read_text()
 
 
 def test_a_name_that_is_a_path_is_refused(copies: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from ray.tune.trainable.metadata import _TrainingRunMetadata
 from rich.console import Console
 
 from oneshot.base.errors import NoRoom
-from oneshot.base.settings import parse
+from oneshot.base.jobs import parse
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
 from oneshot.run.history import read_history, write_history
