@@ -1,5 +1,6 @@
 """How trainings lie on the nodes of a cluster: what fits at once, and the arithmetic of what never can."""
 
+import os
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -148,8 +149,9 @@ def this_machine() -> Node:
 
 
 def why_no_gpu() -> str:
-    """Why torch uses no GPU where the system shows one; empty where it does, or where there is none."""
-    if not _shown():
+    """Why torch uses no GPU where the system shows one; empty where it does, where there is none, or where they are
+    hidden from it on purpose (`CUDA_VISIBLE_DEVICES=""`)."""
+    if not _shown() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ""
     import torch
 

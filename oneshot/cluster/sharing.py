@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from oneshot.base.errors import TROUBLE, UserError
+from oneshot.base.errors import TROUBLE, UserError, last_line
 from oneshot.base.storage import PARTIAL, Folder
 from oneshot.data import cache
 from oneshot.data.store import DRAWINGS
@@ -61,7 +61,7 @@ def _answer(task: Any) -> str:
     except ray.exceptions.GetTimeoutError:
         return f"does not answer within {SECONDS} s"
     except ray.exceptions.RayError as error:
-        return f"cannot be asked ({str(error).strip().splitlines()[-1]})"
+        return f"cannot be asked ({last_line(str(error))})"
 
 
 def _look(run: str, data: str, mark: str, digest: str) -> str:

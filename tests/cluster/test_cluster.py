@@ -210,8 +210,11 @@ def test_a_gpu_that_torch_cannot_use_is_spoken_of_and_not_counted(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as the driver's own library counts, whatever its age
     monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert this_machine().gpus == (1 if usable else 0)
     assert (said in why_no_gpu()) if said else not why_no_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden on purpose
+    assert why_no_gpu() == ""
 
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
