@@ -88,6 +88,8 @@ class Search(Section):
         "adam": [1e-4, 1e-2],
         "adamw": [1e-4, 1e-2],
     }  # for each optimizer that is searched, the range of its learning rate, sampled log-uniformly
+    # Each point with adamw, which without decay is adam, draws its own train.weight_decay from here, log-uniformly.
+    weight_decay: Annotated[list[float], Field(min_length=2, max_length=2)] = [1e-4, 1e-1]
     batch: Annotated[list[Several], Field(min_length=1)] = [64, 128, 256]
     choices: dict[str, list[Plain]] = {}  # further dotted keys, each with the values to choose from
     first: list[dict[str, Plain]] = [{"optimizer": "sgd", "lr": 1e-2, "batch": 128}]  # points tried before all others
@@ -101,6 +103,9 @@ class Search(Section):
         for name, (low, high) in self.lr.items():
             if not 0 < low <= high:
                 raise ValueError(f"search.lr.{name} = [{low}, {high}]: needs 0 < low <= high")
+        low, high = self.weight_decay
+        if not 0 < low <= high:
+            raise ValueError(f"search.weight_decay = [{low}, {high}]: needs 0 < low <= high")
         for key, values in self.choices.items():
             if not values:
                 raise ValueError(f"search.choices.{key}: an empty list leaves nothing to choose from")
