@@ -63,7 +63,9 @@ class Train(Section):
     epochs: Positive = 200
     examples: Positive = 12_800  # an epoch's length in the unit of `batch`; rounded down to whole batches
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # sgd only
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = (
+        0.0  # of the encoder's weights, not its biases and norms, not the head
+    )
     head_lr: Annotated[float, Field(gt=0)] = 1.0  # the head's learning rate as a multiple of lr
     schedule: Literal["none", "step", "cosine"] = "none"  # step: times 0.99 an epoch
     warmup: Natural = 0  # steps over which the learning rate rises to its height

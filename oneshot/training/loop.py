@@ -204,8 +204,10 @@ class Training:
 
     def set_lr(self, epoch: int, step: int) -> float:
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
-        self.optimizer.param_groups[0]["lr"] = lr
-        self.optimizer.param_groups[1]["lr"] = lr * self.settings.train.head_lr
+        *encoder, head = self.optimizer.param_groups
+        for group in encoder:
+            group["lr"] = lr
+        head["lr"] = lr * self.settings.train.head_lr
         return lr
 
     def _calibrate(self) -> None:

@@ -475,13 +475,16 @@ def test_the_learning_rate_follows_the_schedule() -> None:
     assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < 0.01
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_the_head_has_its_own_multiple_of_the_learning_rate(data: Parts, tmp_path: Path, optimizer: str) -> None:
-    settings = tiny.settings(optimizer=optimizer, lr=1e-3, head_lr=10.0)
+def test_the_head_has_its_own_multiple_of_the_learning_rate(
+    data: Parts, tmp_path: Path, optimizer: str, decay: float
+) -> None:
+    settings = tiny.settings(optimizer=optimizer, lr=1e-3, head_lr=10.0, weight_decay=decay)
     training = Training(Worker(CPU), settings, data, Folder.of(tmp_path), Watch())
     training.set_lr(1, 0)
-    encoder, head = training.optimizer.param_groups
-    assert (encoder["lr"], head["lr"]) == pytest.approx((1e-3, 1e-2))
+    *encoder, head = training.optimizer.param_groups
+    assert [*(group["lr"] for group in encoder), head["lr"]] == pytest.approx([1e-3] * len(encoder) + [1e-2])
     assert {id(each) for each in head["params"]} == {id(each) for each in training.net.head.parameters()}
     assert type(training.optimizer).__name__.lower() == optimizer
 
