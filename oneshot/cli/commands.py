@@ -50,7 +50,7 @@ def train(
         here = _device(device) if local else None
         packing = None if local else pack(settings.scale, nodes)
         settings, prepared = request.with_data(console, settings, root, source)
-        parts.check(settings, prepared.folder)
+        untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
@@ -60,6 +60,8 @@ def train(
             )
         )
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        if untaught:
+            print_line(console, untaught)
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
         how = f"the same command with --run {folder.quoted}"
@@ -132,8 +134,9 @@ def tune(
         points.check(settings)
         packing = pack(settings.scale, nodes)
         settings, prepared = request.with_data(console, settings, root, source)
+        untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
-            parts.check_each(settings, prepared.folder, points.variants(settings.search))
+            untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
@@ -143,6 +146,8 @@ def tune(
         )
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        for sentence in untaught:
+            print_line(console, sentence)
         print_line(console, describe(packing, settings.scale, nodes))
         how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
         stack.enter_context(request.told_how_to_go_on(console, how))

@@ -171,6 +171,8 @@ def _training(provenance: dict[str, Any]) -> str:
         chosen = ", ".join(f"{key} {value}" for key, value in best["settings"].items())
         trial = f"trial {best['id']} of a search ({chosen})" if best["id"] else "one training"
         lines.append(f"From {trial}: epoch {best['epoch']}, validation loss {best['val_loss']:.4f}.")
+    if untaught := provenance.get("untaught"):
+        lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
     if where:
         lines.append(f"Made by commit `{where['commit']}` on {hardware(where)}.")

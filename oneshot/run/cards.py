@@ -31,6 +31,7 @@ class Provenance(Record):
     best_trial: BestTrial | None = None
     settings: dict[str, dict[str, Any]]
     environment: Environment | None = None
+    untaught: str = ""  # which alphabets of its split it was not taught, a sentence; older cards do not say
 
 
 class Pair(Record):
