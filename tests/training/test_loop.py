@@ -457,6 +457,26 @@ def test_measuring_is_repeatable_and_leaves_a_network_training(data: Parts) -> N
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_of_an_objective_that_teaches_no_bias_the_pairs_are_measured_on_the_line_that_fits(data: Parts) -> None:
+    def measured(objective: str, bias: float, sign: float = -1.0) -> dict[str, float]:
+        settings = tiny.settings(objective=objective, sampling="episodes")
+        torch.manual_seed(0)
+        net = build(settings.model, size=28)
+        with torch.no_grad():
+            net.head.weight.fill_(sign)
+            net.head.bias.fill_(bias)
+        return Validation(data.validation, settings.train, size=28, device=CPU).measure(net, Worker(CPU))
+
+    one, other = measured("softmax", 0.0), measured("softmax", 100.0)
+    assert one == pytest.approx(other, abs=1e-3)
+    assert one["val_loss"] < math.log(2) and one["val_accuracy"] > 0.6
+    raw = measured("both", 100.0)
+    assert raw["val_loss"] > 10 and raw["val_accuracy"] == 0.5  # all pairs are called the same
+    assert other["val_spread"] == raw["val_spread"] and other["val_oneshot"] == raw["val_oneshot"]
+    turned = measured("softmax", 0.0, sign=1.0)  # what is far apart is called the same
+    assert turned["val_loss"] == pytest.approx(math.log(2)) and turned["val_accuracy"] == 0.5
+
+
 # The optimizer's settings
 
 
