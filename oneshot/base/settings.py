@@ -72,8 +72,11 @@ class Train(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share an average of the weights keeps at each step; 0: no average
     clip: Annotated[float, Field(ge=0)] = 0.0  # greatest norm of the gradient; 0: no clipping
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware multiplies it
-    patience: Natural = 0  # epochs without a better validation loss before stopping; 0: never
-    keep: Literal["best", "last"] = "best"  # the network of which epoch: of the lowest validation loss, or the last
+    patience: Natural = 0  # epochs without a better one, as `keep` has it, before stopping; 0: never
+    # The network of which epoch: best, of the lowest validation loss; oneshot, of the highest one-shot accuracy within
+    # the validation alphabets (Koch et al. 2015, section 3.2), of equals the lowest loss; last. A search goes by the
+    # validation loss of that epoch, and its early stopping (`search.grace`) by that of each.
+    keep: Literal["best", "oneshot", "last"] = "best"
     seed: Natural = 0
     val_pairs: Several = 4_000
     val_trials: Positive = 400
@@ -173,7 +176,9 @@ class Settings(Section):
         if train.patience > train.epochs:
             raise ValueError(f"train.patience = {train.patience}: more than train.epochs = {train.epochs}")
         if train.patience and train.keep == "last":
-            raise ValueError(f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best'")
+            raise ValueError(
+                f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best' or 'oneshot'"
+            )
         if train.objective != "bce" and data.sampling != "episodes":
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
         if data.hard_negatives and data.sampling != "pairs":

@@ -88,7 +88,7 @@ def train(
         report.at_the_end(console, folder)
         print_line(
             console,
-            f"the {settings.train.keep} epoch's network is in {folder / 'best'};"
+            f"the {'last' if settings.train.keep == 'last' else 'best'} epoch's network is in {folder / 'best'};"
             f" judge it: python -m oneshot.evaluate {folder.quoted}",
         )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}

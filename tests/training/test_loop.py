@@ -308,6 +308,29 @@ def test_the_last_epochs_network_is_kept_where_that_is_asked_for(data: Parts, tm
     assert marks.best[-1] == epochs - 2
 
 
+MEASURED = [(0.5, 0.60), (0.4, 0.62), (0.45, 0.62), (0.3, 0.61), (0.35, 0.62), (0.6, 0.62), (0.7, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "epochs"), [("best", [1, 2, 4], 7), ("oneshot", [1, 2, 5], 7), ("oneshot", [1, 2], 4)]
+)
+def test_the_network_of_the_highest_one_shot_accuracy_is_kept_where_that_is_asked_for(
+    data: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, best: list[int], epochs: int
+) -> None:
+    """Of equals that of the lowest loss; patience waits for a better one of the same kind."""
+    left = [
+        {"val_loss": loss, "val_accuracy": 0.5, "val_oneshot": right, "val_spread": 1.0} for loss, right in MEASURED
+    ]
+    monkeypatch.setattr(Validation, "measure", lambda *_: left.pop(0))
+    settings = tiny.settings(epochs=7, examples=16, keep=keep, patience=0 if epochs == 7 else epochs - best[-1])
+    progress = tiny.train(tmp_path, settings, data=data)
+    assert (progress.best_epoch, progress.epoch) == (best[-1], epochs)
+    assert [row["epoch"] for row in progress.history if row["best"]] == best
+    assert progress.best_loss == MEASURED[best[-1] - 1][0]
+    kept = checkpoint.best(Folder.of(tmp_path / "checkpoints"))
+    assert kept is not None and kept.progress.epoch == best[-1]
+
+
 def test_more_patience_lets_a_training_go_on(data: Parts, tmp_path: Path) -> None:
     first = tiny.train(tmp_path, tiny.settings(epochs=60, patience=1), data=data)
     epoch, best = first.epoch, first.best_epoch
