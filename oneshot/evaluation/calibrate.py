@@ -38,7 +38,9 @@ def measure(
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
-    kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
+    kind, n_way = suited(drawings, 21)
+    if kind == "within":
+        _, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
     most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     images = Images(drawings, size=net.size, device=worker.device)
