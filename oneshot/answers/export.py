@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from oneshot.answers import artifact, preprocess
+from oneshot.answers.calibration import flattered
 from oneshot.base.environment import version
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.reach import reach
@@ -196,4 +197,6 @@ def _probabilities(found: dict[str, Any] | None) -> str:
         " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
         " Chosen on the validation alphabets; the model card beside this folder says how good they are."
     )
+    if why := flattered(found):
+        text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows])

@@ -153,9 +153,7 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         f" {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of one that"
         ' were called "none of these".'
     )
-    if seen:
-        text += " This network was taught the validation alphabets too: the figures flatter."
-    if why := doubt(found):
+    if why := doubt(found | {"measured_on": about | {"taught": seen}}):  # older records do not say it themselves
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows])
 

@@ -71,6 +71,7 @@ class MeasuredOn(Record):
     drawings: Positive
     trials: Positive
     n_way: Positive
+    taught: bool = False  # whether the network was taught these alphabets, too; older cards do not say
 
 
 class SeenFrom(Record):

@@ -9,6 +9,7 @@ from oneshot.base.environment import HARDWARE, environment
 from oneshot.base.errors import RunFailed
 from oneshot.base.settings import Settings, parse
 from oneshot.base.storage import Folder
+from oneshot.data import splits
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.worker import Worker
@@ -57,7 +58,8 @@ def finish(
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
-        calibration = measure(net, load_validation(data, settings.data), views=views, progress=progress)
+        taught = settings.data.split.endswith(splits.ALL)
+        calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)

@@ -70,6 +70,8 @@ def test_a_network_of_several_views_says_so_and_what_they_are_worth(trained_run:
 
 def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> None:
     card = made(trained_run)
+    assert card["calibration"]["measured_on"]["taught"] is False
+    assert "taught the validation alphabets, too" not in modelcard.render(card, None)
     card["provenance"]["settings"]["data"]["split"] = "lake-all"
     assert "taught the validation alphabets, too" in modelcard.render(card, None)
 
