@@ -21,7 +21,7 @@ from oneshot.base.storage import Folder
 from oneshot.network import models
 from oneshot.network.embedding import chunk
 from oneshot.network.models import Siamese
-from oneshot.network.worker import pick_device
+from oneshot.network.worker import pick_device, without_tf32
 from oneshot.run import cards, checkpoint, tensors
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.run.restore import load_weights
@@ -136,7 +136,8 @@ class OneShot:
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
         parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
-        return torch.cat([self.net.embed(part) for part in parts])
+        with without_tf32():
+            return torch.cat([self.net.embed(part) for part in parts])
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
