@@ -32,7 +32,7 @@ class Data(Section):
     split: SplitName = "lake"  # own: of one's own images, which have no other
     size: Annotated[int, Field(ge=16, le=512)] = 105  # pixels a side, as the network sees them
     extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # generated ones that are taught too
-    composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # taught too: of halves of the set's own characters
+    composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0  # taught too: of characters' halves; not of photos
     sampling: Literal["pairs", "episodes"] = "pairs"
     balance: bool = True  # equal weight to each alphabet (Koch et al., section 4.1) instead of to each character
     hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0  # of pairs: the share of different ones in one alphabet
