@@ -44,6 +44,9 @@ def run(
         raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
     classes = queries.read_support(net, support)
+    if why := looks_light(net.votes):
+        print_warning(aside, f"--support: {why}")
+    net.votes.clear()  # those that are asked about are counted by themselves: there may be one
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
     elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
@@ -70,6 +73,8 @@ def run(
             if counting:
                 counting.advance(len(batch))
         seconds = counting.seconds if counting else None
+    if why := looks_light(net.votes):
+        print_warning(aside, why)
     if not as_json and len(paths) > 1:
         print_line(console, _summary(tally, classes, seconds))
     if tally["unreadable"]:

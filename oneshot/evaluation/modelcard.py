@@ -9,7 +9,7 @@ from oneshot.base.storage import Folder
 from oneshot.data.splits import ALL
 from oneshot.evaluation.judgement import result_of
 from oneshot.run import cards
-from oneshot.run.cards import CARD, STEPS, WEIGHTS
+from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
 
@@ -49,7 +49,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
         "## Use",
-        _use(STEPS | card["preprocessing"]) + _views(card),
+        _use(cards.seen(card["preprocessing"])) + _views(card),
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
