@@ -4,6 +4,8 @@
 """
 
 import hashlib
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from oneshot.base.storage import Folder
 from oneshot.network import models
 from oneshot.network.embedding import chunk
 from oneshot.network.models import Siamese
-from oneshot.network.worker import pick_device
+from oneshot.network.worker import pick_device, without_tf32
 from oneshot.run import cards, checkpoint, tensors
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.run.restore import load_weights
@@ -121,6 +123,7 @@ class OneShot:
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
         self.cleaning = card.get("preprocessing", {}).get("cleaning")
+        self.votes: Counter[str] = Counter()  # what the images of files say of their polarity, see `looks_light`
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
@@ -134,9 +137,11 @@ class OneShot:
 
     @torch.no_grad()
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
-        """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S)."""
+        """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S). As the network was judged: in full float32
+        on a GPU, too."""
         parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
-        return torch.cat([self.net.embed(part) for part in parts])
+        with without_tf32():
+            return torch.cat([self.net.embed(part) for part in parts])
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
@@ -186,7 +191,7 @@ class OneShot:
 
     def read(self, path: Path) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
-        return preprocess.read(path, self.net.size, self.cleaning)
+        return preprocess.read(path, self.net.size, self.cleaning, votes=self.votes)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -196,9 +201,13 @@ class OneShot:
 
     def _prepare(self, images: Images) -> torch.Tensor:
         """uint8 (B, S, S), ink 255."""
-        fitted = [self.fit(image) for image in ([images] if _is_one(images) else images)]
+        votes: Counter[str] = Counter()
+        given = [images] if _is_one(images) else images
+        fitted = [preprocess.fit(image, self.net.size, self.cleaning, votes=votes) for image in given]
         if not fitted:
             raise UserError("no image was given")
+        if why := preprocess.looks_light(votes):
+            warnings.warn(why, stacklevel=4)
         return torch.cat(fitted)
 
 

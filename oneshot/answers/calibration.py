@@ -82,13 +82,23 @@ def _at(points: Sequence[tuple[float, float]], where: float) -> float:
 
 
 def doubt(record: Mapping[str, Any]) -> str:
-    """Why the stated rates may not be kept, a sentence; empty where they were measured on classes enough."""
-    classes = record["measured_on"]["characters"]
-    if classes >= FEW:
+    """Why the stated rates may not be kept, in words; empty where they were measured on new classes, and enough."""
+    classes, said = record["measured_on"]["characters"], [flattered(record)]
+    if classes < FEW:
+        said.append(
+            f'the limits of "none of these" were measured on {classes} validation classes only: of images of no class'
+            " many more than the stated share may be taken for one"
+        )
+    return "; ".join(filter(None, said))
+
+
+def flattered(record: Mapping[str, Any]) -> str:
+    """Why the probabilities themselves may be surer than they should be, in words; empty where nothing says so."""
+    if not record["measured_on"].get("taught"):  # older records do not say
         return ""
     return (
-        f'the limits of "none of these" were measured on {classes} validation classes only: of images of no class many'
-        " more than the stated share may be taken for one"
+        "this network was taught the validation alphabets, too, on which its probabilities were measured: those of new"
+        " classes are less sure, and their errors more"
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from oneshot.answers import artifact, queries
-from oneshot.answers.calibration import RATE, doubt
+from oneshot.answers.calibration import RATE, doubt, flattered
+from oneshot.answers.preprocess import looks_light
 from oneshot.answers.queries import Answer, Support
 from oneshot.answers.ranking import check_rate
 from oneshot.answers.screen import answer_view, can_draw, verdict
@@ -43,9 +44,12 @@ def run(
         raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
     classes = queries.read_support(net, support)
+    if why := looks_light(net.votes):
+        print_warning(aside, f"--support: {why}")
+    net.votes.clear()  # those that are asked about are counted by themselves: there may be one
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
-    elif rate != 1 and (why := doubt(net.calibration.record)):
+    elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
         print_warning(aside, why)
     if (least := min(classes.classes.counts)) < (most := max(classes.classes.counts)):
         print_warning(aside, f"{UNEVEN} ({least} to {most} are there)")
@@ -69,6 +73,8 @@ def run(
             if counting:
                 counting.advance(len(batch))
         seconds = counting.seconds if counting else None
+    if why := looks_light(net.votes):
+        print_warning(aside, why)
     if not as_json and len(paths) > 1:
         print_line(console, _summary(tally, classes, seconds))
     if tally["unreadable"]:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from oneshot.answers import artifact, preprocess
+from oneshot.answers.calibration import flattered
 from oneshot.base.environment import version
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.reach import reach
@@ -149,7 +150,7 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
-    seen = cards.STEPS | card.get("preprocessing", {})
+    seen = cards.seen(card.get("preprocessing", {}))
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 
@@ -179,7 +180,8 @@ Ink is {seen["ink"]}; the image is
 def _recipe(seen: dict[str, Any]) -> str:
     if seen.get("cleaning"):
         return "That function of this package needs Pillow and NumPy, and no torch."
-    return f"In full:\n\n```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
+    recipe = f"```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
+    return f"Light ink on dark paper is to be inverted first. In full:\n\n{recipe}"
 
 
 def _probabilities(found: dict[str, Any] | None) -> str:
@@ -196,4 +198,6 @@ def _probabilities(found: dict[str, Any] | None) -> str:
         " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
         " Chosen on the validation alphabets; the model card beside this folder says how good they are."
     )
+    if why := flattered(found):
+        text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows])

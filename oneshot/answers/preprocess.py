@@ -1,6 +1,7 @@
 """What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
 
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,16 @@ def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
 RECIPE = '''\
 def preprocess(grey, size):
     """uint8 (height, width), dark ink on light paper, as in the file -> float32 (1, size, size), ink 1 on paper 0."""
-    ink = 255 - grey.astype(np.int64)
+    ink = np.float32(255) - grey.astype(np.float32)
     height, width = ink.shape
+    top, left = max(1, round(height / 16)), max(1, round(width / 16))
+    border = np.ones(ink.shape, bool)
+    border[top:-top, left:-left] = False
+    least, most = ink.min(), ink.max()
+    paper = min(np.median(ink[border]), np.median(ink))  # most of the border is paper, or most of the image
+    paper = paper if paper < (least + most) / 2 else least
+    ink = ((ink - paper) / max(most - paper, 1) - 0.05) / 0.95  # paper with its grain to 0, the strongest ink to 1
+    ink = np.round(255 * ink.clip(0, 1)).astype(np.int64) * int(most - least >= 12)  # less contrast: a blank page
     side = max(height, width)
     square = np.zeros((side, side), np.int64)  # letterboxed: paper all around
     top, left = (side - height) // 2, (side - width) // 2
@@ -41,10 +50,14 @@ def preprocess(grey, size):
 '''
 
 
-def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
+def fit(
+    image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None,
+    *, votes: Counter[str] | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
 
-    A PIL image is turned upright, and laid on white where it is transparent.
+    A PIL image is turned upright, and laid on white where it is transparent. Its levels are stretched: paper of any
+    grey becomes 0, the strongest ink 255. What it says of its polarity is counted in `votes`, see `looks_light`.
     For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
     Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
     if cleaning:
@@ -55,7 +68,17 @@ def fit(image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | N
     if grey.ndim != 2 or grey.dtype != np.uint8 or 0 in grey.shape:
         got = f"got {grey.dtype} {grey.shape}; a PIL image in colour is made grey"
         raise UserError(f"an image must be grey, uint8 (height, width); {got}")
-    return torch.from_numpy(resize(255 - grey[None], size))
+    if votes is not None:
+        votes.update([clean.look(grey)])  # a function in C: threads may do so at once
+    return torch.from_numpy(resize(clean.stretched(grey)[None], size))
+
+
+def looks_light(votes: Counter[str]) -> str:
+    """What is wrong with so many images, in words, where most of them look like light ink on dark paper; else empty."""
+    if 2 * votes["light"] <= votes.total():
+        return ""
+    some = "the image looks" if votes.total() == 1 else f"{votes['light']} of {votes.total()} images look"
+    return f"{some} like light ink on dark paper, and this network reads dark ink on light paper: invert what is so"
 
 
 def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:
@@ -68,7 +91,9 @@ def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np
         raise UserError(f"this is no image ({error}); give PIL images or uint8 arrays") from None
 
 
-def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch.Tensor:
+def read(
+    path: Path, size: int, cleaning: dict[str, Any] | None = None, *, votes: Counter[str] | None = None
+) -> torch.Tensor:
     """The image in a file as `fit` makes it: uint8 (1, size, size).
 
     Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
@@ -78,7 +103,7 @@ def read(path: Path, size: int, cleaning: dict[str, Any] | None = None) -> torch
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > clean.MOST_PIXELS:
                     raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
-                return fit(image, size, cleaning)
+                return fit(image, size, cleaning, votes=votes)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from None
     except FileNotFoundError:

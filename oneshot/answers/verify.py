@@ -6,7 +6,9 @@ from pathlib import Path
 from rich.text import Text
 
 from oneshot.answers import artifact
+from oneshot.answers.calibration import flattered
 from oneshot.answers.classify import NOT_CALIBRATED
+from oneshot.answers.preprocess import looks_light
 from oneshot.base.storage import Folder
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import one_line, percent, print_line, print_warning
@@ -17,10 +19,12 @@ def run(where: Folder, left: Path, right: Path, *, as_json: bool, device: str) -
     console = make_console()
     net = artifact.load(where, device=device)
     pixels = [net.read(path) for path in (left, right)]
+    if why := looks_light(net.votes):
+        print_warning(make_console(stderr=True), why)
     probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
     calibrated, same = net.calibration is not None, probability >= 0.5
-    if not calibrated:
-        print_warning(make_console(stderr=True), NOT_CALIBRATED)
+    if why := flattered(net.calibration.record) if net.calibration else NOT_CALIBRATED:
+        print_warning(make_console(stderr=True), why)
     if as_json:
         found = {"left": str(left), "right": str(right), "same": same, "probability": probability}
         print_line(console, json.dumps(found | {"calibrated": calibrated}))

@@ -3,7 +3,7 @@
 import numpy as np
 
 # Who draws numbers: each has streams of its own, so that no two uses ever share a number.
-PAIRS, EPISODES, DISTORTIONS, SEARCH, BENDS = range(5)
+PAIRS, EPISODES, DISTORTIONS, SEARCH, BENDS, DECAYS = range(6)
 
 
 def words(purpose: int, *, seed: int, epoch: int, start: int, count: int, width: int) -> np.ndarray:

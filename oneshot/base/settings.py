@@ -36,7 +36,8 @@ class Data(Section):
     extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
     """So many generated alphabets are taught too. 0: none."""
     composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """So many alphabets are taught too whose characters are composed of halves of the set's own. 0: none."""
+    """So many alphabets are taught too whose characters are composed of halves of the set's own. 0: none. Not of
+    photos."""
     sampling: Literal["pairs", "episodes"] = "pairs"
     """What a batch is made of: independent pairs, half of them same; or episodes, of which all pairs count: some
     characters of some alphabets, several drawings of each."""
@@ -102,7 +103,7 @@ class Train(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """The momentum of sgd; the other optimizers do not use it."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """The optimizer's weight decay. 0: none."""
+    """The optimizer's weight decay of the encoder's weights: not of its biases and norms, nor of the head. 0: none."""
     head_lr: Annotated[float, Field(gt=0)] = 1.0
     """The head's learning rate as a multiple of train.lr."""
     schedule: Literal["none", "step", "cosine"] = "none"
@@ -118,16 +119,19 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """The numbers that layers multiply: 32 bits, or bfloat16; auto is bf16 where the hardware multiplies it."""
     patience: Natural = 0
-    """Epochs without a lower validation loss after which a training ends. 0: it never ends so. Needs
-    train.keep = "best", and is at most train.epochs."""
-    keep: Literal["best", "last"] = "best"
-    """Which epoch's network is kept: that of the lowest validation loss, or the last."""
+    """Epochs without a better one, as train.keep has it, after which a training ends. 0: it never ends so. Not with
+    train.keep = "last", and at most train.epochs."""
+    keep: Literal["best", "oneshot", "last"] = "best"
+    """Which epoch's network is kept: best, that of the lowest validation loss; oneshot, that of the highest one-shot
+    accuracy within the validation alphabets (Koch et al. 2015, section 3.2), of equals the lowest loss; last. A search
+    goes by the validation loss of that epoch, its early stopping (search.grace) by that of each."""
     seed: Natural = 0
     """The seed of all that chance decides in a training: first weights, batches, distortions."""
     val_pairs: Several = 4_000
     """Pairs that the validation loss is measured on after each epoch; an odd number is made even."""
     val_trials: Positive = 400
-    """One-shot trials on the validation alphabets after each epoch: they are shown, and decide nothing."""
+    """One-shot trials on the validation alphabets after each epoch: they are shown, and decide nothing but where
+    train.keep = "oneshot"."""
 
 
 class Search(Section):
@@ -145,6 +149,9 @@ class Search(Section):
         "adamw": [1e-4, 1e-2],
     }
     """For each optimizer that is searched, the lowest and the highest learning rate; drawn log-uniformly between."""
+    weight_decay: Annotated[list[float], Field(min_length=2, max_length=2)] = [1e-4, 1e-1]
+    """The least and the greatest train.weight_decay of a point with adamw, which without decay is adam; drawn
+    log-uniformly between."""
     batch: Annotated[list[Several], Field(min_length=1)] = [64, 128, 256]
     """The values of train.batch to choose from."""
     choices: dict[str, list[Plain]] = {}
@@ -165,6 +172,9 @@ class Search(Section):
         for name, (low, high) in self.lr.items():
             if not 0 < low <= high:
                 raise ValueError(f"search.lr.{name} = [{low}, {high}]: needs 0 < low <= high")
+        low, high = self.weight_decay
+        if not 0 < low <= high:
+            raise ValueError(f"search.weight_decay = [{low}, {high}]: needs 0 < low <= high")
         for key, values in self.choices.items():
             if not values:
                 raise ValueError(f"search.choices.{key}: an empty list leaves nothing to choose from")
@@ -252,7 +262,9 @@ class Settings(Section):
         if train.patience > train.epochs:
             raise ValueError(f"train.patience = {train.patience}: more than train.epochs = {train.epochs}")
         if train.patience and train.keep == "last":
-            raise ValueError(f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best'")
+            raise ValueError(
+                f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best' or 'oneshot'"
+            )
         if train.objective != "bce" and data.sampling != "episodes":
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")
         if data.hard_negatives and data.sampling != "pairs":

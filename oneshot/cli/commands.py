@@ -52,7 +52,7 @@ def train(
         packing = None if local else pack(settings.scale, nodes)
         lies = request.data_root(root, reach(run)) if run is not None else root
         settings, prepared = request.with_data(console, settings, lies, source)
-        parts.check(settings, prepared.folder)
+        untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
@@ -63,6 +63,8 @@ def train(
         )
         request.keep_data_root(folder, root)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        if untaught:
+            print_line(console, untaught)
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
         how = f"the same command with --run {folder.quoted}"
@@ -89,7 +91,7 @@ def train(
         report.at_the_end(console, folder)
         print_line(
             console,
-            f"the {settings.train.keep} epoch's network is in {folder / 'best'};"
+            f"the {'last' if settings.train.keep == 'last' else 'best'} epoch's network is in {folder / 'best'};"
             f" judge it: python -m oneshot.evaluate {folder.quoted}",
         )
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
@@ -134,8 +136,9 @@ def tune(
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
         packing = pack(override(settings, bound, source="--max-concurrent").scale, nodes)
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
+        untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
-            parts.check_each(settings, prepared.folder, points.variants(settings.search))
+            untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
@@ -146,6 +149,8 @@ def tune(
         request.keep_data_root(folder, root)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        for sentence in untaught:
+            print_line(console, sentence)
         print_line(console, describe(packing, settings.scale, nodes))
         how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
         stack.enter_context(request.told_how_to_go_on(console, how))

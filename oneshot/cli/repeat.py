@@ -38,13 +38,15 @@ def run(
     for job, file in repeat.by_name(jobs).items():
         where = reach(f"runs/records/{job}" if folder is None else folder)
         settings, prepared = request.with_data(console, read(file, changes), root, source)
-        parts.check(settings, prepared.folder)
+        untaught = parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         if not changes:
             repeat.check_record(file, settings, dataset=prepared.name)
-        chosen[job] = settings, prepared, where
-    for job, (settings, prepared, where) in chosen.items():
+        chosen[job] = settings, prepared, where, untaught
+    for job, (settings, prepared, where, untaught) in chosen.items():
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
+        if untaught:
+            print_line(console, untaught)
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
                 given, run = repeat.seeded(settings, seed), repeat.place(where, seed)

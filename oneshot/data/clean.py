@@ -155,17 +155,38 @@ def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
     grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(0)
     if grey.max() - grey.min() < _FAINT:
         raise Unusable("is blank, all of one brightness")
-    low, high, grain = (*np.percentile(grey, (1, 99)), 0.0) if polarity == "photo" else _levels(grey)
-    drawn = (((grey - low) / max(high - low, 1) - grain) / (1 - grain)).clip(0, 1)
+    drawn = _between(grey, *((*np.percentile(grey, (1, 99)), 0.0) if polarity == "photo" else _levels(grey)))
     square = np.zeros((side, side), np.uint8)
     top, left = ((side - length) // 2 for length in drawn.shape)
     square[top : top + drawn.shape[0], left : left + drawn.shape[1]] = (drawn * 255).round()
     return square
 
 
-def _levels(grey: np.ndarray) -> tuple[float, float, float]:
+def stretched(grey: np.ndarray) -> np.ndarray:
+    """Dark ink on light paper, uint8 (h, w), at its own size: 0 = paper .. 255 = the strongest ink, by the levels that
+    `ink` takes; all 0 where it is blank. Black on white is the same but inverted."""
+    upside = 255 - grey
+    if int(upside.max()) - int(upside.min()) < _FAINT:
+        return np.zeros_like(upside)
+    low, high, grain = _levels(upside)
+    table = _between(np.arange(256, dtype=np.float32), np.float32(low), np.float32(high), grain)
+    return (table * 255).round().astype(np.uint8)[upside]
+
+
+def look(grey: np.ndarray) -> str:
+    """The `vote` of an opaque image, uint8 (h, w); of a large one by some of its pixels."""
+    step = -(-max(grey.shape) // 256)
+    return vote(Fitted(grey[::step, ::step], None))
+
+
+def _between(grey: np.ndarray, low: np.floating, high: np.floating, grain: float) -> np.ndarray:
+    """What is between two levels as 0 .. 1, without the share that is grain."""
+    return (((grey - low) / max(high - low, 1) - grain) / (1 - grain)).clip(0, 1)
+
+
+def _levels(grey: np.ndarray) -> tuple[np.floating, np.floating, float]:
     """Where paper and the strongest ink are in a picture whose ink is high, and the share that is paper's grain."""
-    least, most = grey.min(), grey.max()
+    least, most = grey.min().astype(np.float32), grey.max().astype(np.float32)
     # Most of the border is paper; where ink reaches it all around, most of the picture may still be.
     paper = min(np.median(grey[_frame(grey.shape)]), np.median(grey))
     return (paper if paper < (least + most) / 2 else least), most, _GRAIN

@@ -3,7 +3,8 @@
 A character of such an alphabet is what of one character lies on one side of a line, and what of another of its alphabet
 lies on the other, both by the same drawer. So it has the pens, the strokes and the habits of real people, which
 generated glyphs (`glyphs`) only resemble; and others of its alphabet share a half with it, so that telling them apart
-takes a look at all of it.
+takes a look at all of it. Of one's own images nobody knows who made which: there drawer k made the k-th image of each
+class, by name, and the halves are by one hand only where the files are numbered so.
 """
 
 from collections.abc import Iterator
@@ -26,8 +27,13 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
     Each has as many characters as the one it is made of. No two of them, nor one of them and one of those, are more
     alike than the most alike of those are, unless so many cannot be found: then somewhat more. Without `pixels` nothing
     is composed, and `packed` is empty. Raises UserError for an alphabet of one character, or whose characters have too
-    few drawers in common.
+    few drawers in common, and for photos, which have neither strokes nor paper to cut between them.
     """
+    if own.own and own.polarity == "photo":
+        raise UserError(
+            f"data.composed_alphabets = {count}: these images are photos, and half a photo beside another is no picture"
+            " of anything; set it to 0"
+        )
     made: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(count)]
     for first in range(min(count, len(own.alphabets))):  # one source at a time: it holds its pictures unpacked
         source = _Source(own, first, pixels=pixels)

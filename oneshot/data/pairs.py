@@ -13,6 +13,8 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Data, Train
 from oneshot.data.store import Drawings
 
+_NAMED = 5  # alphabets in a sentence
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -113,6 +115,10 @@ class PairDataset:
         pair = self.pairs(epoch=0, start=index - index % 2, count=2).share(index % 2, 2)
         return int(pair.left[0]), int(pair.right[0]), bool(pair.same[0])
 
+    def untaught(self) -> str:
+        """As that of episodes: every character comes."""
+        return ""
+
     def pairs(self, *, epoch: int, start: int, count: int) -> Pairs:
         """Pairs start .. start + count - 1 of an epoch; both even."""
         if start % 2 or count % 2:
@@ -168,8 +174,9 @@ class EpisodeDataset:
     """Batches of P characters x K drawings; batch b of epoch e is a pure function of (seed, e, b).
 
     `alphabets` > 0: the characters are neighbours, P / alphabets from each of that many alphabets, so that most of the
-    negatives are hard. 0: any P characters. `balance` gives each alphabet equal weight, else each character.
-    `rotations` turns each alphabet's characters together, `flips` mirrors them together.
+    negatives are hard; an alphabet of fewer is never taught (`untaught`). 0: any P characters. `balance` gives each
+    alphabet equal weight, else each character. `rotations` turns each alphabet's characters together, `flips` mirrors
+    them together.
     """
 
     def __init__(
@@ -193,6 +200,19 @@ class EpisodeDataset:
             )
         if not alphabets and len(self.characters) < self.each:
             raise UserError(f"train.batch = {batch}: needs {self.each} characters; there are {len(self.characters)}")
+
+    def untaught(self) -> str:
+        """Which alphabets have fewer characters than an episode takes of one and so never come, as a sentence."""
+        chars = self.characters
+        small = [chars.alphabets[each] for each in np.flatnonzero(chars.characters < self.each)]
+        if not self.alphabets or not small:
+            return ""
+        more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+        have, are = ("have", "are") if len(small) > 1 else ("has", "is")
+        return (
+            f"episodes of {self.each} characters an alphabet: {len(small)} of {len(chars.alphabets)} alphabets {have}"
+            f" fewer and {are} not taught: {', '.join(small[:_NAMED])}{more}"
+        )
 
     def episode(self, *, epoch: int, step: int) -> Episode:
         """Batch number `step` of an epoch."""

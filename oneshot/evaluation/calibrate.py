@@ -21,7 +21,7 @@ MANY = 2_500  # drawings
 
 
 def measure(
-    net: Siamese, drawings: Drawings, *, views: int = 1, progress: Showing | None = None
+    net: Siamese, drawings: Drawings, *, taught: bool = False, views: int = 1, progress: Showing | None = None
 ) -> dict[str, Any] | None:
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
@@ -31,6 +31,7 @@ def measure(
     Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
 
+    `taught`: the network was taught these alphabets, too, which the record keeps: `calibration.flattered`.
     `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth.
     """
     worker = Worker(net.head.weight.device)
@@ -38,7 +39,9 @@ def measure(
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
     # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
-    kind, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
+    kind, n_way = suited(drawings, 21)
+    if kind == "within":
+        _, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
     most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     images = Images(drawings, size=net.size, device=worker.device)
@@ -55,6 +58,7 @@ def measure(
         "part": "validation", "protocol": kind, "alphabets": len(np.unique(group)),
         "characters": len(np.unique(drawings.character[support])),
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
+        "taught": taught,
     }  # fmt: skip
     record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
     if views > 1:

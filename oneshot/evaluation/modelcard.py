@@ -9,7 +9,7 @@ from oneshot.base.storage import Folder
 from oneshot.data.splits import ALL
 from oneshot.evaluation.judgement import result_of
 from oneshot.run import cards
-from oneshot.run.cards import CARD, STEPS, WEIGHTS
+from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
 
@@ -49,7 +49,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
         "## Use",
-        _use(STEPS | card["preprocessing"]) + _views(card),
+        _use(cards.seen(card["preprocessing"])) + _views(card),
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
@@ -153,9 +153,7 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         f" {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of one that"
         ' were called "none of these".'
     )
-    if seen:
-        text += " This network was taught the validation alphabets too: the figures flatter."
-    if why := doubt(found):
+    if why := doubt(found | {"measured_on": about | {"taught": seen}}):  # older records do not say it themselves
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows])
 
@@ -171,6 +169,8 @@ def _training(provenance: dict[str, Any]) -> str:
         chosen = ", ".join(f"{key} {value}" for key, value in best["settings"].items())
         trial = f"trial {best['id']} of a search ({chosen})" if best["id"] else "one training"
         lines.append(f"From {trial}: epoch {best['epoch']}, validation loss {best['val_loss']:.4f}.")
+    if untaught := provenance.get("untaught"):
+        lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
     if where:
         lines.append(f"Made by commit `{where['commit']}` on {hardware(where)}.")

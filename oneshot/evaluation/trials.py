@@ -135,8 +135,8 @@ def protocols(
     """The protocols `names` on test `drawings`, and what was left out: {protocol or "within <alphabet>": why}.
 
     `n_way`, `k_shot`, `trials` and `seed` are for `within` and `between`; the other two are what they are, 20-way
-    one-shot. On one's own images n_way is at most what their classes allow: who shows the trials has to say so. Raises
-    UserError for an unknown name, a number out of range, and where nothing is left to judge by.
+    one-shot. On one's own images n_way is at most `most_ways`: who shows the trials has to say so. Raises UserError for
+    an unknown name, a number out of range, and where nothing is left to judge by.
     """
     _check(trials, n_way, k_shot, seed)
 
@@ -179,18 +179,28 @@ def protocols(
 
 
 def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
-    """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries;
-    where none carries two, as of one's own images with a class a group, `between`."""
-    ways = min(n_way, int(np.bincount(drawings.alphabet_of).max()))
-    while ways > 1 and not carry(drawings, "within", n_way=ways, k_shot=1):
-        ways -= 1  # a character may lack a drawer
+    """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries,
+    of one's own images with `most_ways`; where none carries two, as of those with a class a group, `between`."""
+    if drawings.own:
+        ways = min(n_way, most_ways(drawings, "within", k_shot=1))
+    else:
+        ways = min(n_way, int(np.bincount(drawings.alphabet_of).max()))
+        while ways > 1 and not carry(drawings, "within", n_way=ways, k_shot=1):
+            ways -= 1  # a character may lack a drawer
     return ("within", ways) if ways > 1 else ("between", min(n_way, most_ways(drawings, "between", k_shot=1)))
 
 
 def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:
-    """The largest n_way that the protocol `name`, `within` or `between`, can have on one's own images."""
+    """The n_way that the protocol `name`, `within` or `between`, is to have at the most on one's own images.
+
+    `within` is about groups, so half of them at least are to carry it; but it takes two classes, and where fewer groups
+    have these, those that do are enough."""
     rich = np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot
-    return int(rich.sum() if name == "between" else np.bincount(drawings.alphabet_of[rich], minlength=1).max())
+    if name == "between":
+        return int(rich.sum())
+    classes = np.sort(np.bincount(drawings.alphabet_of[rich], minlength=len(drawings.alphabets)))[::-1]
+    half = int(classes[(len(classes) - 1) // 2])
+    return max(half, min(2, int(classes[0])))
 
 
 def carry(drawings: Drawings, name: str, *, n_way: int, k_shot: int) -> bool:

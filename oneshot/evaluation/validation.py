@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from oneshot.answers.calibration import platt
 from oneshot.base import settings
 from oneshot.data.pairs import PairDataset
 from oneshot.data.store import Drawings
@@ -24,11 +25,17 @@ class Validation:
     """Fixed pairs and fixed `within` trials of the validation alphabets.
 
     The loss is the binary cross-entropy on the pairs whatever the training objective: early stopping and the tuner read
-    it. `n_way` is 20, or the most characters of an alphabet where none has 20. Where no two characters share an
-    alphabet, as in small sets of one's own images, the trials are `between`.
+    it. The objective "softmax" alone teaches the head no bias, which cancels in it: there the logits are first put on
+    the line (scale and shift, Platt 1999) that fits these pairs best, and loss and accuracy say how well the network
+    tells them apart; the network itself stays what it is.
+
+    `n_way` is 20, or the most characters of an alphabet where none has 20; of one's own images as many as half of the
+    groups have. Where no two characters share an alphabet, as in small sets of one's own images, the trials are
+    `between`.
     """
 
     def __init__(self, drawings: Drawings, train: settings.Train, *, size: int, device: torch.device) -> None:
+        self.fits_line = train.objective == "softmax"
         count = train.val_pairs + train.val_pairs % 2
         pairs = PairDataset(drawings, seed=SEED).pairs(epoch=0, start=0, count=count)
         kind, self.n_way = suited(drawings, 20)
@@ -47,7 +54,8 @@ class Validation:
         pairs' logits, 0 in a dead network. The same on every rank. `moved` is called after each part of the work."""
         logits_of = similarity(net, embed(net, self.images, worker, progress=lambda *_: moved()))
         logits = torch.from_numpy(logits_of(self.pairs.left, self.pairs.right))
-        loss, accuracy = pair_loss(logits, torch.from_numpy(self.pairs.same))
+        seen = self._on_line(logits) if self.fits_line else logits
+        loss, accuracy = pair_loss(seen, torch.from_numpy(self.pairs.same))
         outcome = judge(self.trials, score(self.trials, logits_of))
         return {
             "val_loss": float(loss),
@@ -55,3 +63,10 @@ class Validation:
             "val_oneshot": outcome.accuracy,
             "val_spread": float(logits.std()),
         }
+
+    def _on_line(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits of the pairs moved and scaled; all 0 where they would have to be turned round."""
+        if not logits.isfinite().all():
+            return logits
+        slope, offset = platt(logits.numpy(), self.pairs.same)
+        return logits * slope + offset if slope > 0 else torch.zeros_like(logits)

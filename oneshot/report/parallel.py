@@ -61,6 +61,12 @@ def _coordinates(trials: Sequence[Trial], most: int) -> list[Coordinate]:
     return shown[: most - len(ends)] + ends
 
 
+def _order(value: Any) -> tuple[int, float, str]:
+    """Nothing, then numbers, as of a setting that only some trials have, then words."""
+    number = isinstance(value, int | float)
+    return (0 if value is None else 1 if number else 2, value if number else 0.0, str(value))
+
+
 class _Axis:
     """One of the parallel axes: a scale for numbers, places at equal distances for words and for few values."""
 
@@ -68,7 +74,7 @@ class _Axis:
         kinds = {type(value) for value in values}
         numeric = kinds <= {int, float} and None not in values
         distinct = (
-            sorted(set(values)) if numeric else sorted({repr(value): value for value in values}.values(), key=str)
+            sorted(set(values)) if numeric else sorted({repr(value): value for value in values}.values(), key=_order)
         )
         self.places: dict[str, float] | None = None
         self.values = distinct

@@ -52,7 +52,11 @@ def _summary(run: Run) -> str:
         not_run = epochs_not_run(run.trials, most=run.settings.train.epochs) if run.over else {}
         shares = "".join(f", {100 * number / whole:.0f} % {why}" for why, number in not_run.items())
         parts.append(f"{count(epochs)} epochs of {count(whole)}{shares}")
-    points = _points(run.settings.search, len(run.trials))
+    space = run.settings.search
+    points = _points(space, len(run.trials))
+    if any("weight_decay" in trial["settings"] for trial in run.trials if int(trial["id"]) >= len(space.first)):
+        low, high = map(setting, space.weight_decay)  # older studies drew none
+        points += f"; adamw weight decay {low} to {high}"
     return f"<p>{'; '.join(parts)}. {esc(points)}; chosen by validation loss.</p>"
 
 

@@ -2,6 +2,7 @@
 
 Free of torch."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -17,9 +18,15 @@ WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
 
 # What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
 STEPS = {
-    "ink": "1 on paper 0: dark ink on light paper is inverted",
+    "ink": "1 on paper 0: dark ink on light paper is inverted, and its levels are stretched from the paper's to the"
+    " strongest ink's",
     "fit": "letterboxed to a square of paper, averaged over areas",
 }
+
+
+def seen(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says of its preprocessing; where there is no cleaning, what this version does."""
+    return STEPS | preprocessing if preprocessing.get("cleaning") else {**preprocessing, **STEPS}
 
 
 class Preprocessing(Record):
@@ -31,6 +38,7 @@ class Provenance(Record):
     best_trial: BestTrial | None = None
     settings: dict[str, dict[str, Any]]
     environment: Environment | None = None
+    untaught: str = ""  # which alphabets of its split it was not taught, a sentence; older cards do not say
 
 
 class Pair(Record):
@@ -70,6 +78,7 @@ class MeasuredOn(Record):
     drawings: Positive
     trials: Positive
     n_way: Positive
+    taught: bool = False  # whether the network was taught these alphabets, too; older cards do not say
 
 
 class SeenFrom(Record):

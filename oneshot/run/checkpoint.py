@@ -42,7 +42,7 @@ class Progress:
     step: int = 0  # finished steps of the next one
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # theirs: of losses, of accuracies, of seconds
     best_epoch: int = 0
-    best_loss: float = math.inf
+    best_loss: float = math.inf  # the validation loss of the best epoch: not the lowest where `train.keep` is another
     ended: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 

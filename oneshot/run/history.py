@@ -25,6 +25,15 @@ def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return next((row for row in reversed(list(rows)) if row["best"]), None)
 
 
+def better(train: Train, row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+    """Whether the network of a new epoch takes the place of the one that was kept `before`, as `train.keep` says."""
+    if train.keep == "last" or before is None:
+        return True
+    if train.keep == "oneshot" and row["val_oneshot"] != before["val_oneshot"]:
+        return row["val_oneshot"] > before["val_oneshot"]
+    return row["val_loss"] < before["val_loss"]
+
+
 def why_over(train: Train, *, epoch: int, best_epoch: int) -> formats.Ended:
     """Why a training of so many epochs is over: patience | epochs; empty while it is not."""
     if train.patience and epoch - best_epoch >= train.patience:

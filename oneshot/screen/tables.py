@@ -41,8 +41,8 @@ class TrialRow:
     """What the screens show of one trial of `study.json`. Losses are nats, fractions 0 to 1, times seconds.
 
     `train_loss` and `val_loss` are the newest epoch's, `speed` (images a second) too or that of the one at work,
-    `best_loss` and `oneshot` those of the best epoch, whose network is kept: that of the lowest validation loss, or the
-    last (`train.keep`).
+    `best_loss` and `oneshot` those of the best epoch, whose network is kept: as `train.keep` says, that of the lowest
+    validation loss, of the highest one-shot accuracy, or the last.
     """
 
     id: str

@@ -5,6 +5,8 @@ A trial trains to the first rung, `grace` epochs, and ends there. The best 1/`re
 on, from their checkpoints, to the next, `reduction` times as far. Ray Tune's ASHA is another variant: a trial goes on
 where nothing says to stop, so that the first ones, to which nothing compares, run to their end.
 
+Trials are compared by validation loss, whatever `train.keep` says of which epoch's network a training keeps.
+
 All of it is a function of the trials' histories: a study that is taken up again needs to know no more.
 """
 

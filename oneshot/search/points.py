@@ -1,6 +1,8 @@
 """Which points a study tries: first the ones that are named, then random ones or those that Optuna's TPE proposes.
 
-A point is a dict of settings: `optimizer`, `lr`, `batch`, and dotted keys of other sections.
+A point is a dict of settings: `optimizer`, `lr`, `batch`, with adamw `weight_decay`, and dotted keys of any section.
+AdamW without weight decay is Adam (Loshchilov & Hutter 2019), so each point with it draws one, from numbers of its own:
+all else is what it would be without. Where `search.choices` name train.weight_decay or train.optimizer, they decide.
 """
 
 import itertools
@@ -65,7 +67,8 @@ def variants(search: Search) -> Iterator[tuple[str, Point]]:
 def whole(point: Point, settings: Settings) -> Point:
     """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
     chosen = with_point(settings, point)
-    own = {key: getattr(chosen.train, key) for key in ("optimizer", "lr", "batch")}
+    names = ("optimizer", "lr", "batch", *["weight_decay"] * _decays(settings.search, chosen.train.optimizer))
+    own = {key: getattr(chosen.train, key) for key in names}
     return own | {key: attrgetter(key)(chosen) for key in settings.search.choices}
 
 
@@ -89,7 +92,14 @@ class RandomPoints:
             "batch": _pick(self.search.batch, draw[2]),
         }
         choices = zip(self.search.choices.items(), draw[3:], strict=True)
-        return point | {key: _pick(values, u) for (key, values), u in choices}
+        return point | self._decay(optimizer, index) | {key: _pick(values, u) for (key, values), u in choices}
+
+    def _decay(self, optimizer: str, index: int) -> Point:
+        if not _decays(self.search, optimizer):
+            return {}
+        low, high = self.search.weight_decay
+        u = counter.uniforms(counter.DECAYS, seed=self.search.seed, epoch=0, start=index, count=1, width=1)[0, 0]
+        return {"weight_decay": _short(low * (high / low) ** float(u), low, high)}
 
     def tell(self, index: int, point: Point, loss: float | None) -> None:
         """Random search does not learn."""
@@ -118,7 +128,11 @@ class OptunaPoints:
             "lr": _short(trial.suggest_float(f"lr.{optimizer}", low, high, log=True), low, high),
             "batch": trial.suggest_categorical("batch", self.search.batch),
         }
-        return point | {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
+        choices = {key: trial.suggest_categorical(key, values) for key, values in self.search.choices.items()}
+        if _decays(self.search, optimizer):
+            low, high = self.search.weight_decay
+            point["weight_decay"] = _short(trial.suggest_float("weight_decay", low, high, log=True), low, high)
+        return point | choices
 
     def _study(self, index: int) -> Any:
         """All that was told, and random numbers that belong to this index alone."""
@@ -155,11 +169,20 @@ class OptunaPoints:
         for key, options in {"batch": self.search.batch, **self.search.choices}.items():
             if point.get(key) in options:
                 space[key], values[key] = kinds.CategoricalDistribution(options), point[key]
+        low, high = self.search.weight_decay
+        if _decays(self.search, point["optimizer"]) and low <= point.get("weight_decay", 0) <= high:
+            space["weight_decay"] = kinds.FloatDistribution(low, high, log=True)
+            values["weight_decay"] = point["weight_decay"]
         self.told[index] = optuna.trial.create_trial(params=values, distributions=space, value=loss)
 
 
 def proposer(search: Search) -> RandomPoints | OptunaPoints:
     return OptunaPoints(search) if search.searcher == "optuna" else RandomPoints(search)
+
+
+def _decays(search: Search, optimizer: str) -> bool:
+    """Whether a point with this optimizer draws its weight decay from `search.weight_decay`."""
+    return optimizer == "adamw" and not {"train.weight_decay", "train.optimizer"} & search.choices.keys()
 
 
 def _pick(values: list[Any], u: float) -> Any:

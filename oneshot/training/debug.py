@@ -1,25 +1,25 @@
 """Looking inside a training before it starts: its parameters, a batch as the network sees it, whether it can learn."""
 
 import io
+import math
+import tempfile
 
 import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from oneshot.base.errors import RunFailed
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data.clean import shown
-from oneshot.network import models
-from oneshot.network.images import Images
 from oneshot.network.models import Siamese
+from oneshot.network.worker import Worker
+from oneshot.run.watch import Watch
 from oneshot.screen.console import print_line
-from oneshot.training.batches import Batch, batches
-from oneshot.training.loop import Parts
-from oneshot.training.optimizers import optimizer
+from oneshot.training.batches import Batch
+from oneshot.training.loop import Diverged, Parts, Training
 
 PICTURE = "batch.png"
 STEPS = 100  # of the one-batch check
@@ -28,27 +28,30 @@ SHOWN = 32  # pairs, or characters, in the picture
 
 
 def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, device: torch.device) -> None:
-    """Turn anomaly detection on; print the parameters; save a picture of the first batch; learn that batch by heart.
+    """Print the parameters; save a picture of the first batch; learn that batch by heart, by the steps of the training
+    that follows; turn anomaly detection on for that one.
 
     Raises RunFailed where the loss on a single batch does not fall: no amount of data would teach such a network.
     """
-    torch.autograd.set_detect_anomaly(True)
     train = settings.train
-    torch.manual_seed(train.seed)
-    net = models.build(settings.model, size=settings.data.size).to(device)
-    console.print(parameters(net))
-    images = Images(parts.train, size=settings.data.size, device=device)
-    source = batches(parts.train, images, data=settings.data, train=train)
-    batch = source.get(epoch=1, step=0)
+    with tempfile.TemporaryDirectory(prefix="oneshot-debug-", ignore_cleanup_errors=True) as nowhere:
+        worker = Worker(device, precision=train.precision)
+        training = Training(worker, settings, parts, Folder.of(nowhere), Watch())
+    console.print(parameters(training.net))
+    batch = training.batch(1, 0)
     run.write(PICTURE, picture(batch, pairs=settings.data.sampling == "pairs", polarity=parts.train.polarity))
     print_line(console, f"the first batch as the network sees it: {run.file(PICTURE)}")
-    first, last = overfit(source.objective(net), batch, optimizer(net, train))
+    first, last = overfit(training, batch)
     print_line(console, f"one batch, {STEPS} steps at lr {train.lr:g}: loss {first:.4f} -> {last:.4f}")
     if not last < FALL * first:
+        rates = f"train.lr = {train.lr:g}"
+        if train.head_lr != 1:
+            rates += f" and train.head_lr = {train.head_lr:g}"
         raise RunFailed(
             f"the loss on one batch went from {first:.4f} to {last:.4f} in {STEPS} steps, not to half: the network does"
-            f" not learn with train.optimizer = '{train.optimizer}' and train.lr = {train.lr:g}; try another lr"
+            f" not learn with train.optimizer = '{train.optimizer}', {rates}; try others"
         )
+    torch.autograd.set_detect_anomaly(True)
 
 
 def parameters(net: Siamese) -> Table:
@@ -64,15 +67,18 @@ def parameters(net: Siamese) -> Table:
     return table
 
 
-def overfit(objective: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
-    """Train on a single batch; its loss at the first and at the last step."""
+def overfit(training: Training, batch: Batch) -> tuple[float, float]:
+    """Repeat the training's own step on a single batch, its learning rate risen and not fallen yet; the batch's loss at
+    the first and at the last step, which is infinite where it diverges before."""
     losses = []
-    for _ in range(STEPS):
-        loss, _ = objective(*batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
+    for step in range(STEPS):
+        training.set_lr(1, min(step, training.settings.train.warmup))
+        found = training.launch(*batch)
+        losses.append(float(found[0]))
+        try:
+            training.update(found)
+        except Diverged:
+            return losses[0], math.inf
     return losses[0], losses[-1]
 
 

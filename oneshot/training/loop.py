@@ -18,7 +18,7 @@ from oneshot.network.images import Images
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
-from oneshot.run.history import DIVERGED, HISTORY, lowest, why_over, write_history, write_note
+from oneshot.run.history import DIVERGED, HISTORY, better, kept, lowest, why_over, write_history, write_note
 from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
@@ -163,8 +163,8 @@ class Training:
 
     def finish_epoch(self, row: dict[str, Any]) -> None:
         """Record an epoch: its network kept or not, over or not, checkpoint, history, report."""
-        progress, train = self.progress, self.settings.train
-        row["best"] = train.keep == "last" or row["val_loss"] < progress.best_loss
+        progress = self.progress
+        row["best"] = better(self.settings.train, row, kept(progress.history))
         progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
@@ -206,8 +206,10 @@ class Training:
 
     def set_lr(self, epoch: int, step: int) -> float:
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
-        self.optimizer.param_groups[0]["lr"] = lr
-        self.optimizer.param_groups[1]["lr"] = lr * self.settings.train.head_lr
+        *encoder, head = self.optimizer.param_groups
+        for group in encoder:
+            group["lr"] = lr
+        head["lr"] = lr * self.settings.train.head_lr
         return lr
 
     def _calibrate(self) -> None:

@@ -6,6 +6,7 @@ call what lies below the marks; a step computes the same bits (tests/training/te
 """
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +21,18 @@ MARKED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def optimizer(net: Siamese, train: Train) -> optim.Optimizer:
-    """The optimizer of the settings, two groups: the encoder, the head. Fused: one pass over the parameters a step."""
-    groups = [{"params": net.encoder.parameters()}, {"params": net.head.parameters()}]
-    given = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": True}
+    """The optimizer of the settings. Its groups: the encoder's, then the head as the last. Fused: one pass over the
+    parameters of a group a step.
+
+    Weight decay is for the encoder's weights: not for its biases and norms, whose size is no complexity, nor for the
+    head, whose scale and bias say what a distance is worth. Only with it has the encoder several groups: each a run of
+    its parameters, so that all of them stay in the order in which checkpoints name them.
+    """
+    decay = train.weight_decay
+    runs = itertools.groupby(net.encoder.parameters(), lambda each: decay if each.ndim > 1 else 0.0)
+    groups: list[dict[str, Any]] = [{"params": list(run), "weight_decay": each} for each, run in runs]
+    groups.append({"params": list(net.head.parameters()), "weight_decay": 0.0})
+    given = {"lr": train.lr, "fused": True}
     if train.optimizer == "sgd":
         given["momentum"] = train.momentum
     return KINDS[train.optimizer](groups, **given)

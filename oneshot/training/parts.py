@@ -32,17 +32,18 @@ def load_validation(data: Folder, how: Data) -> Drawings:
     return splits.load_part(data, parts.validation)
 
 
-def check(settings: Settings, data: Folder) -> None:
-    """Raises UserError where the training drawings cannot give the batches that the settings ask for. No pixel is
-    read."""
+def check(settings: Settings, data: Folder) -> str:
+    """Which alphabets the batches leave out (`EpisodeDataset.untaught`). Raises UserError where the training drawings
+    cannot give the batches that the settings ask for. No pixel is read."""
     taught = _taught(_unseen(settings, data), settings.data, pixels=False)
-    dataset(taught, data=settings.data, train=settings.train)
+    return dataset(taught, data=settings.data, train=settings.train).untaught()
 
 
-def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Raises UserError where the training drawings cannot give the batches of one of the points that a search may try,
-    each with the setting that asks for it, which the error names. No pixel is read."""
+def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
+    """As `check`, of all the points that a search may try, each with the setting that asks for it, which the error
+    names; the sentences of different ones, each once."""
     own = _unseen(settings, data)
+    untaught: dict[str, None] = {}
     tables: dict[tuple[int, int], Characters] = {}
     seen: set[tuple[tuple[str, Any], ...]] = set()
     for where, point in points:
@@ -55,9 +56,10 @@ def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dic
         try:
             if added not in tables:
                 tables[added] = Characters(_taught(own, chosen.data, pixels=False))
-            dataset(tables[added], data=chosen.data, train=chosen.train)
+            untaught[dataset(tables[added], data=chosen.data, train=chosen.train).untaught()] = None
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
+    return [sentence for sentence in untaught if sentence]
 
 
 def _split(data: Folder, how: Data) -> tuple[Folder, splits.Split]:

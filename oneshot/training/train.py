@@ -7,8 +7,10 @@ import torch
 from oneshot.answers import artifact
 from oneshot.base.environment import HARDWARE, environment
 from oneshot.base.errors import RunFailed
+from oneshot.base.jobs import parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.data import splits
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.worker import Worker
@@ -16,7 +18,7 @@ from oneshot.run import checkpoint, formats
 from oneshot.run.checkpoint import Progress
 from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
-from oneshot.training.parts import load_parts, load_validation
+from oneshot.training.parts import check, load_parts, load_validation
 
 CPU = torch.device("cpu")
 
@@ -57,6 +59,8 @@ def finish(
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
-        calibration = measure(net, load_validation(data, settings.data), views=views, progress=progress)
+        taught = settings.data.split.endswith(splits.ALL)
+        calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
+        provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)

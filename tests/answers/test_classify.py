@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 
 import oneshot
-from oneshot.answers import classify, preprocess, queries, verify
+from oneshot.answers import classify, export, preprocess, queries, verify
 from oneshot.answers.artifact import OneShot
 from oneshot.answers.calibration import Calibration
 from oneshot.answers.ranking import Classes, Ranking, rank
@@ -27,6 +28,7 @@ from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.evaluation import calibrate
 from oneshot.evaluation.trials import Trials, within
+from oneshot.network.images import resize
 from oneshot.screen.console import percent
 
 
@@ -209,6 +211,23 @@ def test_stated_rates_that_few_classes_cannot_keep_are_doubted(
     assert said == [True, False, False]
 
 
+def test_probabilities_that_taught_alphabets_gave_are_doubted_whatever_is_asked(
+    trained_run: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = Path(shutil.copytree(trained_run / "best", tmp_path / "taught"))
+    card = json.loads((best / "model.json").read_text())
+    card["calibration"]["measured_on"]["taught"] = True
+    (best / "model.json").write_text(json.dumps(card))
+    image = folders[1] / "q00.png"
+    for rate in (None, 1):
+        ask(best, folders[0], image, false_accept=rate)
+        assert "taught the validation alphabets, too" in capsys.readouterr().err
+    for where, doubted in ((best, True), (trained_run, False)):
+        verify.run(Folder.of(where), image, image, as_json=True, device="cpu")
+        assert ("taught the validation alphabets, too" in capsys.readouterr().err) == doubted
+    assert "taught the validation alphabets, too" in export._probabilities(card["calibration"])
+
+
 # Folders of images
 
 
@@ -322,6 +341,46 @@ def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.nd
         assert (preprocess.read(tmp_path / name, 28).int() - expected.int()).abs().max() <= 1, name
         with Image.open(tmp_path / name) as image:
             assert (preprocess.fit(image, 28).int() - expected.int()).abs().max() <= 1, f"{name}, from Python"
+
+
+def test_black_on_white_is_inverted_and_nothing_else(pages: np.ndarray) -> None:
+    for page in (*pages[:, 0], np.kron(pages[0, 0], np.ones((7, 3), np.uint8)), pages[0, 0][:, 5:40]):
+        assert set(np.unique(page)) == {0, 255}
+        assert torch.equal(preprocess.fit(page, 28), torch.from_numpy(resize(255 - page[None], 28)))
+
+
+def test_paper_and_ink_of_any_grey_are_stretched(pages: np.ndarray) -> None:
+    """A scan has grey paper: without this it would be a sheet of faint ink."""
+    expected = preprocess.fit(pages[0, 0], 28)
+    grain = np.random.default_rng(0).integers(-3, 4, pages[0, 0].shape)
+    for paper, ink in ((200, 20), (255, 120), (90, 10)):
+        scan = (np.where(pages[0, 0] > 127, paper, ink) + grain).clip(0, 255).astype(np.uint8)
+        found = preprocess.fit(scan, 28).int()
+        assert (found - expected.int()).abs().max() <= 16, (paper, ink)
+        assert found[expected == 0].max() == 0, "paper is 0, its grain, too"
+    blank = np.full((60, 40), 200, np.uint8) + grain[:60, :40].astype(np.uint8) // 100
+    assert preprocess.fit(blank, 28).max() == 0
+
+
+def test_light_ink_on_dark_paper_is_warned_of(
+    trained_run: Path, folders: tuple[Path, Path], pages: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(255 - pages[0, 0]).save(tmp_path / "night.png")
+    image, said = folders[1] / "q00.png", "light ink on dark paper"
+    for left, right, warned in ((image, image, False), (tmp_path / "night.png",) * 2 + (True,)):
+        verify.run(Folder.of(trained_run), left, right, as_json=True, device="cpu")
+        assert (said in capsys.readouterr().err) == warned
+    ask(trained_run, folders[0], tmp_path / "night.png")  # whatever the classes are
+    assert f"warning: the image looks like {said}" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "dark").mkdir()
+    shutil.copy(tmp_path / "night.png", tmp_path / "dark" / "a.png")
+    ask(trained_run, tmp_path / "dark", image)
+    assert "--support: the image looks like" in (told := capsys.readouterr().err) and told.count(said) == 1
+    net = oneshot.load(trained_run)
+    with pytest.warns(UserWarning, match=f"the image looks like {said}"):
+        net.embed(255 - pages[0, 0])
+    with warnings.catch_warnings(action="error"):
+        net.embed(list(pages[:, 0]))
 
 
 def test_an_image_of_any_colours_is_made_grey(tmp_path: Path, pages: np.ndarray) -> None:

@@ -101,6 +101,8 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"search": {"lr": {"adam": [1e-2, 1e-4]}}}, "search.lr.adam = [0.01, 0.0001]: needs 0 < low <= high"),
         ({"search": {"lr": {"adam": [0.0, 1e-4]}}}, "search.lr.adam = [0.0, 0.0001]: needs 0 < low <= high"),
         ({"search": {"lr": {"adam": [1e-4]}}}, "search.lr.adam = [0.0001]: list should have at least 2"),
+        ({"search": {"weight_decay": [0.1, 1e-3]}}, "search.weight_decay = [0.1, 0.001]: needs 0 < low <= high"),
+        ({"search": {"weight_decay": [0.0, 0.1]}}, "search.weight_decay = [0.0, 0.1]: needs 0 < low <= high"),
         ({"search": {"lr": {"rmsprop": [1e-4, 1e-2]}}}, "search.lr.rmsprop = 'rmsprop': must be 'sgd', "),
         ({"search": {"batch": []}}, "search.batch = []: list should have at least 1 item"),
         ({"search": {"batch": [64, 1]}}, "search.batch.1 = 1: must be greater than or equal to 2"),

@@ -101,6 +101,14 @@ def test_an_alphabet_that_gives_no_halves_is_refused(change: Callable[[Drawings]
         composed.extra(change(grey([4])), 1)
 
 
+@pytest.mark.parametrize("pixels", [True, False])
+def test_photos_are_not_cut_into_halves(pixels: bool) -> None:
+    photos = replace(grey([6, 4]), own=True, polarity="photo")
+    with pytest.raises(UserError, match=r"^data\.composed_alphabets = 3: these images are photos, .*; set it to 0$"):
+        composed.extra(photos, 3, pixels=pixels)
+    assert len(composed.extra(replace(photos, polarity="light"), 3, pixels=pixels).alphabets) == 3
+
+
 def test_a_training_is_taught_them_beside_its_own_and_measured_without(small_glyphs: Folder) -> None:
     how = Data(dataset="glyphs-8", split="minimal1")
     plain = load_parts(small_glyphs, how)

@@ -453,6 +453,28 @@ def test_n_way_falls_to_what_the_classes_allow_and_shots_need_images() -> None:
         protocols(UNEVEN, None, names=["within"], k_shot=9, trials=10)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "ways"),
+    [((21, 5, 4), 5), ((21, 4), 20), ((21, 2, 1, 1), 2), ((21, 1, 1), 2), ((30, 25, 3), 20), ((1, 1), 2)],
+)
+def test_within_has_as_many_ways_as_half_of_the_groups_carry_and_two_at_least(
+    sizes: tuple[int, ...], ways: int
+) -> None:
+    """One large group must not take the small ones out of the judgement."""
+    held = some({f"g{at}": {str(number): 3 for number in range(size)} for at, size in enumerate(sizes)})
+    if max(sizes) < 2:
+        assert most_ways(held, "within", k_shot=1) == 1 and suited(held, 20) == ("between", 2)
+        return
+    assert suited(held, 20) == ("within", ways)
+    trials, skipped = protocols(held, None, names=["within"], trials=200)
+    assert trials[0].n_way == ways
+    carried = {f"g{at}" for at, size in enumerate(sizes) if size >= ways}
+    assert {key for key in skipped if key.startswith("within ")} == {f"within g{at}" for at in range(len(sizes))} - {
+        f"within {name}" for name in carried
+    }
+    assert {held.alphabets[held.alphabet_of[each]] for each in held.character[trials[0].query]} == carried
+
+
 def test_between_the_classes_of_one_group_is_within_once_more() -> None:
     trials, skipped = protocols(some({"a": dict.fromkeys("12345", 3)}), None, names=["within", "between"], trials=10)
     assert [each.name for each in trials] == ["within"] and "within once more" in skipped["between"]

@@ -1,5 +1,7 @@
 """The calibration is measured where its caller computes, and gives the same numbers whatever it saves itself."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +91,25 @@ def test_it_is_measured_where_the_network_lies(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(calibrate, "embed", embedded)
     with pytest.raises(Asked):
         calibrate.measure(build(tiny.settings().model, size=28).to("meta"), tiny.parts().validation, views=8)
+
+
+@pytest.mark.parametrize("split", ["lake", "lake-all"])
+def test_the_record_keeps_whether_the_network_was_taught_what_it_is_measured_on(
+    split: str, trained_run: Path, small_glyphs: Folder, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    given = tiny.settings(split=split)
+    train.finish(given, Folder.of(tmp_path / "run"), data=small_glyphs)
+    about = Folder.of(tmp_path / "run").read_json("best/model.json")["calibration"]["measured_on"]
+    assert about["taught"] == (split == "lake-all")
+
+
+def test_classes_of_which_no_two_share_a_group_are_told_apart_among_as_many_as_there_are() -> None:
+    drawings = replace(tiny.drawings({f"group{number}": 1 for number in range(12)}), own=True)
+    torch.manual_seed(0)
+    net = build(tiny.settings().model, size=28)
+    with torch.no_grad():
+        net.head.weight.fill_(-1.0)
+    record = calibrate.measure(net, drawings)
+    assert record is not None
+    assert (record["measured_on"]["protocol"], record["measured_on"]["n_way"]) == ("between", 12)

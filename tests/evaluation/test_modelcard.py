@@ -70,8 +70,20 @@ def test_a_network_of_several_views_says_so_and_what_they_are_worth(trained_run:
 
 def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> None:
     card = made(trained_run)
+    assert card["calibration"]["measured_on"]["taught"] is False
+    assert "taught the validation alphabets, too" not in modelcard.render(card, None)
     card["provenance"]["settings"]["data"]["split"] = "lake-all"
-    assert "taught the validation alphabets too" in modelcard.render(card, None)
+    assert "taught the validation alphabets, too" in modelcard.render(card, None)
+
+
+def test_alphabets_that_episodes_left_out_are_told(trained_run: Path) -> None:
+    card = made(trained_run)
+    assert card["provenance"]["untaught"] == ""
+    card["provenance"]["untaught"] = "episodes of 16 characters an alphabet: 1 of 4 alphabets has fewer"
+    assert "Episodes of 16 characters an alphabet: 1 of 4 alphabets has fewer." in modelcard.render(card, None)
+    del card["provenance"]["untaught"]  # older cards do not say
+    cards.Card.model_validate(card)
+    modelcard.render(card, None)
 
 
 def test_limits_that_few_classes_gave_are_doubted(trained_run: Path) -> None:

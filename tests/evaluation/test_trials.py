@@ -6,7 +6,7 @@ from lineup import MADE, SIZES, drawings_of, fixed_of
 
 from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings, FixedTrials
-from oneshot.evaluation.trials import NAMES, Trials, between, lake400, protocols, seed352, unfit, within
+from oneshot.evaluation.trials import NAMES, Trials, between, lake400, protocols, seed352, suited, unfit, within
 
 
 def chi_square(counts: np.ndarray) -> float:
@@ -206,3 +206,12 @@ def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawing
 def test_drawers_with_too_little_in_common_are_refused() -> None:
     with pytest.raises(UserError, match="2 drawers who all drew the same 20 characters are too rare"):
         within(drawings_of({"Greek": 24}, keep=0.3), trials=50)
+
+
+def test_the_ways_of_people_s_alphabets_are_those_of_the_largest(drawings: Drawings) -> None:
+    """Only of one's own images the groups decide: the figures of Omniglot stay what they were."""
+    most = int(np.bincount(drawings.alphabet_of).max())
+    assert np.median(np.bincount(drawings.alphabet_of)) < most
+    assert suited(drawings, 1_000) == ("within", most)
+    trials, _ = protocols(drawings, None, names=["within"], trials=10, n_way=20)
+    assert trials[0].n_way == 20

@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 
+from oneshot.answers.artifact import OneShot
 from oneshot.base.errors import UserError
 from oneshot.network import embedding
 from oneshot.network.embedding import class_scores, embed, similarity
@@ -49,7 +50,8 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
 def test_what_is_float32_is_embedded_without_tf32(
     net: Siamese, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Judged, validated and calibrated it is computed alike on a GPU and on a CPU; a training is left its own way."""
+    """Judged, validated, calibrated and asked it is computed alike on a GPU and on a CPU; a training is left its own
+    way."""
     seen: list[bool] = []
 
     def looked(x_B1SS: torch.Tensor) -> torch.Tensor:
@@ -57,11 +59,14 @@ def test_what_is_float32_is_embedded_without_tf32(
         return torch.zeros(len(x_B1SS), 2)
 
     monkeypatch.setattr(net, "embed", looked)
+    given = OneShot(net, {}, CPU)
+    asked = torch.zeros(1, 28, 28, dtype=torch.uint8)
     for usual in (True, False):
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", usual)
         embed(net, images, Worker(CPU, precision="fp32"))
+        given.embed_pixels(asked)
         assert torch.backends.cudnn.allow_tf32 == usual
-    assert seen == [False, False]
+    assert seen == [False] * 4
 
 
 def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images) -> None:

@@ -21,7 +21,7 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import report as reporting
 from oneshot.evaluation import outcomes
-from oneshot.report import axes, canvas, ladder, making, reading
+from oneshot.report import axes, canvas, ladder, making, parallel, reading
 from oneshot.report.page import page
 
 
@@ -51,6 +51,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Path]:
     run, out = runs.study(tmp_path_factory.mktemp("run")), tmp_path_factory.mktemp("out")
     making.make(run, Folder.of(out))
     return run, out
+
+
+def test_a_setting_that_only_some_trials_have_stands_in_the_order_of_its_numbers() -> None:
+    axis = parallel._Axis([0.05, None, 0.0002, 0.9], False, 100.0, 0.0)
+    labels = sorted(axis.labels(4), key=lambda label: -label[1])
+    assert [value for value, _ in labels] == [None, 0.0002, 0.05, 0.9]
 
 
 def test_the_answer_comes_first_then_how_it_was_found(whole: tuple[Folder, Path]) -> None:
@@ -135,6 +141,11 @@ def test_it_is_said_where_the_points_of_a_search_come_from(
     run.write("experiment.toml", settings.to_toml().encode())
     seen = words(text_of(run))
     assert said in seen and ("at random" in seen) == ("at random" in said)
+    assert "weight decay" not in seen  # none of these trials drew one
+    study = run.read_json("study.json")
+    study["trials"][-1]["settings"] = {"optimizer": "adamw", "lr": 1e-3, "batch": 32, "weight_decay": 1e-2}
+    run.write_json("study.json", study)
+    assert ("adamw weight decay 1e-4 to 1e-1" in words(text_of(run))) == (named < 3)
 
 
 def test_every_trial_has_its_row_and_its_fate(whole: tuple[Folder, Path]) -> None:

@@ -81,6 +81,17 @@ def test_more_epochs_may_be_asked_for_and_stand_in_the_settings(tmp_path: Path) 
     assert "train.epochs = 1, not 2" in refused("training", tiny.settings(epochs=2, schedule="cosine"), run)
 
 
+def test_a_study_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    run = runs.study(tmp_path / "run", over=False)
+    settings, text = read_experiment(run), run.read(EXPERIMENT).decode().splitlines(keepends=True)
+    assert any(line.startswith("weight_decay = [") for line in text)
+    at = next(number for number, line in enumerate(text) if line.startswith("weight_decay = ["))
+    end = next(number for number in range(at, len(text)) if "]" in text[number])
+    run.write(EXPERIMENT, "".join(text[:at] + text[end + 1 :]).encode())
+    open_for("study", settings, run)
+    assert read_experiment(run) == settings
+
+
 def test_other_trials_of_a_judged_run_are_for_evaluate_to_make(tmp_path: Path) -> None:
     run = runs.study(tmp_path / "run")
     settings = read_experiment(run)

@@ -51,6 +51,14 @@ def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_been(optimizer: str
         assert torch.equal(other.state_dict()[name], value), name
 
 
+def test_what_an_optimizer_gathered_has_the_same_names_with_weight_decay_and_without() -> None:
+    _, one = stepped("adamw", weight_decay=0.0)
+    _, other = stepped("adamw", weight_decay=0.5)
+    shapes = [{name: value.shape for name, value in packed(each).items()} for each in (one, other)]
+    assert shapes[0] == shapes[1]
+    load_optimizer(other, packed(one), "it")
+
+
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("adam", 0.9), ("adamw", 0.9)])
 def test_what_an_optimizer_gathered_goes_through_a_file_to_the_bit(optimizer: str, momentum: float) -> None:
     _, going = stepped(optimizer, momentum=momentum)

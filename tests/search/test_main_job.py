@@ -23,7 +23,7 @@ UNCHECKED = """
 from oneshot.cli import main as cli
 from oneshot.training import parts
 
-parts.check_each = lambda settings, data, points: None
+parts.check_each = lambda settings, data, points: []
 cli.main()
 """
 

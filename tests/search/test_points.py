@@ -78,7 +78,61 @@ def test_named_points_come_first_as_they_are_named(searcher: str) -> None:
     assert source.ask(0) == search.first[0]
 
 
+DECAYED = {"lr": {"adam": [1e-4, 1e-2], "adamw": [1e-4, 1e-2]}, "weight_decay": [1e-3, 1e-1]}
+
+
+def test_each_point_with_adamw_draws_a_weight_decay_log_uniformly_and_no_other_does() -> None:
+    source = RandomPoints(space(**DECAYED))
+    drawn = [source.ask(index) for index in range(2, 2002)]
+    assert all(("weight_decay" in point) == (point["optimizer"] == "adamw") for point in drawn)
+    place = np.array([math.log10(point["weight_decay"]) for point in drawn if "weight_decay" in point]) / 2 + 1.5
+    assert 900 < len(place) < 1_100 and 0 <= place.min() and place.max() <= 1
+    assert np.abs(np.quantile(place, [0.1, 0.5, 0.9]) - [0.1, 0.5, 0.9]).max() < 0.06
+    of_lr = np.array([math.log10(point["lr"]) for point in drawn if "weight_decay" in point])
+    assert abs(np.corrcoef(place, of_lr)[0, 1]) < 0.1
+
+
+def test_the_range_of_weight_decay_changes_nothing_else_of_a_search() -> None:
+    one, other = (RandomPoints(space(**DECAYED | {"weight_decay": ends})) for ends in ([1e-3, 1e-1], [0.5, 0.5]))
+    for index in range(2, 100):
+        point, again = one.ask(index), other.ask(index)
+        assert point.pop("weight_decay", None) != again.pop("weight_decay", 1)
+        assert point == again
+
+
+@pytest.mark.parametrize("kind", [RandomPoints, OptunaPoints])
+def test_a_weight_decay_among_the_choices_is_drawn_from_these_alone(kind: type) -> None:
+    choices = {"train.weight_decay": [0.0, 0.01], "model.name": ["conv4"]}
+    source = kind(space(**DECAYED | {"lr": {"adamw": [1e-4, 1e-2]}, "choices": choices}))
+    drawn = [source.ask(index) for index in range(2, 12)]
+    assert not any("weight_decay" in point for point in drawn)
+    assert {point["train.weight_decay"] for point in drawn} == {0.0, 0.01}
+
+
 # Optuna
+
+
+def test_optuna_learns_the_weight_decay_of_adamw_and_gives_it_to_no_other() -> None:
+    source = OptunaPoints(space(searcher="optuna", **DECAYED))
+    drawn = []
+    for index in range(2, 42):
+        drawn.append(source.ask(index))
+        far = abs(math.log10(drawn[-1]["weight_decay"]) + 1.5) if "weight_decay" in drawn[-1] else 3.0
+        source.tell(index, drawn[-1], far)
+    assert all(("weight_decay" in point) == (point["optimizer"] == "adamw") for point in drawn)
+    late = [abs(math.log10(point["weight_decay"]) + 1.5) for point in drawn[20:] if "weight_decay" in point]
+    assert len(late) > 10 and np.median(late) < 0.25
+
+
+def test_a_trial_of_a_study_before_adamw_had_a_weight_decay_is_told_without_one() -> None:
+    given = study(searcher="optuna", **DECAYED)
+    made = whole({"optimizer": "adamw", "lr": 1e-3, "batch": 64}, given)
+    assert made["weight_decay"] == given.train.weight_decay == 0
+    source = OptunaPoints(given.search)
+    source.tell(0, made, 0.3)
+    assert "weight_decay" not in source.told[0].params
+    source.tell(1, source.ask(1), 0.2)
+    assert "lr" in source.ask(2)
 
 
 def valley(point: dict[str, Any]) -> float:

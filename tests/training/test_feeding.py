@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oneshot.base.errors import UserError
-from oneshot.base.jobs import jobs_folder, override, parse, read
+from oneshot.base.jobs import job_file, jobs_folder, override, parse, read
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.data.pairs import dataset
 from oneshot.search.points import variants
-from oneshot.training.parts import check_each, load_parts
+from oneshot.training.parts import check, check_each, load_parts
 
 JOBS = sorted(path for path in jobs_folder().glob("*.toml") if path.stem != "own")
 
@@ -65,3 +67,38 @@ def test_what_is_checked_without_pixels_are_the_drawings_that_are_taught(small_g
     check_search(episodes([4 * most], alphabets=1), small_glyphs)
     with pytest.raises(UserError, match=r"needs 1 alphabets of"):
         check_search(episodes([4 * most + 4], alphabets=1), small_glyphs)
+
+
+def test_alphabets_too_small_for_an_episode_are_named_and_never_come(small_glyphs: Folder) -> None:
+    chosen = episodes([64], alphabets=1)
+    taught = load_parts(small_glyphs, chosen.data).train
+    sizes = np.bincount(taught.alphabet_of)
+    asked = override(chosen, {"train.batch": 4 * int(sizes.max())}, source="the test")
+    small = {taught.alphabets[each] for each in np.flatnonzero(sizes < sizes.max())}
+    assert small
+    sentence = check(asked, small_glyphs)
+    assert sentence.startswith(f"episodes of {sizes.max()} characters an alphabet: {len(small)} of {len(sizes)} ")
+    assert set(sentence.rpartition(": ")[2].split(", ")) == small
+    made = dataset(taught, data=asked.data, train=asked.train)
+    came = {
+        taught.alphabets[each]
+        for step in range(50)
+        for each in taught.alphabet[made.episode(epoch=1, step=step).drawing]
+    }
+    assert came == set(taught.alphabets) - small
+    assert check(chosen, small_glyphs) == check(parse({}, "the test"), small_glyphs) == ""
+
+
+def test_a_search_names_the_alphabets_that_each_of_its_episodes_leaves_out(small_glyphs: Folder) -> None:
+    taught = load_parts(small_glyphs, episodes([64]).data).train
+    most = int(np.bincount(taught.alphabet_of).max())
+    settings = episodes([64, 80, 4 * most], alphabets=1)
+    said = check_each(settings, small_glyphs, variants(settings.search))
+    assert [sentence.split()[2] for sentence in said] == [str(most)]
+
+
+def test_of_omniglots_thirty_alphabets_two_have_too_few_characters_for_the_jobs(omniglot: Folder) -> None:
+    job = override(read(job_file("cpu5")), {"data.dataset": "omniglot"}, source="the test")
+    assert check(job, omniglot).startswith(
+        "episodes of 16 characters an alphabet: 2 of 30 alphabets have fewer and are not"
+    )

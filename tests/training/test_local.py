@@ -1,5 +1,6 @@
 """One training in this process: no Ray, a debugger, the same records as under Ray, and looking inside first."""
 
+import contextlib
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from command import ROOT, environment, killed, refused, run, settings, start
 from outcome import history, weights
 from PIL import Image
@@ -18,7 +20,8 @@ from PIL import Image
 import oneshot
 from oneshot.base.errors import RunFailed
 from oneshot.base.storage import Folder
-from oneshot.training import train
+from oneshot.screen.console import console
+from oneshot.training import debug, train
 
 
 def test_local_mode_imports_no_ray(tmp_path: Path, data_root: Path) -> None:
@@ -179,3 +182,16 @@ def test_debug_names_a_network_that_cannot_learn_one_batch(tmp_path: Path, data_
         "train", "quick", "--local", "--debug", "--run", str(tmp_path), *changes, code=1, ONESHOT_DATA=str(data_root)
     )  # fmt: skip
     assert "does not learn with train.optimizer" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("head_lr", "learns"), [(1.0, True), (10.0, False)])
+def test_debug_takes_the_steps_of_the_training_that_follows(head_lr: float, learns: bool, tmp_path: Path) -> None:
+    """Its calibrated head, the head's own learning rate, its end where the gradient is not finite."""
+    given = tiny.settings(lr=2.0, head_lr=head_lr, sampling="episodes", objective="both")
+    before = torch.is_anomaly_enabled()
+    try:
+        with contextlib.nullcontext() if learns else pytest.raises(RunFailed, match=r"to inf .* train\.head_lr = 10;"):
+            debug.inspect(console(), given, tiny.parts(), Folder.of(tmp_path), device=torch.device("cpu"))
+    finally:
+        torch.autograd.set_detect_anomaly(before)
+    assert [path.name for path in tmp_path.iterdir()] == [debug.PICTURE]

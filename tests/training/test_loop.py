@@ -309,6 +309,29 @@ def test_the_last_epochs_network_is_kept_where_that_is_asked_for(data: Parts, tm
     assert marks.best[-1] == epochs - 2
 
 
+MEASURED = [(0.5, 0.60), (0.4, 0.62), (0.45, 0.62), (0.3, 0.61), (0.35, 0.62), (0.6, 0.62), (0.7, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "epochs"), [("best", [1, 2, 4], 7), ("oneshot", [1, 2, 5], 7), ("oneshot", [1, 2], 4)]
+)
+def test_the_network_of_the_highest_one_shot_accuracy_is_kept_where_that_is_asked_for(
+    data: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, best: list[int], epochs: int
+) -> None:
+    """Of equals that of the lowest loss; patience waits for a better one of the same kind."""
+    left = [
+        {"val_loss": loss, "val_accuracy": 0.5, "val_oneshot": right, "val_spread": 1.0} for loss, right in MEASURED
+    ]
+    monkeypatch.setattr(Validation, "measure", lambda *_: left.pop(0))
+    settings = tiny.settings(epochs=7, examples=16, keep=keep, patience=0 if epochs == 7 else epochs - best[-1])
+    progress = tiny.train(tmp_path, settings, data=data)
+    assert (progress.best_epoch, progress.epoch) == (best[-1], epochs)
+    assert [row["epoch"] for row in progress.history if row["best"]] == best
+    assert progress.best_loss == MEASURED[best[-1] - 1][0]
+    kept = checkpoint.best(Folder.of(tmp_path / "checkpoints"))
+    assert kept is not None and kept.progress.epoch == best[-1]
+
+
 def test_more_patience_lets_a_training_go_on(data: Parts, tmp_path: Path) -> None:
     first = tiny.train(tmp_path, tiny.settings(epochs=60, patience=1), data=data)
     epoch, best = first.epoch, first.best_epoch
@@ -458,6 +481,26 @@ def test_measuring_is_repeatable_and_leaves_a_network_training(data: Parts) -> N
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_of_an_objective_that_teaches_no_bias_the_pairs_are_measured_on_the_line_that_fits(data: Parts) -> None:
+    def measured(objective: str, bias: float, sign: float = -1.0) -> dict[str, float]:
+        settings = tiny.settings(objective=objective, sampling="episodes")
+        torch.manual_seed(0)
+        net = build(settings.model, size=28)
+        with torch.no_grad():
+            net.head.weight.fill_(sign)
+            net.head.bias.fill_(bias)
+        return Validation(data.validation, settings.train, size=28, device=CPU).measure(net, Worker(CPU))
+
+    one, other = measured("softmax", 0.0), measured("softmax", 100.0)
+    assert one == pytest.approx(other, abs=1e-3)
+    assert one["val_loss"] < math.log(2) and one["val_accuracy"] > 0.6
+    raw = measured("both", 100.0)
+    assert raw["val_loss"] > 10 and raw["val_accuracy"] == 0.5  # all pairs are called the same
+    assert other["val_spread"] == raw["val_spread"] and other["val_oneshot"] == raw["val_oneshot"]
+    turned = measured("softmax", 0.0, sign=1.0)  # what is far apart is called the same
+    assert turned["val_loss"] == pytest.approx(math.log(2)) and turned["val_accuracy"] == 0.5
+
+
 # The optimizer's settings
 
 
@@ -476,13 +519,16 @@ def test_the_learning_rate_follows_the_schedule() -> None:
     assert falling == sorted(falling, reverse=True) and 0 < falling[-1] < 0.01
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_the_head_has_its_own_multiple_of_the_learning_rate(data: Parts, tmp_path: Path, optimizer: str) -> None:
-    settings = tiny.settings(optimizer=optimizer, lr=1e-3, head_lr=10.0)
+def test_the_head_has_its_own_multiple_of_the_learning_rate(
+    data: Parts, tmp_path: Path, optimizer: str, decay: float
+) -> None:
+    settings = tiny.settings(optimizer=optimizer, lr=1e-3, head_lr=10.0, weight_decay=decay)
     training = Training(Worker(CPU), settings, data, Folder.of(tmp_path), Watch())
     training.set_lr(1, 0)
-    encoder, head = training.optimizer.param_groups
-    assert (encoder["lr"], head["lr"]) == pytest.approx((1e-3, 1e-2))
+    *encoder, head = training.optimizer.param_groups
+    assert [*(group["lr"] for group in encoder), head["lr"]] == pytest.approx([1e-3] * len(encoder) + [1e-2])
     assert {id(each) for each in head["params"]} == {id(each) for each in training.net.head.parameters()}
     assert type(training.optimizer).__name__.lower() == optimizer
 

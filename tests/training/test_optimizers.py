@@ -16,22 +16,26 @@ from oneshot.network.models import Siamese
 from oneshot.training.optimizers import optimizer
 
 TORCH = {
-    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9, weight_decay=0.1, fused=True),
-    "adam": lambda groups: torch.optim.Adam(groups, lr=0.01, weight_decay=0.1, fused=True),
-    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.01, weight_decay=0.1, fused=True),
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.01, momentum=0.9, fused=True),
+    "adam": lambda groups: torch.optim.Adam(groups, lr=0.01, fused=True),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=0.01, fused=True),
 }
 
 
-def two_groups(net: Siamese) -> list[dict[str, Any]]:
-    return [{"params": net.encoder.parameters()}, {"params": net.head.parameters()}]
+def by_hand(net: Siamese, decay: float) -> list[dict[str, Any]]:
+    """Decay for the kernels of convolutions and nothing else; in another order than the program's."""
+    kernels = [module.weight for module in net.encoder.modules() if isinstance(module, torch.nn.Conv2d)]
+    others = [each for each in net.parameters() if not any(each is kernel for kernel in kernels)]
+    return [{"params": others, "weight_decay": 0.0}, {"params": kernels, "weight_decay": decay}]
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", TORCH)
-def test_a_step_is_that_of_torch(name: str) -> None:
+def test_a_step_is_that_of_torch_and_only_weights_of_the_encoder_decay(name: str, decay: float) -> None:
     nets = []
     for make in (
-        lambda net: optimizer(net, Train(optimizer=name, lr=0.01, weight_decay=0.1)),
-        lambda net: TORCH[name](two_groups(net)),
+        lambda net: optimizer(net, Train(optimizer=name, lr=0.01, weight_decay=decay)),
+        lambda net: TORCH[name](by_hand(net, decay)),
     ):
         torch.manual_seed(0)
         net = models.build(tiny.settings().model, size=28)
@@ -45,6 +49,17 @@ def test_a_step_is_that_of_torch(name: str) -> None:
         assert all(parameter.grad is None for parameter in net.parameters())
         nets.append(net)
     assert all(map(torch.equal, nets[0].parameters(), nets[1].parameters()))
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_parameters_stay_in_the_order_in_which_checkpoints_name_them(name: str, decay: float) -> None:
+    net = models.build(tiny.settings(name=name).model, size=28)
+    groups = optimizer(net, Train(optimizer="adamw", weight_decay=decay)).param_groups
+    assert len(groups) == 2 or decay
+    found = [parameter for group in groups for parameter in group["params"]]
+    expected = [*net.encoder.parameters(), *net.head.parameters()]
+    assert len(found) == len(expected) and all(one is other for one, other in zip(found, expected, strict=True))
 
 
 def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
