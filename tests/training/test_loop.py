@@ -322,7 +322,7 @@ def test_the_network_of_the_highest_one_shot_accuracy_is_kept_where_that_is_aske
     left = [
         {"val_loss": loss, "val_accuracy": 0.5, "val_oneshot": right, "val_spread": 1.0} for loss, right in MEASURED
     ]
-    monkeypatch.setattr(Validation, "measure", lambda *_: left.pop(0))
+    monkeypatch.setattr(Validation, "measure", lambda *_, **__: left.pop(0))
     settings = tiny.settings(epochs=7, examples=16, keep=keep, patience=0 if epochs == 7 else epochs - best[-1])
     progress = tiny.train(tmp_path, settings, data=data)
     assert (progress.best_epoch, progress.epoch) == (best[-1], epochs)
