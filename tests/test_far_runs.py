@@ -69,7 +69,7 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
     changes = settings(search__trials="1", search__grace="0", scale__workers="2", train__epochs="12")
     with start("tune", "quick", "--run", where, *changes, **variables) as process:
         for line in process.stdout or []:
-            if "trial 000 epoch 1/12" in line:
+            if "trial 000 epoch  1/12" in line:
                 process.send_signal(signal.SIGTERM)
                 break
         rest, _ = process.communicate(timeout=300)
@@ -79,7 +79,7 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
     assert "0 of 1 trials are over, 0 run, 1 wait." in page
 
     text = run("tune", "--resume", where, **variables)
-    assert "trial 000 epoch 1/12" not in text and f"record: {where}/result.json" in text
+    assert "trial 000 epoch  1/12" not in text and f"record: {where}/result.json" in text
     study = Folder.of(where).read_json("study.json")
     assert [(trial["status"], trial["epochs"]) for trial in study["trials"]] == [("finished", 12)]
     assert object_store.gets(store.DRAWINGS) == 1
