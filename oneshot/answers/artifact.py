@@ -123,7 +123,6 @@ class OneShot:
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
         self.net, self.card, self.device = net.to(device).eval(), card, device
         self.cleaning = card.get("preprocessing", {}).get("cleaning")
-        self.votes: Counter[str] = Counter()  # what the images of files say of their polarity, see `looks_light`
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
@@ -189,9 +188,9 @@ class OneShot:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
         return preprocess.fit(image, self.net.size, self.cleaning)
 
-    def read(self, path: Path) -> torch.Tensor:
+    def read(self, path: Path, *, votes: Counter[str] | None = None) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
-        return preprocess.read(path, self.net.size, self.cleaning, votes=self.votes)
+        return preprocess.read(path, self.net.size, self.cleaning, votes=votes)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)

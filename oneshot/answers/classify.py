@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,10 @@ def run(
     if net.calibration is None and false_accept not in (None, 1):
         raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
-    classes = queries.read_support(net, support)
-    if why := looks_light(net.votes):
+    shown, asked = Counter[str](), Counter[str]()  # each by itself: there may be one that is asked about
+    classes = queries.read_support(net, support, votes=shown)
+    if why := looks_light(shown):
         print_warning(aside, f"--support: {why}")
-    net.votes.clear()  # those that are asked about are counted by themselves: there may be one
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
     elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
@@ -58,7 +59,7 @@ def run(
     beside = console if console.is_interactive else aside
     with contextlib.ExitStack() as stack:
         counting = stack.enter_context(Counting(beside, len(paths))) if len(paths) > queries.BATCH else None
-        for batch in queries.answer(net, classes, paths, false_accept=rate):
+        for batch in queries.answer(net, classes, paths, false_accept=rate, votes=asked):
             for each in batch:
                 tally[_kind(each)] += 1
                 if each.error:
@@ -73,7 +74,7 @@ def run(
             if counting:
                 counting.advance(len(batch))
         seconds = counting.seconds if counting else None
-    if why := looks_light(net.votes):
+    if why := looks_light(asked):
         print_warning(aside, why)
     if not as_json and len(paths) > 1:
         print_line(console, _summary(tally, classes, seconds))

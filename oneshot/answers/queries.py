@@ -3,9 +3,11 @@
 A support folder holds a class as an image (`DIR/class.png`), as a folder of images (`DIR/class/image`), or both kinds.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,12 +41,12 @@ class Answer:
     error: str = ""
 
 
-def read_support(net: OneShot, folder: Path) -> Support:
-    """The classes in a folder, by name. Raises UserError where there is none, one has no image, two have one name, or
-    an image cannot be read."""
+def read_support(net: OneShot, folder: Path, *, votes: Counter[str] | None = None) -> Support:
+    """The classes in a folder, by name; `votes` as in `preprocess.fit`. Raises UserError where there is none, one has
+    no image, two have one name, or an image cannot be read."""
     paths = _classes_in(folder)
     with ThreadPoolExecutor(cores()) as pool:
-        read = iter(pool.map(net.read, (path for each in paths.values() for path in each)))
+        read = iter(pool.map(partial(net.read, votes=votes), (path for each in paths.values() for path in each)))
         pixels = {name: torch.cat([next(read) for _ in each]) for name, each in paths.items()}
     shown = {name: each[0] for name, each in pixels.items()}
     return Support(net.classes(pixels), shown)
@@ -119,13 +121,15 @@ def _suffixes() -> str:
     return ", ".join(preprocess.SUFFIXES)
 
 
-def answer(net: OneShot, support: Support, paths: Sequence[Path], *, false_accept: float) -> Iterator[list[Answer]]:
-    """The answers, a batch at a time, in the order of the paths. One that cannot be read has its error and stops no
-    other. The memory does not grow with their number."""
+def answer(
+    net: OneShot, support: Support, paths: Sequence[Path], *, false_accept: float, votes: Counter[str] | None = None
+) -> Iterator[list[Answer]]:
+    """The answers, a batch at a time, in the order of the paths; `votes` as in `preprocess.fit`. One that cannot be
+    read has its error and stops no other. The memory does not grow with their number."""
     with ThreadPoolExecutor(cores()) as pool:
         for at in range(0, len(paths), BATCH):
             part = paths[at : at + BATCH]
-            read = list(pool.map(lambda path: _read(net, path), part))
+            read = list(pool.map(lambda path: _read(net, path, votes), part))
             pixels = [each for each in read if isinstance(each, torch.Tensor)]
             ranked = iter(_rank(net, support, pixels, false_accept))
             yield [
@@ -134,9 +138,9 @@ def answer(net: OneShot, support: Support, paths: Sequence[Path], *, false_accep
             ]
 
 
-def _read(net: OneShot, path: Path) -> torch.Tensor | str:
+def _read(net: OneShot, path: Path, votes: Counter[str] | None) -> torch.Tensor | str:
     try:
-        return net.read(path)
+        return net.read(path, votes=votes)
     except UserError as error:
         return str(error)
 

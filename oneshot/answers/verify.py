@@ -1,6 +1,7 @@
 """`python -m oneshot.verify RUN A B`: whether two images show the same class, with the probability."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from rich.text import Text
@@ -18,8 +19,9 @@ def run(where: Folder, left: Path, right: Path, *, as_json: bool, device: str) -
     """Print same or different and the probability that they are the same. Raises UserError."""
     console = make_console()
     net = artifact.load(where, device=device)
-    pixels = [net.read(path) for path in (left, right)]
-    if why := looks_light(net.votes):
+    votes = Counter[str]()
+    pixels = [net.read(path, votes=votes) for path in (left, right)]
+    if why := looks_light(votes):
         print_warning(make_console(stderr=True), why)
     probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
     calibrated, same = net.calibration is not None, probability >= 0.5

@@ -1,5 +1,6 @@
 """How many workers a training has, that may have fewer or more of them or not; whether an autoscaler hears of it."""
 
+import abc
 import math
 import time
 from typing import Any
@@ -69,9 +70,9 @@ class _Starting(ScalingPolicy):
         self._maybe_send_resource_request()
         return ResizeDecision(self._number(), self.scaling_config._resources_per_worker_not_none)
 
+    @abc.abstractmethod
     def _number(self) -> int:
         """Of workers to start now."""
-        raise NotImplementedError
 
     def after_controller_start(self, train_run_context: Any) -> None:
         if self.grows:

@@ -31,6 +31,11 @@ _MINIMAL = {
 }
 
 
+def teaches_all(name: str) -> bool:
+    """Whether a split of this name also teaches what validates."""
+    return name.endswith(ALL)
+
+
 @dataclass(frozen=True)
 class Part:
     """Some drawings of a data set: all of these alphabets, or those by some drawers or of some characters."""

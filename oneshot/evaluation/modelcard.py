@@ -6,7 +6,7 @@ from typing import Any
 from oneshot.answers.calibration import RATE, doubt
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
-from oneshot.data.splits import ALL
+from oneshot.data.splits import teaches_all
 from oneshot.evaluation.judgement import result_of
 from oneshot.run import cards
 from oneshot.run.cards import CARD, WEIGHTS
@@ -53,7 +53,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         "## Figures",
         _figures(result),
         "## What its probabilities are worth",
-        _calibration(card.get("calibration"), seen=str(split).endswith(ALL)),
+        _calibration(card.get("calibration"), seen=teaches_all(str(split))),
         "## Training",
         _training(card["provenance"]),
         "## Data and licence",

@@ -18,7 +18,7 @@ from oneshot.records.record import Records, errors_picture, read, read_benches
 from oneshot.report import ladder
 from oneshot.screen.bench import measure, status, times
 from oneshot.screen.published import ladder as published
-from oneshot.screen.results import compares, seconds_text, seeds_text, trained_in
+from oneshot.screen.results import commit_of, compares, made_and_judged, seconds_text, seeds_text
 from oneshot.screen.tables import epochs_not_run
 
 README = jobs_folder().parent / "README.md"
@@ -98,9 +98,8 @@ def _where(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Two cells: the hardware and the commits of the trainings of these results, each once, and those of judgements
     that were made elsewhere or by another."""
     cells = []
-    for of in (hardware, lambda where: f"`{where['commit'] or 'unknown'}`"):
-        trained = list(dict.fromkeys(of(trained_in(each)) for each in results))
-        judged = [one for one in dict.fromkeys(of(each["environment"]) for each in results) if one not in trained]
+    for of in (hardware, lambda where: f"`{commit_of(where)}`"):
+        trained, judged = made_and_judged(results, of)
         cells.append("; ".join([*trained, *(f"judged: {one}" for one in judged)]))
     return cells
 
@@ -185,7 +184,7 @@ def _bench_cells(row: dict[str, Any]) -> list[str]:
 
 def _commits(environments: Iterable[Mapping[str, Any]]) -> str:
     """The commits of these, each once: `commit A`, `commits A, B`."""
-    each = sorted({f"`{where['commit'] or 'unknown'}`" for where in environments})
+    each = sorted({f"`{commit_of(where)}`" for where in environments})
     return f"{'commit' if len(each) == 1 else 'commits'} {', '.join(each)}"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from oneshot.data.splits import ALL
 from oneshot.data.splits import OWN as OWN_SPLIT
+from oneshot.data.splits import teaches_all
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
@@ -102,7 +102,7 @@ def state(run: Run) -> str:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
         said.append(esc(f"{invented} No published figure compares."))
-    if (split := run.settings.data.split).endswith(ALL):
+    if teaches_all(split := run.settings.data.split):
         said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
     if run.touched > 1:
         which = (run.result or {}).get("test_evaluations")  # a search that went on has the figures of a later time

@@ -1,7 +1,7 @@
 """A result's record on the terminal: accuracy by protocol, among the figures it compares with, and by alphabet."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -90,11 +90,24 @@ def trained_in(result: Mapping[str, Any]) -> Mapping[str, Any]:
     return result.get("trained") or result["environment"]
 
 
+def made_and_judged(
+    results: Sequence[Mapping[str, Any]], of: Callable[[Mapping[str, Any]], str]
+) -> tuple[list[str], list[str]]:
+    """What `of` says of the environments of these results' trainings, each once; and of those judgements that were made
+    in others."""
+    trained = list(dict.fromkeys(of(trained_in(each)) for each in results))
+    judged = dict.fromkeys(of(each["environment"]) for each in results)
+    return trained, [one for one in judged if one not in trained]
+
+
+def commit_of(environment: Mapping[str, Any]) -> str:
+    """A commit as people are shown it."""
+    return str(environment["commit"] or "unknown")
+
+
 def commits(results: Sequence[Mapping[str, Any]]) -> str:
     """The commits of the trainings of these results, and of the judgements that were made by another."""
-    trained = dict.fromkeys(trained_in(each)["commit"] or "unknown" for each in results)
-    judged = dict.fromkeys(each["environment"]["commit"] or "unknown" for each in results)
-    apart = [commit for commit in judged if commit not in trained]
+    trained, apart = made_and_judged(results, commit_of)
     return ", ".join(trained) + f"; judged by {', '.join(apart)}" * bool(apart)
 
 

@@ -59,7 +59,7 @@ def finish(
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
-        taught = settings.data.split.endswith(splits.ALL)
+        taught = splits.teaches_all(settings.data.split)
         calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)

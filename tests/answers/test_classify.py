@@ -304,7 +304,7 @@ def test_only_one_batch_is_held_at_a_time(
     support, asked = queries.read_support(net, folders[0]), sorted(folders[1].iterdir())
     monkeypatch.setattr(queries, "BATCH", 4)
     opened: list[Path] = []
-    monkeypatch.setattr(queries, "_read", lambda net, path: opened.append(path) or net.read(path))
+    monkeypatch.setattr(queries, "_read", lambda net, path, votes: opened.append(path) or net.read(path))
     batches = queries.answer(net, support, asked * 100, false_accept=0.1)
     for number, batch in zip(range(1, 4), batches, strict=False):
         assert len(batch) == 4 and len(opened) == 4 * number

@@ -79,6 +79,7 @@ def test_what_was_refused_before_a_restart_is_not_tried_again(run: Folder, monke
     run.write_json(trainer.FAILURE, {"error": "there are no such drawings"})
     monkeypatch.setattr(parts, "load_parts", lambda *_: pytest.fail("it is tried again"))
     work(run, 1, monkeypatch)
+    assert trainer.read_failure(run) == "there are no such drawings"
 
 
 @pytest.mark.parametrize(("rank", "notes"), [(0, 1), (1, 0)])
