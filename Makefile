@@ -53,7 +53,7 @@ SECONDS ?= 1800
 SEED ?= 1
 
 # Faults at random times against one small study after another, for so many seconds; the record is what README shows.
-chaos: install ## Faults at random times for SECONDS=1800; the record is README's
+chaos: install ## Faults at random times for SECONDS=1800; the record is kept
 	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 # README's pictures of the terminal, and its tables, from the records in tune_jobs/records/.
