@@ -68,6 +68,7 @@ def _kept(
     judged = f"{len(made['seeds'])} of {len(numbers)} seeds are trained and judged"
     print_line(console, f"{judged}; record: {where.file(repeat.RECORD)}")
     if as_it_is:
+        made = repeat.with_others(made, settings)
         first = made["seeds"][0]
         seen = read_outcomes(repeat.place(where, first["seed"]), first["result"])
         if path := record.keep_seeds(made, seen):

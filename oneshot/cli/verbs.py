@@ -163,7 +163,8 @@ def repeat(
     source: Source = None,
     debug: Trace = False,
 ) -> None:
-    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record."""
+    """Train jobs with several seeds and judge each network once. Without --set, tune_jobs/records/ keeps the record,
+    beside other seeds that it has of the same job."""
     from oneshot.cli import repeat
 
     repeat.run(

@@ -126,15 +126,17 @@ def _check_settings(settings: Settings, run: Folder, name: str, old: Mapping[str
 
 
 def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | None:
-    """Write the record of a job's seeds, as `repeat.gather` makes it, and a picture of the errors `seen`; its path.
+    """Write the record of a job's seeds, as `repeat.gather` makes it, and a picture of the errors `seen` of its first
+    network; its path. The picture of the network that was the first before stays where that still is.
 
     One that lacks seeds takes no place of one that has as many: None. That stays until this one is worth more."""
     folder, file = Folder.of(records_folder()), f"{made['job']}.json"
-    if len(made["seeds"]) < len(made["asked"]) and folder.has(file):
-        if len(folder.read_json(file).get("seeds", ())) >= len(made["seeds"]):
-            return None
+    old = folder.read_json(file).get("seeds", []) if folder.has(file) else []
+    if len(made["seeds"]) < len(made["asked"]) and len(old) >= len(made["seeds"]):
+        return None
     folder.write_json(file, made)
-    keep_errors(made["job"], seen)
+    if seen or old[:1] != made["seeds"][:1]:
+        keep_errors(made["job"], seen)
     return records_folder() / file
 
 

@@ -3,7 +3,7 @@
 import re
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,8 @@ def by_name(jobs: Sequence[str]) -> dict[str, Path]:
 
 def check_record(file: Path, settings: Settings, *, dataset: str) -> None:
     """Raises UserError where the record of a job's seeds would take the place of another job's, or of another kind or
-    data set. A job of tune_jobs/ may have changed since its record was made; of another file nobody knows whether it is
-    the same job but by its settings."""
+    data set. A job of tune_jobs/ may have changed since its record was made: then this takes its place. Of another file
+    nobody knows whether it is the same job but by its settings."""
     advice = "rename the job's file, or change a setting (--set): then no record is kept in tune_jobs/records/"
     old = record.replaced(file.stem, record.SEEDS, dataset=dataset, advice=advice)
     listed = jobs_folder() / file.name
@@ -90,8 +90,13 @@ def check_record(file: Path, settings: Settings, *, dataset: str) -> None:
         return
     if listed.exists():
         raise UserError(f"{file} is called as {listed}, whose record it would take the place of: {advice}")
-    if old and _decisive(parse_toml(old["experiment"].encode(), f"the record {file.stem}")) != _decisive(settings):
+    if old and not _same_settings(old, settings):
         raise UserError(f"tune_jobs/records/ has a record {file.stem} of other settings than {file} has: {advice}")
+
+
+def _same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
+    found = parse_toml(record["experiment"].encode(), f"the record {record['job']}")
+    return _decisive(found) == _decisive(settings)
 
 
 def _decisive(settings: Settings) -> dict[str, Any]:
@@ -175,16 +180,34 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
             rows.append(
                 {"seed": seed, **spent, "epochs": len(read_history(here)), "judged": often, "result": result}
             )  # fmt: skip
+    return _record(settings, rows, seeds, job=job)
+
+
+def with_others(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """A record of a job's seeds with those that it was not asked for and that the kept record of this job has, by the
+    same settings: they were trained and judged at another time, on another machine perhaps, which their rows say."""
+    old = record.replaced(made["job"], record.SEEDS, dataset=made["dataset"], advice="rename the job's file")
+    if old is None or not _same_settings(old, settings):
+        return made
+    others = [row for row in old["seeds"] if row["seed"] not in made["asked"]]
+    asked = {*made["asked"], *(old.get("asked") or ()), *(row["seed"] for row in others)}
+    rows = sorted([*made["seeds"], *others], key=lambda row: row["seed"])
+    return _record(settings, rows, sorted(asked), job=made["job"])
+
+
+def _record(
+    settings: Settings, rows: Sequence[dict[str, Any]], asked: Sequence[int], *, job: str
+) -> dict[str, Any]:  # fmt: skip
     made = {
         "experiment": seeded(settings, rows[0]["seed"]).to_toml(),
         "job": job,
-        "asked": list(seeds),
+        "asked": list(asked),
         "dataset": rows[0]["result"]["dataset"],
         "split": settings.data.split,
         "summary": summary([row["result"] for row in rows]),
         "seconds": statistics.mean(row["seconds"] for row in rows),
         "test_evaluations": sum(row["judged"] for row in rows),
-        "seeds": rows,
+        "seeds": list(rows),
     }
     formats.check(formats.Repeated, made)
     return made

@@ -85,6 +85,11 @@ class StudyView:
         if lines:
             self._told = self._updated
 
+    def say(self, text: str) -> None:
+        """A line in the log, or above the screen, of what no trial is to be blamed for."""
+        known = self._study["seconds"] if self._study else 0.0
+        print_line(self.console, f"{duration(known + self._clock() - self._updated):>7}  {text}")
+
     def __getstate__(self) -> dict[str, Any]:
         kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
         return {**vars(self), "_live": None, "_drawn": None, "console": kind}

@@ -38,7 +38,8 @@ class Study:
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
         self._pulses: dict[str, dict[str, Any]] = {}
-        self._failing: float | None = None  # since when the store does not answer
+        self.say: Callable[[str], object] = _nobody  # who is told that the store does not answer
+        self._failing: float | None = None  # since when it does not
         self._begun: set[str] = set()  # of the trials; the point of one may be {}: the job's own settings
         self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
 
@@ -238,12 +239,16 @@ class Study:
                 done = do()
             except DiskFull:
                 raise
-            except RunFailed:
-                self._failing = self._failing or time.monotonic()
+            except RunFailed as error:
+                if self._failing is None:
+                    self._failing = time.monotonic()
+                    self.say(f"{error}; it is tried again for {PATIENCE:g} s")
                 if time.monotonic() - self._failing >= PATIENCE:
                     raise
                 time.sleep(PAUSE)
             else:
+                if self._failing is not None:
+                    self.say(f"{self.run} answers again, after {time.monotonic() - self._failing:.0f} s")
                 self._failing = None
                 return done
 
@@ -253,6 +258,10 @@ class Study:
             fields = {key: value for key, value in trial.items() if key != "history"}
             self._lines[trial["id"]] = json.dumps(fields, ensure_ascii=False)
         return self._lines[trial["id"]]
+
+
+def _nobody(_: str) -> None:
+    """Nobody is told."""
 
 
 def _measured(rows: list[dict[str, Any]]) -> int:

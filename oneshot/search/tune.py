@@ -43,6 +43,7 @@ def tune(
     for each in study.trials:
         if halving.waits(each):  # broken off between its rung and the word of it
             study.end(each["id"])
+    study.say = view.say
     view.update(study.record())
     remade = _reopen_damaged(study)
     if any(each["status"] not in OVER for each in study.trials) or halving.due(study.trials, last=True):

@@ -95,15 +95,21 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     for _ in range(2):  # the same again goes on, and keeps its record anew
         as_it_is([job], data_root, tmp_path / "run")
         assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
+    first, picture = record.read_repeated()["small"]["seeds"][0], (records / "small-errors.png").read_bytes()
+    as_it_is([job], data_root, tmp_path / "elsewhere", seeds="5")  # as on another machine, which lacks seed 4
+    made = record.read_repeated()["small"]
+    assert (made["asked"], [row["seed"] for row in made["seeds"]]) == ([4, 5], [4, 5]) and made["seeds"][0] == first
+    assert made["summary"]["within"]["seeds"] == made["test_evaluations"] == 2
+    assert (records / "small-errors.png").read_bytes() == picture  # of the first network, as README says
     job.write_text(job.read_text().replace("epochs = 2", "epochs = 1"))
     with pytest.raises(UserError, match=rf"has a record small of other settings than {job} has: rename the job's file"):
         as_it_is([job], data_root, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def as_it_is(jobs: list[Path], root: Path, run: Path | None = None) -> None:
+def as_it_is(jobs: list[Path], root: Path, run: Path | None = None, *, seeds: str = "4") -> None:
     run_verb(
-        console(), jobs=list(map(str, jobs)), seeds="4", minutes=None, device="cpu", folder=run and str(run),
+        console(), jobs=list(map(str, jobs)), seeds=seeds, minutes=None, device="cpu", folder=run and str(run),
         changes=[], root=str(root), source=None,
     )  # fmt: skip
 

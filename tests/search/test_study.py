@@ -350,9 +350,12 @@ def test_a_search_goes_on_where_a_note_cannot_be_read_or_written(
 def test_what_a_store_does_not_take_is_tried_again_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oneshot.search.study.PAUSE", 0)
     study, started = study_in(tmp_path), {"status": "running", "settings": POINT}
+    said: list[str] = []
+    study.say = said.append
     asked = refuse(monkeypatch, STUDY, RunFailed("no answer"), times=3)
     study.start("000", POINT)
     assert len(asked) == 4 and written(tmp_path)["trials"][0].items() >= started.items()
+    assert said == ["no answer; it is tried again for 120 s", f"{study.run} answers again, after 0 s"]
     monkeypatch.setattr("oneshot.search.study.PATIENCE", 0)
     refuse(monkeypatch, STUDY, RunFailed("no answer"), times=1)
     with pytest.raises(RunFailed, match="no answer"):
