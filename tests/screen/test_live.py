@@ -213,6 +213,16 @@ class TestStudyInALog:
             "running: trial 000 epoch 3/30 step 120/500 loss 0.4321 96 img/s, trial 001 epoch 1/30; about "
         )
 
+    def test_what_is_said_between_updates_has_its_time(self):
+        clock, screen = Clock(), log()
+        view = StudyView(screen, clock=clock)
+        view.say("first")
+        view.update(small_study() | {"seconds": 30.0})
+        clock.now += 5
+        view.say("no answer")
+        lines = screen.file.getvalue().splitlines()
+        assert (lines[0], lines[-1]) == ("   0:00  first", "   0:35  no answer")
+
     def test_of_many_trials_a_few_are_named(self):
         clock, screen = Clock(), log()
         with StudyView(screen, clock=clock) as view:
