@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -95,41 +95,49 @@ class Meter(StudyView):
 
     def __init__(self, *, every: int) -> None:
         super().__init__(console(quiet=True))
-        self.every, self.marks = every, [(0, self._cpu(), self._memory())]
+        self.every, self.marks = every, [self._mark(0)]
 
     def update(self, study: Any) -> None:
         super().update(study)
         reports = sum(trial["epochs"] for trial in study["trials"])
         if reports - self.marks[-1][0] >= self.every:
-            self.marks.append((reports, self._cpu(), self._memory()))
+            self.marks.append(self._mark(reports))
 
     @staticmethod
-    def _cpu() -> float:
-        return time.process_time()
+    def _mark(reports: int) -> "Mark":
+        return Mark(reports, time.process_time(), psutil.Process().memory_info().rss / 1e6, time.monotonic())
 
-    @staticmethod
-    def _memory() -> float:
-        return psutil.Process().memory_info().rss / 1e6
+
+class Mark(NamedTuple):
+    """So many reports, and by then the driver's CPU seconds, its memory in MB, and a clock in seconds."""
+
+    reports: int
+    cpu: float
+    memory: float
+    clock: float
 
 
 def driver(request: Request) -> Measured:
     """Milliseconds of the driver's CPU time a report, at the search's end and near its beginning."""
     trials, at_once = (20, 2) if request.quick else (TRIALS, AT_ONCE)
     marks = driven(trials, epochs=EPOCHS, at_once=at_once)
-    costs = [1000 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(marks)]
-    memory = [mark[2] for mark in marks]
+    costs = [1000 * (b.cpu - a.cpu) / (b.reports - a.reports) for a, b in itertools.pairwise(marks)]
+    # Tune looks ten times a second whether there is anything: what comes seldom costs more a report.
+    apart = [(b.clock - a.clock) / (b.reports - a.reports) for a, b in itertools.pairwise(marks)]
+    memory = [mark.memory for mark in marks]
     growth = memory[-1] / memory[min(2, len(memory) - 1)]
-    reports = marks[-1][0]
     note = (
-        f"{trials:,} trials, {reports:,} reports, ASHA, {at_once} at once; memory"
+        f"{trials:,} trials, {marks[-1].reports:,} reports, ASHA, {at_once} at once; a report comes after"
+        f" {apart[min(1, len(apart) - 1)]:.2f} s at the beginning and {apart[-1]:.2f} s at the end; memory"
         f" {memory[min(2, len(memory) - 1)]:.0f} MB after the first tenths, {memory[-1]:.0f} MB at the end"
     )
-    details = {"reports": [mark[0] for mark in marks], "milliseconds": costs, "memory": memory}
+    reports = [mark.reports for mark in marks]
+    details = {"reports": reports, "milliseconds": costs, "seconds": apart, "memory": memory}
     return Measured([costs[-1]], [costs[min(1, len(costs) - 1)]], note, {"growth of memory": growth}, details)
 
 
-def driven(trials: int, *, epochs: int, at_once: int) -> list[tuple[int, float, float]]:
-    """A study of synthetic trials by the program's own driver: reports, CPU seconds and memory (MB) as it went on."""
+def driven(trials: int, *, epochs: int, at_once: int) -> list[Mark]:
+    """A study of synthetic trials by the program's own driver: how it went on."""
     settings = small_settings(
         **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
     )

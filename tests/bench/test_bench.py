@@ -435,8 +435,8 @@ def test_a_study_is_drawn_now_and_then_written_whole_and_leaves_little_in_memory
 @pytest.mark.ray
 def test_the_driver_of_many_trials_keeps_its_memory() -> None:
     marks = studies.driven(120, epochs=3, at_once=4)
-    assert marks[-1][0] >= 120
-    assert marks[-1][2] < 1.2 * marks[2][2]
+    assert marks[-1].reports >= 120
+    assert marks[-1].memory < 1.2 * marks[2].memory
 
 
 @pytest.mark.long
