@@ -4,6 +4,7 @@ import oneshot
 net = oneshot.load("runs/quick")
 net.classify(query, {"alpha": [image], "beta": [image]})  # ranked classes, or none of these
 net.verify(left_images, right_images)  # probabilities that each two show the same character
+net.classes("classes")  # a catalogue embedded once, of a folder or a file, to be asked many times
 """
 
 import importlib
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oneshot.answers.artifact import OneShot, load
+    from oneshot.answers.embeddings import Classes
     from oneshot.answers.ranking import Ranking
     from oneshot.base.errors import UserError
 
-__all__ = ["OneShot", "Ranking", "UserError", "load"]
+__all__ = ["Classes", "OneShot", "Ranking", "UserError", "load"]
 
 # Where each lies. Loaded when asked for: `import oneshot` stays free of torch.
 _LIES = {
+    "Classes": "oneshot.answers.embeddings",
     "OneShot": "oneshot.answers.artifact",
     "Ranking": "oneshot.answers.ranking",
     "UserError": "oneshot.base.errors",

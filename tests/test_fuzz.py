@@ -232,6 +232,20 @@ def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path:
     taken_or_refused(lambda: use_data(folder))
 
 
+@given(case=st.data(), whole=st.booleans())
+@examples(40)
+def test_any_file_of_classes_is_asked_or_refused(
+    trained: Path, tmp_path: Path, case: st.DataObject, whole: bool
+) -> None:
+    net, file = artifact.load(trained / "sgd" / NEWEST, device="cpu"), tmp_path / "classes.parquet"
+    page = np.eye(28, dtype=np.uint8) * 255
+    net.classes({"a": 255 - page, "b": 255 - page.T[::-1]}).save(file)
+    content = file.read_bytes()
+    changed = corrupt(content) if whole else damaged(facts(content)).map(lambda told: with_facts(content, told))
+    file.write_bytes(case.draw(changed))
+    taken_or_refused(lambda: net.classify(255 - page, file), file.name)
+
+
 # Checkpoints
 
 SMALL_STEPS: dict[str, Any] = {"size": 16, "batch": 4, "examples": 8, "val_pairs": 4, "val_trials": 2}

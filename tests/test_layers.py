@@ -208,7 +208,14 @@ def test_the_help_of_a_verb_waits_for_neither_torch_nor_ray(verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", ["evaluate {}", "classify {} --support . x.png", "verify {} a.png b.png", "export {} --onnx"]
+    "request_",
+    [
+        "evaluate {}",
+        "classify {} --support . x.png",
+        "verify {} a.png b.png",
+        "embed {} a.png --out x.parquet",
+        "export {} --onnx",
+    ],
 )
 def test_where_there_is_no_network_nobody_waits_for_torch(request_: str, tmp_path: Path) -> None:
     verb, *arguments = request_.format(tmp_path).split()

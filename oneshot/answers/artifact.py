@@ -7,6 +7,7 @@ import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot.answers import preprocess
+from oneshot.answers import preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
-from oneshot.answers.ranking import Classes, Ranking, rank
+from oneshot.answers.embeddings import Classes
+from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
@@ -31,6 +33,7 @@ from oneshot.run.restore import load_weights
 FORMAT = 1
 
 Images = Image.Image | np.ndarray | Sequence[Image.Image | np.ndarray]
+Support = Mapping[str, Images] | str | Path | Classes
 
 
 def save(
@@ -70,7 +73,10 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
         return _read_card(folder)
     found = checkpoint.read(folder)
     provenance = {"epoch": found.progress.epoch, "settings": found.settings}
-    card = {"provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found)}
+    card = {
+        "provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found),
+        "sha256": hashlib.sha256(tensors.pack(found.weights)).hexdigest(),
+    }  # fmt: skip
     return models.looking(of_checkpoint(found, folder), card["views"]), card
 
 
@@ -132,7 +138,11 @@ class OneShot:
 
         An array (N, H, W) is a sequence; (H, W, 3) and (H, W, 4) are one image in colour, whatever they were meant for,
         which only a network of one's own images takes. Raises UserError."""
-        return self.embed_pixels(self._prepare(images))
+        votes: Counter[str] = Counter()
+        pixels = self._prepare(images, votes)
+        if why := preprocess.looks_light(votes):
+            warnings.warn(why, stacklevel=3)
+        return self.embed_pixels(pixels)
 
     @torch.no_grad()
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
@@ -141,6 +151,14 @@ class OneShot:
         parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
         with without_tf32():
             return torch.cat([self.net.embed(part) for part in parts])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an embedding depends on besides the image: where any of it differs, embeddings do not compare."""
+        return {
+            "sha256": self.card["sha256"], "views": self.card.get("views", 1), "size": self.net.size,
+            "dimension": self.net.dimension, "cleaning": self.cleaning,
+        }  # fmt: skip
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
@@ -162,27 +180,58 @@ class OneShot:
         logits = self.net.score(a_BD, b_BD).double().cpu()
         return torch.from_numpy(self.calibration.pair(logits.numpy())) if self.calibration else logits.sigmoid()
 
-    def classify(self, query: Images, support: Mapping[str, Images], *, false_accept: float = RATE) -> list[Ranking]:
-        """For each query the classes by probability, the best first; `support` has one or more images of each class.
+    def classify(
+        self, query: Images, support: Support, *, false_accept: float = RATE, top: int | None = None
+    ) -> list[Ranking]:
+        """For each query the classes by probability, the best first: all, or of many the `top`.
+
+        `support` is what `classes` takes or has made. `false_accept`: of images of no class, the share that is taken
+        for one of them (one of `calibration.RATES`, or 1: always name the best); it is rough where `calibration.doubt`
+        says so. Raises UserError as `classes` does, for an image that is none, another `false_accept`, a `top` below 1,
+        and for classes of another network.
+        """
+        classes = support if isinstance(support, Classes) else self.classes(support)
+        if classes.network != self.identity:
+            raise UserError("these classes are embeddings of another network; make them with the one that is asked")
+        if top is not None and top < 1:
+            raise UserError(f"top = {top}: at least one class is to be named")
+        return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept, top=top)
+
+    def classes(self, support: Mapping[str, Images] | str | Path) -> Classes:
+        """Classes to choose from, embedded once and asked often: one or more images of each, by its name; a folder of
+        them, as `python -m oneshot.classify --support` takes it; or a file of `python -m oneshot.embed` or of
+        `Classes.save`, a path or a URI.
 
         The embeddings of a class's images are averaged; copies of an image count once. A mean of more images is nearer
-        to everything: give each class as many, or those with more are named too often. `false_accept`: of images of no
-        class, the share that is taken for one of them (one of `calibration.RATES`, or 1: always name the best); it is
-        rough where `calibration.doubt` says so. Raises UserError where there is no class, a class without an image, an
-        image that is none, or another `false_accept`.
+        to everything: give each class as many, or those with more are named too often. Raises UserError where there is
+        no class, a class without an image, an image that is none, or a file that is damaged or of another network.
         """
-        classes = self.classes({name: self._prepare(images) for name, images in support.items()})
-        return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept)
+        if not isinstance(support, Mapping):
+            found = queries.read_support(self, support)
+        else:
+            votes: Counter[str] = Counter()
+            pixels = {name: self._prepare(images, votes) for name, images in support.items()}
+            why = preprocess.looks_light(votes)
+            found = replace(self.averaged(pixels), warnings=(why,) if why else ())
+        for why in found.warnings:
+            warnings.warn(why, stacklevel=3)
+        return found
 
-    def classes(self, support: Mapping[str, torch.Tensor]) -> Classes:
-        """Classes to choose from, each of what `fit` or `read` made of its images: uint8 (k, S, S)."""
-        if not support:
+    def averaged(self, pixels: Mapping[str, torch.Tensor], paths: Sequence[str | None] = ()) -> Classes:
+        """Classes, each of what `fit` or `read` made of its images, uint8 (k, S, S); `paths`: of the first of each."""
+        if not pixels:
             raise UserError("the support holds no class; give one image of each class at least")
-        different = {name: pixels.unique(dim=0) for name, pixels in support.items()}
-        counts = [len(each) for each in different.values()]
-        z_SD = self.embed_pixels(torch.cat(list(different.values())))
-        z_CD = torch.stack([part.mean(dim=0) for part in z_SD.split(counts)])
-        return Classes(tuple(different), z_CD, tuple(counts))
+        different = [each.unique(dim=0) for each in pixels.values()]
+        counts = tuple(map(len, different))
+        z_SD = self.embed_pixels(torch.cat(different))
+        return Classes(
+            names=tuple(pixels),
+            z_CD=torch.stack([part.mean(dim=0) for part in z_SD.split(counts)]),
+            counts=counts,
+            pixels=torch.stack([each[0] for each in pixels.values()]),
+            paths=tuple(paths) or (None,) * len(counts),
+            network=self.identity,
+        )
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
@@ -198,15 +247,12 @@ class OneShot:
             raise UserError(f"similarity: {len(a_BD)} left and {len(b_BD)} right images; they must be pairs")
         return a_BD, b_BD
 
-    def _prepare(self, images: Images) -> torch.Tensor:
-        """uint8 (B, S, S), ink 255."""
-        votes: Counter[str] = Counter()
+    def _prepare(self, images: Images, votes: Counter[str]) -> torch.Tensor:
+        """uint8 (B, S, S), ink 255; `votes` as in `preprocess.fit`."""
         given = [images] if _is_one(images) else images
         fitted = [preprocess.fit(image, self.net.size, self.cleaning, votes=votes) for image in given]
         if not fitted:
             raise UserError("no image was given")
-        if why := preprocess.looks_light(votes):
-            warnings.warn(why, stacklevel=4)
         return torch.cat(fitted)
 
 

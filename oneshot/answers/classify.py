@@ -4,15 +4,15 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
 
 from oneshot.answers import artifact, queries
 from oneshot.answers.calibration import RATE, doubt, flattered
+from oneshot.answers.embeddings import Classes
 from oneshot.answers.preprocess import looks_light
-from oneshot.answers.queries import Answer, Support
+from oneshot.answers.queries import Answer
 from oneshot.answers.ranking import check_rate
 from oneshot.answers.screen import answer_view, can_draw, verdict
 from oneshot.base.errors import RunFailed, UserError
@@ -32,7 +32,7 @@ UNEVEN = "the classes have unlike numbers of images, and those with more are nam
 
 
 def run(
-    where: Folder, images: Sequence[str], *, support: Path, top: int, false_accept: float | None, as_json: bool,
+    where: Folder, images: Sequence[str], *, support: str, top: int, false_accept: float | None, as_json: bool,
     device: str,
 ) -> None:  # fmt: skip
     """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
@@ -44,22 +44,22 @@ def run(
     if net.calibration is None and false_accept not in (None, 1):
         raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
-    shown, asked = Counter[str](), Counter[str]()  # each by itself: there may be one that is asked about
-    classes = queries.read_support(net, support, votes=shown)
-    if why := looks_light(shown):
+    classes = queries.read_support(net, support)
+    for why in classes.warnings:
         print_warning(aside, f"--support: {why}")
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
     elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
         print_warning(aside, why)
-    if (least := min(classes.classes.counts)) < (most := max(classes.classes.counts)):
+    if (least := min(classes.counts)) < (most := max(classes.counts)):
         print_warning(aside, f"{UNEVEN} ({least} to {most} are there)")
+    votes = Counter[str]()  # by themselves: there may be one that is asked about, and many classes
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
     # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
     beside = console if console.is_interactive else aside
     with contextlib.ExitStack() as stack:
         counting = stack.enter_context(Counting(beside, len(paths))) if len(paths) > queries.BATCH else None
-        for batch in queries.answer(net, classes, paths, false_accept=rate, votes=asked):
+        for batch in queries.answer(net, classes, paths, false_accept=rate, top=top, votes=votes):
             for each in batch:
                 tally[_kind(each)] += 1
                 if each.error:
@@ -74,7 +74,7 @@ def run(
             if counting:
                 counting.advance(len(batch))
         seconds = counting.seconds if counting else None
-    if why := looks_light(asked):
+    if why := looks_light(votes):
         print_warning(aside, why)
     if not as_json and len(paths) > 1:
         print_line(console, _summary(tally, classes, seconds))
@@ -94,22 +94,23 @@ def _record(answer: Answer, top: int) -> dict[str, Any]:
 
 
 def _shown(
-    console: Console, net: artifact.OneShot, answer: Answer, support: Support, *, top: int, many: bool
+    console: Console, net: artifact.OneShot, answer: Answer, classes: Classes, *, top: int, many: bool
 ) -> RenderableType:
-    assert answer.ranking is not None and answer.pixels is not None
+    assert answer.ranking is not None and answer.pixels is not None and classes.pixels is not None
     name, ranking = str(answer.path), answer.ranking.to_dict(top)
     if many:
         return verdict(name, ranking)
     if not can_draw(console):
         return answer_view(name, ranking)
-    shown = {each["class"]: support.shown[each["class"]].numpy() for each in ranking["ranked"]}
+    names = [each["class"] for each in ranking["ranked"]]
+    shown = {name: classes.pixels[classes.names.index(name)].numpy() for name in names}
     colour = console.color_system in ("256", "truecolor") and not console.no_color
     polarity = net.cleaning["polarity"] if net.cleaning else "dark"
     return answer_view(name, ranking, query=answer.pixels.numpy(), shown=shown, colour=colour, polarity=polarity)
 
 
-def _summary(tally: dict[str, int], support: Support, seconds: float | None) -> str:
+def _summary(tally: dict[str, int], classes: Classes, seconds: float | None) -> str:
     parts = [f"{count(number)} {what}" for what, number in tally.items() if number or what == "named"]
     done = sum(tally.values())
     rate = f"; {count(done / seconds)} images/s" if seconds else ""
-    return f"{count(done)} images, {count(len(support.classes.names))} classes: {', '.join(parts)}{rate}"
+    return f"{count(done)} images, {count(len(classes.names))} classes: {', '.join(parts)}{rate}"

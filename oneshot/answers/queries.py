@@ -1,34 +1,31 @@
-"""Images that people ask about and those they show as examples: found in folders, read in batches, ranked.
+"""Images that people ask about and those they show as examples: found in folders, read and embedded in batches, ranked.
 
 A support folder holds a class as an image (`DIR/class.png`), as a folder of images (`DIR/class/image`), or both kinds.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from oneshot.answers import preprocess
-from oneshot.answers.artifact import OneShot
-from oneshot.answers.ranking import Classes, Ranking, rank
+from oneshot.answers import embeddings, preprocess
+from oneshot.answers.embeddings import Classes, joined
+from oneshot.answers.ranking import Ranking, rank
 from oneshot.base.environment import cores
 from oneshot.base.errors import UserError, nearest
+from oneshot.base.reach import reach
 from oneshot.base.storage import at_home
 from oneshot.data.tree import hidden
 
-BATCH = 256  # queries held at once, each as the small image that the network sees
+if TYPE_CHECKING:  # it imports this module
+    from oneshot.answers.artifact import OneShot
 
-
-@dataclass(frozen=True)
-class Support:
-    """The classes as a network chooses from them, and the first image of each as it sees it: uint8 (S, S), ink 255."""
-
-    classes: Classes
-    shown: dict[str, torch.Tensor]
+BATCH = 256  # images held at once, each as the small image that the network sees
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,54 @@ class Answer:
     error: str = ""
 
 
-def read_support(net: OneShot, folder: Path, *, votes: Counter[str] | None = None) -> Support:
-    """The classes in a folder, by name; `votes` as in `preprocess.fit`. Raises UserError where there is none, one has
-    no image, two have one name, or an image cannot be read."""
-    paths = _classes_in(folder)
+def read_support(net: "OneShot", where: str | Path) -> Classes:
+    """The classes in a folder, by name, or in a file of embeddings, a path or a URI, on the network's device.
+
+    Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a
+    file as `embeddings.read`."""
+    if "://" in str(where) or at_home(where).is_file():
+        found = embeddings.read(reach(where), net.identity)
+        return replace(found, z_CD=found.z_CD.to(net.device))
+    votes, parts = Counter[str](), []
+    for classes, _, errors in classes_of(net, classes_in(at_home(where)), votes=votes):
+        if errors:
+            raise UserError(errors[0])
+        parts.append(classes)
+    return joined(parts, warnings=list(filter(None, [preprocess.looks_light(votes)])))
+
+
+def classes_of(
+    net: "OneShot", paths: Mapping[str, Sequence[Path]], *, votes: Counter[str]
+) -> Iterator[tuple[Classes | None, int, list[str]]]:
+    """The classes of these images in their order, some at a time: with a batch of images, or the whole of a larger
+    class. With them how many images those are, and why some could not be read; a class without one that could is left
+    out. `votes` as in `preprocess.fit`."""
     with ThreadPoolExecutor(cores()) as pool:
-        read = iter(pool.map(partial(net.read, votes=votes), (path for each in paths.values() for path in each)))
-        pixels = {name: torch.cat([next(read) for _ in each]) for name, each in paths.items()}
-    shown = {name: each[0] for name, each in pixels.items()}
-    return Support(net.classes(pixels), shown)
+        for some in _portions(paths):
+            read = iter(pool.map(lambda path: _read(net, path, votes), itertools.chain(*some.values())))
+            found = {name: [(path, next(read)) for path in inside] for name, inside in some.items()}
+            errors = [each for pairs in found.values() for _, each in pairs if isinstance(each, str)]
+            good = {name: [pair for pair in pairs if not isinstance(pair[1], str)] for name, pairs in found.items()}
+            pixels = {name: torch.cat([each for _, each in pairs]) for name, pairs in good.items() if pairs}
+            first = tuple(str(pairs[0][0]) for pairs in good.values() if pairs)
+            classes = net.averaged(pixels, first) if pixels else None
+            yield classes, sum(map(len, some.values())), errors
 
 
-def _classes_in(folder: Path) -> dict[str, list[Path]]:
+def _portions(paths: Mapping[str, Sequence[Path]]) -> Iterator[dict[str, Sequence[Path]]]:
+    """Whole classes, as few as make a batch of images."""
+    some, images = {}, 0
+    for name, inside in paths.items():
+        some[name], images = inside, images + len(inside)
+        if images >= BATCH:
+            yield some
+            some, images = {}, 0
+    if some:
+        yield some
+
+
+def classes_in(folder: Path) -> dict[str, list[Path]]:
+    """The images of each class in a support folder, by name. Raises UserError as `read_support`."""
     entries = _inside(folder, "--support")
     found: dict[str, list[Path]] = {}
     for entry in entries:
@@ -121,32 +154,37 @@ def _suffixes() -> str:
     return ", ".join(preprocess.SUFFIXES)
 
 
-def answer(
-    net: OneShot, support: Support, paths: Sequence[Path], *, false_accept: float, votes: Counter[str] | None = None
-) -> Iterator[list[Answer]]:
-    """The answers, a batch at a time, in the order of the paths; `votes` as in `preprocess.fit`. One that cannot be
-    read has its error and stops no other. The memory does not grow with their number."""
+def embedded(
+    net: "OneShot", paths: Sequence[Path], *, votes: Counter[str] | None = None
+) -> Iterator[tuple[list[tuple[Path, torch.Tensor | str]], torch.Tensor]]:
+    """Images a batch at a time, in the order of the paths: each with what the network sees of it, uint8 (1, S, S), or
+    why it could not be read; and the embeddings (B, D) of those that could. `votes` as in `preprocess.fit`."""
     with ThreadPoolExecutor(cores()) as pool:
         for at in range(0, len(paths), BATCH):
             part = paths[at : at + BATCH]
-            read = list(pool.map(lambda path: _read(net, path, votes), part))
-            pixels = [each for each in read if isinstance(each, torch.Tensor)]
-            ranked = iter(_rank(net, support, pixels, false_accept))
-            yield [
-                Answer(path, next(ranked), each[0]) if isinstance(each, torch.Tensor) else Answer(path, error=each)
-                for path, each in zip(part, read, strict=True)
-            ]
+            read = list(zip(part, pool.map(lambda path: _read(net, path, votes), part), strict=True))
+            pixels = [each for _, each in read if not isinstance(each, str)]
+            none = torch.empty(0, net.net.dimension, device=net.device)
+            yield read, net.embed_pixels(torch.cat(pixels)) if pixels else none
 
 
-def _read(net: OneShot, path: Path, votes: Counter[str] | None) -> torch.Tensor | str:
+def _read(net: "OneShot", path: Path, votes: Counter[str] | None) -> torch.Tensor | str:
     try:
         return net.read(path, votes=votes)
     except UserError as error:
         return str(error)
 
 
-def _rank(net: OneShot, support: Support, pixels: list[torch.Tensor], false_accept: float) -> list[Ranking]:
-    if not pixels:
-        return []
-    z_QD = net.embed_pixels(torch.cat(pixels))
-    return rank(net.net, net.calibration, support.classes, z_QD, false_accept=false_accept)
+def answer(
+    net: "OneShot", classes: Classes, paths: Sequence[Path], *, false_accept: float, top: int | None = None,
+    votes: Counter[str] | None = None,
+) -> Iterator[list[Answer]]:  # fmt: skip
+    """The answers, a batch at a time, in the order of the paths, of the `top` classes each; `votes` as in
+    `preprocess.fit`. One that cannot be read has its error and stops no other. The memory does not grow with their
+    number."""
+    for read, z_QD in embedded(net, paths, votes=votes):
+        ranked = iter(rank(net.net, net.calibration, classes, z_QD, false_accept=false_accept, top=top))
+        yield [
+            Answer(path, error=each) if isinstance(each, str) else Answer(path, next(ranked), each[0])
+            for path, each in read
+        ]

@@ -10,27 +10,16 @@ import numpy as np
 import torch
 
 from oneshot.answers.calibration import RATE, Calibration, sigmoid, softmax
+from oneshot.answers.embeddings import Classes
 from oneshot.base.errors import UserError
-from oneshot.network.models import Siamese, at_once
+from oneshot.network.models import Siamese
 
-
-@dataclass(frozen=True)
-class Classes:
-    """What can be chosen from: names, the mean embedding (C, D) of each, and from how many images that is."""
-
-    names: tuple[str, ...]
-    z_CD: torch.Tensor
-    counts: tuple[int, ...]
-
-    @property
-    def k_shot(self) -> int:
-        """The number of images that scores are taken to rest on: the least of a class."""
-        return min(self.counts)
+TABLE = 1 << 20  # scores of queries against classes that are held at once
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The classes by how well they fit one image, the best first.
+    """The classes by how well they fit one image, the best first: all, or as many as were asked for.
 
     `probabilities`: of the image being of that class, where it is of one of these; where there is one class only, of it
     being of this one. `scores`: logits. `known`: whether the best is good enough to be named; None where the network's
@@ -64,24 +53,37 @@ def check_rate(calibration: Calibration | None, false_accept: float) -> None:
 
 @torch.no_grad()
 def rank(
-    net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, false_accept: float = RATE
-) -> list[Ranking]:
-    """The ranking of each query. Equal scores stand in the order of the classes. Raises UserError."""
+    net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, false_accept: float = RATE,
+    top: int | None = None,
+) -> list[Ranking]:  # fmt: skip
+    """The ranking of each query, or its `top` classes. Equal scores stand in the order of the classes.
+
+    Beside the embeddings little memory is needed, however many classes there are, where `top` is few. Raises UserError.
+    """
     check_rate(calibration, false_accept)
-    step = at_once(z_QD.device, classes.z_CD.numel())
-    parts = [net.score(part[:, None], classes.z_CD).double().cpu().numpy() for part in z_QD.split(step)]
-    scores_QC = np.concatenate(parts)
-    probabilities_QC, known = _worth(calibration, scores_QC, classes.k_shot, false_accept)
-    order_QC = np.argsort(-scores_QC, axis=1, kind="stable")
-    return [
-        Ranking(
-            classes=tuple(classes.names[place] for place in order),
-            probabilities=tuple(probabilities[order].tolist()),
-            scores=tuple(scores[order].tolist()),
-            known=None if known is None else bool(known[query]),
-        )
-        for query, (order, probabilities, scores) in enumerate(zip(order_QC, probabilities_QC, scores_QC, strict=True))
-    ]
+    z_CD, ranked = classes.z_CD.to(z_QD.device), []
+    for part in z_QD.split(max(1, TABLE // len(z_CD))):
+        scores_QC = net.score_between(part, z_CD).double().cpu().numpy()
+        probabilities_QC, known = _worth(calibration, scores_QC, classes.k_shot, false_accept)
+        for query, (scores, probabilities) in enumerate(zip(scores_QC, probabilities_QC, strict=True)):
+            order = _best(scores, top)
+            ranked.append(
+                Ranking(
+                    classes=tuple(classes.names[place] for place in order),
+                    probabilities=tuple(probabilities[order].tolist()),
+                    scores=tuple(scores[order].tolist()),
+                    known=None if known is None else bool(known[query]),
+                )
+            )
+    return ranked
+
+
+def _best(scores: np.ndarray, top: int | None) -> np.ndarray:
+    """The places of the best of scores (C,), all of them or `top`, those of equal ones in their order."""
+    places = np.arange(len(scores))
+    if top is not None and top < len(scores):  # to sort all takes longer than to score short embeddings
+        places = np.flatnonzero(scores >= np.partition(scores, -top)[-top])
+    return places[np.argsort(-scores[places], kind="stable")][:top]
 
 
 def _worth(

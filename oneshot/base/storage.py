@@ -6,13 +6,14 @@ import fcntl
 import json
 import os
 import shlex
+import tempfile
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pyarrow import fs
 
@@ -20,6 +21,7 @@ from oneshot.base.errors import DiskFull, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 TRIES = 3  # to read an object that others replace
+_BLOCK = 1 << 24  # bytes that are held of a file on its way to a store
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Folder:
     @property
     def parent(self) -> "Folder":
         """The folder around it; of the outermost, itself."""
+        if self.is_local:
+            return Folder(self.filesystem, os.path.dirname(self.path))
         if "/" not in self.path.strip("/"):
             return self
         return Folder(self.filesystem, self.path.rpartition("/")[0], self.address.rpartition("/")[0], self.query)
@@ -168,24 +172,42 @@ class Folder:
 
         Raises DiskFull or OSError naming a local file, UserError where the store does not let it be written."""
         if self.is_local:
+            with self.writing(name) as stream:
+                stream.write(data)
+        else:
+            self._put(name, [data])
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A stream to write a file to that is larger than the memory: it appears when the block is over, and not where
+        that ends by an error. For a store it is gathered on this machine's disk. Raises as `write` does."""
+        if self.is_local:
             self.make()
-            with needing_room(self.file(name)):
-                self._write_beside(name, data)
+            with needing_room(self.file(name)), self._beside(name) as stream:
+                yield stream
             return
+        with needing_room(tempfile.gettempdir()), tempfile.TemporaryFile() as stream:
+            yield stream
+            stream.seek(0)
+            self._put(name, iter(lambda: stream.read(_BLOCK), b""))
+
+    def _put(self, name: str, blocks: Iterable[bytes]) -> None:
         # Leaving a stream of pyarrow's always completes the object. An interrupt, which only the main thread gets,
         # must not leave one early: an empty object would take the place of the old one.
         with self._answering("write", name), ThreadPoolExecutor(1) as pool:
-            pool.submit(self._upload, name, data).result()
+            pool.submit(self._upload, name, blocks).result()
 
-    def _upload(self, name: str, data: bytes) -> None:
+    def _upload(self, name: str, blocks: Iterable[bytes]) -> None:
         with self.filesystem.open_output_stream(self._path(name)) as stream:
-            stream.write(data)
+            for block in blocks:
+                stream.write(block)
 
-    def _write_beside(self, name: str, data: bytes) -> None:
+    @contextlib.contextmanager
+    def _beside(self, name: str) -> Iterator[BinaryIO]:
         partial = Path(self.path) / f"{PARTIAL}{uuid.uuid4().hex[:8]}-{name}"
         try:
             with open(partial, "wb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, self.file(name))

@@ -165,6 +165,7 @@ app.command(epilog="Example: python -m oneshot.evaluate runs/quick --k-shot 5 --
 app.command(epilog="Example: python -m oneshot.report runs/quick")(verbs.report)
 app.command(epilog="Example: python -m oneshot.classify runs/quick --support classes scan.png")(verbs.classify)
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
+app.command(epilog="Example: python -m oneshot.embed runs/quick --support classes --out classes.parquet")(verbs.embed)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
 app.command(epilog="Example: python -m oneshot.settings quick --set train.lr=0.003")(settings)
 app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5", rich_help_panel=RECORDS)(verbs.repeat)

@@ -8,7 +8,7 @@ import typer
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.cli.data import DATASETS, SPLITS
-from oneshot.cli.options import DataRoot, Device, Network, RunDataRoot, Set, Source, Trace
+from oneshot.cli.options import DataRoot, Device, Network, Quiet, RunDataRoot, Set, Source, Trace
 from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
@@ -73,7 +73,12 @@ def classify(
     where: Network,
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     support: Annotated[
-        Path, typer.Option("--support", metavar="DIR", help="The classes: DIR/class.png, or DIR/class/ with images.")
+        str,
+        typer.Option(
+            "--support",
+            metavar="DIR_OR_FILE",
+            help="The classes: DIR/class.png, or DIR/class/ with images; or a file of `oneshot embed --support`.",
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
     false_accept: Annotated[
@@ -108,6 +113,37 @@ def verify(
     from oneshot.answers import verify
 
     verify.run(network, left, right, as_json=as_json, device=device)
+
+
+def embed(
+    where: Network,
+    out: Annotated[
+        str,
+        typer.Option("--out", metavar="FILE", help="Where to: a path or URI that ends in .parquet."),
+    ],
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="Images, or folders of images: a row each.")
+    ] = None,
+    support: Annotated[
+        str | None,
+        typer.Option(
+            "--support",
+            metavar="DIR",
+            help="In place of images: classes, DIR/class.png or DIR/class/ with images, a row each, for `classify`.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+    device: Device = "auto",
+    debug: Trace = False,
+) -> None:
+    """Write embeddings to a Parquet file: of images, for an index, or of classes, embedded once and asked often."""
+    if bool(images) == (support is not None):
+        raise UserError("name what to embed: images, or folders of images, or else --support with a folder of classes")
+    network = cards.place(reach(where))
+    from oneshot.answers import embed
+
+    embed.run(network, images or [], support=support, out=out, as_json=as_json, quiet=quiet, device=device)
 
 
 def export(

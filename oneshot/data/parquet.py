@@ -45,52 +45,54 @@ def about(kind: str, facts: Mapping[str, Any], *, version: int = FORMAT_VERSION)
 
 
 def guarded(
-    folder: Folder, name: str, kind: str, layout: Callable[[Any], pa.Schema], read: Callable[[pq.ParquetFile, Any], _T]
-) -> _T:
+    folder: Folder, name: str, kind: str, layout: Callable[[Any], pa.Schema], read: Callable[[pq.ParquetFile, Any], _T],
+    *, versions: tuple[int, ...] = (FORMAT_VERSION, OWN_VERSION), again: str = _AGAIN,
+) -> _T:  # fmt: skip
     """What `read(file, facts)` makes of a file of this kind whose columns are those of `layout(facts)`.
 
-    Whatever is wrong with the file, here or in `read`, becomes a UserError that names it.
+    Whatever is wrong with the file, here or in `read`, becomes a UserError that names it, and says how it is made
+    `again`. Of pages that were written with a checksum that is compared.
     """
     path = folder.file(name)
     try:
         if not folder.has(name):
             raise UserError(f"{path} does not exist; make it with `python -m oneshot.data`")
         source = folder.filesystem.open_input_file(f"{folder.path}/{name}")
-        with source, pq.ParquetFile(source, pre_buffer=True) as file:
-            facts = _facts(file, path, kind)
-            _check_columns(file.schema_arrow, layout(facts), path)
+        with source, pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
+            facts = _facts(file, path, kind, versions, again)
+            _check_columns(file.schema_arrow, layout(facts), path, again)
             return read(file, facts)
     except UserError:
         raise
     except ValidationError as error:
-        raise flaw(path, f"does not say rightly what it holds ({errors.flaw(error)})") from None
+        raise flaw(path, f"does not say rightly what it holds ({errors.flaw(error)})", again) from None
     except (pa.ArrowException, OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is damaged or not a Parquet file ({text}); {_AGAIN}") from error
+        raise UserError(f"{path} is damaged or not a Parquet file ({text}); {again}") from error
 
 
-def flaw(path: str, what: str) -> UserError:
+def flaw(path: str, what: str, again: str = _AGAIN) -> UserError:
     """The error for a file whose content is not what it should be: `what` goes on from the file's name."""
-    return UserError(f"{path} {what}; {_AGAIN}")
+    return UserError(f"{path} {what}; {again}")
 
 
-def _facts(file: pq.ParquetFile, path: str, kind: str) -> Any:
+def _facts(file: pq.ParquetFile, path: str, kind: str, versions: tuple[int, ...], again: str) -> Any:
     facts = json.loads((file.metadata.metadata or {}).get(KEY.encode(), b"{}"))
     if not isinstance(facts, dict) or facts.get("kind") != kind:
-        raise flaw(path, f"is a Parquet file of something else, not of {kind}")
+        raise flaw(path, f"is a Parquet file of something else, not of {kind}", again)
     version = facts.get("format")
-    if version not in (FORMAT_VERSION, OWN_VERSION):
-        known = f"{FORMAT_VERSION} and {OWN_VERSION}"
-        raise flaw(path, f"has format version {errors.shown(version)}, and this program reads versions {known}")
+    if version not in versions:
+        known = f"version{'s' * (len(versions) > 1)} {' and '.join(map(str, versions))}"
+        raise flaw(path, f"has format version {errors.shown(version)}, and this program reads {known}", again)
     return facts
 
 
-def _check_columns(found: pa.Schema, expected: pa.Schema, path: str) -> None:
+def _check_columns(found: pa.Schema, expected: pa.Schema, path: str, again: str) -> None:
     for field in expected:
         if field.name not in found.names:
-            raise flaw(path, f"has no column '{field.name}'")
-        if found.field(field.name).type != field.type:
-            raise flaw(path, f"has a column '{field.name}' of type {found.field(field.name).type}, not {field.type}")
+            raise flaw(path, f"has no column '{field.name}'", again)
+        if (kind := found.field(field.name).type) != field.type:
+            raise flaw(path, f"has a column '{field.name}' of type {kind}, not {field.type}", again)
 
 
 def fixed_bytes(column: pa.ChunkedArray) -> np.ndarray:

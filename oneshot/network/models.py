@@ -33,6 +33,12 @@ class WeightedL1(nn.Linear):
         with torch.autocast(z_MD.device.type, enabled=False):
             return pairwise.distances(z_MD.float(), self.weight[0]) + self.bias[0]
 
+    def between(self, a_QD: torch.Tensor, b_CD: torch.Tensor) -> torch.Tensor:
+        """Embeddings (Q, D) and (C, D) -> the logits of all pairs (Q, C), as `forward` gives them, without gradient."""
+        with torch.autocast(a_QD.device.type, enabled=False):
+            numbers = at_once(a_QD.device, 1)
+            return pairwise.between(a_QD.float(), b_CD.float(), self.weight[0], numbers=numbers) + self.bias[0]
+
     @torch.no_grad()
     def calibrate(self, distances_n: torch.Tensor) -> None:
         """Start with logits of mean -1 and spread 1 over pairs at these L1 distances, falling with distance.
@@ -103,6 +109,10 @@ class Siamese(nn.Module):
     def score_all(self, z_MD: torch.Tensor) -> torch.Tensor:
         """Embeddings (M, D) -> the logits of all pairs (M, M)."""
         return self.head.table(z_MD)
+
+    def score_between(self, a_QD: torch.Tensor, b_CD: torch.Tensor) -> torch.Tensor:
+        """Embeddings (Q, D) and (C, D), of which there may be many -> the logits of all pairs of the two (Q, C)."""
+        return self.head.between(a_QD, b_CD)
 
     def forward(self, left_B1SS: torch.Tensor, right_B1SS: torch.Tensor) -> torch.Tensor:
         """Pairs of drawings -> logits (B,). One call of the encoder for both twins."""

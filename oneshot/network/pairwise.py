@@ -1,4 +1,4 @@
-"""The weighted L1 distances of all pairs of a batch, and their gradient, block by block.
+"""The weighted L1 distances of all pairs of a batch and their gradient, and those of queries from classes, in blocks.
 
 Autograd would keep several (M, M, D) tensors, which for some hundred drawings cost more time on a CPU than the encoder
 and gigabytes on a GPU. Here a block of rows at a time lives, and each pair is computed once, since it is symmetric.
@@ -51,3 +51,17 @@ def _blocks(z: torch.Tensor) -> list[tuple[int, int]]:
 def distances(z_MD: torch.Tensor, weight_D: torch.Tensor) -> torch.Tensor:
     """(M, D), (D,) -> (M, M): sum_k weight_k |z_ik - z_jk|; differentiable, exactly symmetric, 0 on the diagonal."""
     return _Distances.apply(z_MD, weight_D)
+
+
+@torch.no_grad()
+def between(a_QD: torch.Tensor, b_CD: torch.Tensor, weight_D: torch.Tensor, *, numbers: int) -> torch.Tensor:
+    """(Q, D), (C, D), (D,) -> (Q, C): sum_k weight_k |a_ik - b_jk|, for answers. A block of so many `numbers` is held
+    beside the table, in one piece: memory that is asked for anew takes longer than what is computed in it."""
+    some = max(1, min(len(b_CD), numbers // b_CD.shape[1]))
+    step = max(1, numbers // (some * b_CD.shape[1]))
+    table = a_QD.new_empty(len(a_QD), len(b_CD))
+    for b in range(0, len(b_CD), some):  # these are fetched from memory once, and meet all queries
+        for a in range(0, len(a_QD), step):
+            apart = (a_QD[a : a + step, None] - b_CD[b : b + some]).abs_()
+            table[a : a + step, b : b + some] = apart.mul_(weight_D).sum(dim=-1)
+    return table

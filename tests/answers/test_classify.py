@@ -71,7 +71,7 @@ def one_shot(pages: np.ndarray, classes: int = 5) -> dict[str, Any]:
 
 def ask(where: Path, support: Path, *images: Path, **options: Any) -> None:
     given = {"top": 5, "false_accept": None, "as_json": True, "device": "cpu"} | options
-    classify.run(Folder.of(where), [str(image) for image in images], support=support, **given)
+    classify.run(Folder.of(where), [str(image) for image in images], support=str(support), **given)
 
 
 @pytest.fixture
@@ -277,14 +277,14 @@ def test_people_are_told_what_programs_are(
 
 def test_a_class_is_an_image_or_a_folder_of_images(net: OneShot, folders: tuple[Path, Path]) -> None:
     found = queries.read_support(net, folders[0])
-    assert found.classes.names == ("c0", "c1", "c2", "c3", "c4")
-    assert found.classes.counts == (1, 1, 1, 1, 3) and found.classes.k_shot == 1
+    assert found.names == ("c0", "c1", "c2", "c3", "c4")
+    assert found.counts == (1, 1, 1, 1, 3) and found.k_shot == 1
 
 
 def test_what_a_mac_adds_to_archives_is_no_class(net: OneShot, folders: tuple[Path, Path]) -> None:
     (folders[0] / "__MACOSX" / "c4").mkdir(parents=True)
     (folders[0] / "c4" / "__MACOSX").mkdir()
-    assert queries.read_support(net, folders[0]).classes.names == ("c0", "c1", "c2", "c3", "c4")
+    assert queries.read_support(net, folders[0]).names == ("c0", "c1", "c2", "c3", "c4")
 
 
 def test_classes_of_unlike_numbers_of_images_are_said(
@@ -413,9 +413,9 @@ def test_the_picture_of_a_photo_is_no_negative(
     asked = OneShot(net.net, net.card | {"preprocessing": preprocessing}, net.device)
     pixels = torch.full((28, 28), 230, dtype=torch.uint8)  # of dark ink: all black
     answer = queries.Answer(Path("x.png"), Ranking(("alpha",), (1.0,), (0.0,), known=True), pixels)
-    support = queries.Support(Classes(("alpha",), torch.zeros(1, 1), (1,)), {"alpha": pixels})
+    classes = Classes(("alpha",), torch.zeros(1, 1), (1,), pixels[None])
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
-    console.print(classify._shown(console, asked, answer, support, top=1, many=False))
+    console.print(classify._shown(console, asked, answer, classes, top=1, many=False))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert set(re.findall(r"38;2;(\d+);", text)) == {str(brightness)}
 

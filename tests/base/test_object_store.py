@@ -118,6 +118,15 @@ def test_a_large_file_is_whole(folder: Folder) -> None:
     data = os.urandom(PART) + b"end"
     folder.write("large", data)
     assert folder.read("large") == data
+    with folder.writing("stream") as stream:
+        stream.write(data)
+        stream.write(data)
+        assert not folder.has("stream")
+    assert folder.read("stream") == 2 * data
+    with pytest.raises(KeyboardInterrupt), folder.writing("stream") as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert folder.read("stream") == 2 * data
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file(folder: Folder, object_store: ObjectStore) -> None:

@@ -110,6 +110,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half_written(
     assert folder.read("data") == b"the old content"
 
 
+def test_a_stream_is_a_file_when_it_is_over_and_not_where_it_breaks_off(folder: Folder) -> None:
+    for content in (b"the old", b"the new"):
+        with folder.writing("data") as stream:
+            stream.write(content[:3])
+            stream.write(content[3:])
+            assert folder.names() == ([] if content == b"the old" else ["data"])
+        assert folder.read("data") == content
+    with pytest.raises(KeyboardInterrupt), folder.writing("data") as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert os.listdir(folder.path) == ["data"] and folder.read("data") == b"the new"
+
+
+def test_a_folder_has_one_around_it() -> None:
+    assert Folder.of("/a/b").parent == Folder.of("/a")
+    assert str(Folder.of("/a").parent) == "/"
+
+
 def test_unfinished_writes_of_a_killed_process_are_not_shown(folder: Folder) -> None:
     folder.write("data", b"x")
     Path(folder.path, ".partial-0123abcd-data").write_bytes(b"half")

@@ -74,6 +74,9 @@ WRONG = {
     "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
     "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
     "no image": (["classify", "runs/x", "--support", "y"], "Missing argument 'IMAGE...'"),
+    "no network to embed by": (["embed", "no/such/run", "y.png", "--out", "x.parquet"], "no such folder; name a run"),
+    "no place for embeddings": (["embed", "runs/x", "y.png"], "Missing option '--out'"),
+    "nothing to embed": (["embed", "runs/x", "--out", "x.parquet"], "name what to embed: images, or folders of images"),
     "no format": (["export", "runs/x"], "name what to export to: --onnx"),
     "an unknown split": (
         ["train", "quick", "--local", "--set", "data.split=luke", "--set", "data.dataset=glyphs-10"],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pictures import tree
 
-from oneshot.answers import classify
+from oneshot.answers import classify, embed
 from oneshot.base.storage import Folder
 from oneshot.bench import run as bench
 from oneshot.cli import commands, repeat
@@ -71,7 +71,18 @@ def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
     assert (found["top"], found["false_accept"], found["as_json"]) == (5, None, False)
     ask("classify", "run", "--support", "classes", "--top", "3", "--false-accept", "0.01", "--json", "one.png")
     assert (found["top"], found["false_accept"], found["as_json"]) == (3, 0.01, True)
-    assert found["support"] == Path("classes") and found["arguments"][1] == ["one.png"]
+    assert found["support"] == "classes" and found["arguments"][1] == ["one.png"]
+
+
+def test_what_is_embedded_and_what_is_printed_of_it(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    found = given(embed, "run")
+    ask("embed", "run", "one.png", "scans", "--out", "x.parquet")
+    assert found["arguments"][1] == ["one.png", "scans"] and found["support"] is None
+    assert (found["out"], found["quiet"], found["as_json"]) == ("x.parquet", False, False)
+    ask("embed", "run", "--support", "classes", "--out", "x.parquet", "--quiet", "--json")
+    assert found["arguments"][1] == [] and found["support"] == "classes"
+    assert (found["quiet"], found["as_json"]) == (True, True)
 
 
 def test_how_long_seeds_are_trained(given: Given) -> None:

@@ -107,6 +107,7 @@ def test_a_judgement_by_several_examples_is_that_of_the_classifier(
     net, z_ND = oneshot.load(run, device="cpu"), spread(test)
     monkeypatch.setattr(judging, "embed", lambda *_, **__: z_ND)
     monkeypatch.setattr(Siamese, "score", lambda _, one, other: -(one - other).square().sum(dim=-1))
+    monkeypatch.setattr(Siamese, "score_between", lambda net, one, other: net.score(one[:, None], other))
     names = tuple(map(str, range(trials.n_way)))
     right = 0
     for query, support, target in zip(trials.query, trials.support, trials.target, strict=True):

@@ -7,7 +7,7 @@ from torch import nn
 
 from oneshot.base import settings
 from oneshot.base.errors import UserError
-from oneshot.network import pairwise
+from oneshot.network import models, pairwise
 from oneshot.network.images import distort, distortions
 from oneshot.network.models import ENCODERS, FirstConv2d, Siamese, WeightedL1, build, koch, looking
 
@@ -172,6 +172,14 @@ def test_the_table_of_all_pairs_and_its_gradient_are_those_of_the_pairs(
     found, expected = (torch.autograd.grad((each * upstream).sum(), wanted) for each in (table, plain))
     for one, other in zip(found, expected, strict=True):
         assert (one - other).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("numbers", [1, 50, 1 << 19])
+def test_queries_and_classes_are_scored_in_blocks_as_in_pairs(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "at_once", lambda device, each: max(1, numbers // each))
+    head, a_QD, b_CD = WeightedL1(12), torch.rand(5, 12), torch.rand(7, 12)
+    assert (head.between(a_QD, b_CD) - head(a_QD[:, None], b_CD)).abs().max() < 1e-6
+    assert head.between(a_QD[:0], b_CD).shape == (0, 7)
 
 
 def test_the_residual_network_keeps_where_things_are() -> None:

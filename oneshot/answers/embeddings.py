@@ -1,0 +1,237 @@
+"""Embeddings and the files that keep them: of images, or of classes, which are embedded once and asked many times.
+
+A file is Parquet, as all data here, and no archive of NumPy's: it is written and read a part at a time, so that it may
+be larger than the memory; names and numbers are rows of one table, which pandas, Polars and DuckDB read in a line; its
+pages have checksums, by which damage is noticed; and its footer says by which network it was made. Its columns are
+
+- of images: `path`, as it was named, and `embedding`, a list of D float32;
+- of classes: `class`; `images`, how many there are of it, copies aside; `path` and `pixels` of the first of them, null
+  where it lay in no file, and uint8 (S, S) as the network sees it, row by row, ink 255; `embedding`, their mean.
+
+Legend of shapes: C classes, N rows, D the length of an embedding, S the side in pixels of what a network sees.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import BaseModel, Field
+
+from oneshot.base.errors import UserError, shown
+from oneshot.base.kinds import Positive, Views
+from oneshot.base.reach import reach
+from oneshot.base.storage import Folder
+from oneshot.data import parquet
+from oneshot.data.tree import text
+from oneshot.run.formats import Cleaning
+
+FORMAT = 1  # the next where columns are others, or where `preprocess` makes another image of the same file
+IMAGES, CLASSES = "embeddings of images", "embeddings of classes"
+ENDING = ".parquet"
+ROWS = 1_024  # of a row group: what is held at once where a file is written or read
+AGAIN = "`python -m oneshot.embed RUN --support FOLDER --out FILE` makes one"
+
+
+class _Network(BaseModel):
+    """What an embedding depends on besides the image: `OneShot.identity`."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    views: Views
+    size: Annotated[int, Field(ge=1, le=4096)]
+    dimension: Annotated[Positive, Field(le=1 << 24)]
+    cleaning: Cleaning | None
+
+
+class _Facts(BaseModel):
+    """What the footer says."""
+
+    network: _Network
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What can be chosen from: names, the mean embedding (C, D) of each, and of how many images it is, copies aside.
+
+    `OneShot.classes` makes them, of the first image of each with the pixels (C, S, S) that the network sees and its
+    path. `network`: which they are of. `warnings`: what is wrong with their images, in sentences.
+    """
+
+    names: tuple[str, ...]
+    z_CD: torch.Tensor
+    counts: tuple[int, ...]
+    pixels: torch.Tensor | None = None
+    paths: tuple[str | None, ...] = ()
+    network: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def k_shot(self) -> int:
+        """The number of images that scores are taken to rest on: the least of a class."""
+        return min(self.counts)
+
+    def save(self, path: str | Path | Folder) -> None:
+        """Write them to a file whose name ends in .parquet, a path or a URI, whole or not at all; what is there is
+        replaced. `OneShot.classes` reads it. Raises UserError, OSError."""
+        with writing(place(path), CLASSES, self.network) as rows:
+            rows.add(**self.columns())
+            rows.warnings += self.warnings
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of their file."""
+        return {
+            "class": self.names, "images": self.counts, "path": self.paths, "pixels": self.pixels,
+            "embedding": self.z_CD,
+        }  # fmt: skip
+
+
+def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
+    """Classes that were embedded in parts, one at least, as one."""
+    return Classes(
+        names=tuple(name for part in parts for name in part.names),
+        z_CD=torch.cat([part.z_CD for part in parts]),
+        counts=tuple(count for part in parts for count in part.counts),
+        pixels=torch.cat([part.pixels for part in parts]),
+        paths=tuple(path for part in parts for path in part.paths),
+        network=parts[0].network,
+        warnings=tuple(warnings),
+    )
+
+
+def place(path: str | Path | Folder) -> Folder:
+    """Where a file of embeddings is to lie. Raises UserError where its name has another ending, or a folder has it."""
+    file = path if isinstance(path, Folder) else reach(path)
+    if not file.name.endswith(ENDING):
+        raise UserError(f"{file}: name a file that ends in {ENDING}, by which other programs know what it is")
+    if file.is_local and Path(file.path).is_dir():
+        raise UserError(f"{file} is a folder; name a file in it")
+    return file
+
+
+@dataclass
+class Rows:
+    """A file that is being written: `add` gives it rows, `count` of them so far; `warnings` is what to say of them."""
+
+    writer: pq.ParquetWriter
+    count: int = 0
+    warnings: list[str] = field(default_factory=list)
+    waiting: list[pa.Table] = field(default_factory=list)
+
+    def add(self, **columns: Any) -> None:
+        """Columns by name: texts, numbers, and tensors of pixels and embeddings."""
+        schema = self.writer.schema
+        arrays = [_array(columns[each.name], each.type) for each in schema]
+        self.waiting.append(pa.table(arrays, schema=schema))
+        self.count += len(self.waiting[-1])
+        if sum(map(len, self.waiting)) >= ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.waiting:
+            self.writer.write_table(pa.concat_tables(self.waiting), row_group_size=ROWS)
+            self.waiting.clear()
+
+
+@contextlib.contextmanager
+def writing(file: Folder, kind: str, network: Mapping[str, Any] | None) -> Iterator[Rows]:
+    """A file of a kind, of a network's embeddings: it appears, whole, when the block is over, and not where that ends
+    by an error. Raises as `Folder.writing`."""
+    facts = {"network": network}
+    with (
+        file.parent.writing(file.name) as stream,
+        pq.ParquetWriter(
+            stream, _layout(kind)(facts | {"warnings": []}), compression="zstd", use_dictionary=False,
+            write_statistics=False, write_page_checksum=True,
+        ) as writer,
+    ):  # fmt: skip
+        rows = Rows(writer)
+        yield rows
+        rows.flush()
+        writer.add_key_value_metadata(parquet.about(kind, facts | {"warnings": rows.warnings}, version=FORMAT))
+
+
+def _layout(kind: str) -> Any:
+    """By what a file's footer says, its columns. What that gives raises ValidationError."""
+
+    def schema(facts: Any) -> pa.Schema:
+        _Facts.model_validate(facts, strict=True)
+        columns: dict[str, pa.DataType] = {"path": pa.string()}
+        if kind == CLASSES:
+            columns = {"class": pa.string(), "images": pa.int32()} | columns
+            columns["pixels"] = pa.binary(facts["network"]["size"] ** 2)
+        number = pa.field("element", pa.float32(), nullable=False)
+        columns["embedding"] = pa.list_(number, facts["network"]["dimension"])
+        return pa.schema([pa.field(name, each, nullable=name == "path") for name, each in columns.items()])
+
+    return schema
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_fixed_size_list(kind):
+        numbers = pa.array(values.cpu().contiguous().numpy().ravel())
+        return pa.FixedSizeListArray.from_arrays(numbers, type=kind)
+    if pa.types.is_fixed_size_binary(kind):
+        buffer = pa.py_buffer(values.contiguous().numpy())
+        return pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, buffer])
+    if pa.types.is_string(kind):
+        values = [each if each is None else text(each) for each in values]
+    return pa.array(values, kind)
+
+
+def read(file: Folder, network: Mapping[str, Any]) -> Classes:
+    """The classes in a file, in the order of its rows. Raises UserError where it is none, is damaged, of another
+    format, or of another network than this."""
+    if not file.name.endswith(ENDING):
+        raise UserError(f"{file} is neither a folder of classes nor a file of them ({ENDING}); {AGAIN}")
+    if not file.has():
+        raise UserError(f"{file} does not exist; {AGAIN}")
+
+    def classes(opened: pq.ParquetFile, facts: Any) -> Classes:
+        for key, value in network.items():
+            if (found := facts["network"][key]) != value:
+                what = f"its {key} is {shown(found, 40)} and not {shown(value, 40)}"
+                raise UserError(f"{file} was made by another network, {what}; {AGAIN}")
+        return replace(_read(str(file), opened, facts), network=network)
+
+    return parquet.guarded(file.parent, file.name, CLASSES, _layout(CLASSES), classes, versions=(FORMAT,), again=AGAIN)
+
+
+def _read(path: str, file: pq.ParquetFile, facts: Any) -> Classes:
+    groups = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+    if not groups or not 0 < min(groups) <= max(groups) <= ROWS:
+        raise parquet.flaw(path, f"holds no classes, or not at most {ROWS:,} a row group", AGAIN)
+    size, ends = facts["network"]["size"], np.cumsum(groups)
+    # Filled part by part: the numbers are held once.
+    z_CD = np.empty((ends[-1], facts["network"]["dimension"]), np.float32)
+    pixels = np.empty((ends[-1], size, size), np.uint8)
+    columns: dict[str, list[Any]] = {"class": [], "images": [], "path": []}
+    for index, end in enumerate(ends):
+        table, rows = file.read_row_group(index), slice(end - groups[index], end)
+        if len(table) != groups[index] or any(table[name].null_count for name in table.column_names if name != "path"):
+            raise parquet.flaw(path, "has empty places in its columns", AGAIN)
+        for name, values in columns.items():
+            values += table[name].to_pylist()
+        z_CD[rows] = _numbers(table["embedding"])
+        pixels[rows] = parquet.fixed_bytes(table["pixels"]).reshape(-1, size, size)
+        if not np.isfinite(z_CD[rows]).all():
+            raise parquet.flaw(path, "holds values that are not finite", AGAIN)
+    names = columns["class"]
+    if len(set(names)) < len(names) or min(columns["images"]) < 1:
+        raise parquet.flaw(path, "holds a class twice, or one of no image", AGAIN)
+    return Classes(
+        names=tuple(names), z_CD=torch.from_numpy(z_CD), counts=tuple(columns["images"]),
+        pixels=torch.from_numpy(pixels), paths=tuple(columns["path"]),
+        warnings=tuple(facts["warnings"]),
+    )  # fmt: skip
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of lists of D numbers as float32 (N, D)."""
+    parts = [np.from_dlpack(chunk.flatten()) for chunk in column.chunks]
+    return np.concatenate(parts).reshape(len(column), -1)

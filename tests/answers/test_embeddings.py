@@ -1,0 +1,484 @@
+"""A catalogue of classes is embedded once, kept in a file, and asked many times: the answers are the folder's."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny
+import torch
+from pictures import figure, tree
+from PIL import Image
+from torch.overrides import TorchFunctionMode
+
+import oneshot
+from oneshot.answers import artifact, classify, embed, embeddings, queries, ranking
+from oneshot.answers.artifact import OneShot
+from oneshot.answers.embeddings import Classes
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.storage import Folder
+from oneshot.cli import main as cli
+from oneshot.network import models
+from oneshot.network.models import build, looking
+from oneshot.run import checkpoint
+from oneshot.run.checkpoint import Progress
+
+CLEANING = {"side": 40, "polarity": "photo"}
+
+
+def network(where: Path, seed: int, *, cleaning: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """A run of a network that learned nothing, with its only checkpoint and its `best/`."""
+    given = tiny.settings(**changes)
+    torch.manual_seed(seed)
+    net = build(given.model, size=28)
+    recorded = {name: getattr(given, name).model_dump() for name in ("data", "model", "train")}
+    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    checkpoint.save(
+        Folder.of(where / "checkpoints"), progress, settings=recorded, net=net, optimizer=optimizer, cleaning=cleaning
+    )
+    found = checkpoint.best(Folder.of(where / "checkpoints"))
+    assert found is not None
+    artifact.save(Folder.of(where / "best"), data=found, provenance={"settings": found.settings})
+    return where
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return network(tmp_path_factory.mktemp("embeddings") / "run", 0)
+
+
+@pytest.fixture(scope="module")
+def net(trained: Path) -> OneShot:
+    return oneshot.load(trained, device="cpu")
+
+
+@pytest.fixture
+def support(tmp_path: Path) -> Path:
+    """Nine classes: of a image each, but for `class03`, of which there are three and a copy of one of them."""
+    folder = tmp_path / "support"
+    folder.mkdir()
+    for number in range(9):
+        figure(number).save(folder / f"class{number:02}.png")
+    (folder / "class03.png").unlink()
+    tree(tmp_path / "more", classes=4, images=3)
+    shutil.copytree(tmp_path / "more" / "class03", folder / "class03")
+    shutil.copy(folder / "class03" / "image1.png", folder / "class03" / "image9.png")
+    return folder
+
+
+@pytest.fixture
+def file(trained: Path, support: Path, tmp_path: Path) -> Path:
+    """Their file."""
+    embedded(trained, tmp_path / "classes.parquet", support=support)
+    return tmp_path / "classes.parquet"
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    folder = tmp_path / "asked"
+    folder.mkdir()
+    for number in range(7):
+        figure(number, 1).save(folder / f"{number}.png")
+    return folder
+
+
+def embedded(where: Path, out: Path, *images: Path, support: Path | None = None, **options: Any) -> None:
+    given = {"as_json": True, "quiet": False, "device": "cpu"} | options
+    place = Folder.of(where / "best" if (where / "best").exists() else where)
+    names = [str(image) for image in images]
+    embed.run(place, names, support=support and str(support), out=str(out), **given)
+
+
+def ask(where: Path, support: Path, *images: Path, **options: Any) -> None:
+    given = {"top": 5, "false_accept": None, "as_json": True, "device": "cpu"} | options
+    classify.run(Folder.of(where), [str(image) for image in images], support=str(support), **given)
+
+
+def footer(file: Path) -> dict[str, Any]:
+    return json.loads(pq.read_metadata(file).metadata[b"oneshot"])
+
+
+def same(one: Classes, other: Classes) -> bool:
+    """Whether classes are the same to the bit."""
+    tensors = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("z_CD", "pixels"))
+    return tensors and replace(one, z_CD=None, pixels=None) == replace(other, z_CD=None, pixels=None)  # type: ignore[arg-type]
+
+
+# The answers of a file are those of the folder
+
+
+@pytest.mark.parametrize("batch", [256, 2, 5])
+def test_a_file_answers_as_its_folder_does(
+    batch: int, trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, plain_terminal: None,
+) -> None:  # fmt: skip
+    """In JSON and on a terminal, where the classes are drawn, to the bit; the warnings, too."""
+    monkeypatch.setattr(queries, "BATCH", batch)
+    monkeypatch.setattr(embeddings, "ROWS", 4)
+    monkeypatch.setattr(classify, "can_draw", lambda console: True)
+    embedded(trained, tmp_path / "classes.parquet", support=support)
+    capsys.readouterr()
+    for as_json in (True, False):
+        said = []
+        for each in (support, tmp_path / "classes.parquet"):
+            ask(trained, each, asked, as_json=as_json)
+            out, err = capsys.readouterr()
+            said.append((re.sub("; .* images/s", "", out), err))
+        assert said[0] == said[1]
+        assert "give each as many (1 to 3 are there)" in said[0][1]
+    assert pq.ParquetFile(tmp_path / "classes.parquet").num_row_groups > 1
+
+
+def test_light_ink_in_the_support_is_warned_of_each_time(
+    trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in support.glob("*.png"):
+        Image.fromarray(255 - np.asarray(figure(1).convert("L"))).save(path)
+    embedded(trained, tmp_path / "classes.parquet", support=support)
+    assert "8 of 12 images look like light ink" in capsys.readouterr().err
+    ask(trained, tmp_path / "classes.parquet", asked)
+    assert "--support: 8 of 12 images look like light ink" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="8 of 12 images look like light ink"):
+        oneshot.load(trained, device="cpu").classes(tmp_path / "classes.parquet")
+
+
+@pytest.mark.parametrize(
+    "kind", [{"views": 8, "rotations": True, "flips": True}, {"cleaning": CLEANING}, {"name": "resnet", "width": 8}]
+)
+def test_networks_of_several_views_and_of_own_images_keep_classes_too(
+    kind: dict[str, Any], support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = network(tmp_path / "run", 1, **kind)
+    embedded(where, tmp_path / "classes.parquet", support=support)
+    net = oneshot.load(where, device="cpu")
+    told = json.loads(capsys.readouterr().out)
+    assert told["dimension"] == net.net.dimension == net.identity["dimension"]
+    assert (net.identity["views"], net.identity["cleaning"]) == (kind.get("views", 1), kind.get("cleaning"))
+    assert same(net.classes(tmp_path / "classes.parquet"), net.classes(str(support)))
+    query = [Image.open(path) for path in sorted(asked.iterdir())]
+    assert net.classify(query, net.classes(support)) == net.classify(query, str(tmp_path / "classes.parquet"))
+
+
+def test_a_checkpoint_and_the_best_network_that_was_made_of_it_are_one_network(
+    trained: Path, net: OneShot, file: Path
+) -> None:
+    other = oneshot.load(trained / "checkpoints" / "epoch-0001", device="cpu")
+    assert other.identity == net.identity
+    assert same(other.classes(file), net.classes(file))
+
+
+def test_classes_from_python_are_saved_and_asked_again(net: OneShot, tmp_path: Path) -> None:
+    """Without paths; a copy of an image counts once; what was there is replaced."""
+    images = {"alpha": figure(0), "beta": [figure(1), figure(1, 1), figure(1)]}
+    classes = net.classes(images)
+    assert classes.counts == (1, 2) and classes.paths == (None, None)
+    path = tmp_path / "new" / "classes.parquet"
+    for _ in range(2):
+        classes.save(path)
+    assert same(net.classes(path), classes)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    query = [figure(0, 3), figure(1, 3)]
+    assert net.classify(query, classes) == net.classify(query, images) == net.classify(query, path)
+    (first, _) = net.classify(query, classes, top=1)
+    assert first.classes == net.classify(query, classes)[0].classes[:1]
+    with pytest.raises(UserError, match="top = 0: at least one"):
+        net.classify(query, classes, top=0)
+
+
+def test_classes_lie_on_an_object_store_too(net: OneShot, bucket: str) -> None:
+    classes, where = net.classes({"alpha": figure(0), "beta": figure(1)}), f"{bucket}/some/classes.parquet"
+    with pytest.raises(UserError, match=rf"classes\.parquet does not exist{MAKES_ONE}"):
+        net.classes(where)
+    classes.save(where)
+    assert same(net.classes(where), classes)
+
+
+# What others read
+
+
+def test_any_program_reads_embeddings_by_name(
+    trained: Path, net: OneShot, support: Path, file: Path, tmp_path: Path
+) -> None:
+    embedded(trained, tmp_path / "images.parquet", support, support / "class00.png")
+    table = pd.read_parquet(tmp_path / "images.parquet")
+    paths = sorted(support.rglob("*.png"))
+    assert [*table.columns] == ["path", "embedding"] and [*table["path"]] == [*map(str, paths)]
+    expected = net.embed([Image.open(path) for path in paths])
+    assert np.array_equal(np.stack(table["embedding"]), expected.numpy())
+    found = pq.read_schema(tmp_path / "images.parquet").field("embedding").type
+    assert found == pa.list_(pa.field("element", pa.float32(), nullable=False), net.net.dimension)
+    table = pd.read_parquet(file).set_index("class")
+    assert [*table.index] == [f"class{number:02}" for number in range(9)]
+    assert table.loc["class03", "images"] == 3 and table.loc["class04", "images"] == 1
+    assert table.loc["class03", "path"] == str(support / "class03" / "image0.png")
+    first = np.frombuffer(table.loc["class03", "pixels"], np.uint8).reshape(28, 28)
+    assert np.array_equal(first, net.read(support / "class03" / "image0.png")[0].numpy())
+    mean = net.embed([Image.open(support / "class03" / f"image{take}.png") for take in range(3)]).mean(dim=0)
+    assert table.loc["class03", "embedding"] == pytest.approx(mean.numpy(), abs=1e-6)
+
+
+def test_a_file_says_which_network_made_it(net: OneShot, file: Path) -> None:
+    facts = footer(file)
+    assert facts == {"kind": "embeddings of classes", "format": 1, "network": net.identity, "warnings": []}
+    assert net.identity["sha256"] == net.card["sha256"]
+
+
+# What is printed
+
+
+def test_people_are_told_what_was_embedded_and_how_to_ask_it(
+    trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "one.parquet"
+    embedded(trained, out, support=support, as_json=False)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{out}: 9 classes of 12 images, 64 numbers each; ") and first.endswith(" images/s")
+    assert second == f"to ask it: python -m oneshot.classify {trained / 'best'} --support {out} IMAGE..."
+    embedded(trained, out, asked, as_json=False)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{out}: 7 images, 64 numbers each; ")
+    embedded(trained, out, asked, as_json=False, quiet=True)
+    assert capsys.readouterr().out == f"{out}\n"
+    embedded(trained, out, support=support)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert json.loads(said.out) == {
+        "file": str(out), "images": 12, "unreadable": 0, "dimension": 64, "classes": 9,
+    }  # fmt: skip
+
+
+def test_the_command_embeds_and_the_file_is_asked(
+    trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "classes.parquet")
+    assert cli._answer(["embed", str(trained), "--support", str(support), "--out", out, "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert cli._answer(["classify", str(trained), "--support", out, str(asked), "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+# Images that cannot be read
+
+
+def test_images_that_cannot_be_read_are_named_counted_and_left_out(
+    trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many as can are embedded: a catalogue takes long; who asks it is told what it lacks."""
+    (support / "class01.png").write_bytes(b"")
+    (support / "class03" / "image0.png").write_bytes(b"no image")
+    out = tmp_path / "classes.parquet"
+    with pytest.raises(RunFailed, match=r"^2 of 12 images could not be read; .*classes\.parquet holds the others$"):
+        embedded(trained, out, support=support)
+    said = capsys.readouterr()
+    assert "class01.png is not a readable image" in said.err and "image0.png is not a readable image" in said.err
+    told = json.loads(said.out)
+    assert (told["classes"], told["images"], told["unreadable"]) == (8, 10, 2)
+    ask(trained, out, asked)
+    assert "--support: 2 of 12 images could not be read when classes.parquet was made" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="2 of 12 images could not be read"):
+        classes = net.classes(out)
+    assert "class01" not in classes.names and classes.counts[classes.names.index("class03")] == 2
+    assert classes.paths[classes.names.index("class03")] == str(support / "class03" / "image1.png")
+    (asked / "3.png").write_bytes(b"")
+    with pytest.raises(RunFailed, match="1 of 7 images could not be read"):
+        embedded(trained, tmp_path / "images.parquet", asked)
+    assert len(pq.read_table(tmp_path / "images.parquet")) == 6
+
+
+def test_a_file_appears_whole_or_not_at_all(
+    trained: Path, support: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.read_bytes()
+    (tmp_path / "none.png").write_bytes(b"")
+    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet is not written"):
+        embedded(trained, file, tmp_path / "none.png")
+    monkeypatch.setattr(queries, "BATCH", 2)
+    monkeypatch.setattr(embeddings, "ROWS", 2)
+    averaged, calls = OneShot.averaged, []
+
+    def interrupted(*arguments: Any) -> Classes:
+        calls.append(0)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return averaged(*arguments)
+
+    monkeypatch.setattr(OneShot, "averaged", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embedded(trained, file, support=support)
+    assert len(calls) == 3 and file.read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+# What is refused
+
+
+def rewritten(
+    file: Path, *, facts: dict[str, Any] | None = None, change: Callable[[pa.Table], pa.Table] = lambda table: table
+) -> None:
+    """Write a file again with other facts in its footer, or other rows."""
+    known = footer(file) | (facts or {})
+    pq.write_table(change(pq.read_table(file)).replace_schema_metadata({"oneshot": json.dumps(known)}), file)
+
+
+def number(table: pa.Table, value: float) -> pa.Table:
+    """The table with another first number."""
+    kind = table.schema.field("embedding")
+    numbers = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).copy()
+    numbers[0] = value
+    return table.set_column(4, kind, pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=kind.type))
+
+
+MAKES_ONE = r"; `python -m oneshot\.embed RUN --support FOLDER --out FILE` makes one$"
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda file: file.write_bytes(b"no table"), "is damaged or not a Parquet file"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-9]), "is damaged or not a Parquet file"),
+        (lambda file: rewritten(file, facts={"format": 2}), "has format version 2, and this program reads version 1"),
+        (
+            lambda file: rewritten(file, facts={"kind": "drawings"}),
+            "is a Parquet file of something else, not of embeddings of classes",
+        ),
+        (lambda file: rewritten(file, facts={"warnings": 3}), "does not say rightly what it holds .*warnings"),
+        (lambda file: rewritten(file, facts={"network": {}}), "does not say rightly what it holds .*network"),
+        (lambda file: rewritten(file, change=lambda table: table.slice(0, 0)), "holds no classes"),
+        (lambda file: rewritten(file, change=lambda table: pa.concat_tables([table] * 2)), "holds a class twice"),
+        (lambda file: rewritten(file, change=lambda table: table.drop_columns("images")), "has no column 'images'"),
+        (lambda file: rewritten(file, change=lambda table: number(table, np.nan)), "holds values that are not finite"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_the_command_that_makes_one(
+    damage: Callable[[Path], Any], sentence: str, net: OneShot, file: Path
+) -> None:
+    damage(file)
+    with pytest.raises(UserError, match=rf"classes\.parquet {sentence}.*{MAKES_ONE}"):
+        net.classes(file)
+
+
+def test_a_bit_that_is_another_is_noticed(net: OneShot, file: Path) -> None:
+    content, group = file.read_bytes(), pq.ParquetFile(file).metadata.row_group(0)
+    for index in range(group.num_columns):
+        column = group.column(index)
+        changed = bytearray(content)
+        changed[column.data_page_offset + column.total_compressed_size - 3] ^= 1
+        file.write_bytes(changed)
+        with pytest.raises(UserError, match=r"classes\.parquet is damaged"):
+            net.classes(file)
+
+
+def test_a_file_of_another_network_is_refused(net: OneShot, support: Path, file: Path, tmp_path: Path) -> None:
+    """Also of one with the same weights that looks otherwise."""
+    other = oneshot.load(network(tmp_path / "other", 1), device="cpu")
+    with pytest.raises(UserError, match=rf"classes\.parquet was made by another network, its sha256 is .*{MAKES_ONE}"):
+        other.classes(file)
+    turned = OneShot(looking(net.net, 4), net.card | {"views": 4}, net.device)
+    with pytest.raises(UserError, match="another network, its views is 1 and not 4; "):
+        turned.classes(file)
+    for stranger in (other, turned):
+        with pytest.raises(UserError, match="these classes are embeddings of another network"):
+            stranger.classify(figure(0), net.classes(support))
+
+
+def test_what_is_no_file_of_classes_is_refused(
+    trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path
+) -> None:
+    embedded(trained, tmp_path / "images.parquet", asked)
+    with pytest.raises(UserError, match="of something else, not of embeddings of classes"):
+        net.classes(tmp_path / "images.parquet")
+    with pytest.raises(UserError, match=r"0\.png is neither a folder of classes nor a file of them \(\.parquet\)"):
+        net.classes(asked / "0.png")
+    with pytest.raises(UserError, match=r"(?i)none: no such file or directory; name a folder of classes"):
+        net.classes(tmp_path / "none")
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_read(
+    trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    for options, sentence in {
+        (str(asked), "--out", str(tmp_path / "x.npz")): r"x.npz: name a file that ends in .parquet",
+        (str(asked), "--out", str(tmp_path / "folder.parquet")): "is a folder; name a file in it",
+        (
+            str(asked),
+            "--support",
+            str(support),
+            "--out",
+            "x.parquet",
+        ): "name what to embed: images, or folders of images",
+        ("--out", "x.parquet"): "name what to embed: images, or folders of images, or else --support",
+        (str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")): "none: no such file",
+    }.items():
+        assert cli._answer(["embed", str(trained), *options]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "x.parquet").exists()
+
+
+# Many classes
+
+
+def rankings(net: OneShot, classes: Classes, z_QD: torch.Tensor, top: int | None = None) -> list[ranking.Ranking]:
+    return ranking.rank(net.net, None, classes, z_QD, top=top)
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[Classes, torch.Tensor]:
+    """3,000 classes, each of which is there three times, and 20 queries."""
+    z_CD = torch.rand(1_000, 64, generator=torch.Generator().manual_seed(0)).repeat(3, 1)
+    return Classes(tuple(map(str, range(3_000))), z_CD, (1,) * 3_000), z_CD[:20] + 0.01
+
+
+class Held(TorchFunctionMode):
+    """The most numbers of a tensor that was made while this watched, and is none of these nor a part of one."""
+
+    def __init__(self, *known: torch.Tensor) -> None:
+        super().__init__()
+        self.known, self.most = {each.untyped_storage().data_ptr() for each in known}, 0
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        made = function(*arguments, **(options or {}))
+        if isinstance(made, torch.Tensor) and made.untyped_storage().data_ptr() not in self.known:
+            self.most = max(self.most, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("numbers", [1_000, 20_000])
+def test_many_classes_are_ranked_in_blocks_and_as_one_by_one(
+    net: OneShot, many: tuple[Classes, torch.Tensor], monkeypatch: pytest.MonkeyPatch, numbers: int
+) -> None:
+    """Neither queries x classes x dimension nor queries x classes numbers are held; the answers are the same."""
+    classes, z_QD = many
+    with torch.no_grad():
+        scores = net.net.score(z_QD[:, None], classes.z_CD).double().numpy()
+    monkeypatch.setattr(models, "at_once", lambda device, each: max(1, numbers // each))
+    monkeypatch.setattr(ranking, "TABLE", 10_000)
+    with Held(classes.z_CD, z_QD) as held:
+        found = rankings(net, classes, z_QD)
+    assert 1_000 < held.most <= max(numbers, 10_000) < len(z_QD) * len(classes.names)
+    for each, expected in zip(found, scores, strict=True):
+        order = np.argsort(-expected, kind="stable")
+        assert each.classes == tuple(map(str, order)) and each.scores == tuple(expected[order])
+
+
+@pytest.mark.parametrize("top", [1, 2, 5, 2_999, 3_000, 9_999])
+def test_the_best_of_many_are_the_first_of_all(net: OneShot, many: tuple[Classes, torch.Tensor], top: int) -> None:
+    """Of equal scores those of the first classes, also where the last that is asked for has its like."""
+    for whole, best in zip(rankings(net, *many), rankings(net, *many, top=top), strict=True):
+        assert best == replace(
+            whole, classes=whole.classes[:top], scores=whole.scores[:top], probabilities=whole.probabilities[:top]
+        )
+
+
+def test_of_a_network_that_tells_nothing_apart_the_first_classes_are_named(net: OneShot) -> None:
+    classes = Classes(tuple("abcdef"), torch.ones(6, 64), (1,) * 6)
+    assert [each.classes for each in rankings(net, classes, torch.zeros(2, 64), top=2)] == [("a", "b")] * 2
