@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot.answers import preprocess
+from oneshot.answers import matching, preprocess
 from oneshot.answers.calibration import RATE, Calibration
 from oneshot.answers.ranking import Classes, Ranking, rank
 from oneshot.base import jobs, settings
@@ -155,6 +155,14 @@ class OneShot:
 
         Where the calibration was not measured: those of `similarity`. Raises UserError as that."""
         return self.same(*self._pairs(left, right))
+
+    def threshold(self, false_match: float) -> float:
+        """The probability of `verify` above which two images are to be called the same, so that of pairs of two classes
+        no more than the share `false_match` is (one of `matching.RATES`). Chosen on validation pairs, each of one group
+        where groups have two classes; rough where `matching.doubt` says so.
+
+        Raises UserError for another rate, and where the calibration has none."""
+        return matching.limit(self.calibration, false_match)
 
     @torch.no_grad()
     def same(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
-from oneshot.evaluation.verification import verification
+from oneshot.evaluation.verification import pairs_of, verification
 from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
@@ -76,7 +76,8 @@ def _measure(
         if trials.name == "within":
             alphabets = per_alphabet(trials, outcome.hits, test)
     validation = splits.load_part(data, splits.split(split, about).validation)
-    validation_logits_of = similarity(net, embedded(validation, "validation"))
+    pairs = pairs_of(test, logits_of)
+    known_pairs = pairs_of(validation, similarity(net, embedded(validation, "validation")))
     result = {
         "dataset": about.name,
         "split": split,
@@ -85,9 +86,9 @@ def _measure(
         "lowered": lowered(made, how),
         "per_alphabet": alphabets,
         "within_fixed": _within_fixed(test, about.trial_alphabets, how, scored),
-        "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
+        "verification": verification(pairs, known_pairs),
     }
-    return result, Seen(test, z_ND.cpu().numpy(), judged)
+    return result, Seen(test, z_ND.cpu().numpy(), judged, pairs)
 
 
 def _within_fixed(
