@@ -122,15 +122,20 @@ def _views(card: dict[str, Any]) -> str:
 def _figures(result: dict[str, Any] | None) -> str:
     if result is None:
         return "Not judged yet: `python -m oneshot.evaluate RUN` does it, and the test alphabets are touched once."
-    rows = [_row("protocol", "task", "trials", "accuracy", "95 % interval"), "|---|---|---|---|---|"]
+    heads = ["protocol", "task", "trials", "accuracy", "95 % interval"]
+    baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
+    rows = [_row(*heads, *["by pixels alone"] * baseline), "|---" * (len(heads) + baseline) + "|"]
     for name, each in result["protocols"].items():
         task, reach = f"{each['n_way']}-way {each['k_shot']}-shot", interval(*each["interval"])
-        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach))
+        alone = [percent(each.get("pixels"))] * baseline
+        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
     about = (
         f"On the test alphabets of {result['dataset']}, split `{result['split']}`, which neither training nor search"
         " has seen. Figures of two protocols do not compare: `within` asks about one alphabet, `between` mixes them,"
         " which is easier."
     )
+    if baseline:
+        about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
     return "\n".join([about, "", *rows])
 
 

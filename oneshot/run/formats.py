@@ -106,6 +106,7 @@ class Score(Record):
 class Outcome(Score):
     n_way: Positive
     k_shot: Positive
+    pixels: Share | None = None  # the accuracy of the nearest neighbour by pixels alone; older results have none
 
 
 class Within(Outcome):

@@ -239,6 +239,8 @@ def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width
         Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),
         Column("95 % interval\nover trials", lambda row: interval(*row[1]["interval"]), 1),
     )
+    if any("pixels" in outcome for outcome in protocols.values()):
+        columns += (Column("by pixels\nalone", lambda row: Text(percent(row[1].get("pixels")), "dim"), 2),)
     return fitted(columns, protocols.items(), width)
 
 

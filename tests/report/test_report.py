@@ -76,6 +76,15 @@ def test_the_answer_comes_first_then_how_it_was_found(whole: tuple[Folder, Path]
     ]  # fmt: skip
 
 
+def test_what_pixels_alone_get_right_stands_beside_an_accuracy(whole: tuple[Folder, Path], tmp_path: Path) -> None:
+    assert "by pixels alone" not in words((whole[1] / "report.html").read_text()), "older results do not know it"
+    run = runs.study(tmp_path, outcome=False)
+    result = run.read_json("result.json")
+    result["protocols"]["within"]["pixels"] = 0.5849
+    run.write_json("result.json", result)
+    assert words(text_of(run)).count("by pixels alone: 58.5 %") == 1
+
+
 def test_the_errors_of_verification_are_those_of_the_result(tmp_path: Path) -> None:
     run = runs.study(tmp_path, verification=samples.verification())
     seen = words(text_of(run))
