@@ -16,6 +16,7 @@ from oneshot.data.drawings import Drawings
 from oneshot.evaluation.outcomes import Seen, outcomes
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet
 from oneshot.evaluation.trials import between, within
+from oneshot.evaluation.verification import Scored, pairs_of, verification
 
 ENVIRONMENT = {
     "versions": {"oneshot": "0.1.0", "torch": "2.99"},
@@ -50,11 +51,21 @@ def judged(test: Drawings, *, boost: float = 2.0, trials: int = 400) -> list[tup
     return scored
 
 
+def pairs(test: Drawings) -> dict[str, Scored]:
+    """Pairs with scores of which those of the same lie 3 spreads above the others."""
+    generator = np.random.default_rng(0)
+
+    def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return 3.0 * (test.character[left] == test.character[right]) - 1.5 + generator.normal(size=len(left))
+
+    return pairs_of(test, logits)
+
+
 def seen(test: Drawings, scored: list[tuple[Trials, np.ndarray]]) -> Seen:
     """With embeddings in which the drawings of a character lie together."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(len(test.characters), 6))
-    return Seen(test, centres[test.character] + 0.05 * generator.normal(size=(len(test), 6)), scored)
+    return Seen(test, centres[test.character] + 0.05 * generator.normal(size=(len(test), 6)), scored, pairs(test))
 
 
 def study(
@@ -83,6 +94,7 @@ def study(
         protocols={name: outcome.to_dict() for name, outcome, _ in results},
         per_alphabet=per_alphabet(results[1][2], results[1][1].hits, test),
         best_trial={"id": "000", "settings": trials[0]["settings"], "epoch": 8, "val_loss": 0.2725},
+        verification=verification(pairs(test), pairs(test)),
         environment=ENVIRONMENT, sha256=SHA, skipped={}, test_evaluations=1,
     )  # fmt: skip
     run.write_json("result.json", result | changes)

@@ -26,11 +26,11 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from samples import result, study, trial
+from samples import result, study, trial, verification
 from tables import FIXED, ROWS, written
 from zips import MEMBERS, SMALL, made_archives
 
-from oneshot.answers import artifact, calibration
+from oneshot.answers import artifact, calibration, matching
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, override, parse, parse_toml, read, with_point
 from oneshot.base.settings import Settings
@@ -43,6 +43,7 @@ from oneshot.data.store import DRAWINGS, TRIALS
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.outcomes import Seen, outcomes
 from oneshot.evaluation.trials import protocols, within
+from oneshot.evaluation.verification import Scored
 from oneshot.network.worker import Worker
 from oneshot.records import pages, record
 from oneshot.report import page as report
@@ -374,7 +375,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "trials/000").write_json("error.json", {"error": "a worker refused its input"})
     folder.write_json(STUDY, study(*trials, epochs_run=4))
     environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
-    folder.write_json("result.json", result(environment=environment))
+    folder.write_json("result.json", result(environment=environment, verification=verification()))
     folder.write_json("outcomes.json", few_outcomes())
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
     scores = np.random.default_rng(0).normal(size=(40, 3)) + np.eye(3)[0]
@@ -382,7 +383,8 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pooling = {"k_shot": 2, "embeddings": 0.5, "scores": 0.5}
     fitted = calibration.fit({1: scores, 2: scores}, np.zeros(40, dtype=int))
     card = folder.read_json("best/model.json")
-    card["calibration"] = {"measured_on": about, **fitted, "pooling": pooling}
+    match = matching.fit(scores, np.zeros(40, dtype=int)) | {"pairs": 60}
+    card["calibration"] = {"measured_on": about, **fitted, "match": match, "pooling": pooling}
     (folder / "best").write_json("model.json", card)
     return Path(folder.path)
 
@@ -392,7 +394,8 @@ def few_outcomes() -> dict[str, Any]:
     test = tiny.drawings({"Greek": 6, "Runes": 6})
     trials = within(test, trials=30, n_way=5)
     scores = np.random.default_rng(0).normal(size=(30, 5))
-    return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)]), sha256=None)
+    pairs = {"any": Scored(np.arange(8.0), np.arange(8) % 2 == 0)}
+    return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)], pairs), sha256=None)
 
 
 FILES = [
@@ -423,7 +426,10 @@ def use_run(folder: Folder, kept: Path) -> None:
     judged = formats.read(formats.Result, folder, "result.json")
     console.print(result_panel(judged), alphabet_table(judged))
     page = np.eye(28, dtype=np.uint8) * 255
-    artifact.load(folder, device="cpu").classify(page, {"a": page, "b": 255 - page})
+    net = artifact.load(folder, device="cpu")
+    net.classify(page, {"a": page, "b": 255 - page})
+    if net.calibration and net.calibration.record.get("match"):
+        net.threshold(0.01)
     modelcard.write(folder)
     parse(cards.recorded_settings(folder), "the network")
     _, figures = report.page(reading.read(folder))

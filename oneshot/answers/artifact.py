@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from oneshot.answers import preprocess, queries
+from oneshot.answers import matching, preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
 from oneshot.answers.embeddings import Classes
 from oneshot.answers.ranking import Ranking, rank
@@ -173,6 +173,14 @@ class OneShot:
 
         Where the calibration was not measured: those of `similarity`. Raises UserError as that."""
         return self.same(*self._pairs(left, right))
+
+    def threshold(self, false_match: float) -> float:
+        """The probability of `verify` above which two images are to be called the same, so that of pairs of two classes
+        no more than the share `false_match` is (one of `matching.RATES`). Chosen on validation pairs, each of one group
+        where groups have two classes; rough where `matching.doubt` says so.
+
+        Raises UserError for another rate, and where the calibration has none."""
+        return matching.limit(self.calibration, false_match)
 
     @torch.no_grad()
     def same(self, a_BD: torch.Tensor, b_BD: torch.Tensor) -> torch.Tensor:

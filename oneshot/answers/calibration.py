@@ -126,8 +126,7 @@ def fit(scores: Mapping[int, np.ndarray], group: np.ndarray) -> dict[str, Any] |
     half of the alphabets by what the other half would have given (of the trials, where there is one alphabet). None
     where scores do not tell classes apart: there is nothing to calibrate.
     """
-    names = np.unique(group)
-    fold = np.searchsorted(names, group) % 2 if len(names) > 1 else np.arange(len(group)) % 2
+    fold = halves(group)
     pairs = {
         k: (np.concatenate([each[:, 0], each[:, 1]]), np.repeat([True, False], len(each))) for k, each in scores.items()
     }
@@ -151,7 +150,13 @@ def fit(scores: Mapping[int, np.ndarray], group: np.ndarray) -> dict[str, Any] |
     }
 
 
-def _across(
+def halves(group: np.ndarray) -> np.ndarray:
+    """Which half each trial is of, 0 or 1: half of the alphabets, of one alphabet half of the trials."""
+    names = np.unique(group)
+    return np.searchsorted(names, group) % 2 if len(names) > 1 else np.arange(len(group)) % 2
+
+
+def across(
     fold: np.ndarray, fitted: Callable[[np.ndarray], Any], applied: Callable[[Any, np.ndarray], np.ndarray]
 ) -> np.ndarray:
     """Each half's values by what was fitted on the other half: `fitted(rows)`, `applied(that, rows)`."""
@@ -164,7 +169,7 @@ def _across(
 
 def _pair(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) -> dict[str, Any]:
     slope, offset = platt(scores, same)
-    after = _across(
+    after = across(
         fold, lambda rows: platt(scores[rows], same[rows]), lambda line, rows: sigmoid(line[0] * scores[rows] + line[1])
     )
     return {
@@ -175,7 +180,7 @@ def _pair(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) -> dict[str, A
 
 def _classes(scores_TN: np.ndarray, fold: np.ndarray) -> dict[str, Any]:
     hits = scores_TN.argmax(axis=1) == 0
-    after = _across(
+    after = across(
         fold, lambda rows: temperature(scores_TN[rows]), lambda heat, rows: softmax(scores_TN[rows] / heat).max(axis=1)
     )
     return {
@@ -190,7 +195,7 @@ def _none(scores_TN: np.ndarray, fold: np.ndarray, lead: float) -> list[dict[str
     cells = []
     for ways in (ways for ways in WAYS if ways < scores_TN.shape[1]):
         absent, present = evidence(scores_TN[:, 1 : ways + 1], lead), evidence(scores_TN[:, :ways], lead)
-        passed = _across(
+        passed = across(
             fold,
             lambda rows, absent=absent: np.quantile(absent[rows], 1 - RATE),
             lambda limit, rows, absent=absent, present=present: (

@@ -200,4 +200,16 @@ def _probabilities(found: dict[str, Any] | None) -> str:
     )
     if why := flattered(found):
         text += f" {why[0].upper()}{why[1:]}."
-    return "\n".join([text, "", *rows])
+    return "\n".join([text, "", *rows, *_thresholds(found.get("match"))])
+
+
+def _thresholds(found: dict[str, Any] | None) -> list[str]:
+    """Logits above which two images are to be told the same; older cards have none."""
+    if not found:
+        return []
+    rows = [f"| {rate:g} | {limit:.6f} |" for rate, limit in zip(found["rates"], found["limits"], strict=True)]
+    text = (
+        "For few false matches call two images the same only where the logit is greater than that which so many of"
+        f" {found['pairs']:,} pairs of two validation classes were above:"
+    )
+    return ["", text, "", "| false match rate | logit |", "|---|---|", *rows]

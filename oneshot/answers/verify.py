@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from oneshot.answers import artifact
+from oneshot.answers import artifact, matching
 from oneshot.answers.calibration import flattered
 from oneshot.answers.classify import NOT_CALIBRATED
 from oneshot.answers.preprocess import looks_light
@@ -15,22 +15,39 @@ from oneshot.screen.console import console as make_console
 from oneshot.screen.console import one_line, percent, print_line, print_warning
 
 
-def run(where: Folder, left: Path, right: Path, *, as_json: bool, device: str) -> None:
-    """Print same or different and the probability that they are the same. Raises UserError."""
+def run(
+    where: Folder, left: Path, right: Path, *, false_match: float | None = None, as_json: bool, device: str
+) -> None:  # fmt: skip
+    """Print same or different and the probability that they are the same. The same are those above one half, or above
+    the threshold of a false match rate. Raises UserError."""
     console = make_console()
     net = artifact.load(where, device=device)
+    threshold = 0.5 if false_match is None else net.threshold(false_match)
     votes = Counter[str]()
     pixels = [net.read(path, votes=votes) for path in (left, right)]
     if why := looks_light(votes):
         print_warning(make_console(stderr=True), why)
     probability = float(net.same(*(net.embed_pixels(each) for each in pixels)))
-    calibrated, same = net.calibration is not None, probability >= 0.5
-    if why := flattered(net.calibration.record) if net.calibration else NOT_CALIBRATED:
+    same = probability > threshold
+    if why := _doubt(net, false_match):
         print_warning(make_console(stderr=True), why)
     if as_json:
-        found = {"left": str(left), "right": str(right), "same": same, "probability": probability}
-        print_line(console, json.dumps(found | {"calibrated": calibrated}))
+        found = {
+            "left": str(left), "right": str(right), "same": same, "probability": probability, "threshold": threshold,
+            "false_match": false_match, "calibrated": net.calibration is not None,
+        }  # fmt: skip
+        print_line(console, json.dumps(found))
         return
     word = ("same", "bold green") if same else ("different", "bold yellow")
     names = f"{one_line(left)} and {one_line(right)}"
-    print_line(console, Text.assemble(word, f"  {names}: the probability of the same class is {percent(probability)}"))
+    said = f"  {names}: the probability of the same class is {percent(probability)}"
+    if false_match is not None:
+        said += f"; at a false match rate of {100 * false_match:g} % it takes more than {100 * threshold:.2f} %"
+    print_line(console, Text.assemble(word, said))
+
+
+def _doubt(net: artifact.OneShot, false_match: float | None) -> str:
+    if net.calibration is None:
+        return NOT_CALIBRATED
+    record = net.calibration.record
+    return flattered(record) if false_match is None else matching.doubt(record, false_match)

@@ -104,6 +104,14 @@ def verify(
     where: Network,
     left: Annotated[Path, typer.Argument(metavar="A", help="An image.")],
     right: Annotated[Path, typer.Argument(metavar="B", help="Another image.")],
+    false_match: Annotated[
+        float | None,
+        typer.Option(
+            "--false-match",
+            help="Of pairs of two classes, the share that may be told the same: 0.1, 0.01 or 0.001. Default: a"
+            " probability of one half decides.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "auto",
     debug: Trace = False,
@@ -112,7 +120,7 @@ def verify(
     network = cards.place(reach(where))
     from oneshot.answers import verify
 
-    verify.run(network, left, right, as_json=as_json, device=device)
+    verify.run(network, left, right, false_match=false_match, as_json=as_json, device=device)
 
 
 def embed(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oneshot.answers import calibration
+from oneshot.answers import calibration, matching
 from oneshot.data.store import Drawings
 from oneshot.evaluation.trials import PROTOCOLS, carry, suited
 from oneshot.evaluation.validation import SEED
@@ -60,11 +60,18 @@ def measure(
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
         "taught": taught,
     }  # fmt: skip
+    record["match"] = matching.fit(scores[1], group) | {"pairs": _different(trials.query, support[:, 1:, 0])}
     record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
     if views > 1:
         alone = class_scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
     return {"measured_on": about, **record}
+
+
+def _different(query: np.ndarray, support: np.ndarray) -> int:
+    """How many pairs of drawings (T,) and (T, N) there are, each counted once."""
+    both = np.stack(np.broadcast_arrays(query[:, None], support), axis=-1).reshape(-1, 2)
+    return len(np.unique(np.sort(both, axis=1), axis=0))
 
 
 def _fewer(drawings: Drawings) -> Drawings:

@@ -20,12 +20,13 @@ from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.store import Drawings
+from oneshot.evaluation import pixels
 from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score
 from oneshot.evaluation.trials import Unsuited, within
-from oneshot.evaluation.verification import verification
+from oneshot.evaluation.verification import pairs_of, verification
 from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
@@ -68,15 +69,10 @@ def _measure(
         return class_scores(net, z_ND, trials.query, trials.support)
 
     judged = [(trials, scored(trials)) for trials in made]
-    accuracies: dict[str, Any] = {}
-    alphabets: dict[str, Any] = {}
-    for trials, scores in judged:
-        outcome = judge(trials, scores)
-        accuracies[trials.name] = outcome.to_dict() | {"alphabets": len(np.unique(test.alphabet[trials.query]))}
-        if trials.name == "within":
-            alphabets = per_alphabet(trials, outcome.hits, test)
+    accuracies, alphabets = _accuracies(judged, test)
     validation = splits.load_part(data, splits.split(split, about).validation)
-    validation_logits_of = similarity(net, embedded(validation, "validation"))
+    pairs = pairs_of(test, logits_of)
+    known_pairs = pairs_of(validation, similarity(net, embedded(validation, "validation")))
     result = {
         "dataset": about.name,
         "split": split,
@@ -85,9 +81,25 @@ def _measure(
         "lowered": lowered(made, how),
         "per_alphabet": alphabets,
         "within_fixed": _within_fixed(test, about.trial_alphabets, how, scored),
-        "verification": verification(logits_of, test, validation=validation, validation_logits_of=validation_logits_of),
+        "verification": verification(pairs, known_pairs),
     }
-    return result, Seen(test, z_ND.cpu().numpy(), judged)
+    return result, Seen(test, z_ND.cpu().numpy(), judged, pairs)
+
+
+def _accuracies(judged: list[tuple[Trials, np.ndarray]], test: Drawings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`protocols`, each with what pixels alone would get of its trials, and `per_alphabet`."""
+    looks = pixels.looks(test)
+    accuracies: dict[str, Any] = {}
+    alphabets: dict[str, Any] = {}
+    for trials, scores in judged:
+        outcome = judge(trials, scores)
+        accuracies[trials.name] = outcome.to_dict() | {
+            "alphabets": len(np.unique(test.alphabet[trials.query])),
+            "pixels": judge(trials, pixels.nearest(trials, looks)).accuracy,
+        }
+        if trials.name == "within":
+            alphabets = per_alphabet(trials, outcome.hits, test)
+    return accuracies, alphabets
 
 
 def _within_fixed(

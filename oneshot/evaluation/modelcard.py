@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from oneshot.answers.calibration import RATE, doubt
+from oneshot.answers import matching
+from oneshot.answers.calibration import RATE, Calibration, doubt
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
 from oneshot.data.splits import teaches_all
@@ -121,15 +122,20 @@ def _views(card: dict[str, Any]) -> str:
 def _figures(result: dict[str, Any] | None) -> str:
     if result is None:
         return "Not judged yet: `python -m oneshot.evaluate RUN` does it, and the test alphabets are touched once."
-    rows = [_row("protocol", "task", "trials", "accuracy", "95 % interval"), "|---|---|---|---|---|"]
+    heads = ["protocol", "task", "trials", "accuracy", "95 % interval"]
+    baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
+    rows = [_row(*heads, *["by pixels alone"] * baseline), "|---" * (len(heads) + baseline) + "|"]
     for name, each in result["protocols"].items():
         task, reach = f"{each['n_way']}-way {each['k_shot']}-shot", interval(*each["interval"])
-        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach))
+        alone = [percent(each.get("pixels"))] * baseline
+        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
     about = (
         f"On the test alphabets of {result['dataset']}, split `{result['split']}`, which neither training nor search"
         " has seen. Figures of two protocols do not compare: `within` asks about one alphabet, `between` mixes them,"
         " which is easier."
     )
+    if baseline:
+        about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
     return "\n".join([about, "", *rows])
 
 
@@ -155,7 +161,23 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
     )
     if why := doubt(found | {"measured_on": about | {"taught": seen}}):  # older records do not say it themselves
         text += f" {why[0].upper()}{why[1:]}."
-    return "\n".join([text, "", *rows])
+    return "\n".join([text, "", *rows, *_match(found)])
+
+
+def _match(found: dict[str, Any]) -> list[str]:
+    """The thresholds of same or different; older records have none."""
+    if not (known := found.get("match")):
+        return []
+    rows = [_row("`--false-match`", "same above", "false matches", "false non-matches"), "|---|---|---|---|"]
+    for rate, *errors in zip(known["rates"], known["false_match"], known["false_non_match"], strict=True):
+        shares = matching.limit(Calibration(found), rate), *errors
+        rows.append(_row(f"{rate:g}", *(f"{100 * share:.2f} %" for share in shares)))
+    text = (
+        f"`verify --false-match` takes a threshold that so many of {count(known['pairs'])} pairs of two classes on the"
+        " same trials were above. The errors, of different pairs and of same ones, are again those of one half by the"
+        " other."
+    )
+    return ["", text, "", *rows]
 
 
 def _row(*cells: object) -> str:

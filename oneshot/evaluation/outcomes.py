@@ -1,38 +1,43 @@
 """What a judgement keeps of single trials, so that a report can show them without the network and without the data.
 
 `outcomes.json` holds trials as they came out, the errors, the characters that were confused, a map of the embeddings,
-and the drawings of all these, each once: below 1 MB for drawings of one bit. It is taken from the scores that gave
-`result.json`: to show them touches the test alphabets no further.
+the drawings of all these, each once, and how verification trades its two errors: below 1 MB for drawings of one bit. It
+is taken from the scores that gave `result.json`: to show them touches the test alphabets no further.
 """
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from oneshot.answers import matching
 from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet
+from oneshot.evaluation.verification import Scored
 
 OUTCOMES = "outcomes.json"
 FORMAT = 1
 GALLERY, ERRORS, PAIRS, EXAMPLES = 12, 400, 24, 3  # 400: every error of Lake's trials, whatever the network
+CURVE = 200  # points of a curve of verification
 MAP_ALPHABETS, MAP_CHARACTERS, MAP_DRAWERS, MAP_SIDE = 20, 20, 12, 1000  # positions are whole numbers 0..MAP_SIDE
 _SIDE, _GREY_SIDE = 105, 48  # the most pixels a side of a drawing that is kept: of one bit, and of 16 greys
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The material of a judgement: test drawings, their embeddings (N, D), and each protocol with its scores."""
+    """The material of a judgement: test drawings, their embeddings (N, D), each protocol and each kind of pairs with
+    their scores."""
 
     drawings: Drawings
     embeddings: np.ndarray
     judged: Sequence[tuple[Trials, np.ndarray]]  # scores (T, n_way)
+    pairs: Mapping[str, Scored]
 
 
 @dataclass
@@ -84,6 +89,7 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
         "errors": [_trial(trials, scores, order, at, kept, short=True) for at in _worst(trials, scores, hits)],
         "confused": _confused(*many, kept),
         "map": _map(seen, kept),
+        "curves": {kind: _curve(scored) for kind, scored in seen.pairs.items()},
         "polarity": seen.drawings.polarity,
         "drawings": kept.to_list(),
     }
@@ -195,6 +201,16 @@ def _plane(z: np.ndarray) -> tuple[np.ndarray, float]:
     reach = max(float(np.abs(flat).max()), 1e-12)
     square = np.clip(np.rint((flat / reach + 1) / 2 * MAP_SIDE), 0, MAP_SIDE).astype(int)
     return square, round(float((s[:2] ** 2).sum()) / total, 4) if total else 0.0
+
+
+def _curve(scored: Scored) -> list[list[float]]:
+    """False match and false non-match rate at many thresholds, CURVE at the most: of all there are, those at equal
+    distances along the curve where both axes are logarithmic. What no pair does counts as half a pair there."""
+    both = np.stack(matching.curve(*scored))
+    steps = np.diff(np.log(np.maximum(both, 0.5 / len(scored.same))))
+    path = np.append(0.0, np.abs(steps).sum(axis=0).cumsum())
+    at = np.unique(np.searchsorted(path, np.linspace(0, path[-1], CURVE)))
+    return both[:, at].T.round(6).tolist()
 
 
 def _thumbnail(ink: np.ndarray, bits: int, polarity: str) -> bytes:

@@ -70,9 +70,15 @@ def _cards(result: Mapping[str, Any], first: str) -> str:
             f'<li class="{"first" if name == first else ""}"><span class="name">{esc(name)}</span>'
             f'<span class="value">{percent(one["accuracy"])}</span>'
             f'<span class="quiet">{interval(*one["interval"])}</span>'
-            f'<span class="quiet">{task}</span><span class="quiet">{esc(what)}</span></li>'
+            f'<span class="quiet">{task}</span><span class="quiet">{esc(what)}</span>{_by_pixels(one)}</li>'
         )
     return f'<ul class="cards" aria-label="Accuracy by protocol">{"".join(items)}</ul>'
+
+
+def _by_pixels(outcome: Mapping[str, Any]) -> str:
+    """What the nearest neighbour by pixels gets right of the same trials; older results do not know it."""
+    share = outcome.get("pixels")
+    return "" if share is None else f'<span class="quiet">by pixels alone: {percent(share)}</span>'
 
 
 def _unjudged(run: Run) -> str:

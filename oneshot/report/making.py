@@ -9,6 +9,7 @@ from oneshot.report.reading import read
 PAGE = "report.html"
 NAMES = {  # of the figures that a page may have
     "ladder", "losses", "learning-rates", "parallel", "curves", "alphabets", "trials", "errors", "confused", "maps",
+    "verification",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from importlib import resources
 from shlex import quote
 from typing import Any
 
-from oneshot.report import answers, seen, studies
+from oneshot.report import answers, seen, studies, verified
 from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
@@ -24,6 +24,7 @@ def page(run: Run) -> tuple[str, dict[str, Canvas]]:
         studies.searched(run, figures),
         studies.trained(run, figures),
         answers.by_alphabet(run, figures),
+        verified.verification(run, figures),
         seen.trials(run, figures),
         seen.errors(run, figures),
         seen.confused(run, figures),

@@ -29,6 +29,9 @@ def seen(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
     return STEPS | preprocessing if preprocessing.get("cleaning") else {**preprocessing, **STEPS}
 
 
+Rates = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
+
+
 class Preprocessing(Record):
     size: Annotated[int, Field(ge=1, le=4096)]
     cleaning: Cleaning | None = None
@@ -71,6 +74,23 @@ class Shots(Record):
     none: Annotated[list[NoneOfThese], Field(min_length=1)]
 
 
+class Match(Record):
+    """Thresholds of same or different, a score for each rate of false matches, and what they came to across halves;
+    `pairs`: how many different ones were measured."""
+
+    rates: Rates
+    limits: list[float]
+    false_match: list[Share]
+    false_non_match: list[Share]
+    pairs: Positive
+
+    @model_validator(mode="after")
+    def _check(self) -> "Match":
+        if {len(each) for each in (self.limits, self.false_match, self.false_non_match)} != {len(self.rates)}:
+            raise ValueError("calibration: each list of match needs one number for each of its rates")
+        return self
+
+
 class MeasuredOn(Record):
     protocol: Literal["within", "between"] | None = None  # of the trials; older cards do not say
     alphabets: Positive
@@ -94,8 +114,9 @@ class Calibration(Record):
 
     measured_on: MeasuredOn
     lead: Annotated[float, Field(ge=0)]
-    rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
+    rates: Rates
     shots: Annotated[list[Shots], Field(min_length=1)]
+    match: Match | None = None  # older ones have none
     pooling: dict[str, Measured]
     views: SeenFrom | None = None  # of a network that looks in one position there is none
 

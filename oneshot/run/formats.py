@@ -106,10 +106,26 @@ class Score(Record):
 class Outcome(Score):
     n_way: Positive
     k_shot: Positive
+    pixels: Share | None = None  # the accuracy of the nearest neighbour by pixels alone; older results have none
 
 
 class Within(Outcome):
     alphabets: Positive
+
+
+class AtFalseMatch(Record):
+    """The threshold that gives a false match rate on validation pairs, and the errors that it has on test pairs."""
+
+    rate: Share
+    threshold: Share
+    false_match: Share
+    false_non_match: Share
+
+
+class Errors(Record):
+    eer: Share
+    auc: Share
+    at_false_match: Annotated[list[AtFalseMatch], Field(min_length=1)]
 
 
 class Verification(Record):
@@ -118,6 +134,7 @@ class Verification(Record):
     interval: Annotated[list[Share], Field(min_length=2, max_length=2)]
     threshold: Share
     at_threshold: Share
+    errors: dict[str, Errors] = {}  # by kind of different pairs; older results have none
 
 
 class BestTrial(Record):
@@ -205,8 +222,12 @@ class AlphabetMap(Record):
     characters: list[MappedCharacter]
 
 
+Point = Annotated[list[Share], Field(min_length=2, max_length=2)]  # false match and false non-match rate
+
+
 class Outcomes(Record):
-    """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings."""
+    """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings, the errors of
+    verification."""
 
     format: Literal[1]
     sha256: str | None
@@ -220,6 +241,7 @@ class Outcomes(Record):
     errors: list[KeptTrial]
     confused: Confusions
     map: list[AlphabetMap]
+    curves: dict[str, list[Point]] = {}  # of verification, by kind of different pairs; older files have none
     polarity: Polarity = "dark"  # how the pictures are; older files do not say
     drawings: list[KeptDrawing]
 

@@ -199,7 +199,18 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
             f"verification: {percent(pairs['accuracy'])} of {count(pairs['pairs'])} pairs"
             f" ({percent(pairs['at_threshold'])} at validation's threshold)"
         )
+        if errors := (pairs.get("errors") or {}).get("any"):
+            lines.append(_error_rates(errors))
     return [Text(), *map(Text, lines)] if lines else []
+
+
+def _error_rates(errors: Mapping[str, Any]) -> str:
+    """The equal error rate, and both errors at the threshold where validation's false match rate is nearest to 1 %."""
+    at = min(errors["at_false_match"], key=lambda at: abs(at["rate"] - 0.01))
+    return (
+        f"EER {percent(errors['eer'])}; false matches {percent(at['false_match'])} ({100 * at['rate']:g} % meant),"
+        f" false non-matches {percent(at['false_non_match'])}"
+    )
 
 
 def positions(views: int) -> str:
@@ -228,6 +239,8 @@ def _by_protocol(protocols: Mapping[str, Any], meaning: Mapping[str, str], width
         Column("accuracy", lambda row: Text(percent(row[1]["accuracy"]), "bold green")),
         Column("95 % interval\nover trials", lambda row: interval(*row[1]["interval"]), 1),
     )
+    if any("pixels" in outcome for outcome in protocols.values()):
+        columns += (Column("by pixels\nalone", lambda row: Text(percent(row[1].get("pixels")), "dim"), 2),)
     return fitted(columns, protocols.items(), width)
 
 

@@ -427,9 +427,70 @@ def test_verify_says_same_or_different(
     for other in (support / "c0.png", asked / "q07.png"):
         verify.run(Folder.of(trained_run), support / "c0.png", other, as_json=True, device="cpu")
         found = json.loads(capsys.readouterr().out)
-        assert found["calibrated"] and found["same"] == (found["probability"] >= 0.5)
+        assert found["calibrated"] and found["same"] == (found["probability"] > 0.5)
         verify.run(Folder.of(trained_run), support / "c0.png", other, as_json=False, device="cpu")
         assert capsys.readouterr().out.startswith("same" if found["same"] else "different")
+
+
+def test_at_a_false_match_rate_only_what_is_above_its_threshold_is_the_same(
+    trained_run: Path, net: OneShot, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    support, asked = folders
+    images = [support / "c0.png", *sorted(asked.iterdir())[:6]]
+    told: dict[float | None, list[bool]] = {}
+    for rate in (None, 0.1, 0.01, 0.001):
+        for other in images:
+            verify.run(Folder.of(trained_run), images[0], other, false_match=rate, as_json=True, device="cpu")
+            found = json.loads(capsys.readouterr().out)
+            threshold = 0.5 if rate is None else net.threshold(rate)
+            assert (found["threshold"], found["false_match"]) == (threshold, rate)
+            assert found["same"] == (found["probability"] > threshold)
+            told.setdefault(rate, []).append(found["same"])
+    assert sum(told[0.001]) <= sum(told[0.01]) <= sum(told[0.1]) and told[0.1][0], "an image is the same as itself"
+    thresholds = [net.threshold(rate) for rate in (0.1, 0.01, 0.001)]
+    assert thresholds == sorted(set(thresholds)) and 0 < thresholds[0] < thresholds[2] < 1
+    verify.run(Folder.of(trained_run), images[0], images[1], false_match=0.01, as_json=False, device="cpu")
+    assert f"at a false match rate of 1 % it takes more than {100 * thresholds[1]:.2f} %" in capsys.readouterr().out
+
+
+def test_different_images_are_the_same_at_about_the_stated_rate(net: OneShot, held: Drawings) -> None:
+    """Calibrated on half of the characters, measured on the others."""
+    halves = [held.where(held.character % 2 == half) for half in (0, 1)]
+    record = calibrate.measure(net.net, halves[0])
+    assert record is not None and record["match"]["pairs"] > 3_000
+    trials = within(halves[1], trials=1_000, n_way=record["measured_on"]["n_way"], k_shot=1, seed=9)
+    z_ND = net.embed_pixels(torch.cat([net.fit(page) for page in 255 - halves[1].pixels()]))
+    wrong = np.arange(trials.n_way) != trials.target[:, None]
+    asked = OneShot(net.net, net.card | {"calibration": record}, net.device)
+    query = np.repeat(trials.query, trials.n_way - 1)
+    passed = asked.same(z_ND[query], z_ND[trials.support[wrong][:, 0]]) > asked.threshold(0.1)
+    assert 0.04 < passed.double().mean() < 0.18
+
+
+def test_a_network_without_thresholds_refuses_a_false_match_rate(
+    trained_run: Path, plain: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = folders[1] / "q00.png"
+    for where, rate, sentence in (
+        (plain, 0.01, "has no thresholds for false match rates"),
+        (trained_run / "checkpoints" / "epoch-0001", 0.01, "has no thresholds for false match rates"),
+        (trained_run, 0.02, "a false match rate of 0.02 was not measured; use one of 0.1, 0.01, 0.001"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            verify.run(Folder.of(where), image, image, false_match=rate, as_json=True, device="cpu")
+        assert capsys.readouterr().out == ""
+
+
+def test_a_false_match_rate_that_few_classes_cannot_keep_is_doubted(
+    trained_run: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best, image = Path(shutil.copytree(trained_run / "best", tmp_path / "few")), folders[1] / "q00.png"
+    card = json.loads((best / "model.json").read_text())
+    card["calibration"]["measured_on"]["characters"] = 2
+    (best / "model.json").write_text(json.dumps(card))
+    for rate, doubted in ((None, False), (0.1, True)):
+        verify.run(Folder.of(best), image, image, false_match=rate, as_json=True, device="cpu")
+        assert ("measured on 2 validation classes only" in capsys.readouterr().err) == doubted
 
 
 # What is refused

@@ -69,6 +69,7 @@ def test_the_command_prints_how_near_it_is(
     card = artifact.load(trained_run, device="cpu").card
     readme = (tmp_path / "onnx" / "README.md").read_text()
     assert card["sha256"] in readme and f"{card['calibration']['shots'][0]['pair']['slope']:.6f}" in readme
+    assert f"| 0.01 | {card['calibration']['match']['limits'][1]:.6f} |" in readme
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (105, 105), (40, 200), (7, 3), (301, 17), (29, 31)])

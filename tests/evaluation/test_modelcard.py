@@ -4,14 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import samples
 import yaml
 
+from oneshot.answers.calibration import Calibration
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.evaluation import modelcard
 from oneshot.run import cards
+
+MATCH = {
+    "rates": [0.1, 0.01], "limits": [0.5, 2.0], "false_match": [0.1, 0.01], "false_non_match": [0.0, 0.2], "pairs": 9,
+}  # fmt: skip
 
 
 def made(run: Path) -> dict[str, Any]:
@@ -43,6 +49,18 @@ def test_the_calibration_is_that_of_the_network(trained_run: Path) -> None:
     row = f"| 1 | {100 * pair['ece_before']:.1f} %, {100 * pair['ece_after']:.1f} % |"
     assert row in modelcard.render(card, None)
     assert "They are not calibrated" in modelcard.render(card | {"calibration": None}, None)
+
+
+def test_the_thresholds_of_verification_are_those_of_the_network(trained_run: Path) -> None:
+    card = made(trained_run)
+    match, pair = card["calibration"]["match"], Calibration(card["calibration"]).pair
+    text = modelcard.render(card, None)
+    for rate, limit, *errors in zip(*(match[key] for key in list(match)[:4]), strict=True):
+        shares = [f"{100 * float(share):.2f} %" for share in (pair(np.array(limit)), *errors)]
+        assert f"| {rate:g} | {' | '.join(shares)} |" in text
+    del card["calibration"]["match"]  # older cards have none
+    cards.Card.model_validate(card)
+    assert "--false-match" not in modelcard.render(card, None)
 
 
 def test_it_says_on_which_trials_it_was_calibrated(trained_run: Path) -> None:
@@ -128,6 +146,8 @@ def test_a_result_of_another_network_is_not_shown(trained_run: Path, tmp_path: P
         ("rates", [0.1], "each of none.limits needs one number for each of the rates"),
         ("lead", -1, "lead = -1: must be greater than or equal to 0"),
         ("lead", None, "lead = None"),
+        ("match", MATCH | {"limits": [1.0]}, "each list of match needs one number for each of its rates"),
+        ("match", MATCH | {"rates": [0.1, 1.0]}, "rates.1 = 1.0: must be less than 1"),
     ],
 )
 def test_a_damaged_calibration_is_refused(

@@ -11,10 +11,12 @@ import pytest
 import runs
 from PIL import Image
 
+from oneshot.answers.matching import curve
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
-from oneshot.evaluation.outcomes import MAP_SIDE, Seen, outcomes
+from oneshot.evaluation.outcomes import CURVE, MAP_SIDE, Seen, outcomes
 from oneshot.evaluation.scoring import judge
+from oneshot.evaluation.verification import Scored
 from oneshot.run import formats
 
 
@@ -61,7 +63,9 @@ def test_a_network_that_answers_a_constant_is_not_shown_to_be_right(drawn: runs.
 def test_scores_that_are_not_numbers_are_misses_and_have_no_map(drawn: runs.Drawings) -> None:
     scored = [(trials, np.full_like(scores, np.nan)) for trials, scores in runs.judged(drawn)]
     seen = runs.seen(drawn, scored)
-    found = outcomes(Seen(seen.drawings, seen.embeddings * np.nan, scored), sha256=None)
+    pairs = {kind: Scored(each.logits * np.nan, each.same) for kind, each in seen.pairs.items()}
+    found = outcomes(Seen(seen.drawings, seen.embeddings * np.nan, scored, pairs), sha256=None)
+    assert found["curves"]["any"] == [[1, 0], [0, 1]]
     assert found["correct"] == 0 and found["map"] == []
     assert all(trial["right"] > 0 and set(trial["scores"]) == {None} for trial in found["gallery"])
     formats.check(formats.Outcomes, json.loads(json.dumps(found)))
@@ -82,6 +86,18 @@ def test_confusions_count_errors_and_the_chances_for_them(drawn: runs.Drawings) 
     met = sum(((asked == a) & (support == b).any(axis=1)).sum() for a, b in (twins, twins[::-1]))
     assert sum(first["counts"]) == first["met"] == met > 5
     assert all(sum(pair["counts"]) <= pair["met"] for pair in found["pairs"])
+
+
+def test_the_curves_of_verification_are_thinned_and_keep_their_ends(drawn: runs.Drawings) -> None:
+    found, seen = kept(drawn)
+    for kind, points in found["curves"].items():
+        whole = np.stack(curve(*seen.pairs[kind])).T.round(6).tolist()
+        assert points[0] == [1, 0] and points[-1] == [0, 1] and 100 < len(points) <= CURVE < len(whole)
+        assert all(point in whole for point in points)
+        assert points == sorted(points, key=lambda point: (-point[0], point[1]))
+        rare = [point for point in points if 0 < point[0] < 0.01]
+        assert len(rare) > 20, "where few different pairs are told the same, too"
+    assert set(found["curves"]) == {"any", "within"}
 
 
 def test_the_map_keeps_drawings_of_one_character_together(drawn: runs.Drawings) -> None:

@@ -1,6 +1,7 @@
-"""Same or different: the accuracy on pairs, and the threshold that validation chooses."""
+"""Same or different: accuracy and errors on pairs, and the thresholds that validation chooses."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ import samples
 import tiny
 from rich.console import Console
 
-from oneshot.evaluation.verification import PAIRS, threshold, verification
+from oneshot.answers.matching import RATES
+from oneshot.data.drawings import Drawings
+from oneshot.evaluation.scoring import Similarity
+from oneshot.evaluation.verification import KINDS, PAIRS, Scored, pairs_of, threshold, verification
+from oneshot.run import formats
 from oneshot.screen.results import result_panel
 
 TEST = tiny.drawings({"Tifinagh": 6, "Ogham": 5}, seed=1)
@@ -27,20 +32,30 @@ def knowing(drawings, *, shift: float = 0.0, noise: float = 0.0):
 
 
 def measured(**options: float) -> dict:
-    found = verification(
-        knowing(TEST, **options), TEST, validation=VALIDATION, validation_logits_of=knowing(VALIDATION, **options)
-    )
+    return verified(lambda drawings: knowing(drawings, **options))
+
+
+def verified(of: Callable[[Drawings], Similarity]) -> dict:
+    """What a scorer comes to, `of(drawings)` on either part."""
+    test, validation = (pairs_of(drawings, of(drawings)) for drawings in (TEST, VALIDATION))
+    assert tuple(test) == tuple(validation) == KINDS
+    found = verification(test, validation)
     assert found is not None
+    formats.check(formats.Verification, found)
     return found
+
+
+def answering(value: float) -> Callable[[Drawings], Similarity]:
+    return lambda _: lambda left, right: np.full(len(left), value)
 
 
 def test_who_knows_is_right_always_and_who_answers_a_constant_half_the_time() -> None:
     assert measured() == measured() and measured()["accuracy"] == 1.0 and measured()["pairs"] == PAIRS
-    constant = verification(
-        lambda left, right: np.ones(len(left)), TEST, validation=VALIDATION,
-        validation_logits_of=lambda left, right: np.ones(len(left)),
-    )  # fmt: skip
-    assert constant is not None and constant["accuracy"] == constant["at_threshold"] == 0.5
+    constant = verified(answering(1.0))
+    assert constant["accuracy"] == constant["at_threshold"] == 0.5
+    for found, equal, area in ((measured(), 0.0, 1.0), (constant, 0.5, 0.5)):
+        for errors in found["errors"].values():
+            assert (errors["eer"], errors["auc"]) == (equal, area)
 
 
 def test_the_threshold_of_validation_mends_a_bias() -> None:
@@ -70,11 +85,11 @@ def test_pairs_of_one_kind_have_a_threshold_too(same: bool) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_network_that_answers_no_number_is_right_half_the_time(value: float) -> None:
-    found = verification(
-        lambda left, right: np.full(len(left), value), TEST, validation=VALIDATION,
-        validation_logits_of=lambda left, right: np.full(len(left), value),
-    )  # fmt: skip
-    assert found is not None and found["accuracy"] == found["at_threshold"] == 0.5 and 0 <= found["threshold"] <= 1
+    found = verified(answering(value))
+    assert found["accuracy"] == found["at_threshold"] == 0.5 and 0 <= found["threshold"] <= 1
+    for errors in found["errors"].values():
+        assert errors["eer"] == errors["auc"] == 0.5
+        assert all((at["false_match"], at["false_non_match"]) == (0, 1) for at in errors["at_false_match"])
 
 
 def test_a_logit_that_is_no_number_has_no_say_in_the_threshold() -> None:
@@ -86,9 +101,48 @@ def test_a_logit_that_is_no_number_has_no_say_in_the_threshold() -> None:
 
 def test_drawings_that_make_no_pairs_are_not_verified() -> None:
     lonely = tiny.drawings({"Ogham": 4}, drawers=1)
-    assert (
-        verification(knowing(lonely), lonely, validation=VALIDATION, validation_logits_of=knowing(VALIDATION)) is None
-    )
+    assert pairs_of(lonely, knowing(lonely)) == {}
+    assert verification({}, pairs_of(VALIDATION, knowing(VALIDATION))) is None
+
+
+def test_different_pairs_of_one_alphabet_are_asked_about_where_there_are_others() -> None:
+    """Groups of a class each make none, and of one group all are."""
+    asked: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def asking(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        asked.append((left, right))
+        return np.zeros(len(left))
+
+    found = pairs_of(TEST, asking)
+    for (kind, scored), (left, right) in zip(found.items(), asked, strict=True):
+        assert (scored.same == (TEST.character[left] == TEST.character[right])).all() and scored.same.mean() == 0.5
+        assert (left != right).all()
+        inside = (TEST.alphabet[left] == TEST.alphabet[right])[~scored.same]
+        assert inside.all() if kind == "within" else 0.3 < inside.mean() < 0.7
+    assert tuple(found) == KINDS
+    for sizes in ({"Ogham": 4}, {"a": 1, "b": 1, "c": 3}):
+        assert tuple(pairs_of(tiny.drawings(sizes), asking)) == ("any",)
+
+
+def test_thresholds_are_those_of_validation_and_the_errors_those_of_test() -> None:
+    """Test scores are 1 higher than those of validation: the thresholds let more pass than they were chosen for."""
+    same = np.repeat([True, False], 5_000)
+    logits = np.where(same, 4.0, 0.0) + np.random.default_rng(4).standard_normal(10_000)
+    found = verification({"any": Scored(logits + 1, same)}, {"any": Scored(logits, same)})
+    assert found is not None and list(found["errors"]) == ["any"]
+    at = found["errors"]["any"]["at_false_match"]
+    assert [one["rate"] for one in at] == list(RATES)
+    for one, expected in zip(at, (1.2816, 2.3263, 3.0902), strict=True):  # of a normal distribution
+        cut = np.log(one["threshold"] / (1 - one["threshold"]))
+        assert cut == pytest.approx(expected, abs=0.2)
+        assert one["false_match"] == ((logits[~same] + 1) > cut).mean() > 2 * one["rate"]
+        assert one["false_non_match"] == ((logits[same] + 1) <= cut).mean()
+    alike = verification({"any": Scored(logits, same)}, {"any": Scored(logits, same)})
+    assert alike is not None
+    kept = [one["false_match"] for one in alike["errors"]["any"]["at_false_match"]]
+    assert kept == pytest.approx(RATES, abs=1e-9), "on the pairs that it was chosen on it is the rate"
+    assert alike["errors"]["any"]["eer"] == pytest.approx(0.0228, abs=0.003)  # two spreads from the middle
+    assert alike["errors"]["any"]["auc"] == pytest.approx(0.9977, abs=0.001)
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -98,4 +152,5 @@ def test_it_stands_beside_the_protocols_on_one_line(width: int) -> None:
     console.print(result_panel(samples.result(within_fixed=fixed, verification=measured(shift=3.0))))
     text = console.export_text()
     assert "verification: 50.0 % of 10,000 pairs (100.0 % at validation's threshold)" in text
+    assert "EER 0.0 %; false matches 0.0 % (1 % meant), false non-matches 0.0 %" in text
     assert "within, on the 10 alphabets of Lake's runs alone: 86.1 % (85.4–86.8 %)" in text

@@ -71,9 +71,45 @@ def test_the_answer_comes_first_then_how_it_was_found(whole: tuple[Folder, Path]
         assert f"{100 * one['accuracy']:.1f} % {100 * low:.1f}–{100 * high:.1f} %" in seen
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
     assert headings == [
-        "Among the published figures", "The search", "The winner’s training", "By alphabet", "Trials, as they came",
-        "Errors", "Most confused characters", "Map of the embeddings", "To reproduce it",
+        "Among the published figures", "The search", "The winner’s training", "By alphabet", "Same or different",
+        "Trials, as they came", "Errors", "Most confused characters", "Map of the embeddings", "To reproduce it",
     ]  # fmt: skip
+
+
+def test_what_pixels_alone_get_right_stands_beside_an_accuracy(whole: tuple[Folder, Path], tmp_path: Path) -> None:
+    assert "by pixels alone" not in words((whole[1] / "report.html").read_text()), "older results do not know it"
+    run = runs.study(tmp_path, outcome=False)
+    result = run.read_json("result.json")
+    result["protocols"]["within"]["pixels"] = 0.5849
+    run.write_json("result.json", result)
+    assert words(text_of(run)).count("by pixels alone: 58.5 %") == 1
+
+
+def test_the_errors_of_verification_are_those_of_the_result(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, verification=samples.verification())
+    seen = words(text_of(run))
+    assert "is of any two characters 2.3 % (area under the ROC curve 0.9968); of two characters of one" in seen
+    assert "any two characters 1 % 1.34 % 4.10 %" in seen
+    assert "two characters of one alphabet 0.1 % 0.16 % 12.60 %" in seen
+    assert "two classes of one group 0.1 % 0.16 % 12.60 %" in words(text_of(own(run)))
+    kept = run.read_json("outcomes.json")
+    del kept["curves"]  # older ones have none
+    run.write_json("outcomes.json", kept)
+    without = text_of(run)
+    assert "Same or different" in without and 'id="verification"' not in without
+    older = samples.verification()
+    del older["errors"]
+    run.write_json("result.json", run.read_json("result.json") | {"verification": older})
+    assert "Same or different" not in text_of(run)
+
+
+def test_a_curve_of_verification_without_errors_of_both_kinds_is_not_drawn(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, verification=samples.verification())
+    kept = run.read_json("outcomes.json")
+    kept["curves"] = {"any": [[1, 0], [0, 0], [0, 1]], "within": [[1, 0], [0.5, 0.01], [0.01, 0.5], [0, 1]]}
+    run.write_json("outcomes.json", kept)
+    html = text_of(run)
+    assert "different: two characters of one alphabet" in html and "different: any two" not in html
 
 
 def test_pairs_taken_for_each_other_are_counted_in_words_that_fit(whole: tuple[Folder, Path]) -> None:

@@ -1,0 +1,102 @@
+"""Same or different: the two errors of verification against each other, and the thresholds that validation chose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from oneshot.data.splits import OWN
+from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis, y_axis
+from oneshot.report.canvas import Canvas
+from oneshot.report.html import HALF, Column, Figures, esc, section, table
+from oneshot.report.reading import Run
+from oneshot.report.search import NARROW
+from oneshot.screen.console import count, percent
+
+_LEAST = 2e-4  # one of 5,000 pairs
+_LOOKS = {"any": "ours", "within": "c2"}
+
+
+def verification(run: Run, figures: Figures) -> str:
+    """The section of verification: what it takes to make few false matches; a figure where its curves were kept."""
+    found = (run.result or {}).get("verification") or {}
+    errors = {kind: each for kind, each in (found.get("errors") or {}).items() if kind in _LOOKS}
+    if not errors:
+        return ""
+    names, words = _names(run), run.words
+    half = count(found["pairs"] // 2)
+    said = "; ".join(
+        f"of {names[kind]} {percent(each['eer'])} (area under the ROC curve {each['auc']:.4f})"
+        for kind, each in errors.items()
+    )
+    about = (
+        f"{half} pairs of one {words.one}, {half} of two. A false match is a pair of two that is told the same, a false"
+        f" non-match one of one that is told different. The rate at which both are equal is {said}."
+    )
+    caption = (
+        "Each threshold’s two errors, both axes logarithmic (detection error trade-off); down and left is better. Dots:"
+        " the equal error rates. Diamonds: the thresholds that validation chose."
+    )
+    chart = figures.chart("verification", lambda width: curves(errors, run, width), caption, wide=HALF)
+    columns = [
+        Column("different pairs", lambda row: esc(names[row[0]]), lambda row: row[0], text=True),
+        Column("meant", lambda row: percent_mark(row[1]["rate"]), lambda row: row[1]["rate"]),
+        Column("false matches", lambda row: _fine(row[1]["false_match"]), lambda row: row[1]["false_match"]),
+        Column(
+            "false non-matches", lambda row: _fine(row[1]["false_non_match"]), lambda row: row[1]["false_non_match"]
+        ),
+    ]
+    told = (
+        "By thresholds fixed before the test: each lets pass the share of validation’s pairs that is meant. Of"
+        f" {half} pairs 0.1 % are {found['pairs'] / 2000:.0f}: that row is rough."
+    )
+    rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
+    inside = f'<p>{about}</p><div class="pair">{chart}<div>{table(told, columns, rows)}</div></div>'
+    return section("same-or-different", "Same or different", inside)
+
+
+def _names(run: Run) -> dict[str, str]:
+    many, kind = run.words.many, "group" if run.settings.data.split == OWN else "alphabet"
+    return {"any": f"any two {many}", "within": f"two {many} of one {kind}"}
+
+
+def _fine(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def curves(errors: Mapping[str, Any], run: Run, width: float) -> Canvas | None:
+    """False non-match rate over false match rate, a line for each kind of different pairs; None where no threshold has
+    errors of both kinds, and where no curve was kept."""
+    kept = {kind: (run.outcomes or {}).get("curves", {}).get(kind, []) for kind in errors}
+    drawn = {kind: [point for point in points if min(point) > 0] for kind, points in kept.items()}
+    drawn = {kind: points for kind, points in drawn.items() if len(points) > 1}
+    if not drawn:
+        return None
+    canvas = Canvas(width, 400 if width > NARROW else 340, "Verification: false non-matches over false matches")
+    names = _names(run)
+    canvas.description = "; ".join(f"{names[kind]}: equal error rate {percent(errors[kind]['eer'])}" for kind in drawn)
+    left, right, top, bottom = 58, width - 14, 30 + 18 * len(drawn), canvas.height - 44
+    x, y = Scale(_LEAST, 1.0, left, right, log=True), Scale(_LEAST, 1.0, bottom, top, log=True)
+    y_axis(canvas, y, left, right, label=percent_mark, title="false non-matches")
+    x_axis(canvas, x, bottom, label=percent_mark, title="false matches", top=top)
+    canvas.line([(left, bottom), (right, top)], "muted", 1, dashed=True)
+    for place, (kind, points) in enumerate(drawn.items()):
+        color = _LOOKS[kind]
+        canvas.line([(left, 8 + 18 * place), (left + 20, 8 + 18 * place)], color, 2.5)
+        canvas.text(left + 28, 12 + 18 * place, f"different: {names[kind]}", "ink", SMALL)
+        canvas.line([(x(a), y(b)) for a, b in points], color, 2.5)
+        _marks(canvas, errors[kind], x, y, color, above=kind == "within")
+    return canvas
+
+
+def _marks(canvas: Canvas, errors: Mapping[str, Any], x: Scale, y: Scale, color: str, *, above: bool) -> None:
+    """The thresholds of validation, and the equal error rate with its number on the side that no other curve is on."""
+    for at in errors["at_false_match"]:
+        tip = (
+            f"{percent_mark(at['rate'])} meant: false matches {_fine(at['false_match'])}, false non-matches"
+            f" {_fine(at['false_non_match'])}"
+        )
+        canvas.dot(x(max(at["false_match"], _LEAST)), y(max(at["false_non_match"], _LEAST)), 4.5, color,
+                   shape="diamond", hollow=True, tip=tip)  # fmt: skip
+    if (equal := errors["eer"]) > 0:
+        canvas.dot(x(equal), y(equal), 4.5, color, tip=f"equal error rate {percent(equal)}")
+        place, anchor = (x(equal) + 10, "start") if above else (x(equal) - 10, "end")
+        canvas.text(place, y(equal) + 4, percent(equal), color, SMALL, bold=True, halo=True, anchor=anchor)
