@@ -1,11 +1,15 @@
-"""What a few seeds say of all: means, and how far other seeds may lie from them."""
+"""What a few seeds, or alphabets, say of all: means, and how far those of others may lie from them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond them the last, which is a little too wide.
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_STUDENT = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+_GROUPS = 5  # fewer say nothing of others
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:
@@ -24,6 +28,18 @@ def student(values: Sequence[float]) -> tuple[float, float]:
     mean, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
     half = _STUDENT[min(len(values) - 1, len(_STUDENT)) - 1] * error
     return mean - half, mean + half
+
+
+def over_groups(accuracies: Sequence[float], kind: str) -> str:
+    """A sentence: where the mean of all alphabets, or groups (`kind`, of one), like these may lie, by how much these
+    differ. Empty of few."""
+    if len(accuracies) < _GROUPS:
+        return ""
+    mean, (low, high) = statistics.mean(accuracies), student(accuracies)
+    return (
+        f"On average {100 * mean:.1f} %. Of all {kind}s like these {len(accuracies)} the mean lies within"
+        f" {100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f} % (95 %, Student), which more trials would not narrow."
+    )
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, list[float]]:

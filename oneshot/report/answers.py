@@ -8,6 +8,7 @@ from typing import Any
 
 from oneshot.data.splits import OWN as OWN_SPLIT
 from oneshot.data.splits import teaches_all
+from oneshot.evaluation.spread import over_groups
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
@@ -184,5 +185,7 @@ def by_alphabet(run: Run, figures: Figures) -> str:
         )
     rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
     numbers = table(f"Accuracy by {kind}", columns, rows)
-    inside = f"{chart}<details><summary>The numbers as a table</summary>{numbers}</details>"
+    others = over_groups([score["accuracy"] for _, score in rows], kind)
+    inside = f"{f'<p>{others}</p>' if others else ''}{chart}"
+    inside += f"<details><summary>The numbers as a table</summary>{numbers}</details>"
     return section("by-alphabet", f"By {kind}", inside)

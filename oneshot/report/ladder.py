@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from oneshot.evaluation.spread import spread_of
+from oneshot.evaluation.spread import over_groups, spread_of
 from oneshot.evaluation.trials import NAMES
 from oneshot.report.accuracy import plain
 from oneshot.screen.console import Column, Fitting, fitted, interval, percent
@@ -152,6 +152,8 @@ def alphabets(name: str, record: Mapping[str, Any]) -> str:
     for alphabet, accuracy, (low, high), trials in sorted(rows, key=lambda row: -row[1]):
         ends = f"{100 * low:.1f}–{100 * high:.1f}"
         lines.append(f"| {plain(alphabet)} | {100 * accuracy:.1f} | {ends} | {trials} |")
+    if others := over_groups([accuracy for _, accuracy, _, _ in rows], "alphabet"):
+        lines += ["", others]
     return "\n".join(lines)
 
 

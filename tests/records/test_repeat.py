@@ -19,7 +19,7 @@ from oneshot.base.jobs import job_file, override, parse, read
 from oneshot.base.storage import Folder
 from oneshot.cli import repeat as verb
 from oneshot.cli.repeat import run as run_verb
-from oneshot.evaluation.spread import difference, spread_of
+from oneshot.evaluation.spread import difference, over_groups, spread_of
 from oneshot.records import pages, record, repeat
 from oneshot.report import ladder
 from oneshot.screen.console import console
@@ -219,6 +219,14 @@ def test_the_interval_of_a_difference_is_welchs() -> None:
     assert high - apart == pytest.approx(2.306 * 0.02 * math.sqrt(2 / 5))
     apart, (low, high) = difference(one, certain)  # the spread of one alone: its 4 degrees of freedom
     assert apart == pytest.approx(-0.01) and high - apart == pytest.approx(2.776 * 0.02 / math.sqrt(5))
+
+
+def test_of_other_alphabets_the_interval_is_by_how_much_those_measured_differ() -> None:
+    said = over_groups([0.86, 0.88, 0.90, 0.92, 0.94], "alphabet")
+    half = 100 * 2.776 * math.sqrt(0.001) / math.sqrt(5)
+    assert said.startswith(f"On average 90.0 %. Of all alphabets like these 5 the mean lies within {90 - half:.1f}–")
+    assert "–100.0 %" in over_groups([0.7, 1.0, 1.0, 1.0, 1.0], "group")
+    assert over_groups([0.86, 0.94, 0.9, 0.88], "group") == ""  # four say nothing of others
 
 
 def test_two_splits_are_compared_once_both_were_run() -> None:
