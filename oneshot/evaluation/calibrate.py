@@ -1,6 +1,6 @@
 """The calibration of a trained network, measured on the validation alphabets: no setting, no chance, some seconds."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ MANY = 2_500  # drawings
 
 
 def measure(
-    net: Siamese, drawings: Drawings, *, taught: bool = False, views: int = 1, progress: Showing | None = None
-) -> dict[str, Any] | None:
+    net: Siamese, drawings: Drawings, *, taught: bool | Literal["perhaps"] = False, views: int = 1,
+    progress: Showing | None = None,
+) -> dict[str, Any] | None:  # fmt: skip
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`

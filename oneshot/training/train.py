@@ -1,6 +1,6 @@
 """One training in this process (under Ray Train: trainer), and what any is finished with: the best network."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -8,10 +8,11 @@ from oneshot.answers import artifact
 from oneshot.base.environment import HARDWARE, environment
 from oneshot.base.errors import RunFailed
 from oneshot.base.jobs import parse
-from oneshot.base.settings import Settings
+from oneshot.base.settings import Data, Settings
 from oneshot.base.storage import Folder
-from oneshot.data import splits
-from oneshot.evaluation import modelcard
+from oneshot.data import splits, store
+from oneshot.data.cache import near
+from oneshot.evaluation import modelcard, overlap
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint, formats
@@ -55,12 +56,18 @@ def finish(
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
         "environment": environment(device.type) | where,
+        "start": found.start,
     }
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
-        taught = splits.teaches_all(settings.data.split)
+        taught = splits.teaches_all(settings.data.split) or _taught(found.start, data, settings.data)
         calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)
+
+
+def _taught(start: list[dict[str, Any]], data: Folder, how: Data) -> bool | Literal["perhaps"]:
+    """Whether what validates was taught before, to a network that the training started from."""
+    return overlap.taught(start, store.describe(near(data)), dataset=how.dataset, split=how.split) if start else False
