@@ -72,7 +72,7 @@ def whole(where: Folder) -> tuple[dict[str, Any], bytes]:
     folder = cards.place(where)
     if folder.has(CARD):
         card, weights = cards.whole(folder)
-        _of_card(card, weights, folder)
+        of_card(card, weights, folder)
         return card, weights
     found = checkpoint.read(folder)
     of_checkpoint(found, folder)
@@ -88,7 +88,7 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     folder = cards.place(where)
     if folder.has(CARD):
         card, weights = cards.whole(folder)
-        return models.looking(_of_card(card, weights, folder), card.get("views", 1)), card
+        return models.looking(of_card(card, weights, folder), card.get("views", 1)), card
     found = checkpoint.read(folder)
     card = {
         "provenance": _provenance(found), "preprocessing": preprocess.steps(found.cleaning), "views": views(found),
@@ -101,7 +101,7 @@ def _provenance(data: checkpoint.Checkpoint) -> dict[str, Any]:
     return {"epoch": data.progress.epoch, "settings": data.settings, "start": data.start}
 
 
-def _of_card(card: dict[str, Any], data: bytes, folder: Folder) -> Siamese:
+def of_card(card: dict[str, Any], data: bytes, folder: Folder) -> Siamese:
     """The network as it was trained, of a card and its weights."""
     weights = tensors.unpack(data, folder.file(WEIGHTS))
     if card["architecture"] not in models.ENCODERS:

@@ -90,6 +90,7 @@ def train(
     from oneshot.cli import report
 
     rows = history.read_history(folder)
+    request.tell_worth(console, folder)
     with request.told_how_to_go_on(console, how):
         report.at_the_end(console, folder)
         print_line(
@@ -207,6 +208,7 @@ def _show_result(console: Console, folder: Folder, result: dict[str, Any], *, to
     from oneshot.cli import report
 
     console.print(result_panel(result), new_line_start=True)
+    request.tell_worth(console, folder)
     report.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
     if to_go_on:

@@ -56,7 +56,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         "## What its probabilities are worth",
         _calibration(card.get("calibration"), seen=teaches_all(str(split))),
         "## Training",
-        _training(card["provenance"]),
+        _training(card["provenance"], (card.get("calibration") or {}).get("start")),
         "## Data and licence",
         _licence(kinds),
         "## Limits",
@@ -176,7 +176,7 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _training(provenance: dict[str, Any]) -> str:
+def _training(provenance: dict[str, Any], tuned: dict[str, float] | None) -> str:
     lines = []
     best = provenance.get("best_trial")
     if best:
@@ -187,6 +187,8 @@ def _training(provenance: dict[str, Any]) -> str:
         dataset, split = _taught(each)
         who = "That one started from another" if number else "It started from the weights of another network"
         lines.append(f"{who}, trained on `{dataset}`, split `{split}` (sha256 `{each['sha256']}`).")
+    if tuned:
+        lines.append(f"Of the trials in validation alphabets {worth(tuned)}.")
     if untaught := provenance.get("untaught"):
         lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
@@ -200,6 +202,11 @@ def _licence(kinds: Sequence[str]) -> str:
     """Whose the data are that it was trained on, those of the networks it started from among them."""
     said = [_DATA.get(kind, f"`{kind}`: {_OWN}") for kind in kinds]
     return " ".join([*said, "The network: MIT licence."] if all(kind in _DATA for kind in kinds) else said)
+
+
+def worth(tuned: Mapping[str, float]) -> str:
+    """What a training that started from another network was worth."""
+    return f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
 
 
 def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None) -> str:

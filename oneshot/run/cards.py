@@ -92,6 +92,13 @@ class SeenFrom(Record):
     one: Share
 
 
+class Tuned(Record):
+    """One-shot accuracy on the validation alphabets, of a network and of the one that its training started from."""
+
+    accuracy: Share
+    before: Share
+
+
 class Calibration(Record):
     """What `calibration` reads, and what it was measured on."""
 
@@ -101,6 +108,7 @@ class Calibration(Record):
     shots: Annotated[list[Shots], Field(min_length=1)]
     pooling: dict[str, Measured]
     views: SeenFrom | None = None  # of a network that looks in one position there is none
+    start: Tuned | None = None  # of one that started from none
 
     @model_validator(mode="after")
     def _check(self) -> "Calibration":

@@ -14,8 +14,9 @@ from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import modelcard, overlap
 from oneshot.evaluation.calibrate import measure
+from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
-from oneshot.run import checkpoint, formats
+from oneshot.run import cards, checkpoint, formats
 from oneshot.run.checkpoint import Progress
 from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
@@ -62,10 +63,19 @@ def finish(
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
         taught = splits.teaches_all(settings.data.split) or _taught(found.start, data, settings.data)
-        calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
+        calibration = measure(
+            net, load_validation(data, settings.data), taught=taught, views=views,
+            before=_before(training) if found.start else None, progress=progress,
+        )  # fmt: skip
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)
+
+
+def _before(training: Folder) -> Siamese | None:
+    """The network that a training started from, as it was; None where the run has lost it."""
+    place = cards.started(training)
+    return artifact.of_card(*cards.whole(place), place) if place.has(cards.CARD) else None
 
 
 def _taught(start: list[dict[str, Any]], data: Folder, how: Data) -> bool | Literal["perhaps"]:

@@ -354,9 +354,12 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
         " them (glyphs-10, split koch)"
     )
     out = " ".join(capsys.readouterr().out.split())
-    assert (
-        f"it starts from {tmp_path}/before@{digest(koch / 'best')[:12]}; a copy lies in start/" in out and known in out
-    )
+    named = f"{tmp_path}/before@{digest(koch / 'best')[:12]}"
+    assert f"it starts from {named}; a copy lies in start/" in out and known in out
+    tuned = json.loads((tmp_path / "run/best/model.json").read_text())["calibration"]["start"]
+    after, before = (f"{100 * tuned[key]:.1f} %" for key in ("accuracy", "before"))
+    worth = f"it gets {after} right; the network it started from got {before}"
+    assert f"of the one-shot trials in validation {worth}" in out
     Path("before").unlink()
     train(tmp_path / "run", data_root, train__start="before", train__epochs="1")  # goes on, and is over
     commands.evaluate(
@@ -366,10 +369,10 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["overlap"] == known and result["start"] == digest(koch / "best")
     page, card = ((tmp_path / "run" / name).read_text() for name in ("report.html", "best/README.md"))
-    assert known in page and known in card
+    assert known in page and known in card and worth in card
     assert "neither training nor search has seen" not in page + card
     again = f"--set train.start={tmp_path}/run/start"
-    assert again in page and f"<dt>started from</dt><dd>{tmp_path}/before@{digest(koch / 'best')[:12]}, of" in page
+    assert again in page and f"<dt>started from</dt><dd>{named}, of" in page
 
 
 def test_seeds_share_the_network_they_start_from_when_it_is_gone(koch: Path, tmp_path: Path, data_root: Path) -> None:
