@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from objects import ObjectStore
 from outcome import history, weights
 from test_loop import Killed, Killer
 
@@ -203,6 +204,19 @@ def test_one_that_a_run_has_lost_is_copied_again_from_where_it_was(copy: Path, t
         UserError, match=r"run/start, the network that this run starts from, is missing or damaged, and"
     ):
         begun(run, given)
+
+
+def test_one_on_an_object_store_is_asked_for_once(
+    first: Path, tmp_path: Path, bucket: str, object_store: ObjectStore
+) -> None:
+    for name in ("model.json", "model.safetensors"):
+        (Folder.of(f"{bucket}/first") / "best").write(name, (first / "best" / name).read_bytes())
+    given = begun(tmp_path, tiny.settings(start=f"{bucket}/first"))
+    assert given.train.start == f"{bucket}/first@{digest(first / 'best')[:12]}"
+    object_store.refuse = lambda *request: 403
+    object_store.asked.clear()
+    assert begun(tmp_path, tiny.settings(start=f"{bucket}/first/")) == begun(tmp_path, given) == given
+    assert not object_store.asked
 
 
 def test_the_same_network_in_another_place_is_no_other_start(copy: Path, tmp_path: Path) -> None:
