@@ -130,8 +130,8 @@ class Train(Section):
     start: str = ""
     """A network to go on from in place of fresh weights: a run's folder, its best/ or a checkpoint; a path or a URI. It
     has to have the same model.name, model.width, model.depth and data.size. Encoder and head are taken as they are:
-    model.init and model.head then say nothing. The run keeps a copy in start/, and its settings name it PATH@DIGEST,
-    which takes no other. Empty: none."""
+    model.init and model.head then say nothing. The run keeps a copy in start/, and its settings name it PATH@DIGEST;
+    so named, no other network is taken. Empty: none."""
     val_pairs: Several = 4_000
     """Pairs that the validation loss is measured on after each epoch; an odd number is made even."""
     val_trials: Positive = 400
