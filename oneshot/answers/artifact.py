@@ -48,7 +48,14 @@ def save(
     `calibration`: what its scores are worth, as measured; without, its probabilities are not calibrated.
     """
     weights = tensors.pack(data.weights)
-    card = {
+    folder.write(WEIGHTS, weights)
+    folder.write_json(CARD, _card(data, weights, provenance=provenance, calibration=calibration))
+
+
+def _card(
+    data: checkpoint.Checkpoint, weights: bytes, *, provenance: dict[str, Any], calibration: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "architecture": data.settings["model"]["name"],
         "width": data.settings["model"].get("width"),
@@ -59,8 +66,21 @@ def save(
         "provenance": provenance,
         "calibration": calibration,
     }
-    folder.write(WEIGHTS, weights)
-    folder.write_json(CARD, card)
+
+
+def whole(where: Folder) -> tuple[dict[str, Any], bytes]:
+    """What `save` writes of the network that `read` finds there: its card, and its weights as they lie in their file.
+
+    Raises UserError as that."""
+    folder = cards.place(where)
+    if folder.has(CARD):
+        card, weights = cards.whole(folder)
+        of_card(card, weights, folder)
+        return card, weights
+    found = checkpoint.read(folder)
+    of_checkpoint(found, folder)
+    weights = tensors.pack(found.weights)
+    return _card(found, weights, provenance=_provenance(found), calibration=None), weights
 
 
 def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
@@ -70,31 +90,29 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     """
     folder = cards.place(where)
     if folder.has(CARD):
-        return _read_card(folder)
+        card, weights = cards.whole(folder)
+        return models.looking(of_card(card, weights, folder), card.get("views", 1)), card
     found = checkpoint.read(folder)
-    provenance = {"epoch": found.progress.epoch, "settings": found.settings}
     card = {
-        "provenance": provenance, "preprocessing": preprocess.steps(found.cleaning), "views": views(found),
+        "provenance": _provenance(found), "preprocessing": preprocess.steps(found.cleaning), "views": views(found),
         "sha256": hashlib.sha256(tensors.pack(found.weights)).hexdigest(),
     }  # fmt: skip
     return models.looking(of_checkpoint(found, folder), card["views"]), card
 
 
-def _read_card(folder: Folder) -> tuple[Siamese, dict[str, Any]]:
-    card = cards.read(folder)
-    try:
-        data = folder.read(WEIGHTS)
-    except OSError:
-        raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
-    if hashlib.sha256(data).hexdigest() != card["sha256"]:
-        raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
+def _provenance(data: checkpoint.Checkpoint) -> dict[str, Any]:
+    """All that a checkpoint knows of where its network is from."""
+    return {"epoch": data.progress.epoch, "settings": data.settings, "start": data.start}
+
+
+def of_card(card: dict[str, Any], data: bytes, folder: Folder) -> Siamese:
+    """The network as it was trained, of a card and its weights."""
     weights = tensors.unpack(data, folder.file(WEIGHTS))
     if card["architecture"] not in models.ENCODERS:
         raise UserError(f"{folder} holds a network '{card['architecture']}', which this program does not know")
     width = {"width": card["width"]} if card.get("width") else {}
     model = settings.Model(name=card["architecture"], depth=card.get("depth", 1), **width)
-    net = _build(model, card["preprocessing"]["size"], weights, folder)
-    return models.looking(net, card.get("views", 1)), card
+    return _build(model, card["preprocessing"]["size"], weights, folder)
 
 
 def of_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:

@@ -94,11 +94,12 @@ def doubt(record: Mapping[str, Any]) -> str:
 
 def flattered(record: Mapping[str, Any]) -> str:
     """Why the probabilities themselves may be surer than they should be, in words; empty where nothing says so."""
-    if not record["measured_on"].get("taught"):  # older records do not say
+    taught = record["measured_on"].get("taught")  # older records do not say
+    if not taught:
         return ""
     return (
-        "this network was taught the validation alphabets, too, on which its probabilities were measured: those of new"
-        " classes are less sure, and their errors more"
+        f"this network {'may have been' if taught == 'perhaps' else 'was'} taught the validation alphabets, too, on"
+        " which its probabilities were measured: those of new classes are less sure, and their errors more"
     )
 
 

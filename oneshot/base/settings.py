@@ -74,10 +74,10 @@ class Model(Section):
     depth: Depth = 1
     """Residual blocks of each of the last two stages. For model.name = "resnet"."""
     init: Literal["torch", "koch"] = "torch"
-    """How the weights start: as torch has it, or as Koch et al. 2015, section 3.2, say."""
+    """How fresh weights start: as torch has it, or as Koch et al. 2015, section 3.2, say."""
     head: Literal["plain", "calibrated"] = "plain"
-    """How the head starts: plain, as model.init says; or calibrated, scaled on the first batch so that the logits of
-    its pairs spread by 1."""
+    """How a fresh head starts: plain, as model.init says; or calibrated, scaled on the first batch so that the logits
+    of its pairs spread by 1."""
     views: Views = 1
     """Positions in which the trained network compares two images, and takes the mean: 4 are the quarter turns, 8 the
     mirrored ones too. A training and its validation look at one. 4 needs data.rotations, 8 needs data.flips too."""
@@ -127,6 +127,11 @@ class Train(Section):
     goes by the validation loss of that epoch, its early stopping (search.grace) by that of each."""
     seed: Natural = 0
     """The seed of all that chance decides in a training: first weights, batches, distortions."""
+    start: str = ""
+    """A network to go on from in place of fresh weights: a run's folder, its best/ or a checkpoint; a path or a URI. It
+    has to have the same model.name, model.width, model.depth and data.size. Encoder and head are taken as they are:
+    model.init and model.head then say nothing. The run keeps a copy in start/, and its settings name it PATH@DIGEST;
+    so named, no other network is taken. Empty: none."""
     val_pairs: Several = 4_000
     """Pairs that the validation loss is measured on after each epoch; an odd number is made even."""
     val_trials: Positive = 400

@@ -23,7 +23,7 @@ from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing, describe, pack
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
-from oneshot.evaluation import judgement
+from oneshot.evaluation import judgement, overlap
 from oneshot.run import cards, history, opened, watch
 from oneshot.screen.console import duration, heard, print_line, print_warning
 from oneshot.screen.live import StudyView
@@ -34,7 +34,7 @@ from oneshot.search import points
 from oneshot.search import tune as tuning
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
-from oneshot.training import parts
+from oneshot.training import parts, start
 
 
 def train(
@@ -54,6 +54,7 @@ def train(
         settings, prepared = request.with_data(console, settings, lies, source)
         untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
+        settings, begin = start.settle(settings, folder)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
         held.enter_context(
@@ -62,7 +63,9 @@ def train(
             )
         )
         request.keep_data_root(folder, root)
+        start.keep(begin, folder)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        request.tell_start(console, begin, settings, prepared)
         if untaught:
             print_line(console, untaught)
         if packing:
@@ -87,6 +90,7 @@ def train(
     from oneshot.cli import report
 
     rows = history.read_history(folder)
+    request.tell_worth(console, folder)
     with request.told_how_to_go_on(console, how):
         report.at_the_end(console, folder)
         print_line(
@@ -136,10 +140,11 @@ def tune(
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
         packing = pack(override(settings, bound, source="--max-concurrent").scale, nodes)
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
+        settings, begin = start.settle(settings, folder)
         untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
-        _check_judgement(console, settings, prepared)
+        _check_judgement(console, settings, prepared, begin)
         request.check_sharing(where, nodes, folder, prepared.folder)
         judgement.check_judged(folder, settings)
         fixed = (*opened.IDENTITY, "search")
@@ -147,8 +152,10 @@ def tune(
             opened.open_run(settings, folder, kind="study", fixed=fixed, say=partial(print_line, heard(console)))
         )
         request.keep_data_root(folder, root)
+        start.keep(begin, folder)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         print_line(console, f"run {folder}: {request.described(settings, prepared)}")
+        request.tell_start(console, begin, settings, prepared)
         for sentence in untaught:
             print_line(console, sentence)
         print_line(console, describe(packing, settings.scale, nodes))
@@ -178,13 +185,20 @@ def tune(
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 
 
-def _check_judgement(console: Console, settings: Settings, prepared: sets.Prepared) -> None:
+def _check_judgement(
+    console: Console, settings: Settings, prepared: sets.Prepared, begin: start.Start | None
+) -> None:  # fmt: skip
     """Whether the search can choose and the final job judge: refused now, and not when the search is over."""
-    name = settings.data.split
-    if splits.split(name, store.describe(near(prepared.folder))).validation_seen:
+    name, about = settings.data.split, store.describe(near(prepared.folder))
+    if splits.split(name, about).validation_seen:
         raise UserError(
             f"data.split = '{name}': training sees what validates, and a search would choose by it;"
             f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
+        )
+    if begin and overlap.taught(begin.origins, about, dataset=settings.data.dataset, split=name) is True:
+        raise UserError(
+            f"train.start = '{settings.train.start}': that network was taught what validates here, and a search would"
+            " choose by it; start from another, or search with another data.split"
         )
     for protocol, why in judgement.check(prepared.folder, split=name, how=settings.evaluate).items():
         print_warning(console, f"{protocol} will be {why}")
@@ -194,6 +208,7 @@ def _show_result(console: Console, folder: Folder, result: dict[str, Any], *, to
     from oneshot.cli import report
 
     console.print(result_panel(result), new_line_start=True)
+    request.tell_worth(console, folder)
     report.at_the_end(console, folder)
     print_line(console, f"record: {folder.file(judgement.RESULT)}; network: {folder / 'best'}")
     if to_go_on:

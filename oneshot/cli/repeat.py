@@ -21,7 +21,7 @@ from oneshot.report.reading import read_outcomes
 from oneshot.screen.console import print_line
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import seeds_table
-from oneshot.training import parts
+from oneshot.training import parts, start
 
 
 def run(
@@ -38,13 +38,15 @@ def run(
     for job, file in repeat.by_name(jobs).items():
         where = reach(f"runs/records/{job}" if folder is None else folder)
         settings, prepared = request.with_data(console, read(file, changes), root, source)
+        settings, begin = start.settle(settings, *(repeat.place(where, seed) for seed in numbers))
         untaught = parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         if not changes:
             repeat.check_record(file, settings, dataset=prepared.name)
-        chosen[job] = settings, prepared, where, untaught
-    for job, (settings, prepared, where, untaught) in chosen.items():
+        chosen[job] = settings, prepared, where, begin, untaught
+    for job, (settings, prepared, where, begin, untaught) in chosen.items():
         print_line(console, f"run {where}: {request.described(settings, prepared)}, seeds {seeds}")
+        request.tell_start(console, begin, settings, prepared)
         if untaught:
             print_line(console, untaught)
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
@@ -52,7 +54,7 @@ def run(
                 given, run = repeat.seeded(settings, seed), repeat.place(where, seed)
                 repeat.train_seed(
                     given, prepared.folder, run, device=here, view=TrainView(console), stages=Stages(console),
-                    until=until,
+                    until=until, begin=begin,
                 )  # fmt: skip
                 repeat.judge(given, prepared.folder, run, device=device, stages=Stages(console), until=until)
                 made = _kept(console, settings, where, numbers, job=job, as_it_is=not changes)

@@ -17,8 +17,11 @@ from oneshot.cluster import connection, sharing
 from oneshot.cluster.packing import Node, this_machine, why_no_gpu
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
+from oneshot.evaluation.modelcard import worth
+from oneshot.evaluation.overlap import overlap
 from oneshot.run import cards, opened
 from oneshot.screen.console import heard, print_line, print_warning
+from oneshot.training.start import Start
 
 
 def settings_of(run: Folder) -> Settings:
@@ -118,6 +121,24 @@ def run_folder(
 def described(settings: Settings, prepared: sets.Prepared) -> str:
     """Network, size, data and split, as the first line of a run says them."""
     return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
+
+
+def tell_start(console: Console, begin: Start | None, settings: Settings, prepared: sets.Prepared) -> None:
+    """Say which network a training starts from, and which alphabets are not new any more for its sake."""
+    if begin is None:
+        return
+    print_line(console, f"it starts from {settings.train.start}; a copy lies in {cards.START}/ of the run")
+    about, asked = store.describe(near(prepared.folder)), settings.data
+    known = overlap(asked.model_dump(), about, dataset=asked.dataset, split=asked.split, start=begin.origins)
+    if known:
+        print_warning(console, known)
+
+
+def tell_worth(console: Console, run: Folder) -> None:
+    """Of a network that started from another one, say what its training was worth."""
+    if tuned := (cards.read(run / "best").get("calibration") or {}).get("start"):
+        tell = print_line if tuned["accuracy"] > tuned["before"] else print_warning
+        tell(console, f"of the one-shot trials in validation {worth(tuned)}")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The calibration of a trained network, measured on the validation alphabets: no setting, no chance, some seconds."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ MANY = 2_500  # drawings
 
 
 def measure(
-    net: Siamese, drawings: Drawings, *, taught: bool = False, views: int = 1, progress: Showing | None = None
-) -> dict[str, Any] | None:
+    net: Siamese, drawings: Drawings, *, taught: bool | Literal["perhaps"] = False, views: int = 1,
+    before: Siamese | None = None, progress: Showing | None = None,
+) -> dict[str, Any] | None:  # fmt: skip
     """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
 
     On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
@@ -32,7 +33,8 @@ def measure(
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
 
     `taught`: the network was taught these alphabets, too, which the record keeps: `calibration.flattered`.
-    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth.
+    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth; and so
+    is `before`, the network that its training started from: the record then says what the training was worth.
     """
     worker = Worker(net.head.weight.device)
     one, net = net, looking(net, views).to(worker.device)
@@ -45,7 +47,8 @@ def measure(
     most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     images = Images(drawings, size=net.size, device=worker.device)
-    z_ND = embed(net, images, worker, progress=progress, what="calibrating on validation drawings")
+    calibrating = "calibrating on validation drawings"
+    z_ND = embed(net, images, worker, progress=progress, what=calibrating)
     true_first = np.argsort(np.arange(n_way) != trials.target[:, None], axis=1, kind="stable")
     support = np.take_along_axis(trials.support, true_first[..., None], axis=1)
     shots = [k for k in calibration.SHOTS if k <= most]
@@ -65,6 +68,11 @@ def measure(
     if views > 1:
         alone = class_scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
+    if before:
+        before = looking(before, views).to(worker.device)
+        z_ND = embed(before, images, worker, progress=progress, what=calibrating)
+        untuned = class_scores(before, z_ND, trials.query, support[..., :1])
+        record["start"] = {"accuracy": _accuracy(scores[1]), "before": _accuracy(untuned)}
     return {"measured_on": about, **record}
 
 

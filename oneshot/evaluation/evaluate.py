@@ -31,6 +31,7 @@ from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker, pick_device
+from oneshot.run.cards import START
 from oneshot.run.opened import EXPERIMENT
 from oneshot.run.watch import Showing
 
@@ -130,8 +131,8 @@ def evaluate(
     progress: Showing | None = None,
 ) -> dict[str, Any]:
     """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json. `overlap` there
-    says where the alphabets that judge are not new to the network, `trained` in what environment it was made, where its
-    card knows, and `environment` in which it was judged.
+    says where the alphabets that judge are not new to the network, `start` which one it started from, if from one,
+    `trained` in what environment it was made, where its card knows, and `environment` in which it was judged.
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
@@ -150,12 +151,16 @@ def evaluate(
         asked = {"dataset": about.name, "split": split, **how.model_dump()}
         count = _counted(run, {"sha256": card.get("sha256"), "asked": asked})
     result, seen = _measure(net.to(worker.device), data, split=split, how=how, worker=worker, progress=progress)
-    result["overlap"] = overlap(card["provenance"]["settings"].get("data", {}), about, dataset=dataset, split=split)
+    provenance = card["provenance"]
+    own, start = provenance["settings"].get("data", {}), provenance.get("start", [])
+    result["overlap"] = overlap(own, about, dataset=dataset, split=split, start=start)
     result["views"] = card.get("views", 1)
-    result["best_trial"] = card["provenance"].get("best_trial")
+    result["best_trial"] = provenance.get("best_trial")
     result["test_evaluations"] = count
     result["sha256"] = card.get("sha256")
-    if trained := card["provenance"].get("environment"):
+    if start:
+        result["start"] = start[0]["sha256"]
+    if trained := provenance.get("environment"):
         result["trained"] = trained  # where, and by which commit: it may be judged elsewhere and later
     result["environment"] = environment(worker.device.type) | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
@@ -184,11 +189,11 @@ def _counted(run: Folder, judgement: dict[str, Any]) -> int:
 
 
 def _run_of(where: Folder) -> Folder | None:
-    """The run that a folder is, or whose `best/` it is, or a checkpoint in its `checkpoints/` or in those of one of its
-    `trials/`; None of any other folder, wherever it lies."""
+    """The run that a folder is, or whose `best/` or `start/` it is, or a checkpoint in its `checkpoints/` or in those
+    of one of its `trials/`; None of any other folder, wherever it lies."""
     around, training = where.parent, where.parent.parent
     runs = [where]
-    if where.name == "best":
+    if where.name in ("best", START):
         runs.append(around)
     if around.name == "checkpoints":
         runs.append(training)

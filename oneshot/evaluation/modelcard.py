@@ -1,6 +1,7 @@
 """The model card, `README.md` of a network's folder, made from records; with the Hugging Face hub's front matter."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oneshot.answers import matching
@@ -40,12 +41,12 @@ def write(run: Folder) -> None:
 
 def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     """The card of a network from its `model.json` and, once it was judged, its `result.json`."""
-    data = card["provenance"]["settings"].get("data", {})
+    data, start = card["provenance"]["settings"].get("data", {}), card["provenance"].get("start", [])
     dataset, split = str(data.get("dataset", "unknown")), data.get("split")
-    kind = dataset.partition("-")[0] if dataset.startswith("glyphs") else dataset
+    kinds = list(dict.fromkeys([_kind(dataset), *(_kind(_taught(each)[0]) for each in start)]))
     name, size = card["architecture"], card["preprocessing"]["size"]
     parts = [
-        _front_matter(kind, name, result),
+        _front_matter(kinds, name, result),
         f"# {name} at {size} pixels: one-shot recognition",
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
@@ -56,23 +57,34 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         "## What its probabilities are worth",
         _calibration(card.get("calibration"), seen=teaches_all(str(split))),
         "## Training",
-        _training(card["provenance"]),
+        _training(card["provenance"], (card.get("calibration") or {}).get("start")),
         "## Data and licence",
-        f"{_DATA[kind]} The network: MIT licence." if kind in _DATA else f"`{dataset}`: {_OWN}",
+        _licence(kinds),
         "## Limits",
-        _limits(kind, card.get("calibration")),
+        _limits(kinds, card.get("calibration")),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
+def _kind(dataset: str) -> str:
+    """A data set as its licence knows it: one of `_DATA`, or the name of one's own."""
+    return dataset.partition("-")[0] if dataset.startswith("glyphs") else dataset
+
+
+def _taught(origin: Mapping[str, Any]) -> tuple[str, str]:
+    """Data set and split of a network that another started from."""
+    data = origin["settings"].get("data", {})
+    return str(data.get("dataset", "unknown")), str(data.get("split", "unknown"))
+
+
+def _front_matter(kinds: Sequence[str], name: str, result: dict[str, Any] | None) -> str:
     """YAML, whose values are JSON: what a dataset is called cannot break it."""
     lines = {
-        "license": "mit" if kind in _DATA else "unknown",
+        "license": "mit" if all(kind in _DATA for kind in kinds) else "unknown",
         "library_name": "oneshot",
         "pipeline_tag": "image-classification",
         "tags": ["one-shot", "few-shot", "siamese", "safetensors", name],
-        "datasets": [kind.partition("@")[0]],
+        "datasets": list(dict.fromkeys(kind.partition("@")[0] for kind in kinds)),
         "metrics": ["accuracy"],
     }
     parts = ["---", *(f"{key}: {_json(value)}" for key, value in lines.items())]
@@ -80,7 +92,7 @@ def _front_matter(kind: str, name: str, result: dict[str, Any] | None) -> str:
         parts += ["model-index:", f"- name: {_json(f'oneshot {name}')}", "  results:"]
         for protocol, each in result["protocols"].items():
             task = {"type": "image-classification", "name": f"{each['n_way']}-way {each['k_shot']}-shot"}
-            dataset = {"type": kind, "name": f"{result['dataset']}, {protocol}", "split": "test"}
+            dataset = {"type": kinds[0], "name": f"{result['dataset']}, {protocol}", "split": "test"}
             parts += [
                 f"  - task: {_json(task)}",
                 f"    dataset: {_json(dataset)}",
@@ -129,10 +141,11 @@ def _figures(result: dict[str, Any] | None) -> str:
         task, reach = f"{each['n_way']}-way {each['k_shot']}-shot", interval(*each["interval"])
         alone = [percent(each.get("pixels"))] * baseline
         rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
+    overlap = result.get("overlap")
     about = (
-        f"On the test alphabets of {result['dataset']}, split `{result['split']}`, which neither training nor search"
-        " has seen. Figures of two protocols do not compare: `within` asks about one alphabet, `between` mixes them,"
-        " which is easier."
+        f"On the test alphabets of {result['dataset']}, split `{result['split']}`"
+        f"{f': {overlap}' if overlap else ', which neither training nor search has seen'}. Figures of two protocols do"
+        " not compare: `within` asks about one alphabet, `between` mixes them, which is easier."
     )
     if baseline:
         about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
@@ -159,7 +172,8 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         f" {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of one that"
         ' were called "none of these".'
     )
-    if why := doubt(found | {"measured_on": about | {"taught": seen}}):  # older records do not say it themselves
+    seen = seen or about.get("taught", False)  # older records do not say it themselves
+    if why := doubt(found | {"measured_on": about | {"taught": seen}}):
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", *rows, *_match(found)])
 
@@ -184,13 +198,19 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _training(provenance: dict[str, Any]) -> str:
+def _training(provenance: dict[str, Any], tuned: dict[str, float] | None) -> str:
     lines = []
     best = provenance.get("best_trial")
     if best:
         chosen = ", ".join(f"{key} {value}" for key, value in best["settings"].items())
         trial = f"trial {best['id']} of a search ({chosen})" if best["id"] else "one training"
         lines.append(f"From {trial}: epoch {best['epoch']}, validation loss {best['val_loss']:.4f}.")
+    for number, each in enumerate(provenance.get("start", [])):
+        dataset, split = _taught(each)
+        who = "That one started from another" if number else "It started from the weights of another network"
+        lines.append(f"{who}, trained on `{dataset}`, split `{split}` (sha256 `{each['sha256']}`).")
+    if tuned:
+        lines.append(f"Of the trials in validation alphabets {worth(tuned)}.")
     if untaught := provenance.get("untaught"):
         lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
@@ -200,13 +220,23 @@ def _training(provenance: dict[str, Any]) -> str:
     return " ".join(lines)
 
 
-def _limits(kind: str, calibration: dict[str, Any] | None) -> str:
-    seen = {"omniglot": "drawings of characters", "glyphs": "generated drawings"}.get(kind)
-    what = (
-        f"{seen}: dark lines on light paper, one figure that fills the picture" if seen else f"the images of `{kind}`"
-    )
+def _licence(kinds: Sequence[str]) -> str:
+    """Whose the data are that it was trained on, those of the networks it started from among them."""
+    said = [_DATA.get(kind, f"`{kind}`: {_OWN}") for kind in kinds]
+    return " ".join([*said, "The network: MIT licence."] if all(kind in _DATA for kind in kinds) else said)
+
+
+def worth(tuned: Mapping[str, float]) -> str:
+    """What a training that started from another network was worth."""
+    return f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
+
+
+def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None) -> str:
+    figures = "dark lines on light paper, one figure that fills the picture"
+    drawn = {"omniglot": f"drawings of characters: {figures}", "glyphs": f"generated drawings: {figures}"}
+    seen = [drawn.get(kind, f"the images of `{kind}`") for kind in kinds]
     lines = [
-        f"- It has seen {what}. Of anything else its accuracy is unknown until it is measured.",
+        f"- It has seen {'; before, '.join(seen)}. Of anything else its accuracy is unknown until it is measured.",
         "- A turned or mirrored figure may be another class to it.",
         "- Some classes differ by less than two people's hands do; no image tells them apart.",
         "- Its figures are averages over alphabets. Which of yours are harder, only a test on your images says.",

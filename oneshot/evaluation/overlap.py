@@ -1,43 +1,90 @@
 """Whether what judges a network is new to it, by what its card says of its training. Free of torch."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from oneshot.base.errors import UserError
 from oneshot.data import glyphs, splits
+from oneshot.data.splits import Part
 from oneshot.data.store import Description
 
 
-def overlap(data: Mapping[str, Any], about: Description, *, dataset: str, split: str) -> str | None:
+def overlap(
+    data: Mapping[str, Any], about: Description, *, dataset: str, split: str, start: Sequence[Mapping[str, Any]] = ()
+) -> str | None:
     """Why the figures on the test part of a split flatter a network, or may: how many of its alphabets the network was
-    trained or validated on; None where all are new to it.
+    trained or validated on, or those that it started from; None where all are new to it.
 
-    `data`: that section of the network's own settings; `about` describes `dataset`, which judges it. Raises UserError
-    where that has no such split.
+    `data`: that section of the network's own settings; `start`: what its card has of the networks it started from;
+    `about` describes `dataset`, which judges it. Raises UserError where that has no such split.
     """
     test = splits.split(split, about).test
     what = "classes" if about.own else "alphabets"
-    nobody = f"nobody can tell which test {what} are new to this network"
-    theirs, how = str(data.get("dataset", "auto")), str(data.get("split", "lake"))
+    names: set[str] = set()
+    taught, doubts = [], []
+    for each, own in ((data, True), *((section, False) for section in _sections(start))):
+        found, doubt = _known(each, about, dataset=dataset, part=test, parts=("train", "validation"), own=own)
+        if found - names:
+            on = "was trained or validated on them" if own else "started from one that was trained or validated on them"
+            taught.append(f"{on} ({_told(each)})")
+        names |= found
+        doubts += [f"nobody can tell which test {what} are new to this network: {doubt}"] if doubt else []
+    said = list(dict.fromkeys(doubts))
+    if names:
+        count = len(test.characters or test.alphabets)
+        which = " and ".join(taught)
+        said.insert(0, f"{len(names)} of the {count} test {what} are not new to this network, which {which}")
+    return "; ".join(said) or None
+
+
+def taught(
+    start: Sequence[Mapping[str, Any]], about: Description, *, dataset: str, split: str
+) -> bool | Literal["perhaps"]:
+    """Whether one of the networks that a training started from was taught what validates in a split, as `overlap` has
+    it; perhaps, where nobody can tell."""
+    part = splits.split(split, about).validation
+    known = [
+        _known(each, about, dataset=dataset, part=part, parts=("train",), own=False) for each in _sections(start)
+    ]  # fmt: skip
+    if any(found for found, _ in known):
+        return True
+    return "perhaps" if any(doubt for _, doubt in known) else False
+
+
+def _sections(start: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What is known of the data of each."""
+    return [each["settings"].get("data", {}) for each in start]
+
+
+def _told(data: Mapping[str, Any]) -> str:
+    return f"{_dataset(data)}, split {_split(data)}"
+
+
+def _dataset(data: Mapping[str, Any]) -> str:
+    return str(data.get("dataset", "auto"))
+
+
+def _split(data: Mapping[str, Any]) -> str:
+    return str(data.get("split", "lake"))
+
+
+def _known(
+    data: Mapping[str, Any], about: Description, *, dataset: str, part: Part, parts: Sequence[str], own: bool
+) -> tuple[set[str], str]:
+    """What of a part of `dataset` was in these parts of the data that a network was trained on; and why nobody can
+    tell, of the network itself (`own`) or of one that it started from."""
+    who, it = ("", "it") if own else ("it started from another, and ", "that")
+    theirs = _dataset(data)
     if theirs == "auto":
-        return f"{nobody}: its card does not say what it was trained on"
+        return set(), f"{who}its card does not say what it was trained on"
     if _another_making(theirs, about, dataset):
-        return f"{nobody}: it was trained on {theirs}, another making of these images"
+        return set(), f"{who}{it} was trained on {theirs}, another making of these images"
     try:
         known = _described(theirs, about, dataset)
-        taught = splits.split(how, known) if known else None
+        found = splits.split(_split(data), known) if known else None
     except UserError as error:  # a card may come from anybody
-        return f"{nobody}: its card says {theirs}, split {how} ({error})"
-    if taught is None:
-        return None
-    shared = {name for part in (taught.train, taught.validation) for name in splits.shared(part, test)}
-    if not shared:
-        return None
-    count = len(test.characters or test.alphabets)
-    return (
-        f"{len(shared)} of the {count} test {what} are not new to this network, which was trained or validated on them"
-        f" ({theirs}, split {how})"
-    )
+        return set(), f"{who}its card says {_told(data)} ({error})"
+    return {name for each in parts if found for name in splits.shared(getattr(found, each), part)}, ""
 
 
 def _another_making(theirs: str, about: Description, dataset: str) -> bool:

@@ -86,7 +86,8 @@ def seeds_table(records: Records) -> str:
 
 def _called(name: str, record: Mapping[str, Any]) -> str:
     """A record's name, and what is to be known of its networks."""
-    return f"`{name}`{ladder.views(ladder.first_result(record))}{ladder.judged_again(record)}"
+    result = ladder.first_result(record)
+    return f"`{name}`{ladder.started(result)}{ladder.views(result)}{ladder.judged_again(record)}"
 
 
 def _outcomes(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from oneshot.run.history import read_history
 from oneshot.run.opened import IDENTITY, open_run
 from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
+from oneshot.training.start import Start, keep
 from oneshot.training.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"
@@ -115,19 +116,20 @@ def place(run: Folder, seed: int) -> Folder:
 
 def train_seed(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
-    until: float,
+    until: float, begin: Start | None = None,
 ) -> None:  # fmt: skip
     """Train to the end, or go on, the seconds to `time.json`; then the network to `best/`. What is there is not made
     again.
 
-    `view`, then `stages` show it. Raises OutOfTime before the training, the calibration, or after an epoch, where the
-    monotonic clock has come to `until`.
+    `begin`: the network that the settings start from. `view`, then `stages` show it. Raises OutOfTime before the
+    training, the calibration, or after an epoch, where the monotonic clock has come to `until`.
 
     The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
     training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed too.
     """
     check_judged(run, settings)
     with open_run(settings, run, kind="training", fixed=IDENTITY):
+        keep(begin, run)
         if not run.has(TIME):
             check_time(until)
             before = read_history(run)

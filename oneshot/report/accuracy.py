@@ -17,7 +17,7 @@ _ROW, _NAMES = 24, 190  # height of a line; room for the names on a wide canvas
 
 def ladders(result: Mapping[str, Any]) -> dict[str, Outcome]:
     """The outcomes, by protocol, beside which published figures may stand."""
-    if not is_omniglot(result):
+    if not is_omniglot(result) or result.get("overlap"):
         return {}
     return {name: one for name, one in result["protocols"].items() if compares(one) and ladder(name)}
 

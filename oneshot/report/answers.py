@@ -35,10 +35,11 @@ def headline(run: Run) -> str:
     title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(_which(name, run.result))}</h1>"
     task, seen = f"{first['n_way']}-way {first['k_shot']}-shot", positions(run.result.get("views", 1))
     kind, parts = ("classes", "classes") if own else ("characters", "alphabets")
+    new = "" if run.result.get("overlap") else f" On {parts} that neither training nor search has seen."
     lead = (
         f'<p class="lead">{task}: which of {first["n_way"]} {kind} is this, from {_examples(first["k_shot"])} each?'
-        f" On {parts} that neither training nor search has seen. 95 % interval {interval(*first['interval'])}, over"
-        f" {count(first['trials'])} trials{f'; a score is {seen}' if seen else ''}.</p>"
+        f"{new} 95 % interval {interval(*first['interval'])}, over {count(first['trials'])} trials"
+        f"{f'; a score is {seen}' if seen else ''}.</p>"
     )
     return title + lead + _cards(run.result, name)
 
@@ -109,8 +110,14 @@ def state(run: Run) -> str:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
         said.append(esc(f"{invented} No published figure compares."))
+    if overlap := (run.result or {}).get("overlap"):
+        compares = " No published figure compares." if is_omniglot(run.result or {}) else ""
+        said.append(esc(f"{overlap[0].upper()}{overlap[1:]}.{compares}"))
     if teaches_all(split := run.settings.data.split):
         said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
+    elif run.taught:
+        how = "may have been" if run.taught == "perhaps" else "was"
+        said.append(f"What validates {how} taught to a network that this one started from: validation figures flatter.")
     if run.touched > 1:
         which = (run.result or {}).get("test_evaluations")  # a search that went on has the figures of a later time
         figures = f"; the figures are those of time {which}" if which else ""

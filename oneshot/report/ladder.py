@@ -61,7 +61,7 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         if "seeds" in record:
             of = f", mean of {_many(record)}"
             of += ", interval over seeds" * any(ends for _, ends in cells.values())
-        source = f"split {result['split']} ({judges}){of}{views(result)}{judged_again(record)}"
+        source = f"split {result['split']} ({judges}){of}{started(result)}{views(result)}{judged_again(record)}"
         source += f", commit {commits(results_of(record))}"
         rows.append(Rung(name, True, cells, source))
     return sorted(rows, key=lambda rung: (rung.place, rung.name))
@@ -76,6 +76,11 @@ def _many(record: Mapping[str, Any]) -> str:
 def views(result: Mapping[str, Any]) -> str:
     """Of a network that looks in several positions, in how many."""
     return f", {result['views']} views" if result.get("views", 1) > 1 else ""
+
+
+def started(result: Mapping[str, Any]) -> str:
+    """Of a network that went on from another one's weights, that it did: it has learnt more than its split says."""
+    return ", started from another network" if result.get("start") else ""
 
 
 def judged_again(record: Mapping[str, Any]) -> str:

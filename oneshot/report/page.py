@@ -11,6 +11,7 @@ from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
 from oneshot.report.words import times
+from oneshot.run.cards import START
 from oneshot.run.opened import EXPERIMENT
 
 _MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
@@ -86,8 +87,11 @@ def _reproduce(run: Run) -> str:
     lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
     # A job's file lies on a disk; of a run on an object store it is saved there first.
     file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
+    start = run.settings.train.start
+    copy = f"{run.where}/{START}"  # where it was copied from another network may lie by then
+    again = f" --set {quote(f'train.start={copy}')}" if start else ""
     lines.append(
-        f"python -m oneshot.{verb} {file} --run runs/again" + "  # the settings below" * (file == "again.toml")
+        f"python -m oneshot.{verb} {file} --run runs/again{again}" + "  # the settings below" * (file == "again.toml")
     )
     entries: list[tuple[str, object]] = [
         ("run", run.where),
@@ -99,6 +103,8 @@ def _reproduce(run: Run) -> str:
         ("versions", ", ".join(f"{name} {value}" for name, value in _plain(where.get("versions")).items()) or unknown),
         (f"{run.words.test} scored", times(run.touched)),
     ]
+    if start:
+        entries.append(("started from", f"{start}, of which {copy} is a copy"))
     if apart := [f"{name} {value}" for name, value, trained in (
         ("commit", judged.get("commit") or "unknown", commit or "unknown"),
         ("hardware", _hardware(_plain(judged.get("hardware"))), _hardware(hardware)),

@@ -56,6 +56,7 @@ class Run:
     result: Mapping[str, Any] | None
     outcomes: Mapping[str, Any] | None
     environment: Mapping[str, Any] | None  # in which the network was trained
+    taught: bool | str  # whether what validates was taught to it, see `cards.MeasuredOn`; False where nobody says
     touched: int  # how often the test alphabets were scored
     written: float
     read: float
@@ -106,6 +107,7 @@ def read(run: Folder) -> Run:
     result = result_of(run)
     outcomes = read_outcomes(run, result)
     best = _best(trials, result)
+    network = formats.read(cards.Card, run / "best", cards.CARD) if (run / "best").has(cards.CARD) else {}
     over = _over(study, trials, result)
     return Run(
         name=run.name,
@@ -117,7 +119,8 @@ def read(run: Folder) -> Run:
         best=best,
         result=result,
         outcomes=outcomes,
-        environment=trained_in(result) if result else _environment(run),
+        environment=trained_in(result) if result else network.get("provenance", {}).get("environment"),
+        taught=(network.get("calibration") or {}).get("measured_on", {}).get("taught", False),
         touched=touched(run),
         written=_last_word(run, trials, study is not None),
         read=time.time(),
@@ -208,14 +211,6 @@ def _check_picture(png: str, where: str) -> None:
         raise UserError(
             f"{where} is damaged: it holds a drawing that is none ({error}); restore it or remove it"
         ) from None
-
-
-def _environment(run: Folder) -> Mapping[str, Any] | None:
-    """Where the network was trained, of a run that is not judged."""
-    best = run / "best"
-    if not best.has(cards.CARD):
-        return None
-    return formats.read(cards.Card, best, cards.CARD)["provenance"].get("environment")
 
 
 def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:

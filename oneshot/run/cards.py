@@ -2,6 +2,7 @@
 
 Free of torch."""
 
+import hashlib
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -12,9 +13,10 @@ from oneshot.base.errors import UserError
 from oneshot.base.kinds import Depth, Positive, Views, Width
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
-from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Record, Share
+from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Origin, Record, Share
 
 WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
+START = "start"  # in a run's folder: that of the network which its trainings start from
 
 # What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
 STEPS = {
@@ -42,6 +44,7 @@ class Provenance(Record):
     settings: dict[str, dict[str, Any]]
     environment: Environment | None = None
     untaught: str = ""  # which alphabets of its split it was not taught, a sentence; older cards do not say
+    start: Annotated[list[Origin], Field(default_factory=list)]  # as in a checkpoint's state
 
 
 class Pair(Record):
@@ -98,7 +101,7 @@ class MeasuredOn(Record):
     drawings: Positive
     trials: Positive
     n_way: Positive
-    taught: bool = False  # whether the network was taught these alphabets, too; older cards do not say
+    taught: bool | Literal["perhaps"] = False  # whether the network was taught these alphabets, too; older: unsaid
 
 
 class SeenFrom(Record):
@@ -107,6 +110,13 @@ class SeenFrom(Record):
     positions: Views
     accuracy: Share
     one: Share
+
+
+class Tuned(Record):
+    """One-shot accuracy on the validation alphabets, of a network and of the one that its training started from."""
+
+    accuracy: Share
+    before: Share
 
 
 class Calibration(Record):
@@ -119,6 +129,7 @@ class Calibration(Record):
     match: Match | None = None  # older ones have none
     pooling: dict[str, Measured]
     views: SeenFrom | None = None  # of a network that looks in one position there is none
+    start: Tuned | None = None  # of one that started from none
 
     @model_validator(mode="after")
     def _check(self) -> "Calibration":
@@ -164,6 +175,31 @@ def place(where: Folder) -> Folder:
 def read(folder: Folder) -> dict[str, Any]:
     """The card of a network's folder. Raises UserError."""
     return formats.read(Card, folder, CARD, advice="restore it or use another network")
+
+
+def whole(folder: Folder) -> tuple[dict[str, Any], bytes]:
+    """The card of a network's folder, and its weights as they lie in their file. Raises UserError, also where these are
+    not those that the card describes."""
+    card = read(folder)
+    try:
+        weights = folder.read(WEIGHTS)
+    except OSError:
+        raise UserError(f"{folder.file(WEIGHTS)} is missing or unreadable") from None
+    if hashlib.sha256(weights).hexdigest() != card["sha256"]:
+        raise UserError(f"{folder.file(WEIGHTS)} is damaged: it does not match the digest in {CARD}")
+    return card, weights
+
+
+def origins(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a training keeps of the network it starts from: that one, then what that one started from itself."""
+    own = {"sha256": card["sha256"], "settings": card["provenance"]["settings"]}
+    return [own, *card["provenance"].get("start", [])]
+
+
+def started(training: Folder) -> Folder:
+    """Where the network lies that a training starts from: in its run's folder, of which it may be one of the trials."""
+    of_study = training.parent.name == "trials" and not (training / START).has(CARD)
+    return (training.parent.parent if of_study else training) / START
 
 
 def digest(run: Folder) -> str:

@@ -58,18 +58,21 @@ class Checkpoint:
     optimizer: dict[str, torch.Tensor]
     trained: dict[str, torch.Tensor]
     cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
+    start: list[dict[str, Any]] = field(default_factory=list)  # `cards.origins` of what it was trained from
 
 
 def save(
     folder: Folder, progress: Progress, *, settings: dict[str, Any], net: torch.nn.Module,
     optimizer: torch.optim.Optimizer, trained: torch.nn.Module | None = None, cleaning: dict[str, Any] | None = None,
+    start: list[dict[str, Any]] | None = None,
 ) -> None:  # fmt: skip
     """Write the checkpoint of this progress and remove those that nothing can need again.
 
     `net` is the network that is validated and handed on. Where that is an average of weights, `trained` is the one that
     the optimizer trains: it is part of the training's state. `cleaning`: how the images that it is trained on became
-    drawings, where they are one's own. Kept: the last two checkpoints and the best epoch of each, so that falling back
-    by one loses neither the state nor the best.
+    drawings, where they are one's own. `start`: `cards.origins` of the network that the training started from. Kept:
+    the last two checkpoints and the best epoch of each, so that falling back by one loses neither the state nor the
+    best.
     """
     from oneshot.run import tensors
     from oneshot.run.restore import pack_optimizer
@@ -84,8 +87,7 @@ def save(
         place.write(name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     state = asdict(progress) | {"settings": settings, "sha256": digests}
-    if cleaning:
-        state["cleaning"] = cleaning
+    state |= {key: value for key, value in (("cleaning", cleaning), ("start", start)) if value}
     state["best_loss"] = progress.best_loss if math.isfinite(progress.best_loss) else None
     place.write_json(STATE, state)
     best_before = max((row["epoch"] for row in progress.history[:-1] if row["best"]), default=0)
@@ -171,6 +173,7 @@ def read(place: Folder) -> Checkpoint:
         optimizer=training["optimizer"],
         trained=training["weights"],
         cleaning=state.get("cleaning"),
+        start=state.get("start", []),
     )
 
 

@@ -52,6 +52,13 @@ class Place(Record):
     root: Annotated[str, Field(min_length=1)]
 
 
+class Origin(Record):
+    """A network that a training started from: which it is, and the settings that it was trained with itself."""
+
+    sha256: str  # of its weights
+    settings: dict[str, dict[str, Any]]
+
+
 class State(Record):
     """`state.json` of a checkpoint."""
 
@@ -65,6 +72,7 @@ class State(Record):
     settings: dict[str, dict[str, Any]]
     sha256: dict[str, str]
     cleaning: Cleaning | None = None
+    start: list[Origin] = []  # the network that the training started from, then the one that that did, and so on
 
 
 class Trial(Record):
@@ -171,6 +179,7 @@ class Result(Record):
     best_trial: BestTrial | None
     test_evaluations: Natural | None = None
     sha256: str | None = None
+    start: str | None = None  # the sha256 of the network that its training started from
     trained: Environment | None = None  # older results know only where they were made themselves
     environment: Environment
 

@@ -25,6 +25,7 @@ COMMON = (
     "train.val_pairs",
     "train.val_trials",
 )  # the measure of all trials
+OF_START = ("data.size", "model.name", "model.width", "model.depth", "model.init", "model.head")  # the network decides
 COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two seconds
 
 
@@ -37,6 +38,8 @@ def check(settings: Settings) -> None:
     for key in sorted(named | search.choices.keys()):
         if key.partition(".")[0] not in ("data", "model", "train") or key in COMMON:
             raise UserError(f"search: '{key}' cannot vary between trials, which would no longer compare; take it out")
+        if key == "train.start" or (settings.train.start and key in OF_START):
+            raise UserError(f"search: '{key}' cannot vary between trials that all start from one network; take it out")
     if len(search.first) > search.trials:
         raise UserError(
             f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"

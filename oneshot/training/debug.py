@@ -16,6 +16,7 @@ from oneshot.base.storage import Folder
 from oneshot.data.clean import shown
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
+from oneshot.run import cards
 from oneshot.run.watch import Watch
 from oneshot.screen.console import print_line
 from oneshot.training.batches import Batch
@@ -36,7 +37,7 @@ def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, 
     train = settings.train
     with tempfile.TemporaryDirectory(prefix="oneshot-debug-", ignore_cleanup_errors=True) as nowhere:
         worker = Worker(device, precision=train.precision)
-        training = Training(worker, settings, parts, Folder.of(nowhere), Watch())
+        training = Training(worker, settings, parts, Folder.of(nowhere), Watch(), cards.started(run))
     console.print(parameters(training.net))
     batch = training.batch(1, 0)
     run.write(PICTURE, picture(batch, pairs=settings.data.sampling == "pairs", polarity=parts.train.polarity))

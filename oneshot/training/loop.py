@@ -16,12 +16,13 @@ from oneshot.evaluation.validation import Validation
 from oneshot.network import models
 from oneshot.network.images import Images
 from oneshot.network.worker import Worker
-from oneshot.run import checkpoint, events
+from oneshot.run import cards, checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
 from oneshot.run.history import DIVERGED, HISTORY, better, kept, lowest, why_over, write_history, write_note
 from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
+from oneshot.training import start as starting
 from oneshot.training.average import Average
 from oneshot.training.batches import Batch, batches
 from oneshot.training.optimizers import optimizer, schedule
@@ -48,8 +49,8 @@ def fit(
     worker: Worker, settings: Settings, parts: Parts, folder: Folder, *, known: int = 0, until: int | None = None,
     watch: Watch | None = None,
 ) -> Progress:  # fmt: skip
-    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start; with `until`, to the
-    end of that epoch at the most.
+    """Train as the settings say, from the newest whole checkpoint in `folder` or from the start, which may be another
+    network (`cards.started`); with `until`, to the end of that epoch at the most.
 
     Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` where a checkpoint was damaged, and
     `pulse.json` as long as it runs;
@@ -73,9 +74,14 @@ def fit(
 
 
 class Training:
-    """Everything that lives as long as a training: the network, its optimizer, the data on the device, the progress."""
+    """Everything that lives as long as a training: the network, its optimizer, the data on the device, the progress.
 
-    def __init__(self, worker: Worker, settings: Settings, parts: Parts, folder: Folder, watch: Watch) -> None:
+    `start`: where the network lies that `train.start` names, where that is not as `cards.started` has it."""
+
+    def __init__(
+        self, worker: Worker, settings: Settings, parts: Parts, folder: Folder, watch: Watch,
+        start: Folder | None = None,
+    ) -> None:  # fmt: skip
         self.worker, self.settings, self.folder, self.watch = worker, settings, folder, watch
         train, size = settings.train, settings.data.size
         torch.manual_seed(train.seed)
@@ -89,11 +95,10 @@ class Training:
         self.optimizer = optimizer(self.net, train)
         self.progress = Progress()
         self.average = Average(self.net, train.ema) if train.ema else None
+        self.origins: list[dict[str, Any]] = []  # of the network it started from, see `cards.origins`
         self.resumed = self._resume()
-        if not self.resumed and settings.model.head == "calibrated":
-            self._calibrate()
-        if not self.resumed and self.average:
-            self.average.net.load_state_dict(self.net.state_dict())
+        if not self.resumed:
+            self._begin(start)
         self.judged = self.average.net if self.average else self.net  # what is validated, and what is kept
         self.objective = worker.prepare(self.batches.objective(self.net))
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
@@ -201,6 +206,7 @@ class Training:
             checkpoint.save(
                 self.folder / "checkpoints", self.progress, settings=_identity(self.settings), net=self.judged,
                 optimizer=self.optimizer, trained=self.net if self.average else None, cleaning=self.cleaning,
+                start=self.origins,
             )  # fmt: skip
         self.watch.moved()
 
@@ -211,6 +217,15 @@ class Training:
             group["lr"] = lr
         head["lr"] = lr * self.settings.train.head_lr
         return lr
+
+    def _begin(self, start: Folder | None) -> None:
+        """The first weights, where there is no checkpoint: those of the network to start from, else fresh ones."""
+        if name := self.settings.train.start:
+            self.origins = starting.load(self.net, start or cards.started(self.folder), name)
+        elif self.settings.model.head == "calibrated":
+            self._calibrate()
+        if self.average:
+            self.average.net.load_state_dict(self.net.state_dict())
 
     def _calibrate(self) -> None:
         """Scale the head on the first batch, which every rank computes whole, as all must start alike."""
@@ -247,7 +262,7 @@ class Training:
         if self.average:
             load_weights(self.average.net, found.weights, f"{place} is of another network")
         load_optimizer(self.optimizer, found.optimizer, f"{place} is of another optimizer")
-        self.progress = found.progress
+        self.progress, self.origins = found.progress, found.start
         self.progress.ended = self._why_over()  # other epochs or patience may be asked for
         return True
 

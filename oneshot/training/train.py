@@ -1,6 +1,6 @@
 """One training in this process (under Ray Train: trainer), and what any is finished with: the best network."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -8,13 +8,15 @@ from oneshot.answers import artifact
 from oneshot.base.environment import HARDWARE, environment
 from oneshot.base.errors import RunFailed
 from oneshot.base.jobs import parse
-from oneshot.base.settings import Settings
+from oneshot.base.settings import Data, Settings
 from oneshot.base.storage import Folder
-from oneshot.data import splits
-from oneshot.evaluation import modelcard
+from oneshot.data import splits, store
+from oneshot.data.cache import near
+from oneshot.evaluation import modelcard, overlap
 from oneshot.evaluation.calibrate import measure
+from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
-from oneshot.run import checkpoint, formats
+from oneshot.run import cards, checkpoint, formats
 from oneshot.run.checkpoint import Progress
 from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
@@ -55,12 +57,27 @@ def finish(
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
         "environment": environment(device.type) | where,
+        "start": found.start,
     }
     calibration = None
     if data:
         net, views = artifact.of_checkpoint(found, training).to(device), artifact.views(found)
-        taught = splits.teaches_all(settings.data.split)
-        calibration = measure(net, load_validation(data, settings.data), taught=taught, views=views, progress=progress)
+        taught = splits.teaches_all(settings.data.split) or _taught(found.start, data, settings.data)
+        calibration = measure(
+            net, load_validation(data, settings.data), taught=taught, views=views,
+            before=_before(training) if found.start else None, progress=progress,
+        )  # fmt: skip
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)
+
+
+def _before(training: Folder) -> Siamese | None:
+    """The network that a training started from, as it was; None where the run has lost it."""
+    place = cards.started(training)
+    return artifact.of_card(*cards.whole(place), place) if place.has(cards.CARD) else None
+
+
+def _taught(start: list[dict[str, Any]], data: Folder, how: Data) -> bool | Literal["perhaps"]:
+    """Whether what validates was taught before, to a network that the training started from."""
+    return overlap.taught(start, store.describe(near(data)), dataset=how.dataset, split=how.split) if start else False

@@ -104,6 +104,26 @@ def test_the_record_keeps_whether_the_network_was_taught_what_it_is_measured_on(
     assert about["taught"] == (split == "lake-all")
 
 
+def drawn(seed: int) -> Siamese:
+    """A network with fresh weights that tells drawings apart by their distance."""
+    torch.manual_seed(seed)
+    net = build(tiny.settings().model, size=28)
+    with torch.no_grad():
+        net.head.weight.fill_(-1.0)
+    return net
+
+
+@pytest.mark.parametrize("views", [1, 4])
+def test_what_a_training_was_worth_is_measured_on_the_same_trials(views: int) -> None:
+    drawings = tiny.drawings({"Greek": 9, "Latin": 8}, noise=0.2)
+    after, before = (calibrate.measure(drawn(seed), drawings, views=views) for seed in (0, 1))
+    both = calibrate.measure(drawn(0), drawings, views=views, before=drawn(1))
+    assert after and before and both
+    shares = [each["shots"][0]["classes"]["accuracy"] for each in (after, before)]
+    assert both.pop("start") == {"accuracy": shares[0], "before": shares[1]} and shares[0] != shares[1]
+    assert both == after
+
+
 def test_classes_of_which_no_two_share_a_group_are_told_apart_among_as_many_as_there_are() -> None:
     drawings = replace(tiny.drawings({f"group{number}": 1 for number in range(12)}), own=True)
     torch.manual_seed(0)

@@ -1,12 +1,13 @@
 """Figures on alphabets that a network was taught, or chosen by, are marked; of new ones nothing is said."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from oneshot.data import glyphs, splits
 from oneshot.data.drawings import Description, Own
-from oneshot.evaluation.overlap import overlap
+from oneshot.evaluation.overlap import overlap, taught
 
 TEN = glyphs.described(10, 0)
 
@@ -54,6 +55,63 @@ def test_of_own_images_another_making_may_be_split_in_another_way() -> None:
     )
     assert told("coins@89abcdef", "own", by="coins@01234567", judged="own", about=made).startswith(said)
     assert told("logos@89abcdef", "own", by="coins@01234567", judged="own", about=made) == ""
+
+
+def after(*before: tuple[str, str], dataset: str = "glyphs-10", split: str = "lake", judged: str = "lake") -> str:
+    """What is told of a network that started from others, the nearest first."""
+    start = [origin(*each) for each in before]
+    own = {"dataset": dataset, "split": split}
+    return overlap(own, TEN, dataset="glyphs-10", split=judged, start=start) or ""
+
+
+def origin(dataset: str, split: str) -> dict[str, Any]:
+    return {"sha256": "0" * 64, "settings": {"data": {"dataset": dataset, "split": split}}}
+
+
+def test_what_was_taught_to_a_network_is_not_new_to_one_that_started_from_it() -> None:
+    assert after(("glyphs-10", "lake"), ("omniglot", "lake")) == ""
+    said = "2 of the 4 test alphabets are not new to this network, which "
+    before = "started from one that was trained or validated on them (glyphs-10, split koch)"
+    assert after(("glyphs-10", "koch")) == after(("omniglot", "lake"), ("glyphs-10", "koch")) == said + before
+    own = "was trained or validated on them (glyphs-10, split koch)"
+    assert after(("glyphs-10", "koch"), split="koch") == said + own, "it brings nothing more"
+    more = "started from one that was trained or validated on them (glyphs-20, split lake-all)"
+    assert after(("glyphs-20", "lake-all"), split="koch") == f"4{said[1:]}{own} and {more}"
+
+
+def test_where_nobody_can_tell_of_a_start_it_is_said() -> None:
+    nobody = "nobody can tell which test alphabets are new to this network: it started from another, and its card"
+    unsaid = f"{nobody} does not say what it was trained on"
+    assert after(("auto", "lake")) == after(("auto", "lake"), ("auto", "lake")) == unsaid
+    assert after(("glyphs-10", "koch"), ("auto", "lake")).endswith(f"(glyphs-10, split koch); {unsaid}")
+    assert after(("glyphs-2", "lake")).startswith(f"{nobody} says glyphs-2, split lake (")
+
+
+@pytest.mark.parametrize(
+    ("before", "known"),
+    [
+        ([], False),
+        ([("glyphs-10", "lake")], False),
+        ([("glyphs-10", "koch")], True),  # which teaches what lake validates by
+        ([("omniglot", "lake"), ("glyphs-10", "lake-all")], True),
+        ([("auto", "lake")], "perhaps"),
+        ([("auto", "lake"), ("glyphs-10", "koch")], True),
+    ],
+)
+def test_what_validates_may_have_been_taught_before(before: list[tuple[str, str]], known: bool | str) -> None:
+    start = [origin(*each) for each in before]
+    assert taught(start, TEN, dataset="glyphs-10", split="lake") == known
+
+
+def test_own_images_that_were_made_anew_may_have_been_taught_before() -> None:
+    classes = TEN.classes[:6]
+    own = Own("dark", False, "class", {"train": classes[:2], "validation": classes[2:4], "test": classes[4:]})
+    made, coins = replace(TEN, own=own, digests={"images": "0123456789"}), "coins@01234567"
+    for name, known in ((coins, False), ("coins@89abcdef", "perhaps"), ("logos@89abcdef", False), ("omniglot", False)):
+        assert taught([origin(name, "own")], made, dataset=coins, split="own") == known
+    said = "it started from another, and that was trained on coins@89abcdef, another making of these images"
+    found = overlap({"dataset": coins}, made, dataset=coins, split="own", start=[origin("coins@89abcdef", "own")])
+    assert found == f"nobody can tell which test classes are new to this network: {said}"
 
 
 def test_where_the_card_does_not_say_nobody_can_tell() -> None:

@@ -132,7 +132,7 @@ def test_a_record_takes_no_place_of_another_kind(
     assert folder.names() == ["cpu2.json"] and folder.read("cpu2.json") == seeds
 
 
-def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_alone(
+def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_alone_where_it_was_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, five, chaos = record.read_all()["quick"], record.read_repeated()["cpu5"], record.read_chaos()
@@ -150,8 +150,10 @@ def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_a
     for seed in five["seeds"]:
         seed["result"]["dataset"] = "glyphs (generated)"
     folder.write_json("cpu5.json", five)
+    known = kept["result"] | {"protocols": better, "overlap": "10 of the 20 test alphabets are not new to this network"}
+    folder.write_json("known.json", kept | {"result": known})
     shown = record.read()
-    assert set(record.read_all()) == {"quick", "drawn"} and set(shown.networks) == {"quick"}
+    assert set(record.read_all()) == {"quick", "drawn", "known"} and set(shown.networks) == {"quick"}
     assert ladder.best(shown.networks) == "quick"
 
 

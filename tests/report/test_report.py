@@ -427,6 +427,27 @@ def test_a_result_of_another_network_is_not_shown(tmp_path: Path, trained_run: P
         assert ("the judgement on the test alphabets is missing" in html) == (not shown)
 
 
+@pytest.mark.parametrize(("taught", "how"), [(False, ""), (True, "was taught"), ("perhaps", "may have been taught")])
+def test_what_validates_may_have_been_taught_before(
+    tmp_path: Path, trained_run: Path, taught: bool | str, how: str
+) -> None:
+    run, card = runs.training(tmp_path, epochs=8), json.loads((trained_run / "best/model.json").read_text())
+    card["calibration"]["measured_on"]["taught"] = taught
+    (run / "best").write_json("model.json", card)
+    said = f"What validates {how} to a network that this one started from: validation figures flatter."
+    assert (said in words(text_of(run))) == bool(how)
+    assert ("validation figures flatter" in words(text_of(run))) == bool(how)
+
+
+def test_figures_on_what_a_start_was_taught_stand_beside_no_published_ones(tmp_path: Path) -> None:
+    seen = words(text_of(runs.study(tmp_path / "new")))
+    assert "On alphabets that neither training nor search has seen." in seen and "Among the published figures" in seen
+    known = "10 of the 20 test alphabets are not new to this network"
+    seen = words(text_of(runs.study(tmp_path / "known", overlap=known)))
+    assert f"{known}. No published figure compares." in seen and "has seen" not in seen
+    assert "Among the published figures" not in seen
+
+
 def test_a_report_lies_beside_a_run_on_an_object_store(bucket: str) -> None:
     run = runs.study(Folder.of(f"{bucket}/runs/one"), over=False)
     assert making.make(run) == f"{bucket}/runs/one/report.html"
@@ -489,6 +510,8 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     assert any("interval over trials, commit" in rung.source for rung in ladder.rungs({"one": {"result": result}}))
     seen = {**record, "seeds": [{"seed": 1, "result": result | {"views": 8}}]}
     assert "8 views, commit" in ladder.rungs({"five": seen})[0].source
+    seen = {**record, "seeds": [{"seed": 1, "result": result | {"start": "0" * 64}}]}
+    assert "over seeds, started from another network, commit" in ladder.rungs({"five": seen})[0].source
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
     assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("one", {"result": result})

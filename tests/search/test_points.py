@@ -301,6 +301,10 @@ def test_a_sound_search_is_accepted() -> None:
         ),
         ({"trials": 1, "first": SPACE["first"]}, r"search\.trials = 1: less than the 2 points of search\.first"),
         (
+            {"choices": {"train.start": ["", "runs/x"]}},
+            r"'train\.start' cannot vary between trials that all start from",
+        ),
+        (
             {"choices": {f"train.{key}": [n / 100 for n in range(1, 60)] for key in ("clip", "momentum", "head_lr")}},
             r"search\.choices: 205379 combinations, and 2 batch sizes with each; the most is 100000 together",
         ),
