@@ -23,13 +23,14 @@ def verification(run: Run, figures: Figures) -> str:
         return ""
     names, words = _names(run), run.words
     half = count(found["pairs"] // 2)
-    said = "; ".join(
-        f"of {names[kind]} {percent(each['eer'])} (area under the ROC curve {each['auc']:.4f})"
+    said = ", ".join(
+        f"{percent(each['eer'])} where these are {names[kind]} (area under the ROC curve {each['auc']:.4f})"
         for kind, each in errors.items()
     )
     about = (
-        f"{half} pairs of one {words.one}, {half} of two. A false match is a pair of two that is told the same, a false"
-        f" non-match one of one that is told different. The rate at which both are equal is {said}."
+        f"{half} pairs of one {words.one}, {half} of two. A false match: two {words.many} are told the same. A false"
+        f" non-match: one {words.one} is told different. The rate at which both are equal is {said}. FMR and FNMR: the"
+        " two rates at other thresholds."
     )
     caption = (
         "Each threshold’s two errors, both axes logarithmic (detection error trade-off); down and left is better. Dots:"
@@ -37,16 +38,14 @@ def verification(run: Run, figures: Figures) -> str:
     )
     chart = figures.chart("verification", lambda width: curves(errors, run, width), caption, wide=HALF)
     columns = [
-        Column("different pairs", lambda row: esc(names[row[0]]), lambda row: row[0], text=True),
+        Column("different", lambda row: esc(_short(run, row[0])), lambda row: row[0], text=True),
         Column("meant", lambda row: percent_mark(row[1]["rate"]), lambda row: row[1]["rate"]),
-        Column("false matches", lambda row: _fine(row[1]["false_match"]), lambda row: row[1]["false_match"]),
-        Column(
-            "false non-matches", lambda row: _fine(row[1]["false_non_match"]), lambda row: row[1]["false_non_match"]
-        ),
+        Column("FMR", lambda row: _fine(row[1]["false_match"]), lambda row: row[1]["false_match"]),
+        Column("FNMR", lambda row: _fine(row[1]["false_non_match"]), lambda row: row[1]["false_non_match"]),
     ]
     told = (
-        "By thresholds fixed before the test: each lets pass the share of validation’s pairs that is meant. Of"
-        f" {half} pairs 0.1 % are {found['pairs'] / 2000:.0f}: that row is rough."
+        "By thresholds fixed before the test: each lets pass the share of validation’s pairs that is meant."
+        f" Of {half} pairs 0.1 % are {found['pairs'] / 2000:.0f}: that row is rough."
     )
     rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
     inside = f'<p>{about}</p><div class="pair">{chart}<div>{table(told, columns, rows)}</div></div>'
@@ -54,8 +53,15 @@ def verification(run: Run, figures: Figures) -> str:
 
 
 def _names(run: Run) -> dict[str, str]:
-    many, kind = run.words.many, "group" if run.settings.data.split == OWN else "alphabet"
-    return {"any": f"any two {many}", "within": f"two {many} of one {kind}"}
+    return {"any": f"any two {run.words.many}", "within": f"two {run.words.many} of one {_group(run)}"}
+
+
+def _short(run: Run, kind: str) -> str:
+    return {"any": "any two", "within": f"in one {_group(run)}"}[kind]
+
+
+def _group(run: Run) -> str:
+    return "group" if run.settings.data.split == OWN else "alphabet"
 
 
 def _fine(share: float) -> str:
@@ -73,7 +79,7 @@ def curves(errors: Mapping[str, Any], run: Run, width: float) -> Canvas | None:
     canvas = Canvas(width, 400 if width > NARROW else 340, "Verification: false non-matches over false matches")
     names = _names(run)
     canvas.description = "; ".join(f"{names[kind]}: equal error rate {percent(errors[kind]['eer'])}" for kind in drawn)
-    left, right, top, bottom = 58, width - 14, 30 + 18 * len(drawn), canvas.height - 44
+    left, right, top, bottom = 58, width - 20, 30 + 18 * len(drawn), canvas.height - 44
     x, y = Scale(_LEAST, 1.0, left, right, log=True), Scale(_LEAST, 1.0, bottom, top, log=True)
     y_axis(canvas, y, left, right, label=percent_mark, title="false non-matches")
     x_axis(canvas, x, bottom, label=percent_mark, title="false matches", top=top)
