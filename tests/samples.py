@@ -120,15 +120,15 @@ def result(**changes: Any) -> dict[str, Any]:
 def verification() -> dict[str, Any]:
     """Same or different, as `result.json` holds it."""
     at = [
-        {"rate": 0.1, "threshold": 0.41, "false_match": 0.112, "false_non_match": 0.008},
-        {"rate": 0.01, "threshold": 0.83, "false_match": 0.0134, "false_non_match": 0.041},
-        {"rate": 0.001, "threshold": 0.97, "false_match": 0.0016, "false_non_match": 0.126},
+        {"rate": 0.1, "similarity": 0.41, "false_match": 0.112, "false_non_match": 0.008},
+        {"rate": 0.01, "similarity": 0.83, "false_match": 0.0134, "false_non_match": 0.041},
+        {"rate": 0.001, "similarity": 0.97, "false_match": 0.0016, "false_non_match": 0.126},
     ]
     return {
         "pairs": 10_000, "accuracy": 0.976, "interval": [0.973, 0.979], "threshold": 0.52, "at_threshold": 0.977,
         "errors": {
-            "any": {"eer": 0.0231, "auc": 0.9968, "at_false_match": at},
-            "within": {"eer": 0.0617, "auc": 0.9821, "at_false_match": at},
+            "any": {"eer": 0.0231, "auc": 0.9968, "different": 4_990, "at_false_match": at},
+            "within": {"eer": 0.0617, "auc": 0.9821, "different": 4_700, "at_false_match": at},
         },
     }  # fmt: skip
 

@@ -78,7 +78,9 @@ class Classes:
 
     def save(self, path: str | Path | Folder) -> None:
         """Write them to a file whose name ends in .parquet, a path or a URI, whole or not at all; what is there is
-        replaced. `OneShot.classes` reads it. Raises UserError, OSError."""
+        replaced. `OneShot.classes` reads it. Raises UserError, also where their names are no texts, OSError."""
+        if self.network is None or not all(isinstance(name, str) for name in self.names):
+            raise UserError("only classes that `OneShot.classes` made, and whose names are texts, have a file")
         with writing(place(path), CLASSES, self.network) as rows:
             rows.add(**self.columns())
             rows.warnings += self.warnings
@@ -188,7 +190,8 @@ def read(file: Folder, network: Mapping[str, Any]) -> Classes:
     """The classes in a file, in the order of its rows. Raises UserError where it is none, is damaged, of another
     format, or of another network than this."""
     if not file.name.endswith(ENDING):
-        raise UserError(f"{file} is neither a folder of classes nor a file of them ({ENDING}); {AGAIN}")
+        where = "" if file.is_local else " on this machine"
+        raise UserError(f"{file} is neither a folder of classes{where} nor a file of them ({ENDING}); {AGAIN}")
     if not file.has():
         raise UserError(f"{file} does not exist; {AGAIN}")
 

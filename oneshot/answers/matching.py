@@ -23,6 +23,7 @@ RATES = (0.1, 0.01, 0.001)  # of false matches
 # The rule of 30 (Doddington et al. 2000, and ISO/IEC 19795-1): of so many errors a rate is within 30 % of the true one,
 # with 90 % confidence, where the pairs are independent.
 ENOUGH = 30
+OFF = 1.5  # times the rate that is meant: where as many pass on other alphabets, that is to be said
 
 
 def curve(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,6 +54,12 @@ def threshold(different: np.ndarray, rate: float) -> float:
     """The lowest of the scores (P,) of different pairs that no more than the share `rate` of them are above."""
     falling = np.sort(_numbers(different))[::-1]
     return float(falling[math.floor(rate * len(falling) + 1e-9)])  # 0.29 * 100 is less than 29
+
+
+def distinct(left: np.ndarray, right: np.ndarray) -> int:
+    """How many pairs there are of drawings and those beside them, arrays of one shape: each counted once, whichever of
+    its two is left."""
+    return len(np.unique(np.sort(np.stack([left.ravel(), right.ravel()], axis=-1), axis=1), axis=0))
 
 
 def _numbers(scores: np.ndarray) -> np.ndarray:
@@ -109,4 +116,11 @@ def doubt(record: Mapping[str, Any], rate: float) -> str:
             f"the threshold was measured on {pairs:,} pairs of two classes, of which {100 * rate:g} % are less than"
             f" {ENOUGH}: the rate is rough"
         )
+    else:  # pairs of one alphabet, and of one hand, are alike: so many are worth less than as many of all
+        passed = record["match"]["false_match"][record["match"]["rates"].index(rate)]
+        if passed > OFF * rate:
+            said.append(
+                f"by thresholds of one half of the validation alphabets {100 * passed:.2g} % of the other half's pairs"
+                f" of two classes are told the same, where {100 * rate:g} % are meant: the rate is rough"
+            )
     return "; ".join(filter(None, said))

@@ -43,11 +43,12 @@ def read_support(net: "OneShot", where: str | Path) -> Classes:
 
     Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a
     file as `embeddings.read`."""
-    if "://" in str(where) or at_home(where).is_file():
+    named = str(where).endswith(embeddings.ENDING) and not at_home(where).is_dir()
+    if "://" in str(where) or named or at_home(where).is_file():
         found = embeddings.read(reach(where), net.identity)
         return replace(found, z_CD=found.z_CD.to(net.device))
     votes, parts = Counter[str](), []
-    for classes, _, errors in classes_of(net, classes_in(at_home(where)), votes=votes):
+    for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes):
         if errors:
             raise UserError(errors[0])
         parts.append(classes)
@@ -56,10 +57,10 @@ def read_support(net: "OneShot", where: str | Path) -> Classes:
 
 def classes_of(
     net: "OneShot", paths: Mapping[str, Sequence[Path]], *, votes: Counter[str]
-) -> Iterator[tuple[Classes | None, int, list[str]]]:
+) -> Iterator[tuple[Classes | None, int, list[str], list[str]]]:
     """The classes of these images in their order, some at a time: with a batch of images, or the whole of a larger
-    class. With them how many images those are, and why some could not be read; a class without one that could is left
-    out. `votes` as in `preprocess.fit`."""
+    class. With them how many images those are, why some could not be read, and the classes that are left out, as none
+    of theirs could. `votes` as in `preprocess.fit`."""
     with ThreadPoolExecutor(cores()) as pool:
         for some in _portions(paths):
             read = iter(pool.map(lambda path: _read(net, path, votes), itertools.chain(*some.values())))
@@ -69,7 +70,8 @@ def classes_of(
             pixels = {name: torch.cat([each for _, each in pairs]) for name, pairs in good.items() if pairs}
             first = tuple(str(pairs[0][0]) for pairs in good.values() if pairs)
             classes = net.averaged(pixels, first) if pixels else None
-            yield classes, sum(map(len, some.values())), errors
+            left_out = [name for name, pairs in good.items() if not pairs]
+            yield classes, sum(map(len, some.values())), errors, left_out
 
 
 def _portions(paths: Mapping[str, Sequence[Path]]) -> Iterator[dict[str, Sequence[Path]]]:

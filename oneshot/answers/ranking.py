@@ -82,7 +82,8 @@ def _best(scores: np.ndarray, top: int | None) -> np.ndarray:
     """The places of the best of scores (C,), all of them or `top`, those of equal ones in their order."""
     places = np.arange(len(scores))
     if top is not None and top < len(scores):  # to sort all takes longer than to score short embeddings
-        places = np.flatnonzero(scores >= np.partition(scores, -top)[-top])
+        known = np.where(np.isnan(scores), -np.inf, scores)
+        places = np.flatnonzero(known >= np.partition(known, -top)[-top])
     return places[np.argsort(-scores[places], kind="stable")][:top]
 
 

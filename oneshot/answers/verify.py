@@ -40,9 +40,14 @@ def run(
         return
     word = ("same", "bold green") if same else ("different", "bold yellow")
     names = f"{one_line(left)} and {one_line(right)}"
-    said = f"  {names}: the probability of the same class is {percent(probability)}"
-    if false_match is not None:
-        said += f"; at a false match rate of {100 * false_match:g} % it takes more than {100 * threshold:.2f} %"
+    said = f"  {names}: the probability of the same class is "
+    if false_match is None:
+        said += percent(probability)
+    else:  # both in as many digits as tell them apart
+        said += (
+            f"{100 * probability:.3f} %; at a false match rate of {100 * false_match:g} % it takes more than"
+            f" {100 * threshold:.3f} %"
+        )
     print_line(console, Text.assemble(word, said))
 
 

@@ -18,7 +18,7 @@ from oneshot.cluster.packing import Node, this_machine, why_no_gpu
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation.modelcard import worth
-from oneshot.evaluation.overlap import overlap
+from oneshot.evaluation.overlap import overlap, taught
 from oneshot.run import cards, opened
 from oneshot.screen.console import heard, print_line, print_warning
 from oneshot.training.start import Start
@@ -132,13 +132,17 @@ def tell_start(console: Console, begin: Start | None, settings: Settings, prepar
     known = overlap(asked.model_dump(), about, dataset=asked.dataset, split=asked.split, start=begin.origins)
     if known:
         print_warning(console, known)
+    if flatters := taught(begin.origins, about, dataset=asked.dataset, split=asked.split):
+        how = "may have been" if flatters == "perhaps" else "was"
+        print_warning(console, f"what validates here {how} taught to that network: figures of validation flatter")
 
 
 def tell_worth(console: Console, run: Folder) -> None:
     """Of a network that started from another one, say what its training was worth."""
-    if tuned := (cards.read(run / "best").get("calibration") or {}).get("start"):
+    calibration = cards.read(run / "best").get("calibration") or {}
+    if tuned := calibration.get("start"):
         tell = print_line if tuned["accuracy"] > tuned["before"] else print_warning
-        tell(console, f"of the one-shot trials in validation {worth(tuned)}")
+        tell(console, f"of the one-shot trials in validation {worth(calibration)}")
 
 
 @contextlib.contextmanager

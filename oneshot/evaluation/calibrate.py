@@ -33,8 +33,8 @@ def measure(
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
 
     `taught`: the network was taught these alphabets, too, which the record keeps: `calibration.flattered`.
-    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth; and so
-    is `before`, the network that its training started from: the record then says what the training was worth.
+    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth. `before`,
+    the network that its training started from, looks as it did itself: the record says what the training was worth.
     """
     worker = Worker(net.head.weight.device)
     one, net = net, looking(net, views).to(worker.device)
@@ -63,23 +63,18 @@ def measure(
         "drawings": len(np.unique(np.append(support, trials.query))), "trials": TRIALS, "n_way": n_way, "seed": SEED,
         "taught": taught,
     }  # fmt: skip
-    record["match"] = matching.fit(scores[1], group) | {"pairs": _different(trials.query, support[:, 1:, 0])}
+    others = np.broadcast_arrays(trials.query[:, None], support[:, 1:, 0])
+    record["match"] = matching.fit(scores[1], group) | {"pairs": matching.distinct(*others)}
     record["pooling"] = _pooling(net, z_ND, trials.query, support, scores[most])
     if views > 1:
         alone = class_scores(one, z_ND[:, : one.dimension], trials.query, support[..., :1])
         record["views"] = {"positions": views, "accuracy": _accuracy(scores[1]), "one": _accuracy(alone)}
     if before:
-        before = looking(before, views).to(worker.device)
+        before = before.to(worker.device)
         z_ND = embed(before, images, worker, progress=progress, what=calibrating)
         untuned = class_scores(before, z_ND, trials.query, support[..., :1])
         record["start"] = {"accuracy": _accuracy(scores[1]), "before": _accuracy(untuned)}
     return {"measured_on": about, **record}
-
-
-def _different(query: np.ndarray, support: np.ndarray) -> int:
-    """How many pairs of drawings (T,) and (T, N) there are, each counted once."""
-    both = np.stack(np.broadcast_arrays(query[:, None], support), axis=-1).reshape(-1, 2)
-    return len(np.unique(np.sort(both, axis=1), axis=0))
 
 
 def _fewer(drawings: Drawings) -> Drawings:

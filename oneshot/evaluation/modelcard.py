@@ -57,7 +57,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         "## What its probabilities are worth",
         _calibration(card.get("calibration"), seen=teaches_all(str(split))),
         "## Training",
-        _training(card["provenance"], (card.get("calibration") or {}).get("start")),
+        _training(card["provenance"], card.get("calibration")),
         "## Data and licence",
         _licence(kinds),
         "## Limits",
@@ -198,7 +198,7 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _training(provenance: dict[str, Any], tuned: dict[str, float] | None) -> str:
+def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None) -> str:
     lines = []
     best = provenance.get("best_trial")
     if best:
@@ -209,8 +209,8 @@ def _training(provenance: dict[str, Any], tuned: dict[str, float] | None) -> str
         dataset, split = _taught(each)
         who = "That one started from another" if number else "It started from the weights of another network"
         lines.append(f"{who}, trained on `{dataset}`, split `{split}` (sha256 `{each['sha256']}`).")
-    if tuned:
-        lines.append(f"Of the trials in validation alphabets {worth(tuned)}.")
+    if calibration and calibration.get("start"):
+        lines.append(f"Of the trials in validation alphabets {worth(calibration)}.")
     if untaught := provenance.get("untaught"):
         lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
@@ -226,9 +226,12 @@ def _licence(kinds: Sequence[str]) -> str:
     return " ".join([*said, "The network: MIT licence."] if all(kind in _DATA for kind in kinds) else said)
 
 
-def worth(tuned: Mapping[str, float]) -> str:
-    """What a training that started from another network was worth."""
-    return f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
+def worth(calibration: Mapping[str, Any]) -> str:
+    """What a training that started from another network was worth, by the calibration's `start`."""
+    tuned, taught = calibration["start"], calibration["measured_on"].get("taught")
+    said = f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
+    how = "may have been" if taught == "perhaps" else "were"
+    return said + f" (these alphabets {how} taught: figures of them flatter)" * bool(taught)
 
 
 def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None) -> str:

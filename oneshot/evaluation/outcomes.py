@@ -206,8 +206,8 @@ def _plane(z: np.ndarray) -> tuple[np.ndarray, float]:
 def _curve(scored: Scored) -> list[list[float]]:
     """False match and false non-match rate at many thresholds, CURVE at the most: of all there are, those at equal
     distances along the curve where both axes are logarithmic. What no pair does counts as half a pair there."""
-    both = np.stack(matching.curve(*scored))
-    steps = np.diff(np.log(np.maximum(both, 0.5 / len(scored.same))))
+    both = np.stack(matching.curve(scored.logits, scored.same))
+    steps = np.diff(np.log(np.maximum(both, 1 / len(scored.same))))
     path = np.append(0.0, np.abs(steps).sum(axis=0).cumsum())
     at = np.unique(np.searchsorted(path, np.linspace(0, path[-1], CURVE)))
     return both[:, at].T.round(6).tolist()

@@ -30,15 +30,22 @@ def student(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def over_groups(accuracies: Sequence[float], kind: str) -> str:
-    """A sentence: where the mean of all alphabets, or groups (`kind`, of one), like these may lie, by how much these
-    differ. Empty of few."""
-    if len(accuracies) < _GROUPS:
+def over_groups(scores: Sequence[tuple[float, int]], kind: str) -> str:
+    """A sentence: where the mean of all alphabets, or groups (`kind`, of one), like these may lie. `scores`: accuracy
+    and trials of each.
+
+    Empty of few groups, and where they differ by no more than chance would have them differ in so many trials: then
+    nothing is known of by how much groups differ."""
+    if len(scores) < _GROUPS:
+        return ""
+    accuracies = [accuracy for accuracy, _ in scores]
+    by_chance = statistics.mean(accuracy * (1 - accuracy) / trials for accuracy, trials in scores)
+    if statistics.variance(accuracies) <= 2 * by_chance:
         return ""
     mean, (low, high) = statistics.mean(accuracies), student(accuracies)
     return (
         f"On average {100 * mean:.1f} %. Of all {kind}s like these {len(accuracies)} the mean lies within"
-        f" {100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f} % (95 %, Student), which more trials would not narrow."
+        f" {100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f} % (95 %, Student), as far as these tell."
     )
 
 

@@ -23,6 +23,7 @@ class Scored(NamedTuple):
 
     logits: np.ndarray  # (P,)
     same: np.ndarray  # (P,) bool
+    different: int  # how many of those that are not the same there are, each counted once: few drawings make few
 
 
 def threshold(logits: np.ndarray, same: np.ndarray) -> float:
@@ -60,7 +61,8 @@ def pairs_of(drawings: Drawings, logits_of: Similarity) -> dict[str, Scored]:
         except UserError:
             continue
         pairs = made.pairs(epoch=0, start=0, count=PAIRS)
-        found[kind] = Scored(np.asarray(logits_of(pairs.left, pairs.right)), pairs.same)
+        different = matching.distinct(pairs.left[~pairs.same], pairs.right[~pairs.same])
+        found[kind] = Scored(np.asarray(logits_of(pairs.left, pairs.right)), pairs.same, different)
     return found
 
 
@@ -70,15 +72,16 @@ def verification(test: Mapping[str, Scored], validation: Mapping[str, Scored]) -
     `pairs`, `accuracy` and `interval` (Wilson's 95 %) where a probability of one half decides; `threshold`, a
     probability, is the best one on the validation pairs, `at_threshold` the accuracy of the test pairs with it; all of
     pairs of any two characters. `errors` are those of both kinds of pairs: the equal error rate `eer`, the area under
-    the ROC curve `auc` and, for each rate of `matching.RATES`, the threshold that gives it on validation pairs, with
-    the false match and the false non-match rate that it has on test pairs. 5,000 different pairs carry a rate of 0.1 %
-    only roughly: it is five of them. None where the drawings make no pairs.
+    the ROC curve `auc`, how many `different` pairs there are, each counted once, and for each rate of `matching.RATES`
+    the `similarity`, as `OneShot.similarity` gives it, that no more of the different validation pairs are above, with
+    the false match and the false non-match rate that this has on test pairs. 5,000 pairs carry a rate of 0.1 % only
+    roughly: it is five of them. None where the drawings make no pairs.
     """
     if "any" not in test or "any" not in validation:
         return None
-    (logits, same), known = test["any"], validation["any"]
-    cut = threshold(*known)
-    plain, chosen = (int(((logits > level) == same).sum()) for level in (0.0, cut))
+    asked, known = test["any"], validation["any"]
+    cut = threshold(known.logits, known.same)
+    plain, chosen = (int(((asked.logits > level) == asked.same).sum()) for level in (0.0, cut))
     return {
         "pairs": PAIRS,
         "accuracy": plain / PAIRS,
@@ -95,9 +98,12 @@ def _errors(test: Scored, validation: Scored) -> dict[str, Any]:
         cut = matching.threshold(validation.logits[~validation.same], rate)
         told_same = test.logits > cut
         at.append({
-            "rate": rate, "threshold": float(sigmoid(np.array(cut))),
+            "rate": rate, "similarity": float(sigmoid(np.array(cut))),
             "false_match": float(told_same[~test.same].mean()),
             "false_non_match": float((~told_same[test.same]).mean()),
         })  # fmt: skip
-    curve = matching.curve(*test)
-    return {"eer": matching.equal_error(*curve), "auc": matching.area(*curve), "at_false_match": at}
+    curve = matching.curve(test.logits, test.same)
+    return {
+        "eer": matching.equal_error(*curve), "auc": matching.area(*curve), "different": test.different,
+        "at_false_match": at,
+    }  # fmt: skip

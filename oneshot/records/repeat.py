@@ -23,7 +23,7 @@ from oneshot.run.history import read_history
 from oneshot.run.opened import IDENTITY, open_run
 from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
-from oneshot.training.start import Start, keep
+from oneshot.training import start
 from oneshot.training.train import finish, train_here
 
 TIME, RECORD = "time.json", "record.json"
@@ -91,18 +91,24 @@ def check_record(file: Path, settings: Settings, *, dataset: str) -> None:
         return
     if listed.exists():
         raise UserError(f"{file} is called as {listed}, whose record it would take the place of: {advice}")
-    if old and not _same_settings(old, settings):
+    if old and not same_settings(old, settings):
         raise UserError(f"tune_jobs/records/ has a record {file.stem} of other settings than {file} has: {advice}")
 
 
-def _same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
-    found = parse_toml(record["experiment"].encode(), f"the record {record['job']}")
+def same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether a record was made with these; not, where this version does not know its settings."""
+    try:
+        found = parse_toml(record["experiment"].encode(), f"the record {record['job']}")
+    except UserError:
+        return False
     return _decisive(found) == _decisive(settings)
 
 
 def _decisive(settings: Settings) -> dict[str, Any]:
-    """What decides the figures of a record, whatever the seed."""
-    return seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
+    """What decides the figures of a record, whatever the seed and wherever the network lies that it starts from."""
+    found = seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
+    found["train"]["start"] = start.digest(settings)
+    return found
 
 
 def seeded(settings: Settings, seed: int) -> Settings:
@@ -116,7 +122,7 @@ def place(run: Folder, seed: int) -> Folder:
 
 def train_seed(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
-    until: float, begin: Start | None = None,
+    until: float, begin: start.Start | None = None,
 ) -> None:  # fmt: skip
     """Train to the end, or go on, the seconds to `time.json`; then the network to `best/`. What is there is not made
     again.
@@ -129,7 +135,7 @@ def train_seed(
     """
     check_judged(run, settings)
     with open_run(settings, run, kind="training", fixed=IDENTITY):
-        keep(begin, run)
+        start.keep(begin, run)
         if not run.has(TIME):
             check_time(until)
             before = read_history(run)
@@ -189,7 +195,7 @@ def with_others(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """A record of a job's seeds with those that it was not asked for and that the kept record of this job has, by the
     same settings: they were trained and judged at another time, on another machine perhaps, which their rows say."""
     old = record.replaced(made["job"], record.SEEDS, dataset=made["dataset"], advice="rename the job's file")
-    if old is None or not _same_settings(old, settings):
+    if old is None or not same_settings(old, settings):
         return made
     others = [row for row in old["seeds"] if row["seed"] not in made["asked"]]
     asked = {*made["asked"], *(old.get("asked") or ()), *(row["seed"] for row in others)}

@@ -192,7 +192,8 @@ def by_alphabet(run: Run, figures: Figures) -> str:
         )
     rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
     numbers = table(f"Accuracy by {kind}", columns, rows)
-    others = over_groups([score["accuracy"] for _, score in rows], kind)
+    new = not run.result.get("overlap")  # of what the network was taught others are no like
+    others = over_groups([(score["accuracy"], score["trials"]) for _, score in rows], kind) if new else ""
     inside = f"{f'<p>{others}</p>' if others else ''}{chart}"
     inside += f"<details><summary>The numbers as a table</summary>{numbers}</details>"
     return section("by-alphabet", f"By {kind}", inside)

@@ -157,7 +157,7 @@ def alphabets(name: str, record: Mapping[str, Any]) -> str:
     for alphabet, accuracy, (low, high), trials in sorted(rows, key=lambda row: -row[1]):
         ends = f"{100 * low:.1f}–{100 * high:.1f}"
         lines.append(f"| {plain(alphabet)} | {100 * accuracy:.1f} | {ends} | {trials} |")
-    if others := over_groups([accuracy for _, accuracy, _, _ in rows], "alphabet"):
+    if others := over_groups([(accuracy, trials) for _, accuracy, _, trials in rows], "alphabet"):
         lines += ["", others]
     return "\n".join(lines)
 

@@ -88,7 +88,8 @@ def _reproduce(run: Run) -> str:
     # A job's file lies on a disk; of a run on an object store it is saved there first.
     file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
     start = run.settings.train.start
-    copy = f"{run.where}/{START}"  # where it was copied from another network may lie by then
+    place, mark, query = run.where.partition("?")
+    copy = f"{place}/{START}{mark}{query}"  # where it was copied from another network may lie by then
     again = f" --set {quote(f'train.start={copy}')}" if start else ""
     lines.append(
         f"python -m oneshot.{verb} {file} --run runs/again{again}" + "  # the settings below" * (file == "again.toml")

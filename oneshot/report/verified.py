@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from oneshot.answers.matching import ENOUGH
 from oneshot.data.splits import OWN
 from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis, y_axis
 from oneshot.report.canvas import Canvas
@@ -22,15 +23,14 @@ def verification(run: Run, figures: Figures) -> str:
     if not errors:
         return ""
     names, words = _names(run), run.words
-    half = count(found["pairs"] // 2)
     said = ", ".join(
         f"{percent(each['eer'])} where these are {names[kind]} (area under the ROC curve {each['auc']:.4f})"
         for kind, each in errors.items()
     )
     about = (
-        f"{half} pairs of one {words.one}, {half} of two. A false match: two {words.many} are told the same. A false"
-        f" non-match: one {words.one} is told different. The rate at which both are equal is {said}. FMR and FNMR: the"
-        " two rates at other thresholds."
+        f"Pairs of one {words.one} and of two, {count(found['pairs'] // 2)} of each. A false match: two {words.many}"
+        f" are told the same. A false non-match: one {words.one} is told different. The rate at which both are equal is"
+        f" {said}. FMR and FNMR: the two rates at other thresholds."
     )
     caption = (
         "Each threshold’s two errors, both axes logarithmic (detection error trade-off); down and left is better. Dots:"
@@ -43,9 +43,11 @@ def verification(run: Run, figures: Figures) -> str:
         Column("FMR", lambda row: _fine(row[1]["false_match"]), lambda row: row[1]["false_match"]),
         Column("FNMR", lambda row: _fine(row[1]["false_non_match"]), lambda row: row[1]["false_non_match"]),
     ]
+    counted = " and ".join(f"{count(each['different'])} {_short(run, kind)}" for kind, each in errors.items())
     told = (
-        "By thresholds fixed before the test: each lets pass the share of validation’s pairs that is meant."
-        f" Of {half} pairs 0.1 % are {found['pairs'] / 2000:.0f}: that row is rough."
+        "By thresholds fixed before the test, each of which lets pass the share of validation’s pairs that is meant;"
+        " <code>verify --false-match</code> has its own, in the model card. Rough where that share of the different"
+        f" pairs, {counted}, each counted once, is less than {ENOUGH}."
     )
     rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
     inside = f'<p>{about}</p><div class="pair">{chart}<div>{table(told, columns, rows)}</div></div>'

@@ -122,10 +122,10 @@ class Within(Outcome):
 
 
 class AtFalseMatch(Record):
-    """The threshold that gives a false match rate on validation pairs, and the errors that it has on test pairs."""
+    """The similarity that gives a false match rate on validation pairs, and the errors that it has on test pairs."""
 
     rate: Share
-    threshold: Share
+    similarity: Share
     false_match: Share
     false_non_match: Share
 
@@ -133,6 +133,7 @@ class AtFalseMatch(Record):
 class Errors(Record):
     eer: Share
     auc: Share
+    different: Positive
     at_false_match: Annotated[list[AtFalseMatch], Field(min_length=1)]
 
 

@@ -199,17 +199,16 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
             f"verification: {percent(pairs['accuracy'])} of {count(pairs['pairs'])} pairs"
             f" ({percent(pairs['at_threshold'])} at validation's threshold)"
         )
-        if errors := (pairs.get("errors") or {}).get("any"):
-            lines.append(_error_rates(errors))
+        if errors := pairs.get("errors"):  # older results have none
+            lines.append(_equal_errors(errors, "group" if result["split"] == "own" else "alphabet"))
     return [Text(), *map(Text, lines)] if lines else []
 
 
-def _error_rates(errors: Mapping[str, Any]) -> str:
-    """The equal error rate, and both errors at the threshold where validation's false match rate is nearest to 1 %."""
-    at = min(errors["at_false_match"], key=lambda at: abs(at["rate"] - 0.01))
-    return (
-        f"EER {percent(errors['eer'])}; false matches {percent(at['false_match'])} ({100 * at['rate']:g} % meant),"
-        f" false non-matches {percent(at['false_non_match'])}"
+def _equal_errors(errors: Mapping[str, Any], group: str) -> str:
+    """The equal error rate, by what pairs that are not the same are of."""
+    of = {"any": "where they are of any two", "within": f"of two of one {group}"}
+    return "equal error rate: " + ", ".join(
+        f"{percent(errors[kind]['eer'])} {of[kind]}" for kind in of if kind in errors
     )
 
 

@@ -54,10 +54,9 @@ def settle(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
     if not (asked := settings.train.start):
         return settings, None
     begun = [(opened.read_experiment(run).train.start, run) for run in runs if run.has(opened.EXPERIMENT)]
-    for name, run in begun:
-        if name and _same(name, asked):
-            found = _kept(run, name) or _looked_at_again(run, name)
-            break
+    if same := [(name, run) for name, run in begun if name and alike(name, asked)]:
+        name, run = same[0]
+        found = next(filter(None, (_kept(each, name) for _, each in same)), None) or _looked_at_again(run, name)
     else:
         where, found = _looked_at(asked)
         # The same network in another place is no other start.
@@ -94,12 +93,19 @@ def _parts(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (name, "")
 
 
-def _same(recorded: str, asked: str) -> bool:
-    """Whether a person's name for a network is that which a run's settings have. No store is asked."""
+def digest(settings: Settings) -> str:
+    """By which the settings of a run name the network that it starts from; empty where there is none."""
+    return _parts(settings.train.start)[1]
+
+
+def alike(recorded: str, asked: str) -> bool:
+    """Whether a person's name for a network, or another run's, is that which a run's settings have: the same digest,
+    wherever it lies; without one the same place. No store is asked."""
     (place, digest), (path, mark) = _parts(recorded), _parts(asked)
-    if not (digest.startswith(mark) or mark.startswith(digest)):
-        return False
-    return place == (path.rstrip("/") if "://" in path else Folder.of(path).uri)
+    if mark:
+        return bool(digest) and (digest.startswith(mark) or mark.startswith(digest))
+    on_disk = "://" not in path or path.startswith("file://")
+    return place == (Folder.of(path).uri if on_disk else path.replace("/?", "?").rstrip("/"))
 
 
 def _kept(run: Folder, name: str) -> Start | None:

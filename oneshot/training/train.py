@@ -6,7 +6,7 @@ import torch
 
 from oneshot.answers import artifact
 from oneshot.base.environment import HARDWARE, environment
-from oneshot.base.errors import RunFailed
+from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Data, Settings
 from oneshot.base.storage import Folder
@@ -65,17 +65,20 @@ def finish(
         taught = splits.teaches_all(settings.data.split) or _taught(found.start, data, settings.data)
         calibration = measure(
             net, load_validation(data, settings.data), taught=taught, views=views,
-            before=_before(training) if found.start else None, progress=progress,
+            before=_before(training, found.start[0]["sha256"]) if found.start else None, progress=progress,
         )  # fmt: skip
         provenance["untaught"] = check(parse(found.settings, f"the checkpoint in {training}"), data)
     artifact.save(run / "best", data=found, provenance=provenance, calibration=calibration)
     modelcard.write(run)
 
 
-def _before(training: Folder) -> Siamese | None:
+def _before(training: Folder, sha256: str) -> Siamese | None:
     """The network that a training started from, as it was; None where the run has lost it."""
-    place = cards.started(training)
-    return artifact.of_card(*cards.whole(place), place) if place.has(cards.CARD) else None
+    try:
+        net, card = artifact.read(cards.started(training))
+    except UserError:
+        return None
+    return net if card["sha256"] == sha256 else None
 
 
 def _taught(start: list[dict[str, Any]], data: Folder, how: Data) -> bool | Literal["perhaps"]:

@@ -450,7 +450,7 @@ def test_at_a_false_match_rate_only_what_is_above_its_threshold_is_the_same(
     thresholds = [net.threshold(rate) for rate in (0.1, 0.01, 0.001)]
     assert thresholds == sorted(set(thresholds)) and 0 < thresholds[0] < thresholds[2] < 1
     verify.run(Folder.of(trained_run), images[0], images[1], false_match=0.01, as_json=False, device="cpu")
-    assert f"at a false match rate of 1 % it takes more than {100 * thresholds[1]:.2f} %" in capsys.readouterr().out
+    assert f"at a false match rate of 1 % it takes more than {100 * thresholds[1]:.3f} %" in capsys.readouterr().out
 
 
 def test_different_images_are_the_same_at_about_the_stated_rate(net: OneShot, held: Drawings) -> None:

@@ -252,7 +252,7 @@ def test_people_are_told_what_was_embedded_and_how_to_ask_it(
     said = capsys.readouterr()
     assert said.err == ""
     assert json.loads(said.out) == {
-        "file": str(out), "images": 12, "unreadable": 0, "dimension": 64, "classes": 9,
+        "file": str(out), "images": 12, "unreadable": 0, "dimension": 64, "classes": 9, "left_out": [],
     }  # fmt: skip
 
 
@@ -281,9 +281,12 @@ def test_images_that_cannot_be_read_are_named_counted_and_left_out(
     said = capsys.readouterr()
     assert "class01.png is not a readable image" in said.err and "image0.png is not a readable image" in said.err
     told = json.loads(said.out)
-    assert (told["classes"], told["images"], told["unreadable"]) == (8, 10, 2)
+    assert (told["classes"], told["images"], told["unreadable"], told["left_out"]) == (8, 10, 2, ["class01"])
+    missing = "no image of these classes could be read, so that they are no answer: class01"
+    assert missing in said.err
     ask(trained, out, asked)
-    assert "--support: 2 of 12 images could not be read when classes.parquet was made" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--support: 2 of 12 images could not be read when classes.parquet was made" in told and missing in told
     with pytest.warns(UserWarning, match="2 of 12 images could not be read"):
         classes = net.classes(out)
     assert "class01" not in classes.names and classes.counts[classes.names.index("class03")] == 2

@@ -120,9 +120,15 @@ def test_a_network_without_thresholds_refuses(record: dict) -> None:
         ({"pairs": 5_000}, 0.001, "5,000 pairs of two classes, of which 0.1 % are less than 30: the rate is rough"),
         ({"characters": 9}, 0.1, "measured on 9 validation classes only"),
         ({"taught": True}, 0.1, "was taught the validation alphabets, too"),
+        ({"false_match": [0.1, 0.0149, 0.001]}, 0.01, ""),
+        (
+            {"false_match": [0.1, 0.016, 0.001]},
+            0.01,
+            "1.6 % of the other half's pairs of two classes are told the same",
+        ),
     ],
 )
 def test_rates_that_may_not_be_kept_are_doubted(record: dict, changes: dict, rate: float, said: str) -> None:
-    match = record["match"] | {key: value for key, value in changes.items() if key == "pairs"}
+    match = record["match"] | {key: value for key, value in changes.items() if key in record["match"]}
     doubted = matching.doubt(record | {"match": match, "measured_on": record["measured_on"] | changes}, rate)
     assert said in doubted and bool(doubted) == bool(said)

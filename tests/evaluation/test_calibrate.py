@@ -11,7 +11,7 @@ import torch
 
 from oneshot.base.storage import Folder
 from oneshot.evaluation import calibrate
-from oneshot.network.models import Siamese, Turned, build
+from oneshot.network.models import Siamese, Turned, build, looking
 from oneshot.network.worker import Worker
 from oneshot.records import repeat
 from oneshot.run.watch import Watch
@@ -84,10 +84,10 @@ def test_it_is_measured_where_the_network_lies(monkeypatch: pytest.MonkeyPatch) 
         assert str(worker.device) == str(images.device) == "meta"
         raise Asked
 
-    def looking(net: Siamese, views: int) -> Siamese:  # whose new head lies on the CPU, as the real one's
+    def on_another(net: Siamese, views: int) -> Siamese:  # whose new head lies on the CPU, as the real one's
         return Siamese(Turned(net.encoder, views), size=net.size)
 
-    monkeypatch.setattr(calibrate, "looking", looking)
+    monkeypatch.setattr(calibrate, "looking", on_another)
     monkeypatch.setattr(calibrate, "embed", embedded)
     with pytest.raises(Asked):
         calibrate.measure(build(tiny.settings().model, size=28).to("meta"), tiny.parts().validation, views=8)
@@ -117,11 +117,13 @@ def drawn(seed: int) -> Siamese:
 def test_what_a_training_was_worth_is_measured_on_the_same_trials(views: int) -> None:
     drawings = tiny.drawings({"Greek": 9, "Latin": 8}, noise=0.2)
     after, before = (calibrate.measure(drawn(seed), drawings, views=views) for seed in (0, 1))
-    both = calibrate.measure(drawn(0), drawings, views=views, before=drawn(1))
+    both = calibrate.measure(drawn(0), drawings, views=views, before=looking(drawn(1), views))
     assert after and before and both
     shares = [each["shots"][0]["classes"]["accuracy"] for each in (after, before)]
     assert both.pop("start") == {"accuracy": shares[0], "before": shares[1]} and shares[0] != shares[1]
     assert both == after
+    alone = calibrate.measure(drawn(0), drawings, before=looking(drawn(1), views))  # it looks as it did itself
+    assert alone and alone["start"]["before"] == shares[1]
 
 
 def test_classes_of_which_no_two_share_a_group_are_told_apart_among_as_many_as_there_are() -> None:

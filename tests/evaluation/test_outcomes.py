@@ -63,7 +63,7 @@ def test_a_network_that_answers_a_constant_is_not_shown_to_be_right(drawn: runs.
 def test_scores_that_are_not_numbers_are_misses_and_have_no_map(drawn: runs.Drawings) -> None:
     scored = [(trials, np.full_like(scores, np.nan)) for trials, scores in runs.judged(drawn)]
     seen = runs.seen(drawn, scored)
-    pairs = {kind: Scored(each.logits * np.nan, each.same) for kind, each in seen.pairs.items()}
+    pairs = {kind: Scored(each.logits * np.nan, each.same, each.different) for kind, each in seen.pairs.items()}
     found = outcomes(Seen(seen.drawings, seen.embeddings * np.nan, scored, pairs), sha256=None)
     assert found["curves"]["any"] == [[1, 0], [0, 1]]
     assert found["correct"] == 0 and found["map"] == []
@@ -91,7 +91,7 @@ def test_confusions_count_errors_and_the_chances_for_them(drawn: runs.Drawings) 
 def test_the_curves_of_verification_are_thinned_and_keep_their_ends(drawn: runs.Drawings) -> None:
     found, seen = kept(drawn)
     for kind, points in found["curves"].items():
-        whole = np.stack(curve(*seen.pairs[kind])).T.round(6).tolist()
+        whole = np.stack(curve(seen.pairs[kind].logits, seen.pairs[kind].same)).T.round(6).tolist()
         assert points[0] == [1, 0] and points[-1] == [0, 1] and 100 < len(points) <= CURVE < len(whole)
         assert all(point in whole for point in points)
         assert points == sorted(points, key=lambda point: (-point[0], point[1]))

@@ -117,6 +117,8 @@ def test_different_pairs_of_one_alphabet_are_asked_about_where_there_are_others(
     for (kind, scored), (left, right) in zip(found.items(), asked, strict=True):
         assert (scored.same == (TEST.character[left] == TEST.character[right])).all() and scored.same.mean() == 0.5
         assert (left != right).all()
+        others = {frozenset(pair) for pair in zip(left[~scored.same], right[~scored.same], strict=True)}
+        assert scored.different == len(others) < PAIRS / 2
         inside = (TEST.alphabet[left] == TEST.alphabet[right])[~scored.same]
         assert inside.all() if kind == "within" else 0.3 < inside.mean() < 0.7
     assert tuple(found) == KINDS
@@ -128,16 +130,16 @@ def test_thresholds_are_those_of_validation_and_the_errors_those_of_test() -> No
     """Test scores are 1 higher than those of validation: the thresholds let more pass than they were chosen for."""
     same = np.repeat([True, False], 5_000)
     logits = np.where(same, 4.0, 0.0) + np.random.default_rng(4).standard_normal(10_000)
-    found = verification({"any": Scored(logits + 1, same)}, {"any": Scored(logits, same)})
+    found = verification({"any": Scored(logits + 1, same, 5_000)}, {"any": Scored(logits, same, 5_000)})
     assert found is not None and list(found["errors"]) == ["any"]
     at = found["errors"]["any"]["at_false_match"]
     assert [one["rate"] for one in at] == list(RATES)
     for one, expected in zip(at, (1.2816, 2.3263, 3.0902), strict=True):  # of a normal distribution
-        cut = np.log(one["threshold"] / (1 - one["threshold"]))
+        cut = np.log(one["similarity"] / (1 - one["similarity"]))
         assert cut == pytest.approx(expected, abs=0.2)
         assert one["false_match"] == ((logits[~same] + 1) > cut).mean() > 2 * one["rate"]
         assert one["false_non_match"] == ((logits[same] + 1) <= cut).mean()
-    alike = verification({"any": Scored(logits, same)}, {"any": Scored(logits, same)})
+    alike = verification({"any": Scored(logits, same, 5_000)}, {"any": Scored(logits, same, 5_000)})
     assert alike is not None
     kept = [one["false_match"] for one in alike["errors"]["any"]["at_false_match"]]
     assert kept == pytest.approx(RATES, abs=1e-9), "on the pairs that it was chosen on it is the rate"
@@ -152,5 +154,5 @@ def test_it_stands_beside_the_protocols_on_one_line(width: int) -> None:
     console.print(result_panel(samples.result(within_fixed=fixed, verification=measured(shift=3.0))))
     text = console.export_text()
     assert "verification: 50.0 % of 10,000 pairs (100.0 % at validation's threshold)" in text
-    assert "EER 0.0 %; false matches 0.0 % (1 % meant), false non-matches 0.0 %" in text
+    assert "equal error rate: 0.0 % where they are of any two, 0.0 % of two of one alphabet" in text
     assert "within, on the 10 alphabets of Lake's runs alone: 86.1 % (85.4–86.8 %)" in text

@@ -21,6 +21,8 @@ PACKING = Packing(workers=1, least=1, cpus=1, gpus=0, concurrent=1)
 class View:
     def update(self, shown: dict[str, Any]) -> None: ...
 
+    def say(self, text: str) -> None: ...
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:

@@ -166,7 +166,7 @@ def _read_until(terminal: int, mark: str, seconds: float = 300) -> str:
     return text
 
 
-@pytest.mark.parametrize("sampling", ["episodes", "pairs"])
+@pytest.mark.parametrize("sampling", [pytest.param("episodes", marks=pytest.mark.long), "pairs"])
 def test_debug_looks_inside_first(sampling: str, tmp_path: Path, data_root: Path) -> None:
     changes = settings(
         train__lr="0.003", train__optimizer="adam", train__batch="32", data__sampling=sampling, train__objective="bce"

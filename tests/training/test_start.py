@@ -17,17 +17,21 @@ from test_loop import Killed, Killer
 
 from oneshot.answers import artifact
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import commands
 from oneshot.cli.repeat import run as repeat
 from oneshot.network.worker import Worker
+from oneshot.records.record import differing
+from oneshot.records.repeat import same_settings
 from oneshot.run import cards, checkpoint, opened, tensors
 from oneshot.run.watch import Watch
 from oneshot.screen.console import console
 from oneshot.training import debug, start
 from oneshot.training.batches import Batch
 from oneshot.training.loop import Training
+from oneshot.training.start import alike
 from oneshot.training.train import finish
 
 CPU = torch.device("cpu")
@@ -387,6 +391,37 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
     assert "neither training nor search has seen" not in page + card
     again = f"--set train.start={tmp_path}/run/start"
     assert again in page and f"<dt>started from</dt><dd>{named}, of" in page
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "same"),
+    [
+        ("/a@0123456789ab", "/b@0123456789ab", True),  # another place on another machine
+        ("/a@0123456789ab", "/a@ba9876543210", False),
+        ("/a@0123456789ab", "/a@01234567", True),
+        ("/a@0123456789ab", "/a/", True),
+        ("/a@0123456789ab", "file:///a", True),
+        ("/a@0123456789ab", "/b", False),
+        ("/a", "/a@0123456789ab", False),
+        ("s3://b/x?region=r@0123456789ab", "s3://b/x/?region=r", True),
+        ("s3://b/x@0123456789ab", "s3://b/y", False),
+    ],
+)
+def test_one_network_is_the_same_wherever_it_lies(recorded: str, asked: str, same: bool) -> None:
+    assert alike(recorded, asked) == same
+
+
+def test_a_record_is_of_the_same_job_wherever_the_network_lies_that_it_starts_from() -> None:
+    here, there, other = (
+        override(tiny.settings(), {"train.start": f"/{name}"}, source="the test")
+        for name in ("here@0123456789ab", "there@0123456789ab", "there@ba9876543210")
+    )
+    record = {"job": "tuned", "experiment": here.to_toml()}
+    assert same_settings(record, there) and not same_settings(record, other)
+    assert not differing(here, there) and list(differing(here, other)) == ["train.start"]
+    job = override(here, {"train.start": "/here"}, source="the test")
+    assert not differing(here, job)
+    assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of a version that is no more
 
 
 def test_seeds_share_the_network_they_start_from_when_it_is_gone(koch: Path, tmp_path: Path, data_root: Path) -> None:
