@@ -206,7 +206,7 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
 
 def _equal_errors(errors: Mapping[str, Any], group: str) -> str:
     """The equal error rate, by what pairs that are not the same are of."""
-    of = {"any": "where they are of any two", "within": f"of two of one {group}"}
+    of = {"any": "of any two", "within": f"of two in one {group}"}
     return "equal error rate: " + ", ".join(
         f"{percent(errors[kind]['eer'])} {of[kind]}" for kind in of if kind in errors
     )

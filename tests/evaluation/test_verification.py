@@ -154,5 +154,5 @@ def test_it_stands_beside_the_protocols_on_one_line(width: int) -> None:
     console.print(result_panel(samples.result(within_fixed=fixed, verification=measured(shift=3.0))))
     text = console.export_text()
     assert "verification: 50.0 % of 10,000 pairs (100.0 % at validation's threshold)" in text
-    assert "equal error rate: 0.0 % where they are of any two, 0.0 % of two of one alphabet" in text
+    assert "equal error rate: 0.0 % of any two, 0.0 % of two in one alphabet" in text
     assert "within, on the 10 alphabets of Lake's runs alone: 86.1 % (85.4–86.8 %)" in text
