@@ -88,9 +88,7 @@ def test_what_pixels_alone_get_right_stands_beside_an_accuracy(whole: tuple[Fold
 def test_the_errors_of_verification_are_those_of_the_result(tmp_path: Path) -> None:
     run = runs.study(tmp_path, verification=samples.verification())
     seen = words(text_of(run))
-    assert (
-        "is 2.3 % where these are any two characters (area under the ROC curve 0.9968), 6.2 % where" in seen
-    )
+    assert "is 2.3 % where these are any two characters (area under the ROC curve 0.9968), 6.2 % where" in seen
     assert "any two 1 % 1.34 % 4.10 %" in seen and "4,990 any two and 4,700 in one alphabet, each counted once" in seen
     assert "in one alphabet 0.1 % 0.16 % 12.60 %" in seen
     assert "in one group 0.1 % 0.16 % 12.60 %" in words(text_of(own(run)))
