@@ -394,7 +394,7 @@ def few_outcomes() -> dict[str, Any]:
     test = tiny.drawings({"Greek": 6, "Runes": 6})
     trials = within(test, trials=30, n_way=5)
     scores = np.random.default_rng(0).normal(size=(30, 5))
-    pairs = {"any": Scored(np.arange(8.0), np.arange(8) % 2 == 0)}
+    pairs = {"any": Scored(np.arange(8.0), np.arange(8) % 2 == 0, 4)}
     return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)], pairs), sha256=None)
 
 
