@@ -95,7 +95,7 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
     found = checkpoint.read(folder)
     card = {
         "provenance": _provenance(found), "preprocessing": preprocess.steps(found.cleaning), "views": views(found),
-        "sha256": hashlib.sha256(tensors.pack(found.weights)).hexdigest(),
+        "sha256": found.sha256,
     }  # fmt: skip
     return models.looking(of_checkpoint(found, folder), card["views"]), card
 

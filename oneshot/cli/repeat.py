@@ -18,7 +18,6 @@ from oneshot.evaluation import judgement
 from oneshot.network.worker import pick_device
 from oneshot.records import record, repeat
 from oneshot.report.reading import read_outcomes
-from oneshot.run.opened import EXPERIMENT
 from oneshot.screen.console import print_line
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import seeds_table
@@ -53,8 +52,6 @@ def run(
         with _in_time(), request.told_how_to_go_on(console, "the same command again"):
             for seed in numbers:
                 given, run = repeat.seeded(settings, seed), repeat.place(where, seed)
-                if begin and run.has(EXPERIMENT):  # it may have named the same network by where that lay then
-                    given, _ = start.settle(given, run)
                 repeat.train_seed(
                     given, prepared.folder, run, device=here, view=TrainView(console), stages=Stages(console),
                     until=until, begin=begin,

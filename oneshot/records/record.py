@@ -25,11 +25,10 @@ from oneshot.report.ladder import first_result
 from oneshot.report.reading import read_outcomes, touched
 from oneshot.run import formats
 from oneshot.run.history import read_history
-from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.run.opened import EXPERIMENT, equal, read_experiment
 from oneshot.screen.results import is_omniglot
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY
-from oneshot.training.start import alike
 
 CHAOS, BENCH = "chaos.json", "bench-"  # the other records' name, and how those of the bench begin
 
@@ -107,7 +106,7 @@ def differing(settings: Settings, others: Settings) -> dict[str, Any]:
         f"{section}.{key}": value
         for section, values in ours.items()
         for key, value in values.items()
-        if value != theirs[section][key] and not (key == "start" and alike(value, theirs[section][key]))
+        if not equal(key, value, theirs[section][key])
     }
 
 

@@ -20,7 +20,7 @@ from oneshot.records import record
 from oneshot.report.reading import touched
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
-from oneshot.run.opened import IDENTITY, open_run
+from oneshot.run.opened import IDENTITY, equal, open_run
 from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.training import start
@@ -101,14 +101,13 @@ def same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
         found = parse_toml(record["experiment"].encode(), f"the record {record['job']}")
     except UserError:
         return False
-    return _decisive(found) == _decisive(settings)
+    ours, theirs = (_decisive(each) for each in (found, settings))
+    return all(equal(key, ours[section][key], value) for section in ours for key, value in theirs[section].items())
 
 
 def _decisive(settings: Settings) -> dict[str, Any]:
-    """What decides the figures of a record, whatever the seed and wherever the network lies that it starts from."""
-    found = seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
-    found["train"]["start"] = start.digest(settings)
-    return found
+    """What decides the figures of a record, whatever the seed."""
+    return seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
 
 
 def seeded(settings: Settings, seed: int) -> Settings:

@@ -3,6 +3,7 @@
 Free of torch."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Orig
 
 WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
 START = "start"  # in a run's folder: that of the network which its trainings start from
+_NAMED = re.compile(r"(.*)@([0-9a-f]{8,64})")  # a network to start from, as a run's settings name it
 
 # What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
 STEPS = {
@@ -194,6 +196,24 @@ def origins(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a training keeps of the network it starts from: that one, then what that one started from itself."""
     own = {"sha256": card["sha256"], "settings": card["provenance"]["settings"]}
     return [own, *card["provenance"].get("start", [])]
+
+
+def parts(name: str) -> tuple[str, str]:
+    """Path and digest of a network to start from, as settings name it; a person may leave the latter out."""
+    found = _NAMED.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def alike(recorded: str, asked: str) -> bool:
+    """Whether a person's name for a network, or another run's, is that which a run's settings have: the same digest,
+    wherever it lies; without one the same place. No store is asked."""
+    if not (recorded and asked):
+        return recorded == asked
+    (place, digest), (path, mark) = parts(recorded), parts(asked)
+    if mark:
+        return bool(digest) and (digest.startswith(mark) or mark.startswith(digest))
+    on_disk = "://" not in path or path.startswith("file://")
+    return place == (Folder.of(path).uri if on_disk else path.replace("/?", "?").rstrip("/"))
 
 
 def started(training: Folder) -> Folder:

@@ -57,6 +57,7 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     trained: dict[str, torch.Tensor]
+    sha256: str  # of the file of `weights`, which a network's folder holds, too
     cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
     start: list[dict[str, Any]] = field(default_factory=list)  # `cards.origins` of what it was trained from
 
@@ -172,6 +173,7 @@ def read(place: Folder) -> Checkpoint:
         weights=tensors.unpack(files[WEIGHTS], place.file(WEIGHTS)),
         optimizer=training["optimizer"],
         trained=training["weights"],
+        sha256=state["sha256"][WEIGHTS],
         cleaning=state.get("cleaning"),
         start=state.get("start", []),
     )

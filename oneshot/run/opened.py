@@ -9,7 +9,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.run import checkpoint, formats, owner, trust
+from oneshot.run import cards, checkpoint, formats, owner, trust
 from oneshot.run.history import HISTORY
 
 EXPERIMENT, STUDY, PLACE = "experiment.toml", "study.json", "data.json"
@@ -98,6 +98,11 @@ def check_training(saved: Mapping[str, Any], settings: Settings, run: Folder) ->
     check_same(saved, settings, f"{run} holds a training", fixed=IDENTITY, free=free)
 
 
+def equal(key: str, one: Any, other: Any) -> bool:
+    """Whether two values of a setting ask for the same: a network to start from is the same wherever it lies."""
+    return one == other or (key == "start" and cards.alike(one, other))
+
+
 def check_same(
     recorded: Mapping[str, Any], settings: Settings, what: str, *, fixed: Iterable[str], free: Iterable[str] = (),
     advice: str = "name another --run, or the same settings to go on",
@@ -107,5 +112,5 @@ def check_same(
         for key, value in getattr(settings, section).model_dump().items():
             default = Settings.model_fields[section].default.model_dump()[key]  # what a key meant before it existed
             old = recorded.get(section, {}).get(key, default)
-            if old != value and key not in free:
+            if key not in free and not equal(key, old, value):
                 raise UserError(f"{what} with {section}.{key} = {old!r}, not {value!r}: {advice}")

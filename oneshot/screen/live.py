@@ -81,7 +81,7 @@ class StudyView:
         if not lines and self._updated - self._told >= SILENCE:
             lines = [_sign_of_life(study, rows)] * any(row.status == "running" for row in rows)
         for line in notes if self._live else lines + notes:  # notes stay above a screen that renews itself
-            print_line(self.console, f"{duration(study['seconds']):>7}  {line}")
+            self.say(line)
         if lines:
             self._told = self._updated
 

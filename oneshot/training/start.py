@@ -7,7 +7,6 @@ Free of torch until a network is looked at.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from oneshot.network.models import Siamese
 
 MARK = 12  # digits of the digest in the run's settings
-_NAMED = re.compile(r"(.*)@([0-9a-f]{8,64})")
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,13 @@ def settle(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
     if not (asked := settings.train.start):
         return settings, None
     begun = [(opened.read_experiment(run).train.start, run) for run in runs if run.has(opened.EXPERIMENT)]
-    if same := [(name, run) for name, run in begun if name and alike(name, asked)]:
+    if same := [(name, run) for name, run in begun if name and cards.alike(name, asked)]:
         name, run = same[0]
         found = next(filter(None, (_kept(each, name) for _, each in same)), None) or _looked_at_again(run, name)
     else:
         where, found = _looked_at(asked)
         # The same network in another place is no other start.
-        name = next((each for each, _ in begun if _parts(each)[1] == found.mark), f"{where.uri}@{found.mark}")
+        name = next((each for each, _ in begun if cards.parts(each)[1] == found.mark), f"{where.uri}@{found.mark}")
     _check_shape(settings, found, name)
     return override(settings, {"train.start": name}, source="train.start"), found
 
@@ -81,31 +79,10 @@ def load(net: Siamese, place: Folder, name: str) -> list[dict[str, Any]]:
     from oneshot.run.restore import load_weights
 
     found = Start(*cards.whole(place))
-    if _parts(name)[1] != found.mark:
+    if cards.parts(name)[1] != found.mark:
         raise UserError(f"{place} holds another network than train.start = '{name}': restore it, or start another run")
     load_weights(net, tensors.unpack(found.weights, place.file(WEIGHTS)), f"{place} is of another network")
     return found.origins
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Path and digest of a network's name; the latter may be missing, of a person's name for it."""
-    found = _NAMED.fullmatch(name)
-    return (found[1], found[2]) if found else (name, "")
-
-
-def digest(settings: Settings) -> str:
-    """By which the settings of a run name the network that it starts from; empty where there is none."""
-    return _parts(settings.train.start)[1]
-
-
-def alike(recorded: str, asked: str) -> bool:
-    """Whether a person's name for a network, or another run's, is that which a run's settings have: the same digest,
-    wherever it lies; without one the same place. No store is asked."""
-    (place, digest), (path, mark) = _parts(recorded), _parts(asked)
-    if mark:
-        return bool(digest) and (digest.startswith(mark) or mark.startswith(digest))
-    on_disk = "://" not in path or path.startswith("file://")
-    return place == (Folder.of(path).uri if on_disk else path.replace("/?", "?").rstrip("/"))
 
 
 def _kept(run: Folder, name: str) -> Start | None:
@@ -116,7 +93,7 @@ def _kept(run: Folder, name: str) -> Start | None:
         found = Start(*cards.whole(run / START))
     except UserError:  # damaged: it is read anew where it was first
         return None
-    return found if found.mark == _parts(name)[1] else None
+    return found if found.mark == cards.parts(name)[1] else None
 
 
 def _looked_at_again(run: Folder, name: str) -> Start:
@@ -134,7 +111,7 @@ def _looked_at(asked: str) -> tuple[Folder, Start]:
     """Where a network lies, as it was named, and the network, found to be whole. Raises UserError."""
     from oneshot.answers import artifact
 
-    path, mark = _parts(asked)
+    path, mark = cards.parts(asked)
     try:
         where = reach(path)
         found = Start(*artifact.whole(where))

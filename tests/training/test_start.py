@@ -31,7 +31,6 @@ from oneshot.screen.console import console
 from oneshot.training import debug, start
 from oneshot.training.batches import Batch
 from oneshot.training.loop import Training
-from oneshot.training.start import alike
 from oneshot.training.train import finish
 
 CPU = torch.device("cpu")
@@ -405,10 +404,13 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
         ("/a", "/a@0123456789ab", False),
         ("s3://b/x?region=r@0123456789ab", "s3://b/x/?region=r", True),
         ("s3://b/x@0123456789ab", "s3://b/y", False),
+        (f"{Path.cwd()}@0123456789ab", "", False),
+        ("", "/a@0123456789ab", False),
+        ("", "", True),
     ],
 )
 def test_one_network_is_the_same_wherever_it_lies(recorded: str, asked: str, same: bool) -> None:
-    assert alike(recorded, asked) == same
+    assert cards.alike(recorded, asked) == same
 
 
 def test_a_record_is_of_the_same_job_wherever_the_network_lies_that_it_starts_from() -> None:
@@ -419,6 +421,9 @@ def test_a_record_is_of_the_same_job_wherever_the_network_lies_that_it_starts_fr
     record = {"job": "tuned", "experiment": here.to_toml()}
     assert same_settings(record, there) and not same_settings(record, other)
     assert not differing(here, there) and list(differing(here, other)) == ["train.start"]
+    opened.check_same(here.model_dump(), there, "a run", fixed=("train",))  # a seed that was begun elsewhere goes on
+    with pytest.raises(UserError, match=r"a run with train\.start = '/here@0123456789ab', not '/there@ba9876543210'"):
+        opened.check_same(here.model_dump(), other, "a run", fixed=("train",))
     job = override(here, {"train.start": "/here"}, source="the test")
     assert not differing(here, job)
     assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of a version that is no more
