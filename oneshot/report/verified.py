@@ -46,7 +46,7 @@ def verification(run: Run, figures: Figures) -> str:
     counted = " and ".join(f"{count(each['different'])} {_short(run, kind)}" for kind, each in errors.items())
     told = (
         "By thresholds fixed before the test, each of which lets pass the share of validation’s pairs that is meant;"
-        " <code>verify --false-match</code> has its own, in the model card. Rough where that share of the different"
+        " “verify --false-match” has its own, in the model card. Rough where that share of the different"
         f" pairs, {counted}, each counted once, is less than {ENOUGH}."
     )
     rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
