@@ -33,7 +33,7 @@ from zips import MEMBERS, SMALL, made_archives
 from oneshot.answers import artifact, calibration, matching
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, override, parse, parse_toml, read, with_point
-from oneshot.base.settings import Settings
+from oneshot.base.settings import Settings, Train
 from oneshot.base.storage import Folder
 from oneshot.cluster import packing, trainer
 from oneshot.data import omniglot, splits, store
@@ -409,7 +409,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     chosen = read_experiment(folder)
     points.check(chosen)
-    with TrainView(console) as view, following(folder / "trials/000", view):
+    with TrainView(console) as view, following(folder / "trials/000", view, Train()):
         view.start(3, 10)
     trainer.read_failure(folder / "trials/000")
     header = {

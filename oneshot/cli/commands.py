@@ -79,7 +79,7 @@ def train(
 
             if where is None:
                 stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
-            with TrainView(console, prints=False) as view, watch.following(folder, view):
+            with TrainView(console, prints=False) as view, watch.following(folder, view, settings.train):
                 steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
                 view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
                 train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)

@@ -41,8 +41,11 @@ def why_over(train: Train, *, epoch: int, best_epoch: int) -> formats.Ended:
     return "epochs" if epoch >= train.epochs else ""
 
 
-def lowest(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last row has a lower validation loss than all before it."""
+def leads(train: Train, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last row is shown as the best so far: its network is kept or, where every epoch's is in its turn,
+    it has a lower validation loss than all before it."""
+    if train.keep != "last":
+        return bool(rows[-1]["best"])
     return all(rows[-1]["val_loss"] < row["val_loss"] for row in rows[:-1] if row["val_loss"] is not None)
 
 

@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 from oneshot.base.beside import every
 from oneshot.base.errors import TROUBLE
 from oneshot.base.kinds import Natural, Positive
+from oneshot.base.settings import Train
 from oneshot.base.storage import Folder
 from oneshot.run import formats
-from oneshot.run.history import DIVERGED, lowest, read_history, read_notes
+from oneshot.run.history import DIVERGED, leads, read_history, read_notes
 
 PULSE, STAGE = "pulse.json", "stage.json"
 LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
@@ -176,7 +177,7 @@ def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, A
 
 
 @contextlib.contextmanager
-def following(run: Folder, watch: Watch) -> Iterator[None]:
+def following(run: Folder, watch: Watch, train: Train) -> Iterator[None]:
     """Show a training that other processes begin or go on with, for the time of the block: each new note and row of
     its history, and between them its pulse."""
     seconds = 0.5 if run.is_local else 5.0  # to look costs requests
@@ -198,7 +199,7 @@ def following(run: Folder, watch: Watch) -> Iterator[None]:
             if row["val_loss"] is None:
                 watch.note(DIVERGED.format(epoch=row["epoch"]))
             else:
-                watch.epoch(row, lowest(rows[:number]))
+                watch.epoch(row, leads(train, rows[:number]))
         shown = max(shown, len(rows))
         pulse = read_pulse(run)
         if pulse and pulse["epoch"] == shown + 1:

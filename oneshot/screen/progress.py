@@ -76,7 +76,7 @@ class TrainView:
         """A part of the validation is done: nothing to show."""
 
     def epoch(self, history_row: Mapping[str, Any], is_best: bool) -> None:
-        """After an epoch, with its row of the history; `is_best` marks the lowest validation loss so far."""
+        """After an epoch, with its row of the history; `is_best`: it is the best so far, see `history.leads`."""
         if self.console.is_interactive:
             print_line(self.console, _aligned(history_row, self._epochs, is_best))
         else:

@@ -18,7 +18,7 @@ from oneshot.network.images import Images
 from oneshot.network.worker import Worker
 from oneshot.run import cards, checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
-from oneshot.run.history import DIVERGED, HISTORY, better, kept, lowest, why_over, write_history, write_note
+from oneshot.run.history import DIVERGED, HISTORY, better, kept, leads, why_over, write_history, write_note
 from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
@@ -179,7 +179,7 @@ class Training:
         if self.worker.rank == 0:
             write_history(self.folder, progress.history)
             events.write(self.folder, row)
-        self.watch.epoch(row, lowest(progress.history))
+        self.watch.epoch(row, leads(self.settings.train, progress.history))
         if row["val_spread"] < DEAD:
             self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
         self.worker.report(row)

@@ -11,6 +11,7 @@ from terminals import Clock
 from tiny import settings, train
 
 from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.settings import Train
 from oneshot.base.storage import Folder
 from oneshot.run import watch as watching
 from oneshot.run.history import write_note
@@ -123,7 +124,7 @@ def test_what_a_killed_session_left_is_not_taken_for_this_ones(tmp_path: Path) -
     for name, block in (
         (PULSE, pulsing(folder, Watch())),
         (STAGE, staging(folder)),
-        (PULSE, following(folder, Watch())),
+        (PULSE, following(folder, Watch(), Train())),
     ):
         folder.write_json(name, GOOD)
         with block:
@@ -176,7 +177,7 @@ def test_a_damaged_pulse_is_none(tmp_path: Path, data: bytes) -> None:
 def test_who_follows_a_training_hears_of_steps_between_its_epochs(tmp_path: Path) -> None:
     folder, heard = Folder.of(tmp_path), Heard()
     row = {"epoch": 1, "val_loss": 0.5, "best": True}
-    with following(folder, heard):
+    with following(folder, heard, Train()):
         folder.write("history.jsonl", json.dumps(row).encode())
         folder.write_json(PULSE, GOOD | {"epoch": 1})  # from before the epoch's end
         assert wait_for(lambda: heard.said)
@@ -198,7 +199,7 @@ def test_who_follows_hears_on_after_the_folder_could_not_be_read(tmp_path: Path,
             return super().read_lines(name)
 
     folder, heard = Failing(Folder.of(tmp_path).filesystem, str(tmp_path)), Heard()
-    with following(folder, heard):
+    with following(folder, heard, Train()):
         write_note(folder, "odd")
         folder.write("history.jsonl", json.dumps({"epoch": 1, "val_loss": 0.5, "best": True}).encode())
         assert failed.wait(30) and wait_for(lambda: ("epoch", 1, True) in heard.said)
@@ -207,7 +208,7 @@ def test_who_follows_hears_on_after_the_folder_could_not_be_read(tmp_path: Path,
 
 def test_a_folder_that_cannot_be_read_in_the_end_replaces_no_other_error(tmp_path: Path) -> None:
     folder, heard = Folder.of(tmp_path), Heard()
-    with pytest.raises(KeyboardInterrupt), following(folder, heard):
+    with pytest.raises(KeyboardInterrupt), following(folder, heard, Train()):
         write_note(folder, "odd")
         (tmp_path / "history.jsonl").write_bytes(b"{")
         raise KeyboardInterrupt
