@@ -81,8 +81,8 @@ install: $(if $(filter command,$(origin BIN)),,$(READY)) ## The environment alon
 # Made again when what is asked for changes. The constraints name exact versions; pip takes the build of torch that fits
 # the machine's registry: the CUDA build where that is the usual one.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed, this is %s; name one: make PYTHON=python3.11" % sys.version.split()[0])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "error: Python 3.11 to 3.14 is needed, this is %s; name one: make PYTHON=python3.11" % sys.version.split()[0])'
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 

@@ -198,7 +198,8 @@ class Group(Section):
 
 
 class Scale(Section):
-    """On what it runs, and what it survives. Nothing here changes what is learnt, but for how sums are rounded."""
+    """On what it runs, and what it survives. Nothing here changes what a training learns, but for how sums are rounded;
+    which trials a search stops early may depend on it."""
 
     workers: NumberOrRange = 1
     """Processes of a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from oneshot.base import interrupts
+from oneshot.base import garbage, interrupts
 from oneshot.bench.rows import NotRun, Request, chosen
 
 
@@ -16,6 +16,7 @@ def measure(name: str, request: Request) -> dict[str, object]:
 
     from oneshot.base.environment import cores
 
+    garbage.search_less()  # as the command line and Ray's workers do
     torch.set_num_threads(cores())
     module, function = chosen([name])[0].measure.split(":")
     try:

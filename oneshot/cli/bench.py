@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from oneshot.base.errors import UserError
-from oneshot.bench.rows import CAP, NAMES, REPEATS, ROWS, Request, Row, chosen
+from oneshot.bench.rows import CAP, NAMES, REPEATS, ROWS, Request, Row, chosen, in_todays_words
 from oneshot.cli.data import DataRoot, Dataset, Source
 from oneshot.cli.options import Trace
 from oneshot.screen.console import console as make_console
@@ -69,6 +69,8 @@ def bench(
     here = run.here()
     kept = str(_of_commit(keep, here["commit"], wanted)) if keep else ""
     before = run.read(against) if against else None
+    if before:
+        before["rows"] = [in_todays_words(row) for row in before["rows"]]
     hardware = here["hardware"]
     path = out or (None if quick or rows else run.default_path(hardware))
     if path:

@@ -64,7 +64,7 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         source = f"split {result['split']} ({judges}){of}{started(result)}{views(result)}{judged_again(record)}"
         source += f", commit {commits(results_of(record))}"
         rows.append(Rung(name, True, cells, source))
-    return sorted(rows, key=lambda rung: (rung.place, rung.name))
+    return sorted(rows, key=lambda rung: (rung.place[0], rung.ours, rung.place, rung.name))  # of equals the published
 
 
 def _many(record: Mapping[str, Any]) -> str:
@@ -118,7 +118,11 @@ def _published(name: str) -> Rung:
     """One system's figures, of each protocol the best."""
     figures = sorted((figure for figure in FIGURES if figure.name == name), key=lambda figure: figure.accuracy)
     cells: dict[str, tuple[float, tuple[float, float] | None]] = {one.protocol: (one.accuracy, None) for one in figures}
-    sources = dict.fromkeys(short(figure.source) for figure in reversed(figures))
+    sources = dict.fromkeys(
+        short(figure.source) + f" ({figure.note})" * bool(figure.note)
+        for figure in reversed(figures)
+        if cells[figure.protocol][0] == figure.accuracy
+    )
     return Rung(name, False, cells, "; ".join(sources))
 
 

@@ -84,7 +84,7 @@ def _reproduce(run: Run) -> str:
     hardware, seeds = _plain(where.get("hardware")), _plain(judged.get("seeds"))
     commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
     verb = "tune" if run.study else "train"
-    lines = [f"git checkout {str(commit).removesuffix('+changes')}"] if commit else []
+    lines = [f"git checkout {quote(str(commit).removesuffix('+changes'))}"] if commit else []
     # A job's file lies on a disk; of a run on an object store it is saved there first.
     file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
     start = run.settings.train.start

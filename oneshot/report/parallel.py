@@ -5,7 +5,7 @@ from typing import Any
 
 from oneshot.report.axes import SMALL, number, percent_mark, spanning
 from oneshot.report.canvas import Canvas
-from oneshot.report.search import MOST, NARROW, Trial, oneshot, tip
+from oneshot.report.search import MOST, NARROW, Trial, oneshot, those, tip
 from oneshot.screen.tables import setting
 
 _AXES, _FEW_AXES = 9, 6  # on a wide and on a narrow canvas
@@ -17,7 +17,9 @@ def parallel(trials: Sequence[Trial], best: Trial | None, width: float) -> Canva
     if len(drawn) < 2 or best is None:
         return None
     columns = _coordinates(drawn, _AXES if width > NARROW else _FEW_AXES)
-    canvas = Canvas(width, 320 if width > NARROW else 280, "Settings and outcome of every trial, side by side")
+    canvas = Canvas(
+        width, 320 if width > NARROW else 280, f"Settings and outcome of {those(drawn, trials)}, side by side"
+    )
     canvas.description = f"Axes: {', '.join(name for name, _, _ in columns)}. The best: {tip(best)}."
     top, bottom = 40, canvas.height - 22
     places = [30 + at * (width - 78) / (len(columns) - 1) for at in range(len(columns))]

@@ -24,13 +24,18 @@ def tip(trial: Trial) -> str:
     return f"{known}; best val loss {loss(trial['val_loss'])} at epoch {trial['best_epoch']} of {trial['epochs']}"
 
 
+def those(drawn: Sequence[Any], trials: Sequence[Trial]) -> str:
+    """Which trials a figure shows: all that have what it shows, or the best of them."""
+    return f"the best {len(drawn)} of {len(trials)} trials" if len(drawn) == MOST < len(trials) else "every trial"
+
+
 def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
     """Every trial's validation loss over epochs, the best one heavy, those stopped early faded."""
     drawn = [(trial, measured_epochs(trial)) for trial in trials]
     drawn = [(trial, rows) for trial, rows in drawn if rows][:MOST]
     if not drawn or best is None:
         return None
-    canvas = Canvas(width, 320 if width > NARROW else 260, "Validation loss of every trial over epochs")
+    canvas = Canvas(width, 320 if width > NARROW else 260, f"Validation loss of {those(drawn, trials)} over epochs")
     canvas.description = f"{len(drawn)} trials. The lowest: {tip(best)}."
     left, right, top, bottom = 46, width - 66, 28, canvas.height - 40
     values = [row["val_loss"] for _, rows in drawn for row in rows]

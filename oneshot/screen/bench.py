@@ -30,6 +30,11 @@ def times(row: Mapping[str, Any] | None) -> str:
     return f"{least}{100 * row['ratio']:.1f} %" if share else f"{least}{figure(row['ratio'])} x"
 
 
+def conditions(row: Mapping[str, Any]) -> list[str]:
+    """What a row's goal reads besides, each with its share: `of the matmul rate 78.3 %`."""
+    return [f"{name} {100 * share:.1f} %" for name, share in (row.get("shares") or {}).items()]
+
+
 def measure(row: Mapping[str, Any] | None, side: str) -> str:
     """A row's `value` or `reference` with its unit; of a reference that was broken off: more than that."""
     if row is None or row[side] is None:
