@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from oneshot.answers.embeddings import Classes
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError
-from oneshot.base.storage import Folder
+from oneshot.base.storage import Folder, at_home
 from oneshot.network import models
 from oneshot.network.embedding import chunk
 from oneshot.network.models import Siamese
@@ -31,8 +32,10 @@ from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.run.restore import load_weights
 
 FORMAT = 1
+EXPORTED = "onnx"  # in a network's folder: what `export` made of it
 
-Images = Image.Image | np.ndarray | Sequence[Image.Image | np.ndarray]
+One = Image.Image | np.ndarray | str | os.PathLike[str]  # an image, or the file that it lies in
+Images = One | Sequence[One]
 Support = Mapping[str, Images] | str | Path | Classes
 
 
@@ -48,8 +51,10 @@ def save(
     `calibration`: what its scores are worth, as measured; without, its probabilities are not calibrated.
     """
     weights = tensors.pack(data.weights)
+    card = _card(data, weights, provenance=provenance, calibration=calibration)
+    (folder / EXPORTED).remove()  # of the network that was here before
     folder.write(WEIGHTS, weights)
-    folder.write_json(CARD, _card(data, weights, provenance=provenance, calibration=calibration))
+    folder.write_json(CARD, card)
 
 
 def _card(
@@ -123,7 +128,7 @@ def of_checkpoint(data: checkpoint.Checkpoint, where: Folder) -> Siamese:
 
 def views(data: checkpoint.Checkpoint) -> int:
     """In how many positions the trained network is to look; older checkpoints do not say."""
-    return data.settings["model"].get("views", 1)
+    return data.settings.get("model", {}).get("views", 1)
 
 
 def _build(model: settings.Model, size: int, weights: dict[str, torch.Tensor], where: Folder) -> Siamese:
@@ -151,8 +156,9 @@ class OneShot:
         self.calibration = Calibration(found) if found else None
 
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of PIL images or uint8 arrays (H, W), one or a sequence: dark ink on light paper, or, of a
-        network that was trained on one's own images, such images, which are cleaned as those were.
+        """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or the
+        path of a file: dark ink on light paper, or, of a network that was trained on one's own images, such images,
+        which are cleaned as those were.
 
         An array (N, H, W) is a sequence; (H, W, 3) and (H, W, 4) are one image in colour, whatever they were meant for,
         which only a network of one's own images takes. Raises UserError."""
@@ -166,9 +172,12 @@ class OneShot:
     def embed_pixels(self, pixels_BSS: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, D) of what `fit` and `read` made: uint8 (B, S, S). As the network was judged: in full float32
         on a GPU, too."""
-        parts = [part[:, None].float().div_(255).to(self.device) for part in pixels_BSS.split(chunk(self.device))]
+
+        def embed(part: torch.Tensor) -> torch.Tensor:
+            return self.net.embed(part[:, None].float().div_(255).to(self.device))
+
         with without_tf32():
-            return torch.cat([self.net.embed(part) for part in parts])
+            return torch.cat([embed(part) for part in pixels_BSS.split(chunk(self.device))])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -265,7 +274,8 @@ class OneShot:
 
     def read(self, path: Path, *, votes: Counter[str] | None = None) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
-        return preprocess.read(path, self.net.size, self.cleaning, votes=votes)
+        with preprocess.unwarned():
+            return preprocess.read(path, self.net.size, self.cleaning, votes=votes)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -276,17 +286,22 @@ class OneShot:
     def _prepare(self, images: Images, votes: Counter[str]) -> torch.Tensor:
         """uint8 (B, S, S), ink 255; `votes` as in `preprocess.fit`."""
         given = [images] if _is_one(images) else images
-        fitted = [preprocess.fit(image, self.net.size, self.cleaning, votes=votes) for image in given]
+        fitted = [
+            self.read(at_home(image), votes=votes)
+            if isinstance(image, str | os.PathLike)
+            else preprocess.fit(image, self.net.size, self.cleaning, votes=votes)
+            for image in given
+        ]
         if not fitted:
             raise UserError("no image was given")
         return torch.cat(fitted)
 
 
 def _is_one(images: Images) -> bool:
-    """Whether it is one image; an array may have its colours in the last axis."""
+    """Whether it is one image; an array may have its colours in the last axis, or the one that a grey image has."""
     if isinstance(images, np.ndarray):
-        return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (3, 4))
-    return isinstance(images, Image.Image)
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+    return isinstance(images, Image.Image | str | os.PathLike)
 
 
 def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:

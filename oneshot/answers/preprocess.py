@@ -1,13 +1,15 @@
 """What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
 
+import contextlib
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from oneshot.base.errors import UserError
 from oneshot.data import clean
@@ -54,12 +56,16 @@ def fit(
     image: Image.Image | np.ndarray, size: int, cleaning: dict[str, Any] | None = None,
     *, votes: Counter[str] | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """Dark ink on light paper, a PIL image or uint8 (H, W) -> uint8 (1, size, size), 0 paper .. 255 ink.
+    """Dark ink on light paper, a PIL image or uint8 (H, W[, 1]) -> uint8 (1, size, size), 0 paper .. 255 ink.
 
     A PIL image is turned upright, and laid on white where it is transparent. Its levels are stretched: paper of any
     grey becomes 0, the strongest ink 255. What it says of its polarity is counted in `votes`, see `looks_light`.
     For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
     Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
+    if not isinstance(image, Image.Image | np.ndarray):
+        raise UserError(f"an object of type {type(image).__name__} is no image; give PIL images or uint8 arrays")
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
     if cleaning:
         return torch.from_numpy(resize(_cleaned(image, **cleaning)[None], size))
     if isinstance(image, Image.Image) and image.mode.startswith(("I", "F")):  # "L" would cut them off at 255
@@ -91,19 +97,27 @@ def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np
         raise UserError(f"this is no image ({error}); give PIL images or uint8 arrays") from None
 
 
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """No warnings of Pillow's: of damage that it gets over, of sizes that `read` checks. Whoever reads by several
+    threads enters it once, around them: Python keeps its filters for the whole process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def read(
     path: Path, size: int, cleaning: dict[str, Any] | None = None, *, votes: Counter[str] | None = None
 ) -> torch.Tensor:
     """The image in a file as `fit` makes it: uint8 (1, size, size).
 
-    Only the small image is kept. Raises UserError naming the file where it cannot be read as an image."""
+    Only the small image is kept. See `unwarned`. Raises UserError naming the file where it is no image that can be
+    read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, of damage that it gets over and of sizes that are checked here
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > clean.MOST_PIXELS:
-                    raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
-                return fit(image, size, cleaning, votes=votes)
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > clean.MOST_PIXELS:
+                raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
+            return fit(image, size, cleaning, votes=votes)
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from None
     except FileNotFoundError:
@@ -115,7 +129,7 @@ def read(
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF data say, on white where it is transparent."""
-    image = ImageOps.exif_transpose(image)
+    image = clean.upright(image)
     if not image.has_transparency_data:
         return image
     image = image.convert("RGBA")

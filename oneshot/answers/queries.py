@@ -63,7 +63,8 @@ def classes_of(
     of theirs could. `votes` as in `preprocess.fit`."""
     with ThreadPoolExecutor(cores()) as pool:
         for some in _portions(paths):
-            read = iter(pool.map(lambda path: _read(net, path, votes), itertools.chain(*some.values())))
+            with preprocess.unwarned():
+                read = iter(list(pool.map(lambda path: _read(net, path, votes), itertools.chain(*some.values()))))
             found = {name: [(path, next(read)) for path in inside] for name, inside in some.items()}
             errors = [each for pairs in found.values() for _, each in pairs if isinstance(each, str)]
             good = {name: [pair for pair in pairs if not isinstance(pair[1], str)] for name, pairs in found.items()}
@@ -164,7 +165,8 @@ def embedded(
     with ThreadPoolExecutor(cores()) as pool:
         for at in range(0, len(paths), BATCH):
             part = paths[at : at + BATCH]
-            read = list(zip(part, pool.map(lambda path: _read(net, path, votes), part), strict=True))
+            with preprocess.unwarned():
+                read = list(zip(part, pool.map(lambda path: _read(net, path, votes), part), strict=True))
             pixels = [each for _, each in read if not isinstance(each, str)]
             none = torch.empty(0, net.net.dimension, device=net.device)
             yield read, net.embed_pixels(torch.cat(pixels)) if pixels else none
@@ -172,7 +174,7 @@ def embedded(
 
 def _read(net: "OneShot", path: Path, votes: Counter[str] | None) -> torch.Tensor | str:
     try:
-        return net.read(path, votes=votes)
+        return preprocess.read(path, net.net.size, net.cleaning, votes=votes)
     except UserError as error:
         return str(error)
 

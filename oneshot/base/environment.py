@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HARDWARE = "hardware.json"  # of a training under Ray: what rank 0 ran on, which may be no machine of the driver's
+HARDWARE = "hardware.json"  # of a training: what rank 0 ran on, which may be no machine of the driver's, or of its end
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
 
 
@@ -79,15 +79,15 @@ def _text(path: Path) -> str:
 @functools.cache
 def commit() -> str | None:
     """The commit of the source this runs from: what $ONESHOT_COMMIT says, as in an image, which is no checkout; else
-    that of the checkout, with `+changes` where files differ from it. None where neither is known."""
+    that of the checkout, with `+changes` where files differ from it. None where neither is known, as where another
+    repository's folder holds the environment that this is installed in."""
     if told := os.environ.get("ONESHOT_COMMIT"):
         return told
-    folder = Path(__file__).resolve().parent
+    here = Path(__file__).resolve()
+    git = functools.partial(subprocess.run, cwd=here.parent, capture_output=True, text=True, timeout=10, check=True)
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
-            cwd=folder, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        git(["git", "ls-files", "--error-unmatch", here.name])
+        found = git(["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"])
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

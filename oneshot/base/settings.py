@@ -117,7 +117,8 @@ class Train(Section):
     clip: Annotated[float, Field(ge=0)] = 0.0
     """The greatest norm of a step's gradient; a longer one is shortened to it. 0: no clipping."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """The numbers that layers multiply: 32 bits, or bfloat16; auto is bf16 where the hardware multiplies it."""
+    """The numbers that layers multiply: 32 bits (in training on a GPU, convolutions round them to TF32's 19), or
+    bfloat16; auto is bf16 where the hardware multiplies it."""
     patience: Natural = 0
     """Epochs without a better one, as train.keep has it, after which a training ends. 0: it never ends so. Not with
     train.keep = "last", and at most train.epochs."""

@@ -21,6 +21,8 @@ from oneshot.base.errors import DiskFull, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 TRIES = 3  # to read an object that others replace
+# Keys of a URI's query that hold what only its owner may know, as those of Azure's store.
+SECRETS = {"sig", "client_secret", "account_key", "secret_key", "access_key", "password", "token"}
 _BLOCK = 1 << 24  # bytes that are held of a file on its way to a store
 
 
@@ -327,9 +329,11 @@ def at_home(path: str | os.PathLike[str]) -> Path:
 
 
 def refuse_secrets(uri: str) -> None:
-    """Raises UserError for a URI with a key or password, which would end up in records and on screens."""
+    """Raises UserError for a URI with a key, password or token, which would end up in records and on screens."""
     scheme, _, rest = uri.partition("://")
-    if ":" in rest.partition("?")[0].rpartition("@")[0]:  # a secret may hold a "/"
+    address, _, query = rest.partition("?")
+    told = {key.lower() for key in urllib.parse.parse_qs(query, keep_blank_values=True)}
+    if ":" in address.rpartition("@")[0] or told & SECRETS:  # a secret may hold a "/"
         raise UserError(f"'{scheme}://...@...': no keys or passwords in a URI; use the environment")
 
 

@@ -11,16 +11,17 @@ from oneshot.bench.rows import NotRun, Request, chosen
 
 
 def measure(name: str, request: Request) -> dict[str, object]:
-    """What came of the row `name`: the fields of `Measured`, or {"not_run": why}."""
+    """What came of the row `name`: the fields of `Measured`, and the commit that was measured; or {"not_run": why}."""
     import torch
 
-    from oneshot.base.environment import cores
+    from oneshot.base.environment import commit, cores
 
     garbage.search_less()  # as the command line and Ray's workers do
     torch.set_num_threads(cores())
     module, function = chosen([name])[0].measure.split(":")
     try:
-        return asdict(getattr(importlib.import_module(f"oneshot.bench.{module}"), function)(request))
+        made = commit()
+        return asdict(getattr(importlib.import_module(f"oneshot.bench.{module}"), function)(request)) | {"commit": made}
     except NotRun as why:
         return {"not_run": str(why)}
 

@@ -44,7 +44,8 @@ def bench(
         show(row.name)
         began = time.monotonic()
         found = _apart(row, request)
-        made = _row(row, found) | {"seconds": round(time.monotonic() - began, 1), "commit": commit()}
+        seconds = round(time.monotonic() - began, 1)
+        made = _row(row, found) | {"seconds": seconds, "commit": found.get("commit", commit())}
         record["rows"].append(made | {"settings": record["settings"], "versions": record["environment"]["versions"]})
         if path:
             keep(record, path)

@@ -80,7 +80,7 @@ def fit(image: Image.Image, side: int) -> Fitted:
     """The image upright, grey, and as large as fits into a square of `side`. Raises Unusable."""
     if 0 in image.size:
         raise Unusable("has no pixels")
-    image = _upright(image)
+    image = upright(image)
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     grey, cover = _grey(image)
@@ -91,7 +91,7 @@ def fit(image: Image.Image, side: int) -> Fitted:
     return Fitted(light, clear)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """As its EXIF data say; damaged ones say nothing."""
     try:
         return ImageOps.exif_transpose(image)

@@ -75,7 +75,7 @@ class _Source:
             self.alike = float(np.triu(self.looks @ self.looks.T, 1).max())
 
     def counted(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """As many characters and drawings as are composed, without pictures."""
+        """As many characters as are composed, each with at least as many drawings, without pictures."""
         for rows in self.rows:
             yield np.zeros((len(rows), 0), np.uint8), self.own.drawer[rows]
 

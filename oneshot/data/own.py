@@ -80,6 +80,7 @@ def build(
     fitted = _read(tree, how.side, making, progress)
     making.polarity = _settle(fitted, how.polarity, making)
     _draw(tree, fitted, name, how, making)
+    del fitted  # as large as all drawings, which are now packed for Parquet
     gone = _leave_out_poor(tree, how.least, name, making)
     own = _divided(tree, making, how, gone, before)
     about = "who teaches, validates and judges; a copy: to change it, hand a changed one to --split-file"

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
-from oneshot.base.storage import Folder
+from oneshot.base.storage import Folder, refuse_secrets
 from oneshot.data import cache, glyphs, keep, store
 from oneshot.data.cache import near
 from oneshot.data.parquet import digested
@@ -61,6 +61,8 @@ def prepare(
     cannot be had, is damaged, or cannot be written.
     """
     root = Folder.of(data_root)
+    if "://" in (given := source or os.environ.get("ONESHOT_SOURCE") or ""):
+        refuse_secrets(given)
     if keep.is_named(root, dataset):
         return _own(root, dataset, source, name, how or {}, console)
     if name or how:

@@ -7,7 +7,7 @@ import torch
 
 from oneshot.answers import calibration, matching
 from oneshot.data.store import Drawings
-from oneshot.evaluation.trials import PROTOCOLS, carry, suited
+from oneshot.evaluation.trials import PROTOCOLS, carry, suited, unfit
 from oneshot.evaluation.validation import SEED
 from oneshot.network.embedding import class_scores, embed
 from oneshot.network.images import Images
@@ -44,7 +44,7 @@ def measure(
     kind, n_way = suited(drawings, 21)
     if kind == "within":
         _, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
-    most = max(k for k in calibration.SHOTS if k == 1 or carry(drawings, kind, n_way=n_way, k_shot=k))
+    most = max(k for k in calibration.SHOTS if k == 1 or _enough(drawings, kind, n_way=n_way, k_shot=k))
     trials = PROTOCOLS[kind](drawings, trials=TRIALS, n_way=n_way, k_shot=most, seed=SEED)
     images = Images(drawings, size=net.size, device=worker.device)
     calibrating = "calibrating on validation drawings"
@@ -75,6 +75,15 @@ def measure(
         untuned = class_scores(before, z_ND, trials.query, support[..., :1])
         record["start"] = {"accuracy": _accuracy(scores[1]), "before": _accuracy(untuned)}
     return {"measured_on": about, **record}
+
+
+def _enough(drawings: Drawings, kind: str, *, n_way: int, k_shot: int) -> bool:
+    """Whether trials of so many images a class can be had, and not of a few alphabets alone: all trials are drawn from
+    those that carry the most images, so half of those that carry one image are to carry them, too."""
+    if kind == "between":
+        return carry(drawings, kind, n_way=n_way, k_shot=k_shot)
+    one, many = (len(drawings.alphabets) - len(unfit(drawings, n_way=n_way, k_shot=k)) for k in (1, k_shot))
+    return many > 0 and 2 * many >= one
 
 
 def _fewer(drawings: Drawings) -> Drawings:

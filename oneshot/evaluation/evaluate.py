@@ -36,21 +36,16 @@ from oneshot.run.opened import EXPERIMENT
 from oneshot.run.watch import Showing
 
 
-def measure(net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker) -> dict[str, Any]:
-    """Accuracy of a network on the test part of a split, by the protocols asked for.
-
-    Returns `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`),
-    `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and `verification`, as they
-    stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the mean of its embeddings,
-    as `OneShot.classify` has it. Raises UserError where the data cannot carry the trials.
-    """
-    return _measure(net, data, split=split, how=how, worker=worker)[0]
-
-
 def _measure(
     net: Siamese, data: Folder, *, split: str, how: Evaluate, worker: Worker, progress: Showing | None = None
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
-    """What `measure` returns, and what it was computed from."""
+    """Accuracy of a network on the test part of a split, by the protocols asked for, and what it was computed from.
+
+    The former is `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of
+    `within`), `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and
+    `verification`, as they stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the
+    mean of its embeddings, as `OneShot.classify` has it. Raises UserError where the data cannot carry the trials.
+    """
     data = near(data)
     about = store.describe(data)
     test, made, skipped = trials_of(data, split, how)

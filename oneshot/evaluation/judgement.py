@@ -49,7 +49,10 @@ def check_judged(run: Folder, settings: Settings) -> None:
 
 def lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:
     """The protocols that are of fewer ways than asked for: one's own images may have no more classes."""
-    room = {"within": "no group of the test part has more classes", "between": "the test part has no more classes"}
+    room = {
+        "within": "fewer than half of the groups of the test part have more classes",
+        "between": "the test part has no more classes",
+    }
     return {
         each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} of"
         f" {each.k_shot + 1} images"

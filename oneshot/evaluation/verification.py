@@ -72,10 +72,10 @@ def verification(test: Mapping[str, Scored], validation: Mapping[str, Scored]) -
     `pairs`, `accuracy` and `interval` (Wilson's 95 %) where a probability of one half decides; `threshold`, a
     probability, is the best one on the validation pairs, `at_threshold` the accuracy of the test pairs with it; all of
     pairs of any two characters. `errors` are those of both kinds of pairs: the equal error rate `eer`, the area under
-    the ROC curve `auc`, how many `different` pairs there are, each counted once, and for each rate of `matching.RATES`
-    the `similarity`, as `OneShot.similarity` gives it, that no more of the different validation pairs are above, with
-    the false match and the false non-match rate that this has on test pairs. 5,000 pairs carry a rate of 0.1 % only
-    roughly: it is five of them. None where the drawings make no pairs.
+    the ROC curve `auc`, how many `different` pairs the part that has fewer holds, each counted once, and for each rate
+    of `matching.RATES` the `similarity`, as `OneShot.similarity` gives it, that no more of the different validation
+    pairs are above, with the false match and the false non-match rate that this has on test pairs. 5,000 pairs carry a
+    rate of 0.1 % only roughly: it is five of them. None where the drawings make no pairs.
     """
     if "any" not in test or "any" not in validation:
         return None
@@ -104,6 +104,7 @@ def _errors(test: Scored, validation: Scored) -> dict[str, Any]:
         })  # fmt: skip
     curve = matching.curve(test.logits, test.same)
     return {
-        "eer": matching.equal_error(*curve), "auc": matching.area(*curve), "different": test.different,
+        "eer": matching.equal_error(*curve), "auc": matching.area(*curve),
+        "different": min(test.different, validation.different),
         "at_false_match": at,
     }  # fmt: skip

@@ -21,8 +21,8 @@ def embed(
     net: Siamese, images: Images, worker: Worker, *, progress: Showing | None = None, what: str = "embedding drawings"
 ) -> torch.Tensor:
     """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
-    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours, and float32 in
-    full on a GPU, too.
+    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours, and, where the
+    worker's precision is fp32, in float32 in full on a GPU, too.
 
     `progress` is called after each chunk, with `what` is done and how much of this rank's share."""
     share = np.arange(worker.rank, len(images), worker.world_size)

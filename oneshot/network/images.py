@@ -96,7 +96,7 @@ def fitted(drawings: Drawings, size: int) -> np.ndarray:
 
 def on(device: torch.device, values: np.ndarray) -> torch.Tensor:
     """Numbers that a batch is made by, on the device; nobody waits for what a GPU still computes."""
-    tensor = torch.from_numpy(values)
+    tensor = torch.from_numpy(np.ascontiguousarray(values))  # else torch copies it to memory that is not pinned
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 

@@ -50,8 +50,8 @@ class PairObjective(nn.Module):
 
     def forward(self, images_2n: torch.Tensor, same_n: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Left twins, then right twins (2n, 1, S, S); labels (n,) bool -> loss and accuracy of the share."""
-        left, right = images_2n.chunk(2)
-        return pair_loss(self.net(left, right), same_n)
+        a_nD, b_nD = self.net.embed(images_2n).chunk(2)
+        return pair_loss(self.net.score(a_nD, b_nD), same_n)
 
 
 class EpisodeObjective(nn.Module):

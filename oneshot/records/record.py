@@ -1,6 +1,5 @@
 """Records of runs, kept in `tune_jobs/records/`, and the pictures drawn from them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder, parse_toml
 from oneshot.base.jobs import read as read_settings
+from oneshot.base.meanings import inline
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
@@ -216,7 +216,7 @@ def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
     job = record["study"]["job"]
     command = f"make tune JOB={job}"
     if changed := record.get("changes"):
-        options = [f"--set {quote(f'{key}={_toml(value)}')}" for key, value in changed.items()]
+        options = [f"--set {quote(f'{key}={inline(value)}')}" for key, value in changed.items()]
         command += f" ARGS={quote(' '.join(options))}"
     elif name != job and changed is None:  # an older record: by another name it is not the job as it is
         command += " ARGS=..."
@@ -224,15 +224,6 @@ def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
         f"{name}.svg": screenshots.final(record, command=command),
         f"{name}-live.svg": screenshots.live(record, command=command),
     }
-
-
-def _toml(value: Any) -> str:
-    """A setting as `--set` takes it, in a line."""
-    if isinstance(value, dict):
-        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(each)}' for key, each in value.items())} }}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value) if isinstance(value, bool | str) else str(value)
 
 
 def draw_all() -> list[Path]:

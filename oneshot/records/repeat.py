@@ -157,17 +157,18 @@ def _has_network(run: Folder) -> bool:
 def judge(
     settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages, until: float
 ) -> None:  # fmt: skip
-    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result. Raises
-    OutOfTime before it, where the monotonic clock has come to `until`."""
-    if _judged(run):
-        return
-    check_time(until)
-    with stages:
-        result = evaluate(
-            run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
-            keep=True, progress=stages,
-        )  # fmt: skip
-    run.write_json(RESULT, result)
+    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result, nor while
+    another process judges it. Raises OutOfTime before it, where the monotonic clock has come to `until`."""
+    with open_run(settings, run, kind="training", fixed=IDENTITY):
+        if _judged(run):
+            return
+        check_time(until)
+        with stages:
+            result = evaluate(
+                run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate,
+                device=device, keep=True, progress=stages,
+            )  # fmt: skip
+        run.write_json(RESULT, result)
 
 
 def _judged(run: Folder) -> dict[str, Any] | None:

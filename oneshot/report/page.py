@@ -84,7 +84,8 @@ def _reproduce(run: Run) -> str:
     hardware, seeds = _plain(where.get("hardware")), _plain(judged.get("seeds"))
     commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
     verb = "tune" if run.study else "train"
-    lines = [f"git checkout {quote(str(commit).removesuffix('+changes'))}"] if commit else []
+    last = str(commit).rpartition(", ")[2]  # one that was interrupted may have gone on under another
+    lines = [f"git checkout {quote(last.removesuffix('+changes'))}"] if commit else []
     # A job's file lies on a disk; of a run on an object store it is saved there first.
     file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
     start = run.settings.train.start
@@ -113,7 +114,7 @@ def _reproduce(run: Run) -> str:
         entries.append(("judged with", "; ".join(apart)))
     if run.result and run.result.get("sha256"):
         entries.append(("network, sha256", run.result["sha256"]))
-    changed = "" if not str(commit).endswith("+changes") else "<p>Files differed from that commit when it ran.</p>"
+    changed = "" if "+changes" not in str(commit) else "<p>Files differed from that commit when it ran.</p>"
     inside = (
         f"<pre>{esc(chr(10).join(lines))}</pre>{changed}<p>On CPU the same settings on the same machine give the same"
         f" bits; early stopping depends on which trial reports first.</p>{pairs(entries)}"

@@ -47,7 +47,7 @@ def verification(run: Run, figures: Figures) -> str:
     told = (
         "By thresholds fixed before the test, each of which lets pass the share of validation’s pairs that is meant;"
         " “verify --false-match” has its own, in the model card. Rough where that share of the different"
-        f" pairs, {counted}, each counted once, is less than {ENOUGH}."
+        f" pairs, {counted}, each counted once, in validation or test, which has fewer, is less than {ENOUGH}."
     )
     rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
     inside = f'<p>{about}</p><div class="pair">{chart}<div>{table(told, columns, rows)}</div></div>'

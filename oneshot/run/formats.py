@@ -34,6 +34,7 @@ class Row(Record):
     val_oneshot: Measured = None
     images_per_second: Measured = None
     seconds: Measured = None
+    commit: str | None = None  # of the source that trained it; older ones do not say
 
 
 Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`

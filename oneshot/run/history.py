@@ -34,6 +34,13 @@ def better(train: Train, row: Mapping[str, Any], before: Mapping[str, Any] | Non
     return row["val_loss"] < before["val_loss"]
 
 
+def commits(rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """The commits whose source trained these epochs, in their order: a training may go on under another. None where an
+    epoch does not say."""
+    found = dict.fromkeys(row.get("commit") for row in rows if row["val_loss"] is not None)
+    return None if None in found else ", ".join(map(str, found)) or None
+
+
 def why_over(train: Train, *, epoch: int, best_epoch: int) -> formats.Ended:
     """Why a training of so many epochs is over: patience | epochs; empty while it is not."""
     if train.patience and epoch - best_epoch >= train.patience:

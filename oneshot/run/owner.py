@@ -84,7 +84,7 @@ def signed(
         run.write_json(NOTE, me | {"time": time.time()})
 
     def is_mine() -> bool:
-        return (_read(run) or me)["id"] == me["id"]
+        return (_read(run) or {}).get("id") == me["id"]  # who took it over may be done with it, and his note gone
 
     def loop(over: threading.Event) -> None:
         while not over.wait(every):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from oneshot.base.environment import commit
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
@@ -27,8 +28,8 @@ from oneshot.training.average import Average
 from oneshot.training.batches import Batch, batches
 from oneshot.training.optimizers import optimizer, schedule
 
-# A cross-entropy this far above chance (0.69) does not come back. It is made NaN, so that through the averaged gradient
-# every rank learns of it in the same step.
+# A cross-entropy this far above chance (0.69) does not come back. Where there are several ranks it is made NaN, so that
+# through the averaged gradient all of them learn of it in the same step.
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
 
@@ -96,6 +97,7 @@ class Training:
         self.progress = Progress()
         self.average = Average(self.net, train.ema) if train.ema else None
         self.origins: list[dict[str, Any]] = []  # of the network it started from, see `cards.origins`
+        self.commit = commit()  # now: a source may be edited while it trains
         self.resumed = self._resume()
         if not self.resumed:
             self._begin(start)
@@ -138,6 +140,7 @@ class Training:
             "lr": lr,
             "seconds": before + time.perf_counter() - started,
             "images_per_second": rate,
+            "commit": self.commit,
             **({"resumed_at": first} if taken_up else {}),  # the step at which an interrupted training went on
         }
 
@@ -150,7 +153,8 @@ class Training:
         with self.worker.autocast():
             loss, accuracy = self.objective(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
-        (loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
+        alone = self.worker.world_size == 1
+        (loss if alone else loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
         # The averaged gradient is the same on every rank and not finite where any rank's loss is not: all ranks agree.
         norm = nn.utils.get_total_norm([each.grad for each in self.net.parameters() if each.grad is not None])
         if clip := self.settings.train.clip:  # without it, no pass over the gradients to multiply them by 1
@@ -161,7 +165,7 @@ class Training:
         """The optimizer's step after what was launched; loss and accuracy. Raises Diverged before the weights are
         touched."""
         loss, accuracy, norm = found.tolist()  # the one wait for the device
-        if not math.isfinite(norm):
+        if not (math.isfinite(norm) and loss < HOPELESS):
             raise Diverged
         self.optimizer.step()
         return loss, accuracy

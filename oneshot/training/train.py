@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 
 from oneshot.answers import artifact
-from oneshot.base.environment import HARDWARE, environment
+from oneshot.base.environment import HARDWARE, environment, this_machine
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Data, Settings
@@ -18,6 +18,7 @@ from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
 from oneshot.run import cards, checkpoint, formats
 from oneshot.run.checkpoint import Progress
+from oneshot.run.history import commits
 from oneshot.run.watch import Showing, Watch
 from oneshot.training.loop import fit
 from oneshot.training.parts import check, load_parts, load_validation
@@ -29,6 +30,7 @@ def train_here(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
 ) -> Progress:
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
+    run.write_json(HARDWARE, this_machine(device.type))
     worker = Worker(device, precision=settings.train.precision)
     return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
 
@@ -46,13 +48,17 @@ def finish(
     """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
     its probabilities are calibrated, on `device`; without, they are not. Raises RunFailed where no epoch was finished.
 
-    `device` is also where the network was trained, unless that was under Ray: then its folder says so."""
+    Where and by which source it was trained, the training's folder says, if it is known there."""
     training = trial or run
     found = checkpoint.best(training / "checkpoints")
     if found is None:
         raise RunFailed(f"no epoch of {training} was finished: there is no network to keep")
     best_trial = best_trial or {"id": None, "settings": {}}
-    where = {"hardware": formats.read(formats.Hardware, training, HARDWARE)} if training.has(HARDWARE) else {}
+    where: dict[str, Any] = {}
+    if training.has(HARDWARE):
+        where["hardware"] = formats.read(formats.Hardware, training, HARDWARE)
+    if told := commits(found.progress.history):
+        where["commit"] = told
     provenance = {
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
