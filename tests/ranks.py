@@ -140,6 +140,14 @@ def embedded(drawings: int) -> torch.Tensor:
     return embed(net, images, ProcessGroupWorker(CPU, precision="fp32") if dist.is_initialized() else Worker(CPU))
 
 
+def interrupted(settings: Settings, folder: Path) -> None:
+    """A training of a smooth network that is ended after its first epoch, and gone on with."""
+    for until in (1, None):
+        with smooth():
+            worker = ProcessGroupWorker(CPU, precision="fp32")
+            fit(worker, settings, tiny.parts(side=settings.data.size), Folder.of(folder), until=until)
+
+
 def train(cases: dict[str, Settings], folder: Path) -> dict[str, Any]:
     """Trainings of smooth networks, one after the other; their histories."""
     made = {}

@@ -103,6 +103,8 @@ class Training:
             self._begin(start)
         self.judged = self.average.net if self.average else self.net  # what is validated, and what is kept
         self.objective = worker.prepare(self.batches.objective(self.net))
+        if worker.world_size > 2:
+            self._settle()
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
@@ -230,6 +232,16 @@ class Training:
             self._calibrate()
         if self.average:
             self.average.net.load_state_dict(self.net.state_dict())
+
+    def _settle(self) -> None:
+        """A step for nothing, after which DDP has its gradients as they stay: it lays them out anew after the first
+        one of its processes, and the order in which those of three ranks or more are added depends on where they lie.
+        So that a training that goes on ends with the bits of one that was never interrupted."""
+        before = {name: buffer.clone() for name, buffer in self.net.named_buffers()}  # statistics of the batch norm
+        self.launch(*self.batch(1, 0))
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.net.named_buffers():
+            buffer.copy_(before[name])
 
     def _calibrate(self) -> None:
         """Scale the head on the first batch, which every rank computes whole, as all must start alike."""

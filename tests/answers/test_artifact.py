@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,34 @@ def test_an_array_of_three_axes_is_a_sequence(run: Path) -> None:
     assert torch.equal(loaded.embed(np.stack(pages(3))), loaded.embed(pages(3)))
 
 
+def test_a_grey_image_may_have_an_axis_for_its_one_channel(run: Path) -> None:
+    """As Keras and OpenCV give it: not so many images of one column."""
+    loaded, page = oneshot.load(run, device="cpu"), pages(1, 40, 30)[0]
+    assert torch.equal(loaded.embed(page[:, :, None]), loaded.embed(page))
+
+
+def test_an_image_may_be_named_by_its_file(run: Path, tmp_path: Path) -> None:
+    loaded, shown = oneshot.load(run, device="cpu"), pages(2)
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for page, file in zip(shown, files, strict=True):
+        Image.fromarray(page).save(file)
+    assert torch.equal(loaded.embed(str(files[0])), loaded.embed(shown[0]))
+    assert torch.equal(loaded.embed(files), loaded.embed(shown))
+    named, given = ({"one": some[0], "two": [some[1]]} for some in (files, shown))
+    assert loaded.classify(files[1], named) == loaded.classify(shown[1], given)
+    with pytest.raises(UserError, match=r"none\.png: no such file; name an image"):
+        loaded.embed(tmp_path / "none.png")
+
+
+def test_who_asks_keeps_the_warnings_of_its_own(run: Path, tmp_path: Path) -> None:
+    """Files are read by several threads; Python's filters are the whole process's."""
+    for number, page in enumerate(pages(40)):
+        Image.fromarray(page).save(tmp_path / f"{number}.png")
+    before = list(warnings.filters)
+    oneshot.load(run, device="cpu").classes(tmp_path)
+    assert warnings.filters == before
+
+
 def test_similarity_is_symmetric_and_a_probability(run: Path) -> None:
     loaded = oneshot.load(run, device="cpu")
     left, right = pages(20), pages(20, seed=1)
@@ -201,6 +230,8 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         (np.zeros((0, 28), dtype=np.uint8), r"got uint8 \(0, 28\)"),
         ([Image.new("I;16", (28, 28))], "an image of mode 'I;16' has more than 8 bits; scale it to 8"),
         ([], "no image was given"),
+        ([3], "an object of type int is no image; give PIL images or uint8 arrays"),
+        ([[Image.new("L", (28, 28))]], "an object of type list is no image"),
     ],
 )
 def test_what_is_no_image_is_refused(run: Path, image: Any, sentence: str) -> None:
@@ -301,6 +332,24 @@ def test_a_checkpoint_of_unknown_settings_is_refused(run: Path, tmp_path: Path) 
     (place / "state.json").write_text(json.dumps(state))
     with pytest.raises(UserError, match=r"state\.json: model\.name = 'vgg'"):
         oneshot.load(place)
+
+
+def test_a_checkpoint_that_says_nothing_of_its_network_is_refused(run: Path, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(run / "checkpoints" / "epoch-0001", tmp_path / "epoch-0001"))
+    state = json.loads((place / "state.json").read_text())
+    del state["settings"]["model"]
+    (place / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=r"state\.json: data\.size = 28: the koch network needs"):
+        oneshot.load(place)
+
+
+def test_what_was_exported_of_another_network_goes_with_it(run: Path, tmp_path: Path) -> None:
+    found = checkpoint.best(Folder.of(run / "checkpoints"))
+    assert found is not None
+    best = Folder.of(shutil.copytree(run / "best", tmp_path / "best"))
+    (best / "onnx").write("encoder.onnx", b"of the former")
+    artifact.save(best, data=found, provenance={"settings": found.settings})
+    assert not (best / "onnx").has()
 
 
 def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:

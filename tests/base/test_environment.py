@@ -49,8 +49,9 @@ def test_where_nothing_is_told_and_there_is_no_git_the_commit_is_not_known(monke
 
 
 @pytest.mark.usefixtures("unasked")
+@pytest.mark.parametrize("its_own", [True, False])
 def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, its_own: bool
 ) -> None:
     def git(*arguments: str) -> str:
         who = ["-c", "user.name=nobody", "-c", "user.email=nobody@nowhere", "-c", "commit.gpgsign=false"]
@@ -61,6 +62,13 @@ def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(
     source.parent.mkdir(parents=True)
     source.write_text("first")
     git("init")
+    if not its_own:  # an environment, in a checkout of something else, in which this is installed
+        (tmp_path / "other.py").write_text("")
+        git("add", "other.py")
+        git("commit", "--message", "of another program")
+        monkeypatch.setattr(environment, "__file__", str(source))
+        assert environment.commit() is None
+        return
     git("add", ".")
     git("commit", "--message", "the first")
     git("tag", "v1")  # no tag's name stands in its place

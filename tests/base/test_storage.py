@@ -201,7 +201,15 @@ def test_a_home_that_nobody_knows_is_a_sentence(path: str, monkeypatch: pytest.M
         Folder.of(path)
 
 
-@pytest.mark.parametrize("uri", ["s3://key:secret@bucket/a", "s3://key:a/b+secret@bucket/a"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:secret@bucket/a",
+        "s3://key:a/b+secret@bucket/a",
+        "abfs://box/a?sv=1&sig=secret",
+        "abfs://box/a?client_secret=secret",
+    ],
+)
 def test_a_secret_in_a_uri_is_refused_and_not_repeated(uri: str) -> None:
     with pytest.raises(UserError, match="no keys or passwords in a URI") as caught:
         Folder.of(uri)

@@ -16,7 +16,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Model
 from oneshot.base.storage import Folder
 from oneshot.bench import data, flops, gpu, learning, rows, run, scaling, source, steps, studies, timing
-from oneshot.bench.rows import NAMES, ROWS, Measured, Request, chosen
+from oneshot.bench.rows import NAMES, OF_MATMUL, ROWS, Measured, Request, chosen, in_todays_words
 from oneshot.data import store
 from oneshot.network import models
 from oneshot.records.pages import bench_tables
@@ -249,6 +249,18 @@ def test_what_was_measured_otherwise_stands_beside_no_goal_and_no_newer_figure()
     assert "90.0 x" not in text and "| measured otherwise: the reference distorted at 105 px" in text
     assert "measured otherwise" in "\n".join(drawn(changes_table(record(now), record(then)), 160))
     assert "+0 %" in "\n".join(drawn(changes_table(record(now), record(now)), 160))
+
+
+def test_what_is_described_in_other_words_and_is_the_same_keeps_its_ratio() -> None:
+    now = made("load", found([0.1], [5.0]))
+    then = now | {"what": "the data set from Parquet into memory, cold process", "against": "decoding its PNGs"}
+    assert bench_tables({"bench": record(then)}) == bench_tables({"bench": record(now)})
+    assert in_todays_words(then) == now
+
+
+def test_readme_shows_what_else_a_goal_reads() -> None:
+    text = bench_tables({"bench": record(made("koch_cpu", found([60.0], [20.0], **{OF_MATMUL: 0.783})))})
+    assert "| 3.00 x; of the matmul rate 78.3 % |" in text
 
 
 def test_a_row_that_failed_is_not_said_to_be_slow_and_an_unknown_commit_is_said_to_be() -> None:

@@ -9,6 +9,7 @@ import pytest
 import tiny
 import torch
 
+from oneshot.answers.calibration import SHOTS
 from oneshot.base.storage import Folder
 from oneshot.evaluation import calibrate
 from oneshot.network.models import Siamese, Turned, build, looking
@@ -124,6 +125,17 @@ def test_what_a_training_was_worth_is_measured_on_the_same_trials(views: int) ->
     assert both == after
     alone = calibrate.measure(drawn(0), drawings, before=looking(drawn(1), views))  # it looks as it did itself
     assert alone and alone["start"]["before"] == shares[1]
+
+
+def test_more_images_a_class_are_measured_where_half_of_the_groups_have_them() -> None:
+    """Else all trials were of the one group that has most, also those of one image a class."""
+    many = replace(tiny.drawings({f"group{number}": 4 for number in range(6)}, drawers=7, noise=0.2), own=True)
+    record = calibrate.measure(drawn(0), many.where((many.alphabet == 0) | (many.drawer <= 3)))
+    assert record is not None and record["measured_on"]["alphabets"] == 6
+    assert [shots["k_shot"] for shots in record["shots"]] == [k for k in SHOTS if k < 3]
+    record = calibrate.measure(drawn(0), many.where((many.alphabet < 3) | (many.drawer <= 3)))
+    assert record is not None and record["measured_on"]["alphabets"] == 3
+    assert [shots["k_shot"] for shots in record["shots"]] == [k for k in SHOTS if k < 7]
 
 
 def test_classes_of_which_no_two_share_a_group_are_told_apart_among_as_many_as_there_are() -> None:

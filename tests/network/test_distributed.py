@@ -76,6 +76,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
             "talk": {"rows": UNEVEN},
             "embedded": {"drawings": workers - 1},
             "refused": {"folder": folder / "refused"},
+            "interrupted": {"settings": tiny.CASES["resnet on episodes"], "folder": folder / "interrupted"},
             "train": {
                 "cases": {case: tiny.CASES[case] for size, case in MEETINGS if size == workers}
                 | {"begun by one": GOES_ON, "ended by one": override(GOES_ON, {"train.epochs": 2}, source="the test")}
@@ -213,6 +214,20 @@ def test_a_training_may_go_on_with_another_number_of_workers(
             assert {key: row[key] for key in MEASURED} == pytest.approx(
                 {key: same[key] for key in MEASURED}, abs=TOLERANCE
             )
+
+
+@EITHER
+def test_many_workers_that_go_on_end_with_the_bits_of_those_that_never_stopped(
+    meet: Callable[[int], Met], workers: int
+) -> None:
+    """Three add their gradients in an order that depends on how these lie in memory."""
+    folder = meet(workers)[1]
+    going_on, whole = (
+        checkpoint.newest(Folder.of(folder / name / "checkpoints"))[0] for name in ("interrupted", "resnet on episodes")
+    )
+    assert going_on is not None and whole is not None
+    assert going_on.progress.epoch == whole.progress.epoch == 3
+    assert all(torch.equal(value, whole.weights[name]) for name, value in going_on.weights.items())
 
 
 @EITHER

@@ -137,17 +137,20 @@ def test_an_owner_whose_clock_is_an_hour_behind_keeps_its_run(run: Folder, clock
         pass
 
 
-def test_an_owner_that_was_silent_too_long_gives_way(run: Folder) -> None:
+@pytest.mark.parametrize("over", [False, True])
+def test_an_owner_that_was_silent_too_long_gives_way(run: Folder, over: bool) -> None:
+    """Also to one that took the run and is done with it: its record is the newer one."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     try:
-        with pytest.raises(RunFailed, match="was taken over by process 7 on elsewhere"):
+        who = "another process" if over else "process 7 on elsewhere"
+        with pytest.raises(RunFailed, match=f"was taken over by {who}"):
             with signed(run, every=0.05) as lost:
                 assert not lost.is_set()
-                run.write_json(NOTE, OTHER | {"time": time.time()})
+                run.remove(NOTE) if over else run.write_json(NOTE, OTHER | {"time": time.time()})
                 with pytest.raises(KeyboardInterrupt):
                     time.sleep(60)
                 assert lost.is_set()  # who is interrupted by this may not write any more
                 raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert run.read_json(NOTE)["host"] == "elsewhere"
+    assert not run.has(NOTE) if over else run.read_json(NOTE)["host"] == "elsewhere"
