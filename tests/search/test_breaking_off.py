@@ -15,7 +15,7 @@ from oneshot.search import tune
 from oneshot.search.study import Study
 
 SETTINGS = parse({"search": {"trials": 2, "grace": 0}, "scale": {"timeout": 30, "max_failures": 1}}, "the test")
-PACKING = Packing(workers=1, least=1, cpus=1, gpus=0, concurrent=1)
+PACKING = Packing(workers=1, cpus=1, gpus=0, concurrent=1)
 
 
 class View:
