@@ -88,7 +88,7 @@ def _under_ray(request: Request, settings: Settings, run: Folder, workers: int, 
         settings,
         Folder.of(request.data),
         run,
-        Packing(workers=workers, least=workers, cpus=cpus, gpus=0.0, concurrent=1),
+        Packing(workers=workers, cpus=cpus, gpus=0.0, concurrent=1),
         name="bench",
     )
 

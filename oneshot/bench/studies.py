@@ -141,7 +141,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[Mark]:
     settings = small_settings(
         **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
     )
-    packing = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=at_once)
+    packing = Packing(workers=1, cpus=1, gpus=0.0, concurrent=at_once)
     meter = Meter(every=max(1, trials * 2 // 12))
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
     with folder as name, connection.connect(None, console=console(quiet=True)):

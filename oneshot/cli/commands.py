@@ -181,7 +181,7 @@ def tune(
         finally:
             console.print(study_table(searched or study.record()), new_line_start=True)
     with request.told_how_to_go_on(console, how):
-        _show_result(console, folder, result, to_go_on="" if over else how)
+        _show_result(console, folder, result, to_go_on="" if over and not study.failed() else how)
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 
 
@@ -225,11 +225,15 @@ def _seconds(text: str) -> int:
 
 
 def _how_it_ended(study: Study, limit: float | None) -> str:
+    failed, again = study.failed(), ""
+    if failed:
+        again = f"; {failed} trial{'s' * (failed > 1)} failed: --resume tries {'them' if failed > 1 else 'it'} again"
     if limit is None:
-        return "the search is over; the test alphabets judge the best trial's network, once"
+        return f"the search is over{again}; the test alphabets judge the best trial's network, once"
     waiting = study.waiting()
     left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
-    return f"the time limit of {duration(limit)} is reached: {left}; the test alphabets judge the best network so far"
+    reached = f"the time limit of {duration(limit)} is reached: {left}{again}"
+    return f"{reached}; the test alphabets judge the best network so far"
 
 
 def _study(

@@ -17,6 +17,7 @@ import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
+from ray.experimental import internal_kv
 
 from oneshot.base import garbage
 
@@ -52,6 +53,14 @@ class Process:
             raise RuntimeError(f"{self.raylet}: {error.code().name}") from None
         finally:
             channel.close()
+
+
+def first(training: str) -> bool:
+    """Whether nobody asked this before of a training, by its name. Raises RuntimeError where Ray does not answer."""
+    try:
+        return not internal_kv._internal_kv_put(f"oneshot-ahead-{training}", b"", overwrite=False)  # "was it there?"
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"Ray's head: {type(error).__name__}") from None
 
 
 def environment(kind: str) -> dict[str, Any]:

@@ -30,7 +30,6 @@ class Packing:
     """How a run lies on the nodes."""
 
     workers: int  # a training's, at the most
-    least: int  # a training's, where nodes are lost
     cpus: int  # a worker's
     gpus: float  # a worker's
     concurrent: int  # trainings at once
@@ -69,7 +68,7 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
         )
     fits = max(1, sum(rooms) // scale.most)
     concurrent = min([fits, *[scale.max_concurrent] * bool(scale.max_concurrent), *driven(scale, nodes)])
-    return Packing(scale.most, scale.least, scale.cpus, gpus, concurrent)
+    return Packing(scale.most, scale.cpus, gpus, concurrent)
 
 
 def driven(scale: Scale, nodes: list[Node]) -> list[int]:

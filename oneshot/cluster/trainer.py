@@ -26,6 +26,7 @@ from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -154,6 +155,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from oneshot.base.environment import HARDWARE, this_machine
+    from oneshot.data.cache import near
     from oneshot.network.worker import ProcessGroupWorker
     from oneshot.run.history import write_note
     from oneshot.run.watchdog import Moves, watchdog
@@ -162,13 +164,15 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     class RayWorker(ProcessGroupWorker):
         def report(self, row: dict[str, Any]) -> None:
+            noted, watch.noted = watch.noted, False
             with watch.resting():
-                ray.train.report(row)
+                ray.train.report(row | {"noted": noted})
 
     class Ahead(Moves):
         """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
 
         due = config["followed"] is not None
+        noted = True  # there may be notes that no report spoke of: also what ended the processes before these
 
         def step(self, done: int, loss: float, images_per_second: float) -> None:
             self.moved()
@@ -176,38 +180,45 @@ def _train_worker(config: dict[str, Any]) -> None:
                 return
             self.due = False
             try:
-                for process in [config["followed"]] * leads + [ahead.this_process()]:
-                    process.start_another()
+                # Each restart takes the place of workers started ahead, but of no driver.
+                if leads and ahead.first(ray.train.get_context().get_experiment_name()):
+                    config["followed"].start_another()
+                ahead.this_process().start_another()
             except RuntimeError as error:
                 if leads:
                     write_note(run, f"the next trial's processes cannot be started ahead ({error})")
+                    self.noted = True
 
     torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
     device = get_device()
     settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
     rank, watch = ray.train.get_context().get_world_rank(), Ahead()
     leads, who = rank == 0, f"worker {rank} on {socket.gethostname()}"
-    if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
-        return
-    try:
-        if device.type == "cuda":
-            if not torch.cuda.is_available():
-                why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
-                raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
-            torch.cuda.set_device(device)  # of this thread
-        if leads:
-            run.write_json(HARDWARE, this_machine(device.type))
-        worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
-        parts = load_parts(Folder.of(config["data"]), settings.data)
-        with watchdog(watch, seconds=_still(settings.scale), who=who, tell=partial(write_note, run)):
+    # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
+    with watchdog(watch, seconds=_still(settings.scale), who=who, tell=partial(write_note, run)):
+        if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
+            return
+        try:
+            if device.type == "cuda":
+                if not torch.cuda.is_available():
+                    why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
+                    raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
+                torch.cuda.set_device(device)  # of this thread
+            if leads:
+                run.write_json(HARDWARE, this_machine(device.type))
+            worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
+            with watch.resting():  # to copy a data set may take long, and the client of a store gives up by itself
+                data = near(Folder.of(config["data"]))
+            parts = load_parts(data, settings.data, moved=watch.moved)
+            watch.moved()
             fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
-    except UserError as error:
-        # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
-        # first one says so, and all return.
-        if leads:
-            run.write_json(FAILURE, {"error": str(error)})
-        elif not _told_within(ALONE, run):
-            raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
+        except UserError as error:
+            # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
+            # first one says so, and all return.
+            if leads:
+                run.write_json(FAILURE, {"error": str(error)})
+            elif not _told_within(ALONE, run):
+                raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
 
 
 def _told_within(seconds: float, run: Folder) -> bool:
@@ -268,10 +279,18 @@ class _Joining(Backend):
     def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
         several, gpus = len(worker_group) > 1, worker_group.get_resources_per_worker().get("GPU")
         kind = config.kind or ("nccl" if several and gpus else "gloo")
-        address, port = worker_group.execute_single(0, get_address_and_port)
         ranks = range(len(worker_group))
-        group = kind, len(worker_group), address, port, config.seconds
-        ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
+        try:
+            address, port = worker_group.execute_single(0, get_address_and_port)
+            group = kind, len(worker_group), address, port, config.seconds
+            ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
+        except ray.exceptions.RayError as error:
+            # Ray Train starts again after a worker's death alone, and by then forgets the group: its cores would stay
+            # held, and the next one wait for them.
+            worker_group._worker_group_state.shutdown()
+            died = isinstance(error, RayActorError)
+            why = "the process of one died: killed, or out of memory" if died else last_line(str(error))
+            raise WorkerGroupStartupFailedError(f"the workers did not join: {why}") from error
 
     def on_shutdown(self, worker_group: Any, config: ProcessGroup) -> None:
         with contextlib.suppress(ray.exceptions.GetTimeoutError):

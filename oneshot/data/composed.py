@@ -7,7 +7,7 @@ takes a look at all of it. Of one's own images nobody knows who made which: ther
 class, by name, and the halves are by one hand only where the files are numbered so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,13 +21,14 @@ _ATTEMPTS = 50  # for one character, before more likeness and emptier halves are
 _CELLS = 21  # a side of the blurred picture by which characters are compared
 
 
-def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
+def extra(own: Drawings, count: int, *, pixels: bool = True, moved: Callable[[], object] = lambda: None) -> Drawings:
     """`count` alphabets, made in turn of those of `own`; alphabet k is a function of `own` and k alone.
 
     Each has as many characters as the one it is made of. No two of them, nor one of them and one of those, are more
     alike than the most alike of those are, unless so many cannot be found: then somewhat more. Without `pixels` nothing
-    is composed, and `packed` is empty. Raises UserError for an alphabet of one character, or whose characters have too
-    few drawers in common, and for photos, which have neither strokes nor paper to cut between them.
+    is composed, and `packed` is empty. `moved` is called after each alphabet. Raises UserError for an alphabet of one
+    character, or whose characters have too few drawers in common, and for photos, which have neither strokes nor paper
+    to cut between them.
     """
     if own.own and own.polarity == "photo":
         raise UserError(
@@ -39,6 +40,7 @@ def extra(own: Drawings, count: int, *, pixels: bool = True) -> Drawings:
         source = _Source(own, first, pixels=pixels)
         for number in range(first, count, len(own.alphabets)):
             made[number] = list(source.composed(np.random.default_rng([_SEED, number])) if pixels else source.counted())
+            moved()
     drawers = [by for alphabet in made for _, by in alphabet]
     alphabet_of = np.repeat(np.arange(count), [len(alphabet) for alphabet in made])
     names = [f"Composed_{number + 1:02d}" for number in range(count)]

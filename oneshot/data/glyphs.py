@@ -164,16 +164,16 @@ def draw_alphabet(
     return np.stack(pictures)
 
 
-def extra(count: int, *, pixels: bool = True) -> Drawings:
+def extra(count: int, *, pixels: bool = True, moved: Callable[[], object] = lambda: None) -> Drawings:
     """So many alphabets in memory, to learn from beside a data set's own. No data set's seed makes the same ones.
 
-    Without `pixels` nothing is drawn, and `packed` is empty.
+    Without `pixels` nothing is drawn, and `packed` is empty. `moved` is called after each alphabet.
     """
     sizes = [_size(_EXTRA_SEED, number, CHARACTERS) for number in range(count)]
-    packed = [
-        np.packbits(draw_alphabet(_EXTRA_SEED, number).reshape(-1, pen.SIZE * pen.SIZE), axis=1)
-        for number in range(count if pixels else 0)
-    ]
+    packed = []
+    for number in range(count if pixels else 0):
+        packed.append(np.packbits(draw_alphabet(_EXTRA_SEED, number).reshape(-1, pen.SIZE * pen.SIZE), axis=1))
+        moved()
     total = sum(sizes) * DRAWERS
     return Drawings(
         packed=np.concatenate(packed) if packed else np.zeros((total, 0), np.uint8),

@@ -6,6 +6,7 @@ now and then, and where they cannot be, nobody is told. Free of torch.
 """
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +89,7 @@ class Stage(formats.Record):
     what: Annotated[str, Field(max_length=100)]  # empty: it has begun
     done: Natural
     total: Natural
+    beat: Natural = 0  # how often it was written: where that stays, the process is gone
 
 
 class Beating(Relay):
@@ -215,14 +217,16 @@ def following(run: Folder, watch: Watch, train: Train) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staging(folder: Folder) -> Iterator[Showing]:
-    """What is called with how far some work is, and leaves it in the folder, for the time of the block."""
+    """What is called with how far some work is, and leaves it in the folder, for the time of the block. It is written
+    also where it is no further: the process is there."""
     stage: dict[str, Any] = {"what": "", "done": 0, "total": 0}
+    beats = itertools.count()
 
     def progress(what: str, done: int, total: int) -> None:
         nonlocal stage
         stage = {"what": what, "done": done, "total": total}
 
-    with _left(folder, STAGE, lambda: stage):
+    with _left(folder, STAGE, lambda: stage | {"beat": next(beats)}):
         yield progress
 
 

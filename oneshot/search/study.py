@@ -148,9 +148,11 @@ class Study:
         if best:
             trial["best_epoch"], trial["val_loss"] = best["epoch"], best["val_loss"]
 
-    def end(self, trial_id: str, *, error: str | None = None) -> None:
-        """A trial is over: it finished, was stopped early, diverged, or failed with an error."""
+    def end(self, trial_id: str, *, error: str | None = None, settings: dict[str, Any] | None = None) -> None:
+        """A trial is over: it finished, was stopped early, diverged, or failed with an error. `settings`: of one that
+        may have failed before it was started."""
         trial = self._changing(trial_id)
+        trial["settings"] = settings or trial["settings"]
         last = trial["history"][-1] if trial["history"] else {}
         trial["status"] = "failed" if error else _status(last.get("ended", ""))
         trial["error"] = error or _reason(trial)
@@ -204,6 +206,10 @@ class Study:
     def waiting(self) -> int:
         """How many trials have not been run to their end."""
         return sum(trial["status"] in ("pending", "running") for trial in self.trials)
+
+    def failed(self) -> int:
+        """How many trials failed and were not tried again since."""
+        return sum(trial["status"] == "failed" for trial in self.trials)
 
     def best(self) -> dict[str, Any] | None:
         """The trial with the lowest validation loss, however it ended; the first of equals."""

@@ -5,8 +5,10 @@ that a later session reads: a trial that goes on, in this session or a later one
 free of torch: it only drives.
 """
 
+import contextlib
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from oneshot.base.beside import every
@@ -34,12 +36,13 @@ def tune(
     """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
 
     After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
-    does not stop the others; one whose process dies goes on, `scale.max_failures` times; one that finds no room waits.
-    Raises NoRoom where none finds any, RunFailed where no trial has anything to show.
+    does not stop the others, unless many do at once; one whose process dies goes on, `scale.max_failures` times; one
+    that finds no room waits. Raises NoRoom where none finds any, RunFailed where no trial has anything to show and
+    where many failed at once.
 
     `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
     """
-    halving, why_over = Halving(settings), ""
+    halving, why_over, why_broken = Halving(settings), "", ""
     for each in study.trials:
         if halving.waits(each):  # broken off between its rung and the word of it
             study.end(each["id"])
@@ -55,7 +58,7 @@ def tune(
             try:
                 with every(often(study.run), study.take_pulses, name="pulses", patience=0):
                     tuner.fit()
-                why_over = search.why_over
+                why_over, why_broken = search.why_over, search.why_broken
             except Exception as error:
                 study.interrupt()
                 behind: BaseException | None = error
@@ -68,6 +71,8 @@ def tune(
     study.interrupt()  # those that the time limit broke off
     study.catch_up()
     study.save()
+    if why_broken:
+        raise RunFailed(f"{why_broken}; mend that or leave it out; to go on: --resume {study.run.quoted}")
     if why_over:
         raise NoRoom(why_over)
     if study.best() is None:
@@ -144,11 +149,16 @@ def judge_best(
                 settings.model_dump(), study.run.uri, data.uri, study.folder(best["id"]).uri, best_trial=known,
                 device=packing.device, threads=threads,
             )  # fmt: skip
-            if not ray.wait([judging], timeout=START + patience)[0] and not study.run.has(STAGE):
-                ray.cancel(judging)
-                raise NoRoom(
-                    f"the cluster had no room for the final job for {patience:g} s: a node is lost, or others use it"
-                )
+            seen = None
+            while not ray.wait([judging], timeout=START + patience)[0]:
+                stage = study.patiently(partial(_stage, study.run))
+                if stage == seen:  # nothing, or what a process left that died: Ray waits to run it again
+                    ray.cancel(judging)
+                    raise NoRoom(
+                        f"the cluster had no room for the final job for {patience:g} s: a node is lost, or others use"
+                        " it"
+                    )
+                seen = stage
             return ray.get(judging)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None  # without the traceback that Ray makes part of the message
@@ -157,6 +167,14 @@ def judge_best(
             f"the process of the final job died, or its node ({type(error).__name__}): killed, or out of memory; to go"
             f" on: --resume {study.run.quoted}"
         ) from error
+
+
+def _stage(run: Folder) -> bytes | None:
+    """What a final job that runs writes again and again; None where there is nothing."""
+    with contextlib.suppress(FileNotFoundError):  # gone just now
+        if run.has(STAGE):
+            return run.read(STAGE)
+    return None
 
 
 def _judge(

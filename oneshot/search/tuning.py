@@ -3,6 +3,7 @@
 import math
 import pickle
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,21 +28,27 @@ from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
 from oneshot.search.trial import FAILED, HOMELESS, METRIC
 
+MANY = 8  # trials that failed at once, from which on it may not be the trials' fault
+SHARE = 0.1  # of those that ended: what is broken ends a trial in seconds, is free again and takes the next
+
 
 class PlannedSearch(Searcher):
     """The trials of a study, each from rung to rung: what was broken off goes on first, then who is due to leave a
     rung, then new ones begin.
 
     A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). Where no
-    other runs the search is over, and `why_over` says why. `remade`: trials whose networks were lost, and the rungs up
-    to which they are made again."""
+    other runs the search is over, and `why_over` says why. Where MANY trials, and more than a SHARE of those that ended
+    in this session, failed without an epoch, no more begin, and `why_broken` says why. `remade`: trials whose networks
+    were lost, and the rungs up to which they are made again."""
 
     def __init__(
         self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int],
         remade: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(metric=METRIC, mode="min")
-        self.nodes, self.why_over = nodes, ""
+        self.nodes, self.why_over, self.why_broken = nodes, "", ""
+        self.ended = 0  # trials, in this session
+        self.fruitless: list[dict[str, Any]] = []  # those of them that failed without an epoch
         self.remade = dict(remade or {})
         self.full: tuple[int, int] | None = None  # so many trials had room, on so many nodes, when one more had none
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
@@ -51,12 +58,13 @@ class PlannedSearch(Searcher):
         self.new = [trial for trial in left if not study.begun(trial["id"])]
         self.nobody_due: tuple[int, set[str], bool] | None = None  # after so many changes, with these at work
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
+        self.had: dict[str, int] = {}  # so many epochs, when they began or went on
         for trial in study.trials:
             if trial["status"] in OVER:
                 self._tell(trial, trial["val_loss"])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.why_over:
+        if self.why_over or self.why_broken:
             return Searcher.FINISHED
         if self.full and len(self.running) >= self.full[0] and self.nodes() <= self.full[1]:
             return None
@@ -64,10 +72,14 @@ class PlannedSearch(Searcher):
         trial = self._next()
         if trial is None:
             return None if self.running else Searcher.FINISHED
+        if len(self.fruitless) >= MANY and len(self.fruitless) > SHARE * self.ended:
+            self.why_broken = self._commonest()
+            self.study.say(f"{self.why_broken}; no more are begun, and those that run come to their end")
+            return Searcher.FINISHED
         until = self.remade.get(trial["id"]) or self.halving.until(trial)
         begun = self.study.begun(trial["id"])
         point = trial["settings"] if begun else self.points.ask(int(trial["id"]))
-        self.running[trial_id] = trial
+        self.running[trial_id], self.had[trial_id] = trial, trial["epochs"]
         return {
             "trial": trial["id"],
             "point": point,
@@ -98,14 +110,26 @@ class PlannedSearch(Searcher):
         return due
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self.running.pop(trial_id)
+        trial, had = self.running.pop(trial_id), self.had.pop(trial_id, 0)
         if result and result.get("ended") == HOMELESS:
             self.begun.append(trial)
             self.full = len(self.running), self.nodes()
             self.why_over = "" if self.running else result["why"]
             return
+        self.ended += 1
+        if (error or (result and result.get("ended") == FAILED)) and trial["epochs"] == had:
+            self.fruitless.append(trial)
         self.remade.pop(trial["id"], None)
         self._tell(trial, None if error else trial["val_loss"])
+
+    def _commonest(self) -> str:
+        """Why most trials failed that did so without an epoch."""
+        reasons = Counter(
+            str(trial["error"]).removeprefix(f"the training in {self.study.folder(trial['id'])} failed: ")
+            for trial in self.fruitless
+        )
+        ((why, times),) = reasons.most_common(1)
+        return f"{len(self.fruitless)} of {self.ended} trials failed without an epoch, {times} of them so: {why}"
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
         self.points.tell(int(trial["id"]), points.whole(trial["settings"], self.settings), loss)
@@ -160,7 +184,8 @@ class Recorder(Callback):
         if result.get("ended") in (FAILED, HOMELESS):
             return
         row = {key: result[key] for key in result if key in ROW}
-        self.study.hear(trial.config["trial"])
+        if result.get("noted"):  # to look costs requests, and all reports come to this one process
+            self.study.hear(trial.config["trial"])
         self.study.row(trial.config["trial"], row)
         self._show()
 
@@ -175,6 +200,7 @@ class Recorder(Callback):
             self.study.again(trial.config["trial"], trial.last_result["why"])
         else:
             error = self.study.patiently(partial(read_failure, Folder.of(trial.config["folder"])))
+            self.study.hear(trial.config["trial"])
             self.study.end(trial.config["trial"], error=error)
         _forget(trial)
         self._show()
@@ -188,7 +214,8 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reclaim.soon()
         _raise_if_full(trial)
-        self.study.end(trial.config["trial"], error=_reason(trial))
+        self.study.hear(trial.config["trial"])
+        self.study.end(trial.config["trial"], error=_reason(trial), settings=trial.config["point"])
         _forget(trial)
         self._show()
 

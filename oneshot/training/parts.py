@@ -1,6 +1,6 @@
 """The drawings of a training, loaded as its settings say; and whether they can carry it. Looking takes no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from oneshot.base.errors import UserError
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 BATCH = ("batch", "train.batch")  # the two names that a point may give it
 
 
-def load_parts(data: Folder, how: Data) -> "Parts":
-    """The training and validation drawings; the test alphabets' pixels are not read. Raises UserError."""
+def load_parts(data: Folder, how: Data, *, moved: Callable[[], object] = lambda: None) -> "Parts":
+    """The training and validation drawings; the test alphabets' pixels are not read. `moved` is called now and then,
+    as a thousand alphabets more take minutes. Raises UserError."""
     from oneshot.training.loop import Parts
 
     data, parts = _split(data, how)
-    return Parts(_taught(splits.load_part(data, parts.train), how), splits.load_part(data, parts.validation))
+    taught = _taught(splits.load_part(data, parts.train), how, moved=moved)
+    moved()
+    return Parts(taught, splits.load_part(data, parts.validation))
 
 
 def load_validation(data: Folder, how: Data) -> Drawings:
@@ -76,10 +79,12 @@ def _unseen(settings: Settings, data: Folder) -> Drawings:
     return splits.load_part(data, splits.split(settings.data.split, store.describe(data)).train, pixels=False)
 
 
-def _taught(own: Drawings, how: Data, *, pixels: bool = True) -> Drawings:
+def _taught(
+    own: Drawings, how: Data, *, pixels: bool = True, moved: Callable[[], object] = lambda: None
+) -> Drawings:  # fmt: skip
     taught = own
     if how.composed_alphabets:
-        taught = joined(taught, composed.extra(own, how.composed_alphabets, pixels=pixels))
+        taught = joined(taught, composed.extra(own, how.composed_alphabets, pixels=pixels, moved=moved))
     if how.extra_alphabets:
-        taught = joined(taught, glyphs.extra(how.extra_alphabets, pixels=pixels))
+        taught = joined(taught, glyphs.extra(how.extra_alphabets, pixels=pixels, moved=moved))
     return taught

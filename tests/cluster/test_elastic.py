@@ -28,7 +28,7 @@ class Cluster:
         patch.setattr(elastic, "_somebody_waits", lambda: self.waiting)
 
     def policy(self, *, numbers: list[int], concurrent: int = 1, restarts: int = 2) -> Elastic:
-        packing = Packing(workers=numbers[-1], least=numbers[0], cpus=1, gpus=0, concurrent=concurrent)
+        packing = Packing(workers=numbers[-1], cpus=1, gpus=0, concurrent=concurrent)
         scaling = ScalingConfig(num_workers=(numbers[0], numbers[-1]) if len(numbers) > 1 else numbers[0])
         return elastic.policy(scaling, packing=packing, numbers=numbers, restarts=restarts, grows=False)
 

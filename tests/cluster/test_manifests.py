@@ -149,6 +149,10 @@ def test_a_cloud_head_is_on_demand_closed_and_of_the_pinned_ray(cloud: str) -> N
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
     assert (ROOT / config["file_mounts"]["/home/ubuntu/constraints.txt"]).is_file()
     assert any("--requirement ~/constraints.txt" in command for command in config["setup_commands"])
+    # What that file has is not installed again, nor for another Python, as Ray's own commands would do.
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    asked = {word for command in config["head_setup_commands"] for word in re.findall(r"[\w-]+(?=[=><])", command)}
+    assert not asked & pinned
 
 
 # The image

@@ -1,5 +1,7 @@
 """What one of Ray Train's workers does about what goes wrong, run in this process without Ray."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from torch import distributed as dist
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, trainer
+from oneshot.run import watchdog
 from oneshot.run.history import read_notes
 from oneshot.training import loop, parts
 
@@ -23,9 +26,12 @@ def run(tmp_path: Path) -> Folder:
     return Folder.of(tmp_path / "run")
 
 
-def work(run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None) -> None:
-    """Be the worker of this rank of two."""
-    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_rank=lambda: rank))
+def work(
+    run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None, name: str = "trial-000-1"
+) -> None:  # fmt: skip
+    """Be the worker of this rank of two, in a training of this name."""
+    context = SimpleNamespace(get_world_rank=lambda: rank, get_experiment_name=lambda: name)
+    monkeypatch.setattr(ray.train, "get_context", lambda: context)
     monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(dist, "get_rank", lambda: rank)
     monkeypatch.setattr(dist, "get_world_size", lambda: 1)  # none waits for another
@@ -42,7 +48,7 @@ def work(run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: A
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The input of the worker is refused."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise UserError("there are no such drawings")
 
     monkeypatch.setattr(parts, "load_parts", refuse)
@@ -77,14 +83,46 @@ def test_a_worker_that_refuses_alone_fails_and_names_its_node(run: Folder, monke
 
 def test_what_was_refused_before_a_restart_is_not_tried_again(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     run.write_json(trainer.FAILURE, {"error": "there are no such drawings"})
-    monkeypatch.setattr(parts, "load_parts", lambda *_: pytest.fail("it is tried again"))
+    monkeypatch.setattr(parts, "load_parts", lambda *_, **__: pytest.fail("it is tried again"))
     work(run, 1, monkeypatch)
     assert trainer.read_failure(run) == "there are no such drawings"
 
 
+class Process:
+    """One that another is to be started like, and how often that was asked."""
+
+    asked = 0
+
+    def start_another(self) -> None:
+        self.asked += 1
+
+
+@pytest.fixture
+def stepping(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A training of two epochs of two steps; what is reported. Ray's head keeps what it is told."""
+    kept: dict[str, bytes] = {}
+    reported: list[dict[str, Any]] = []
+
+    def put(key: str, value: bytes, overwrite: bool) -> bool:
+        assert not overwrite
+        return key in kept or bool(kept.update({key: value}))
+
+    def fit(worker: Any, *_: object, watch: Any, **__: object) -> None:
+        for epoch in (1, 2):
+            for done in (1, 2):
+                watch.step(done, 0.5, 100.0)
+            worker.report({"epoch": epoch})
+
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_put", put)
+    monkeypatch.setattr(ray.train, "report", reported.append)
+    monkeypatch.setattr(parts, "load_parts", lambda *_, **__: None)
+    monkeypatch.setattr(loop, "fit", fit)
+    return reported
+
+
 @pytest.mark.parametrize(("rank", "notes"), [(0, 1), (1, 0)])
 def test_processes_that_cannot_be_started_ahead_are_noted_once(
-    rank: int, notes: int, run: Folder, monkeypatch: pytest.MonkeyPatch
+    rank: int, notes: int, stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nowhere:
         asked = 0
@@ -93,14 +131,69 @@ def test_processes_that_cannot_be_started_ahead_are_noted_once(
             Nowhere.asked += 1
             raise RuntimeError("10.0.0.7:1: UNAVAILABLE")
 
-    def fit(*_: object, watch: Any, **__: object) -> None:
-        for done in (1, 2):
-            watch.step(done, 0.5, 100.0)
-
-    monkeypatch.setattr(parts, "load_parts", lambda *_: None)
-    monkeypatch.setattr(loop, "fit", fit)
     monkeypatch.setattr(ahead, "this_process", Nowhere)
     work(run, rank, monkeypatch, followed=Nowhere())
     assert Nowhere.asked == 1
     said = "the next trial's processes cannot be started ahead (10.0.0.7:1: UNAVAILABLE)"
     assert [said in str(note) for note in read_notes(run)] == [True] * notes
+
+
+def test_a_training_that_is_restarted_has_one_driver_started_ahead_and_workers_each_time(
+    stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are started anew have taken the place of workers; what drives them is the same."""
+    driver, worker = Process(), Process()
+    monkeypatch.setattr(ahead, "this_process", lambda: worker)
+    for _ in range(3):
+        work(run, 0, monkeypatch, followed=driver)
+        work(run, 1, monkeypatch, followed=driver)
+    assert (driver.asked, worker.asked) == (1, 6)
+    work(run, 0, monkeypatch, followed=driver, name="trial-000-2")  # its driver died, and is another
+    assert driver.asked == 2
+
+
+def test_a_report_says_whether_notes_may_have_come_since_the_last(
+    stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first does always: what is noted before it, also by the processes that these replace, is told by no other."""
+    work(run, 0, monkeypatch)
+    assert stepping == [{"epoch": 1, "noted": True}, {"epoch": 2, "noted": False}]
+    stepping.clear()
+
+    def late(worker: Any, *_: object, watch: Any, **__: object) -> None:
+        worker.report({"epoch": 1})  # of before, which the search has not heard of
+        watch.step(1, 0.5, 100.0)
+        worker.report({"epoch": 2})
+
+    monkeypatch.setattr(loop, "fit", late)
+    monkeypatch.setattr(ahead, "first", lambda _: (_ for _ in ()).throw(RuntimeError("no answer")))
+    work(run, 0, monkeypatch, followed=Process())
+    assert [row["noted"] for row in stepping] == [True, True]
+
+
+def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk does not answer, it would else hold its GPU for ever."""
+    watched, seen = False, []
+
+    @contextlib.contextmanager
+    def watching(moves: Any, **_: object) -> Iterator[None]:
+        nonlocal watched
+        watched = True
+        yield
+        watched = False
+
+    def load(*_: object, moved: Callable[[], None]) -> None:
+        seen.append(watched)
+        moved()  # what is made while they are read may take longer than a step may
+
+    def fit(*_: object, watch: Any, **__: object) -> None:
+        seen.append(watch.count > 1)
+
+    known = trainer.read_failure
+    monkeypatch.setattr(watchdog, "watchdog", watching)
+    monkeypatch.setattr(trainer, "read_failure", lambda run: seen.append(watched) or known(run))
+    monkeypatch.setattr(Folder, "write_json", lambda *_: seen.append(watched))
+    monkeypatch.setattr(parts, "load_parts", load)
+    monkeypatch.setattr(loop, "fit", fit)
+    work(run, 0, monkeypatch)
+    assert seen == [True] * 4 and not watched

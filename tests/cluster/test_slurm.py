@@ -1,7 +1,8 @@
-"""`cluster/slurm.sbatch` on a real SLURM: a study whose two workers do not fit on one host."""
+"""`cluster/slurm.sbatch`: on a real SLURM a study whose two workers do not fit on one host."""
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 import slurm
 from command import ROOT, settings
 
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not())]
+a_slurm = pytest.mark.skipif(bool(slurm.why_not()), reason=slurm.why_not())
 OPEN = "import urllib.request as r; print(r.urlopen(r.Request('http://127.0.0.1:8265/api/jobs/')).status)"
 
 
@@ -22,6 +23,8 @@ def short() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.ray
+@a_slurm
 @pytest.mark.parametrize("launch", ["manual", pytest.param("symmetric", marks=pytest.mark.long)])
 def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Path, data_root: Path) -> None:
     changes = settings(
@@ -47,3 +50,29 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Pat
     assert f"launch {launch}" in text and "2 cpu workers each" in text
     assert "★ 000" in text and "lake400" in text and "\x1b" not in text
     assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
+
+
+@pytest.mark.parametrize(
+    ("patience", "said"),
+    [
+        ('case "$*" in *bash*) exit 124 ;; esac', "error: Ray's head did not listen at "),
+        ('case "$*" in *python*) exit 124 ;; esac', "error: not all of the 2 nodes came within 300 s, see "),
+    ],
+)
+def test_a_manual_launch_that_comes_to_nothing_says_so_and_names_rays_log(
+    patience: str, said: str, tmp_path: Path
+) -> None:
+    """Without SLURM: what the script calls is made up, and of its two waits one runs out."""
+    commands = {"srun": "exec sleep 60", "timeout": patience, "python": "echo token", "hostname": "echo 10.0.0.1"}
+    for name, does in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "LAUNCH": "manual", "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "1", "SLURM_JOB_NODELIST": "n[1-2]",
+        "SLURMD_NODENAME": "n1",
+    }  # fmt: skip
+    script = ["bash", str(ROOT / "cluster/slurm.sbatch"), "quick"]
+    done = subprocess.run(script, cwd=tmp_path, env=variables, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert said in done.stderr and done.stderr.endswith("within 300 s, see oneshot-7-ray.log\n")

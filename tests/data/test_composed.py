@@ -122,6 +122,14 @@ def test_a_training_is_taught_them_beside_its_own_and_measured_without(small_gly
     )
 
 
+def test_who_waits_for_them_hears_of_each(small_glyphs: Folder) -> None:
+    """A thousand take minutes, after which a worker of a cluster would be taken for one that hangs."""
+    heard: list[int] = []
+    how = Data(dataset="glyphs-8", split="minimal1", composed_alphabets=2, extra_alphabets=2)
+    load_parts(small_glyphs, how, moved=lambda: heard.append(1))
+    assert len(heard) > 4
+
+
 def test_what_is_joined_to_ones_own_images_is_cleaned_as_they_are() -> None:
     own = replace(grey([4]), own=True, polarity="light")
     assert joined(own, composed.extra(own, 1)).cleaning == own.cleaning == {"side": SIDE, "polarity": "light"}

@@ -228,6 +228,13 @@ def test_work_in_another_process_is_shown_as_far_as_it_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("quick")
+def test_work_that_is_no_further_says_that_its_process_is_there(tmp_path: Path) -> None:
+    folder, found = Folder.of(tmp_path), set()
+    with staging(folder):
+        assert wait_for(lambda: found.add(folder.read(STAGE) if folder.has(STAGE) else b"") or len(found) > 3)
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "left", [b"{", b'{"what": 1, "done": 2, "total": 3}', b'{"what": "x", "done": -1, "total": 3}']
 )

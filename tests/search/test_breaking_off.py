@@ -10,12 +10,13 @@ import ray
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
 from oneshot.base.jobs import parse
 from oneshot.base.storage import Folder
+from oneshot.cli import commands
 from oneshot.cluster.packing import Packing
 from oneshot.search import tune
 from oneshot.search.study import Study
 
 SETTINGS = parse({"search": {"trials": 2, "grace": 0}, "scale": {"timeout": 30, "max_failures": 1}}, "the test")
-PACKING = Packing(workers=1, least=1, cpus=1, gpus=0, concurrent=1)
+PACKING = Packing(workers=1, cpus=1, gpus=0, concurrent=1)
 
 
 class View:
@@ -40,7 +41,7 @@ def searched(study: Study, error: Exception, monkeypatch: pytest.MonkeyPatch) ->
     def fit() -> None:
         raise error
 
-    tuner = SimpleNamespace(fit=fit), SimpleNamespace(why_over="")
+    tuner = SimpleNamespace(fit=fit), SimpleNamespace(why_over="", why_broken="")
     monkeypatch.setattr(tune, "_tuner", lambda *_, **__: tuner)
     tune.tune(SETTINGS, study, study.run, PACKING, View())
 
@@ -57,6 +58,25 @@ def test_a_full_disk_that_ends_the_search_is_said_to_be_one(study: Study, monkey
     error.__context__ = DiskFull("no room in run")
     with pytest.raises(DiskFull, match="no room in run"):
         searched(study, error, monkeypatch)
+
+
+def test_a_search_whose_trials_fail_one_after_the_other_is_a_failed_run(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a trial has something to show: a good part of the others was never trained."""
+    search = SimpleNamespace(fit=lambda: study.end("000")), SimpleNamespace(why_over="", why_broken="8 of 9 failed")
+    monkeypatch.setattr(tune, "_tuner", lambda *_, **__: search)
+    with pytest.raises(RunFailed, match=rf"^8 of 9 failed; .*; to go on: --resume {study.run.quoted}$"):
+        tune.tune(SETTINGS, study, study.run, PACKING, View())
+
+
+def test_a_search_that_ends_with_failed_trials_says_that_they_are_tried_again(study: Study) -> None:
+    study.end("000")
+    assert commands._how_it_ended(study, None).startswith("the search is over; the test alphabets judge")
+    study.end("001", error="no")
+    assert "is over; 1 trial failed: --resume tries it again; the test" in commands._how_it_ended(study, None)
+    study.end("000", error="no")
+    assert "on; 2 trials failed: --resume tries them again; the test" in commands._how_it_ended(study, 60)
 
 
 @pytest.fixture
@@ -89,6 +109,24 @@ def test_a_final_job_for_which_there_is_no_room_is_given_up(
     with pytest.raises(NoRoom, match="the cluster had no room for the final job for 60 s: a node is lost, or others"):
         judged(study)
     assert given_up == ["the job"]
+
+
+def test_a_final_job_is_waited_for_as_long_as_it_runs_and_no_longer(
+    study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What says how far it is stays where its node is lost, and Ray may have no room to run it again."""
+    looks = []
+
+    def wait(jobs: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        looks.append(len(looks))
+        study.run.write_json("stage.json", {"what": "", "done": 0, "total": 0, "beat": min(len(looks), 4)})
+        return [], jobs
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", lambda _: pytest.fail("it is waited for without end"))
+    with pytest.raises(NoRoom, match="the cluster had no room for the final job for 60 s"):
+        judged(study)
+    assert len(looks) == 5 and given_up == ["the job"]
 
 
 @pytest.mark.parametrize("kind", [ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError])

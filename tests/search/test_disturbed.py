@@ -30,7 +30,7 @@ SETTINGS = parse(
     },
     "the test",
 )
-PACKING = Packing(workers=1, least=1, cpus=1, gpus=0.0, concurrent=1)
+PACKING = Packing(workers=1, cpus=1, gpus=0.0, concurrent=1)
 
 
 class Tune:

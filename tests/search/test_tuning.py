@@ -12,10 +12,10 @@ from ray.tune.trainable.metadata import _TrainingRunMetadata
 from oneshot.base.jobs import override, parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.run.history import write_history
+from oneshot.run.history import write_history, write_note
 from oneshot.search.points import OptunaPoints
 from oneshot.search.study import Study
-from oneshot.search.trial import HOMELESS
+from oneshot.search.trial import FAILED, HOMELESS
 from oneshot.search.tuning import PlannedSearch, Recorder
 
 SETTINGS = parse(
@@ -187,15 +187,120 @@ def test_who_is_due_is_asked_for_again_only_when_something_has_changed(
     assert search.suggest("b") == Searcher.FINISHED and len(asked) == 2
 
 
+MANY = override(GRACE, {"search.trials": 200, "search.grace": 0}, source="the test")
+
+
+def begun(search: PlannedSearch, name: str) -> str:
+    """The trial that is begun by this name of Tune's."""
+    config = search.suggest(name)
+    assert isinstance(config, dict)
+    search.study.start(config["trial"], config["point"])
+    return config["trial"]
+
+
+def failed(search: PlannedSearch, name: str, trial: str, error: str | None = None) -> None:
+    error = error or f"the training in {search.study.folder(trial)} failed: node7: torch sees no GPU"
+    search.on_trial_complete(name, {"ended": FAILED})
+    search.study.end(trial, error=error)
+
+
+def test_what_ends_one_trial_after_the_other_at_once_does_not_get_them_all(tmp_path: Path) -> None:
+    """A broken GPU is free again in seconds, as the others train for hours."""
+    search, said = planned(tmp_path, MANY, concurrent=64), []
+    search.study.say = said.append
+    for place in range(63):
+        begun(search, f"good {place}")
+    for bad in range(8):
+        failed(search, f"bad {bad}", begun(search, f"bad {bad}"), "something else" if bad == 3 else None)
+    assert search.suggest("next") == Searcher.FINISHED and search.suggest("again") == Searcher.FINISHED
+    why = "8 of 8 trials failed without an epoch, 7 of them so: node7: torch sees no GPU"
+    assert search.why_broken == why and not search.why_over
+    assert said == [f"{why}; no more are begun, and those that run come to their end"]
+    resumed = planned(tmp_path, MANY, concurrent=64)
+    assert begun(resumed, "first") == "000" and not resumed.why_broken  # each session counts for itself
+
+
+def test_single_trials_that_fail_do_not_end_a_search(tmp_path: Path) -> None:
+    """Nor those that fail later: each has taken the time of an epoch."""
+    search = planned(tmp_path, MANY)
+    for number in range(160):
+        name = f"tune {number}"
+        trial = begun(search, name)
+        if number % 20 and number % 20 != 7:
+            search.study.row(trial, row(1, 0.5))
+            search.study.end(trial)
+            search.on_trial_complete(name, {})
+            continue
+        if number % 20 == 7:
+            search.study.row(trial, row(1, 0.5))
+        failed(search, name, trial)
+    assert isinstance(search.suggest("next"), dict) and len(search.fruitless) == 8
+
+
+def test_a_trial_that_went_on_and_failed_before_its_next_epoch_has_failed_at_once(tmp_path: Path) -> None:
+    search = at_the_rung(tmp_path)
+    failed(search, "tune", begun(search, "tune"))
+    assert [trial["id"] for trial in search.fruitless] == ["000"]
+
+
+def test_a_search_that_has_tried_all_is_over_however_many_failed(tmp_path: Path) -> None:
+    search = planned(tmp_path, override(MANY, {"search.trials": 9}, source="the test"))
+    for number in range(9):
+        search.fruitless = search.fruitless[:7] if number == 8 else search.fruitless
+        failed(search, f"tune {number}", begun(search, f"tune {number}"))
+    assert len(search.fruitless) == 8
+    assert search.suggest("next") == Searcher.FINISHED and not search.why_broken
+
+
+class View:
+    def update(self, shown: dict[str, Any]) -> None: ...
+
+
+def recorded(search: PlannedSearch) -> tuple[Recorder, Any]:
+    """A recorder, and a trial that Tune has of the search, not started yet."""
+    trial = SimpleNamespace(
+        config=search.suggest("tune"), last_result={}, run_metadata=_TrainingRunMetadata(), pickled_error_file=None
+    )
+    return Recorder(search.study, View()), trial
+
+
+def test_a_trial_that_failed_before_it_was_started_is_tried_again_with_its_own_point(tmp_path: Path) -> None:
+    """Its process died as it was made, so often that Tune gave it up."""
+    search = planned(tmp_path, GRACE)
+    recorder, trial = recorded(search)
+    search.on_trial_complete("tune", error=True)
+    recorder.on_trial_error(0, [], trial)
+    assert search.study.trials[0]["status"] == "failed"
+    again = planned(tmp_path, GRACE).suggest("tune")
+    assert isinstance(again, dict) and again["trial"] == trial.config["trial"]
+    assert again["point"] == trial.config["point"] != {}
+
+
+def test_notes_are_looked_for_when_a_report_says_so_and_when_the_trial_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an object store each look is requests, in the one process to which all trials report."""
+    search = planned(tmp_path, GRACE)
+    recorder, trial = recorded(search)
+    recorder.on_trial_start(0, [], trial)
+    folder, kept = search.study.folder("000"), search.study.trials[0]
+    found: list[list[str]] = []
+    for epoch, noted in enumerate([True, False, False, True, False], start=1):
+        write_note(folder, f"before {epoch}")
+        recorder.on_trial_result(0, [], trial, row(epoch, 0.5) | {"noted": noted})
+        found.append(kept["notes"])
+    assert [len(notes) for notes in found] == [1, 1, 1, 4, 4]
+    for over in (recorder.on_trial_complete, recorder.on_trial_error):
+        write_note(folder, "at the end")
+        known = len(kept["notes"])
+        over(0, [], trial)
+        assert len(kept["notes"]) > known and kept["notes"][-1] == "at the end"
+
+
 def test_what_cannot_be_recorded_of_a_trial_that_is_over_ends_the_search(tmp_path: Path) -> None:
     """Tune would take it for the trial's fault, and run that again beside the one that has its place."""
 
-    class View:
-        def update(self, shown: dict[str, Any]) -> None: ...
-
-    search = planned(tmp_path)
-    recorder = Recorder(search.study, View())
-    trial = SimpleNamespace(config=search.suggest("tune"), last_result={}, run_metadata=_TrainingRunMetadata())
+    recorder, trial = recorded(planned(tmp_path))
     recorder.on_trial_start(0, [], trial)
     recorder.on_step_end(0, [])
     (tmp_path / "study.json").unlink()
