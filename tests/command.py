@@ -106,9 +106,15 @@ main()
 def killed(*arguments: str, epoch: int, step: int, **variables: str) -> tuple[int, str]:
     """`python -m oneshot.train ...`, killed (SIGKILL) as it asks for the batch of a step, from 0, of an epoch, from 1:
     there, however fast a machine is. Its process's number, and what it printed."""
+    return struck(KILLED, f"{epoch},{step}", *arguments, **variables)
+
+
+def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """`python -m oneshot.VERB ...` by a script that kills it (SIGKILL) where its first argument says. Its process's
+    number, and what it printed."""
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, f"{epoch},{step}", *arguments], cwd=ROOT, env=environment(**variables),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-c", script, at, *arguments], cwd=ROOT, env=environment(**variables), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         text = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, text

@@ -53,6 +53,11 @@ def all_protocols(drawings: Drawings) -> list[Trials]:
     return [make(drawings, trials=4000) for make in MADE.values()] + [lake400(fixed_of(drawings), drawings)]
 
 
+def chi_square(counts: np.ndarray) -> float:
+    """How far counts are from all alike."""
+    return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
+
+
 def alike(drawings: Drawings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The scorer that is always right."""
     return lambda query, support: drawings.character[query] == drawings.character[support]

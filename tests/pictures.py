@@ -1,9 +1,16 @@
-"""Trees of images as people have them, made here: a class is a figure, and each image of it is a bit another."""
+"""Trees of images as people have them, made here: a class is a figure, and each image of it is a bit another; and the
+data sets that become of them."""
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
+from rich.console import Console
+
+from oneshot.base.errors import UserError
+from oneshot.data.sets import Prepared, prepare
 
 
 def figure(seed: int, take: int = 0, *, size: tuple[int, int] = (120, 90), kind: str = "dark") -> Image.Image:
@@ -31,3 +38,21 @@ def tree(
             size = (80 + 10 * (take % 3), 60 + 7 * (number % 5))
             figure(number, take, size=size, kind=kind).save(folder / f"image{take}.{ending}")
     return root
+
+
+def made(
+    root: Path | str, source: Path | str | None, dataset: str = "folder", **how: object
+) -> tuple[Prepared, str]:  # fmt: skip
+    """The set, and what was said while it was made."""
+    stream = StringIO()
+    console = Console(file=stream, width=100_000)
+    name = how.pop("name", None)
+    where = source and str(source)
+    return prepare(dataset, data_root=root, source=where, console=console, name=name, how=how), stream.getvalue()
+
+
+def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
+    """The sentence with which a set is not made."""
+    with pytest.raises(UserError) as refused:
+        made(root, source, dataset, **how)
+    return str(refused.value)

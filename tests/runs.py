@@ -1,7 +1,7 @@
-"""Run folders as a study leaves them, made by hand in a moment: for the tests of the report."""
+"""Run folders as a study leaves them, made by hand in a moment: for the tests of the report and of records."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import numpy as np
 import samples
 import tiny
 
-from oneshot.base.jobs import job_file, read
+from oneshot.base.jobs import job_file, override, parse_toml, read
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation.outcomes import Seen, outcomes
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet
 from oneshot.evaluation.trials import between, within
 from oneshot.evaluation.verification import Scored, pairs_of, verification
+from oneshot.run.history import write_history
 
 ENVIRONMENT = {
     "versions": {"oneshot": "0.1.0", "torch": "2.99"},
@@ -104,6 +105,19 @@ def study(
     return run
 
 
+def finished(where: Path | Folder, kept: Mapping[str, Any], **changes: object) -> Folder:
+    """The study of a record as its folder held it when it was over, with some of its settings changed."""
+    run, experiment = Folder.of(where), kept["experiment"]
+    if changes:
+        experiment = override(parse_toml(experiment.encode(), "the record"), changes, source="the test").to_toml()
+    run.write("experiment.toml", experiment.encode())
+    for trial in kept["study"]["trials"]:
+        write_history(run / "trials" / trial["id"], trial["history"])
+    run.write_json("study.json", kept["study"])
+    run.write_json("result.json", kept["result"])
+    return run
+
+
 def training(where: Path, *, epochs: int) -> Folder:
     """A single training of 8 epochs, so many of which are done."""
     run = Folder.of(where)
@@ -116,5 +130,4 @@ def training(where: Path, *, epochs: int) -> Folder:
 
 
 def _history(folder: Folder, rows: list[dict[str, Any]]) -> None:
-    lines = [json.dumps({"best": True, "ended": "", **row}) for row in rows]
-    folder.write("history.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    write_history(folder, [{"best": True, "ended": "", **row} for row in rows])

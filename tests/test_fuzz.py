@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from samples import result, study, trial, verification
-from tables import FIXED, ROWS, written
+from tables import FIXED, row, written
 from zips import MEMBERS, SMALL, made_archives
 
 from oneshot.answers import artifact, calibration, matching
@@ -42,7 +42,7 @@ from oneshot.data.pairs import PairDataset
 from oneshot.data.store import DRAWINGS, TRIALS
 from oneshot.evaluation import modelcard
 from oneshot.evaluation.outcomes import Seen, outcomes
-from oneshot.evaluation.trials import protocols, within
+from oneshot.evaluation.trials import lake400, protocols, within
 from oneshot.evaluation.verification import Scored
 from oneshot.network.worker import Worker
 from oneshot.records import pages, record
@@ -178,23 +178,39 @@ def test_any_text_after_set_is_a_change_or_a_sentence(text: str, key: str) -> No
 # Parquet
 
 
+# Enough for every split: two alphabets of either origin, by four drawers
+MANY = [
+    row(alphabet, character, drawer)
+    for alphabet in ("Alpha", "Beta", "Mu", "Zeta")
+    for character in (1, 2)
+    for drawer in (1, 2, 3, 4)
+]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    folder = written(tmp_path_factory.mktemp("data"), ROWS)
+    folder = written(tmp_path_factory.mktemp("data"), MANY, trial_alphabets=["Zeta"])
     store.write_trials(folder, FIXED)
     return folder
 
 
-def use_data(folder: Folder) -> None:
-    """Everything that reads a data set."""
+def use_data(folder: Folder) -> np.ndarray:
+    """Everything that reads a data set; its pixels."""
     about, fixed, drawings = store.describe(folder), store.load_trials(folder), store.load(folder)
-    assert len(drawings.pixels()) == about.rows
+    pixels = drawings.pixels()
+    assert len(pixels) == about.rows
     PairDataset(drawings, seed=0).pairs(epoch=0, start=0, count=8)
     protocols(drawings, fixed, n_way=2, trials=5)
+    lake400(fixed, drawings)
     for name in splits.SPLITS:
         split = splits.split(name, about)
         for part in (split.train, split.validation, split.test):
             splits.load_part(folder, part)
+    return pixels
+
+
+# What is wrong is not the file: what it says it holds is too little for what is asked of it.
+LACKING = ("the split '", "a split needs", "no one-shot trial can be made")
 
 
 def with_facts(content: bytes, facts: Any) -> bytes:
@@ -219,7 +235,7 @@ def test_any_metadata_of_a_parquet_file_is_read_or_refused(data: Folder, tmp_pat
     folder, content = Folder.of(tmp_path), data.read(DRAWINGS)
     folder.write(TRIALS, data.read(TRIALS))
     folder.write(DRAWINGS, with_facts(content, case.draw(damaged(facts(content)))))
-    taken_or_refused(lambda: use_data(folder))
+    taken_or_refused(lambda: use_data(folder), DRAWINGS, *LACKING)
 
 
 @given(case=st.data())
@@ -230,7 +246,7 @@ def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path:
         folder.write(name, data.read(name))
     name = case.draw(st.sampled_from([DRAWINGS, TRIALS]))
     folder.write(name, case.draw(corrupt(data.read(name))))
-    taken_or_refused(lambda: use_data(folder))
+    taken_or_refused(lambda: use_data(folder), name, *LACKING)
 
 
 @given(case=st.data(), whole=st.booleans())
@@ -270,19 +286,23 @@ def training(optimizer: str) -> Training:
     return Training(worker, override(SETTINGS[optimizer], {"train.epochs": 3}, source="more"), PARTS, nowhere, Watch())
 
 
-def go_on(folder: Path) -> None:
-    """Everything that reads a checkpoint: the training that goes on, by a step, and those that take its network."""
+def go_on(folder: Path) -> int:
+    """Everything that reads a checkpoint: the training that goes on, by a step, and those that take its network. After
+    how many epochs it goes on."""
     going = training(folder.name)
     going.folder = Folder.of(folder)
-    if going._resume() and not going.progress.ended:
+    after = going.progress.epoch if going._resume() else 0
+    if after and not going.progress.ended:
         with suppress(Diverged):
-            going.run_epoch(going.progress.epoch + 1)
+            going.run_epoch(after + 1)
     checkpoint.best(Folder.of(folder / "checkpoints"))
     net, _ = artifact.read(Folder.of(folder / NEWEST))
     net.embed(torch.zeros(1, 1, 16, 16))
+    return after
 
 
 NEWEST = "checkpoints/epoch-0002"
+OTHERS = "holds a training with"  # other settings, which are as good as those that are asked for
 optimizers = st.sampled_from(sorted(SETTINGS))
 
 
@@ -304,7 +324,7 @@ def test_any_state_of_a_checkpoint_is_gone_on_with_or_refused(
 ) -> None:
     state = json.loads((trained / optimizer / NEWEST / checkpoint.STATE).read_text())
     content = json.dumps(case.draw(damaged(state))).encode()
-    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.STATE, content)))
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.STATE, content)), NEWEST, OTHERS)
 
 
 @given(
@@ -317,7 +337,7 @@ def test_any_bytes_of_a_checkpoint_are_gone_on_with_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, optimizer: str, name: str
 ) -> None:
     content = case.draw(corrupt((trained / optimizer / NEWEST / name).read_bytes()))
-    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, name, content)))
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, name, content)), NEWEST, OTHERS)
 
 
 @given(case=st.data(), optimizer=optimizers, name=st.sampled_from([checkpoint.WEIGHTS, checkpoint.TRAINING]))
@@ -329,7 +349,7 @@ def test_any_safetensors_header_is_read_or_refused(
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(case.draw(damaged(json.loads(content[8:end])))).encode()
     content = len(header).to_bytes(8, "little") + header + content[end:]
-    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, name, content)))
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, name, content)), NEWEST)
 
 
 tensors = st.sampled_from(
@@ -353,7 +373,7 @@ def test_any_optimizer_state_is_gone_on_with_or_refused(
         else:
             state.pop(name, None)
     content = safetensors.torch.save(state)
-    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.TRAINING, content)))
+    taken_or_refused(lambda: go_on(forged(trained / optimizer, tmp_path, checkpoint.TRAINING, content)), NEWEST)
 
 
 # The records of a run
@@ -373,11 +393,14 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (folder / "trials/000").append_json("notes.jsonl", {"note": "a checkpoint was damaged"})
     (folder / "trials/000").write_json("error.json", {"error": "a worker refused its input"})
-    folder.write_json(STUDY, study(*trials, epochs_run=4))
-    environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
-    folder.write_json("result.json", result(environment=environment, verification=verification()))
-    folder.write_json("outcomes.json", few_outcomes())
+    trials[0]["notes"] = ["a checkpoint was damaged"]
+    header = {"epochs": 9, "why": "no Omniglot is here", "named": 1, "rungs": [1, 3], "reduction": 3}
+    folder.write_json(STUDY, study(*trials, epochs_run=4, **header))
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
+    sha256 = cards.digest(folder)  # else the result is another network's, and nothing of it is read
+    environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
+    folder.write_json("result.json", result(environment=environment, verification=verification(), sha256=sha256))
+    folder.write_json("outcomes.json", few_outcomes(sha256))
     scores = np.random.default_rng(0).normal(size=(40, 3)) + np.eye(3)[0]
     about = {"alphabets": 1, "characters": 3, "drawings": 12, "trials": 40, "n_way": 3}
     pooling = {"k_shot": 2, "embeddings": 0.5, "scores": 0.5}
@@ -389,13 +412,13 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(folder.path)
 
 
-def few_outcomes() -> dict[str, Any]:
-    """Single trials as a judgement keeps them, of two small alphabets."""
+def few_outcomes(sha256: str) -> dict[str, Any]:
+    """Single trials as a judgement of a network keeps them, of two small alphabets."""
     test = tiny.drawings({"Greek": 6, "Runes": 6})
     trials = within(test, trials=30, n_way=5)
     scores = np.random.default_rng(0).normal(size=(30, 5))
     pairs = {"any": Scored(np.arange(8.0), np.arange(8) % 2 == 0, 4)}
-    return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)], pairs), sha256=None)
+    return outcomes(Seen(test, test.packed[:, :9].astype(float), [(trials, scores)], pairs), sha256=sha256)
 
 
 FILES = [
@@ -440,14 +463,32 @@ def use_run(folder: Folder, kept: Path) -> None:
     assert (kept / "kept.json").is_file()
 
 
+def kept_records(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """An empty place for records instead of the repository's."""
+    monkeypatch.setattr(record, "records_folder", lambda: folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def test_what_is_whole_is_taken(
+    data: Folder, trained: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each example would be refused for what was there before it was damaged."""
+    rows = sorted(MANY, key=lambda one: (one.alphabet, one.character, one.drawer))
+    assert np.array_equal(use_data(data), np.stack([one.ink for one in rows]))
+    for optimizer in SETTINGS:
+        assert go_on(Path(shutil.copytree(trained / optimizer, tmp_path / optimizer))) == 2
+    kept = kept_records(monkeypatch, tmp_path / "records")
+    use_run(Folder.of(shutil.copytree(run, tmp_path / "run")), kept)
+    assert {file.name for file in kept.iterdir()} == {"kept.json", "kept.svg", "kept-live.svg", "kept-errors.png"}
+
+
 @given(case=st.data(), name=st.sampled_from(FILES), whole=st.booleans())
 @examples(100)
 def test_any_record_of_a_run_is_used_or_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: st.DataObject, name: str, whole: bool
 ) -> None:
-    folder, kept = tmp_path / "run", tmp_path / "records"
-    monkeypatch.setattr(record, "records_folder", lambda: kept)
-    shutil.rmtree(kept, ignore_errors=True)
+    folder, kept = tmp_path / "run", kept_records(monkeypatch, tmp_path / "records")
     shutil.copytree(run, folder, dirs_exist_ok=True)
     content = (run / name).read_bytes()
     if whole or name.endswith(".toml"):
@@ -458,7 +499,8 @@ def test_any_record_of_a_run_is_used_or_refused(
     else:
         changed = json.dumps(case.draw(damaged(json.loads(content)))).encode()
     (folder / name).write_bytes(changed)
-    taken_or_refused(lambda: use_run(Folder.of(folder), kept))
+    # A history that lacks epochs is as sound as that of a search that goes on.
+    taken_or_refused(lambda: use_run(Folder.of(folder), kept), Path(name).name, "is not over")
     # Two screens, and a picture of the errors where they are kept.
     assert not kept.exists() or len(list(kept.iterdir())) in (3, 4)
 

@@ -161,7 +161,6 @@ def test_what_the_pages_say_of_python_runs(block: Block, place: Path, monkeypatc
 def test_the_file_tree_names_every_module() -> None:
     (text,) = (block.text for block in blocks() if not block.kind)
     packages = re.split(r"(?m)^  (\w+)/", text)[1:]  # name, text, name, text, ...
-    assert sorted(packages[::2]) == sorted(package.name for package in PACKAGES)
     phrases = dict(zip(packages[::2], packages[1::2], strict=True))
     for package in PACKAGES:
         modules = {path.stem for path in package.rglob("*.py") if not path.stem.startswith("__")}

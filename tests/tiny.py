@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from oneshot.answers import artifact
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
+from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
+from oneshot.run import checkpoint
 from oneshot.run.checkpoint import Progress
 from oneshot.run.watch import Watch
 from oneshot.training.loop import Parts, fit
@@ -77,6 +80,50 @@ def settings(**changes: Any) -> Settings:
 def train(where: Path | Folder, given: Settings, *, watch: Watch | None = None, data: Parts | None = None) -> Progress:
     """Train in this process, on the CPU."""
     return fit(Worker(torch.device("cpu"), precision="fp32"), given, data or parts(), Folder.of(where), watch=watch)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+class Killer(Watch):
+    """Ends a training when an epoch is done, or in the middle of one, when so many of its steps are."""
+
+    def __init__(self, *, after: int | None = None, within: int | None = None, steps: int = 2) -> None:
+        self.after, self.within, self.steps, self.done = after, within, steps, 0
+        self.notes: list[str] = []
+
+    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
+        self.done = done
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        if done == self.steps and self.done + 1 == self.within:
+            raise Killed
+
+    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
+        self.done = row["epoch"]
+        if self.done == self.after:
+            raise Killed
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
+def network(
+    where: Path | Folder, net: Siamese, given: Settings, *, cleaning: dict[str, Any] | None = None
+) -> Path:  # fmt: skip
+    """A run of a network that nothing trained, with its only checkpoint and its `best/`."""
+    run = Folder.of(where)
+    recorded = {name: getattr(given, name).model_dump() for name in ("data", "model", "train")}
+    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    checkpoint.save(
+        run / "checkpoints", progress, settings=recorded, net=net, optimizer=optimizer, cleaning=cleaning
+    )  # fmt: skip
+    found = checkpoint.best(run / "checkpoints")
+    assert found is not None
+    artifact.save(run / "best", data=found, provenance={"settings": found.settings})
+    return Path(run.path)
 
 
 # Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. Made smooth (`ranks`),

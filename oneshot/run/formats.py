@@ -85,6 +85,7 @@ class Trial(Record):
     val_loss: float | None
     seconds: Seconds
     error: str | None
+    notes: list[str] = []
 
 
 class Study(Record):
@@ -99,8 +100,15 @@ class Study(Record):
 class FinishedStudy(Study):
     """`study.json`, as far as its record shows it."""
 
+    dataset: str
     split: str
     epochs: Positive
+    device: str
+    workers: Positive
+    concurrent: Positive
+    searcher: str
+    named: Natural = 0
+    rungs: list[Positive] = []  # older ones do not name them
     epochs_run: Natural
     epochs_if_all_had_finished: Positive
 

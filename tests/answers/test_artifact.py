@@ -21,7 +21,6 @@ from oneshot.base.storage import Folder
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.models import Siamese, build
 from oneshot.run import cards, checkpoint, tensors
-from oneshot.run.checkpoint import Checkpoint, Progress
 from oneshot.training.train import finish
 
 RECORDED = {name: getattr(tiny.settings(), name).model_dump() for name in ("data", "model", "train")}
@@ -43,14 +42,7 @@ def net() -> Siamese:
 @pytest.fixture(scope="module")
 def run(net: Siamese, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with a checkpoint and the best network."""
-    folder = Folder.of(tmp_path_factory.mktemp("run"))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
-    checkpoint.save(folder / "checkpoints", progress, settings=RECORDED, net=net, optimizer=optimizer)
-    found = checkpoint.best(folder / "checkpoints")
-    assert isinstance(found, Checkpoint)
-    artifact.save(folder / "best", data=found, provenance={"settings": found.settings, "epoch": 1})
-    return Path(folder.path)
+    return tiny.network(tmp_path_factory.mktemp("run"), net, tiny.settings())
 
 
 def test_a_network_of_another_width_and_depth_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch.overrides import TorchFunctionMode
 
 import oneshot
-from oneshot.answers import artifact, classify, embed, embeddings, queries, ranking
+from oneshot.answers import classify, embed, embeddings, queries, ranking
 from oneshot.answers.artifact import OneShot
 from oneshot.answers.embeddings import Classes
 from oneshot.base.errors import RunFailed, UserError
@@ -28,27 +28,15 @@ from oneshot.base.storage import Folder
 from oneshot.cli import main as cli
 from oneshot.network import models
 from oneshot.network.models import build, looking
-from oneshot.run import checkpoint
-from oneshot.run.checkpoint import Progress
 
 CLEANING = {"side": 40, "polarity": "photo"}
 
 
 def network(where: Path, seed: int, *, cleaning: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """A run of a network that learned nothing, with its only checkpoint and its `best/`."""
+    """A run of a network that learned nothing."""
     given = tiny.settings(**changes)
     torch.manual_seed(seed)
-    net = build(given.model, size=28)
-    recorded = {name: getattr(given, name).model_dump() for name in ("data", "model", "train")}
-    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    checkpoint.save(
-        Folder.of(where / "checkpoints"), progress, settings=recorded, net=net, optimizer=optimizer, cleaning=cleaning
-    )
-    found = checkpoint.best(Folder.of(where / "checkpoints"))
-    assert found is not None
-    artifact.save(Folder.of(where / "best"), data=found, provenance={"settings": found.settings})
-    return where
+    return tiny.network(where, build(given.model, size=28), given, cleaning=cleaning)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,6 @@ from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.settings import KOCH_LEAST
 from oneshot.base.storage import Folder
 from oneshot.network import models
-from oneshot.run import checkpoint
-from oneshot.run.checkpoint import Progress
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -24,20 +22,13 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 
 def network(folder: Folder, name: str, **options: int) -> Path:
-    """A network with batch statistics of its own, in a checkpoint and as a folder to hand on."""
+    """A run of a network with batch statistics of its own."""
     size = KOCH_LEAST if name == "koch" else 28
     settings = tiny.settings(name=name, size=size, rotations=True, flips=True, **options)
     torch.manual_seed(1)
     net = models.build(settings.model, size=size)
     net(torch.rand(8, 1, size, size), torch.rand(8, 1, size, size))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
-    recorded = {section: getattr(settings, section).model_dump() for section in ("data", "model", "train")}
-    checkpoint.save(folder / "checkpoints", progress, settings=recorded, net=net, optimizer=optimizer)
-    found = checkpoint.best(folder / "checkpoints")
-    assert found is not None
-    artifact.save(folder / "best", data=found, provenance={"settings": recorded})
-    return Path(folder.path)
+    return tiny.network(folder, net, settings)
 
 
 @pytest.mark.parametrize(("name", "views"), [*((name, 1) for name in models.ENCODERS), ("resnet", 8)])

@@ -92,7 +92,7 @@ def test_the_part_of_another_address_is_not_used(target: Path) -> None:
 def test_a_server_that_falls_silent_is_given_up_and_asked_again(target: Path) -> None:
     with serve(Site({"/a.zip": BODY}, stalls=1)) as site:
         fetch(site, target, patience=HURRY)
-        assert len(site.asked) == 2
+        assert len(site.asked) >= 2  # a loaded machine may be silent once more
     assert target.read_bytes() == BODY
 
 

@@ -9,41 +9,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pictures import figure, tree
+from pictures import figure, made, refusal, tree
 from PIL import Image
 from rich.console import Console
 
-from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import clean, store
 from oneshot.data.png import encode
-from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
 
 
 @pytest.fixture(autouse=True)
 def omniglots_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # where Omniglot's archives lie is no matter here
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-def made(root: Path, source: Path, dataset: str = "folder", **how: object) -> tuple[Prepared, str]:
-    """The set, and what was said while it was made."""
-    stream = StringIO()
-    console = Console(file=stream, width=100_000)
-    name = how.pop("name", None)
-    prepared = prepare(dataset, data_root=root, source=source and str(source), console=console, name=name, how=how)
-    return prepared, stream.getvalue()
-
-
-def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
-    with pytest.raises(UserError) as refused:
-        made(root, source, dataset, **how)
-    return str(refused.value)
 
 
 # --- what it becomes

@@ -5,16 +5,13 @@ import itertools
 import numpy as np
 import pytest
 import tiny
+from lineup import chi_square
 
 from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings
 from oneshot.data.pairs import EpisodeDataset, PairDataset, Pairs
 
 SIZES = {"Ogham": 3, "Greek": 12, "Runes": 30}  # characters: as unequal as real alphabets
-
-
-def chi_square(counts: np.ndarray) -> float:
-    return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
 
 
 def equal(one: Pairs, other: Pairs) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import command
 import pytest
+import tiny
 import torch
 from objects import ObjectStore
 from users import plain_user
@@ -16,15 +17,18 @@ from users import plain_user
 import oneshot
 from oneshot.answers.ranking import Classes, rank
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import override
 from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation import evaluate as judging
-from oneshot.evaluation.judgement import TOUCHED, trials_of
+from oneshot.evaluation.judgement import RESULT, TOUCHED, trials_of
 from oneshot.evaluation.scoring import judge, score
 from oneshot.network.embedding import similarity
 from oneshot.network.models import Siamese
+from oneshot.run import cards
 from oneshot.run.opened import EXPERIMENT
+from oneshot.search import tune
 
 FEW = Evaluate(trials=20)
 
@@ -63,6 +67,30 @@ def test_a_judgement_that_breaks_off_is_counted(run: Folder, small_glyphs: Folde
         judged(run, small_glyphs)
     (line,) = touched(run)
     assert line["asked"]["split"] == "lake" and line["sha256"] == (run / "best").read_json("model.json")["sha256"]
+
+
+def test_a_search_that_goes_on_is_judged_again_where_its_best_is_another_network(
+    small_glyphs: Folder, tmp_path: Path
+) -> None:
+    """As one may that --max-time ended; its final job, without Ray."""
+    given, run = override(tiny.settings(epochs=1), {"evaluate.trials": 20}, source="the test"), Folder.of(tmp_path)
+    run.write(EXPERIMENT, given.to_toml().encode())
+
+    def ended(best: str) -> dict[str, Any]:
+        tune._judge(
+            given.model_dump(), run.uri, small_glyphs.uri, (run / "trials" / best).uri,
+            best_trial={"id": best, "settings": {}}, device="cpu", threads=1,
+        )  # fmt: skip
+        return run.read_json(RESULT)
+
+    for seed, name in enumerate(("000", "001")):
+        tiny.train(run / "trials" / name, override(given, {"train.seed": seed}, source="the test"))
+    first = ended("000")
+    assert ended("000") == first and first["best_trial"]["id"] == "000"
+    second = ended("001")
+    assert second["best_trial"]["id"] == "001" and second["sha256"] == cards.digest(run) != first["sha256"]
+    assert (first["test_evaluations"], second["test_evaluations"]) == (1, 2)
+    assert [line["sha256"] for line in touched(run)] == [first["sha256"], second["sha256"]]
 
 
 def test_a_network_is_its_runs_and_no_other_folders(run: Folder, small_glyphs: Folder, tmp_path: Path) -> None:

@@ -2,16 +2,11 @@
 
 import numpy as np
 import pytest
-from lineup import MADE, SIZES, drawings_of, fixed_of
+from lineup import MADE, SIZES, chi_square, drawings_of, fixed_of
 
 from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.evaluation.trials import NAMES, Trials, between, lake400, protocols, seed352, suited, unfit, within
-
-
-def chi_square(counts: np.ndarray) -> float:
-    return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
-
 
 # What a trial is
 

@@ -15,7 +15,6 @@ from oneshot.base.jobs import override
 from oneshot.base.storage import Folder
 from oneshot.network.models import build
 from oneshot.run import checkpoint
-from oneshot.run.watch import Watch
 
 TOLERANCE = 5e-6
 
@@ -24,20 +23,6 @@ COMPRESSED = {
     how: override(tiny.CASES["conv4 on pairs"], {"scale.compress": how}, source="the test") for how in ("none", "bf16")
 }
 GOES_ON = override(tiny.CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-class Killer(Watch):
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def step(self, done: int, loss: float, images_per_second: float) -> None:
-        self.steps += 1
-        if self.steps == 6:  # of the second epoch's three the third
-            raise Killed
 
 
 def noise(*shape: int, seed: int) -> torch.Tensor:
@@ -68,8 +53,8 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
     @cache
     def hold(workers: int) -> Met:
         folder = tmp_path_factory.mktemp("ranks")
-        with ranks.smooth(), pytest.raises(Killed):
-            tiny.train(folder / "begun by one", GOES_ON, watch=Killer())
+        with ranks.smooth(), pytest.raises(tiny.Killed):
+            tiny.train(folder / "begun by one", GOES_ON, watch=tiny.Killer(within=2, steps=3))
         tasks: dict[str, dict[str, Any]] = {
             "normalise": {"x": IMAGES, "upstream": UPSTREAM, "weight": WEIGHT, "bias": BIAS},
             "gathered": {"rows": ROWS, "upstream": TABLE},

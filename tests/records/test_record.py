@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from runs import finished
 
 from oneshot.base.errors import UserError
-from oneshot.base.jobs import override, parse_toml
 from oneshot.base.storage import Folder
 from oneshot.records import pages, record
 from oneshot.report import ladder
@@ -62,13 +62,9 @@ def test_of_a_search_that_was_broken_off_there_is_no_record_yet(
     status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its best network may be another one in the end, which would be judged, too."""
-    kept, run = record.read_all()["quick"], Folder.of(tmp_path / "run")
+    kept = record.read_all()["quick"]
+    run = finished(tmp_path / "run", kept)
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    run.write("experiment.toml", kept["experiment"].encode())
-    run.write_json("result.json", kept["result"])
-    for trial in kept["study"]["trials"]:
-        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
-        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
     for broken_off in (True, False):
         first, *others = kept["study"]["trials"]
         first = first | {"status": status} if broken_off else first
@@ -84,11 +80,8 @@ def test_a_result_of_another_network_is_no_record(
     tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     kept = record.read_all()["quick"]
-    run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
+    run, folder = finished(tmp_path / "run", kept), tmp_path / "records"
     monkeypatch.setattr(record, "records_folder", lambda: folder)
-    run.write("experiment.toml", kept["experiment"].encode())
-    run.write_json("study.json", kept["study"])
-    run.write_json("result.json", kept["result"])
     (run / "best").write("model.json", (trained_run / "best/model.json").read_bytes())
     with pytest.raises(UserError, match=r"result\.json is not of the network in best/"):
         record.keep(run)
@@ -97,16 +90,14 @@ def test_a_result_of_another_network_is_no_record(
 
 def test_a_record_that_cannot_be_shown_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = record.read_all()["quick"]
-    run, folder = Folder.of(tmp_path / "run"), tmp_path / "records"
+    run, folder = finished(tmp_path / "run", kept), tmp_path / "records"
     monkeypatch.setattr(record, "records_folder", lambda: folder)
-    run.write("experiment.toml", kept["experiment"].encode())
     for change, sentence in (
         ({"epochs_if_all_had_finished": 0}, "epochs_if_all_had_finished = 0: must be greater"),
         ({"job": "../quick"}, r"job = '\.\./quick'"),
         ({"trials": [kept["study"]["trials"][0] | {"id": "../.."}]}, r"trials\.0\.id = '\.\./\.\.'"),
     ):
         run.write_json("study.json", kept["study"] | change)
-        run.write_json("result.json", kept["result"])
         with pytest.raises(UserError, match=rf"study\.json is damaged .*{sentence}"):
             record.keep(run)
     run.write_json("study.json", kept["study"])
@@ -121,12 +112,9 @@ def test_a_record_takes_no_place_of_another_kind(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     kept, seeds = record.read_all()["quick"], (record.records_folder() / "cpu2.json").read_bytes()
-    run, folder = Folder.of(tmp_path / "run"), Folder.of(tmp_path / "records")
+    run, folder = finished(tmp_path / "run", kept), Folder.of(tmp_path / "records")
     folder.write("cpu2.json", seeds)
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    run.write("experiment.toml", kept["experiment"].encode())
-    run.write_json("study.json", kept["study"])
-    run.write_json("result.json", kept["result"])
     with pytest.raises(UserError, match=rf"{name}\.json is the place of a record of another kind"):
         record.keep(run, name=name)
     assert folder.names() == ["cpu2.json"] and folder.read("cpu2.json") == seeds
@@ -137,11 +125,9 @@ def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_a
 ) -> None:
     kept, five, chaos = record.read_all()["quick"], record.read_repeated()["cpu5"], record.read_chaos()
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    run, folder = Folder.of(tmp_path / "run"), Folder.of(tmp_path / "records")
+    run, folder = finished(tmp_path / "run", kept), Folder.of(tmp_path / "records")
     folder.write_json("quick.json", kept)
     folder.write_json("chaos.json", chaos)
-    run.write("experiment.toml", kept["experiment"].encode())
-    run.write_json("study.json", kept["study"])
     better = kept["result"]["protocols"] | {"lake400": kept["result"]["protocols"]["lake400"] | {"accuracy": 1.0}}
     run.write_json("result.json", kept["result"] | {"dataset": "glyphs (generated)", "protocols": better})
     with pytest.raises(UserError, match=r"is a record on omniglot, and this is one on glyphs .* another --name"):
@@ -157,24 +143,12 @@ def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_a
     assert ladder.best(shown.networks) == "quick"
 
 
-def finished(run: Folder, kept: dict, **changes: object) -> Folder:
-    """A finished study as a run's folder holds it, with some of its settings changed."""
-    settings = override(parse_toml(kept["experiment"].encode(), "the record"), changes, source="the test")
-    run.write("experiment.toml", settings.to_toml().encode())
-    run.write_json("study.json", kept["study"])
-    run.write_json("result.json", kept["result"])
-    for trial in kept["study"]["trials"]:
-        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
-        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
-    return run
-
-
 def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = record.read_all()["quick"]
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    run = finished(Folder.of(tmp_path / "run"), kept, **{"train.lr": 0.5, "scale.workers": 2})
+    run = finished(tmp_path / "run", kept, **{"train.lr": 0.5, "scale.workers": 2})
     with pytest.raises(UserError, match=r"has train\.lr = 0\.5, other than tune_jobs/quick\.toml: .* another --name"):
         record.keep(run)
     with pytest.raises(UserError, match=r"other than tune_jobs/koch\.toml"):
@@ -185,10 +159,10 @@ def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
     for file in ("mine.svg", "mine-live.svg"):
         svg = (tmp_path / "records" / file).read_text().replace("&#160;", " ").replace("&#x27;", "'")
         assert "make tune JOB=quick ARGS='--set train.lr=0.5'" in svg
-    again = finished(Folder.of(tmp_path / "again"), kept, **{"train.lr": 0.25})
+    again = finished(tmp_path / "again", kept, **{"train.lr": 0.25})
     with pytest.raises(UserError, match="other than the record mine"):
         record.keep(again, name="mine")
-    record.keep(finished(Folder.of(tmp_path / "same"), kept))
+    record.keep(finished(tmp_path / "same", kept))
     assert record.read_all()["quick"]["changes"] == {}
 
 
@@ -197,7 +171,7 @@ def test_how_often_a_network_was_judged_is_counted_when_its_record_is_kept(
 ) -> None:
     kept = record.read_all()["quick"]
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    run = finished(Folder.of(tmp_path / "run"), kept)
+    run = finished(tmp_path / "run", kept)
     run.append_json("evaluations.jsonl", {})
     record.keep(run)
     assert "judged 1" not in pages.results_table(record.read_all())

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import runs
 
-from oneshot.base.storage import Folder
 from oneshot.cli import main as cli
 from oneshot.records import pages, record
 
@@ -30,14 +30,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A finished study: that of the record `quick`, as a run folder."""
-    kept, run = record.read_all()["quick"], Folder.of(tmp_path / "run")
-    run.write("experiment.toml", kept["experiment"].encode())
-    for trial in kept["study"]["trials"]:
-        text = "".join(json.dumps(row) + "\n" for row in trial["history"])
-        (run / "trials" / trial["id"]).write("history.jsonl", text.encode())
-    run.write_json("study.json", kept["study"])
-    run.write_json("result.json", kept["result"])
-    return Path(run.path)
+    return Path(runs.finished(tmp_path / "run", record.read_all()["quick"]).path)
 
 
 def test_pages_and_pictures_are_made_anew_as_they_are(copies: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,16 @@ cli.main()
 """
 
 
+def printed(*arguments: str, **variables: str) -> str:
+    """What a Python that ends well prints on its standard output alone."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment(**variables), text=True, capture_output=True,
+        timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tmp_path: Path, data_root: Path) -> None:
     """One trial is fine, one diverges, one fails in its worker, one is drawn at random."""
     unfillable = '{batch=512, "data.alphabets"=1}'  # an episode of 128 characters of one alphabet
@@ -38,13 +48,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
             search__first=first, search__trials="4", search__batch="[64]", train__examples="512", model__views="4"
         ),
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", UNCHECKED, *arguments],
-        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root), **FAST, **QUIET), text=True, capture_output=True,
-        timeout=600,
-    )  # fmt: skip
-    text = done.stdout
-    assert done.returncode == 0, text + done.stderr
+    text = printed("-c", UNCHECKED, *arguments, ONESHOT_DATA=str(data_root), **FAST, **QUIET)
     assert "\x1b" not in text and "glyphs (generated)" in text
 
     study = json.loads((tmp_path / "run/study.json").read_text())
@@ -65,6 +69,9 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert net.card["sha256"] == result["sha256"] and net.calibration is not None
     within = result["protocols"]["within"]["accuracy"]
     assert f"| {100 * within:.1f} % |" in (tmp_path / "run/best/README.md").read_text()
+    left = {path.suffix or path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    shown = {".html", ".svg", ".png", ".md"}
+    assert left == {".toml", ".json", ".jsonl", ".safetensors", ".oneshot", ".lock", *shown}  # and nothing pickled
 
     text = run("tune", "--resume", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
     again = [line for line in text.splitlines() if " started" in line or " goes on" in line]
@@ -90,15 +97,11 @@ cli.main()
 def test_at_its_time_limit_a_study_judges_what_is_there_and_can_go_on(tmp_path: Path, data_root: Path) -> None:
     changes = settings(search__trials="2", search__grace="0", train__epochs="8", train__examples="512")
     limits = ["--max-time", "1h30m", "--max-concurrent", "1"]
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, "tune", "quick", "--run", str(tmp_path / "run"), *changes, *limits],
-        cwd=ROOT, env=environment(ONESHOT_DATA=str(data_root), **FAST, **QUIET), text=True, capture_output=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 trial at once" in done.stdout
-    assert "the time limit of 1:30:00 is reached: 2 of 2 trials are saved and wait" in done.stdout
-    assert f"to go on with the search: python -m oneshot.tune --resume {tmp_path / 'run'}" in done.stdout
+    arguments = ["tune", "quick", "--run", str(tmp_path / "run"), *changes, *limits]
+    text = printed("-c", LIMITED, *arguments, ONESHOT_DATA=str(data_root), **FAST, **QUIET)
+    assert "1 trial at once" in text
+    assert "the time limit of 1:30:00 is reached: 2 of 2 trials are saved and wait" in text
+    assert f"to go on with the search: python -m oneshot.tune --resume {tmp_path / 'run'}" in text
     first, second = json.loads((tmp_path / "run/study.json").read_text())["trials"]
     assert (first["status"], second["status"]) == ("pending", "pending")
     assert 1 <= first["epochs"] < 8 and second["epochs"] == 0
@@ -131,8 +134,8 @@ def test_two_workers_under_ray_train_equal_one_process(
 
 def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
     changes = settings(search__searcher="optuna", search__trials="2", search__first="[]", train__epochs="1")
-    text = run("tune", "quick", "--json", "--run", str(tmp_path / "run"), *changes, ONESHOT_DATA=str(data_root))
-    told = json.loads(text[text.index("{\n") :])  # warnings come before it
+    arguments = ["quick", "--json", "--run", str(tmp_path / "run"), *changes]
+    told = json.loads(printed("-m", "oneshot.tune", *arguments, ONESHOT_DATA=str(data_root)))
     assert told["over"] and told["run"] == str(tmp_path / "run")
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert {key: told[key] for key in result} == result

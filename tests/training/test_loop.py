@@ -3,14 +3,13 @@
 import hashlib
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from tiny import Killed, Killer
 
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
@@ -48,33 +47,6 @@ CLOCK = ("seconds", "images_per_second", "resumed_at")
 @pytest.fixture(scope="module")
 def data() -> Parts:
     return tiny.parts()
-
-
-class Killed(Exception):
-    """Stands for whatever ends a process."""
-
-
-class Killer(Watch):
-    """Ends a training when an epoch is done, or in the middle of one."""
-
-    def __init__(self, *, after: int | None = None, within: int | None = None) -> None:
-        self.after, self.within, self.done = after, within, 0
-        self.notes: list[str] = []
-
-    def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None:
-        self.done = done
-
-    def step(self, done: int, loss: float, images_per_second: float) -> None:
-        if done == 2 and self.done + 1 == self.within:
-            raise Killed
-
-    def epoch(self, row: dict[str, Any], is_best: bool) -> None:
-        self.done = row["epoch"]
-        if self.done == self.after:
-            raise Killed
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
 
 
 def last(folder: Path) -> Checkpoint:
@@ -553,17 +525,3 @@ def test_bfloat16_trains_as_float32_does_but_for_rounding(data: Parts, tmp_path:
     assert half.history[0]["train_loss"] != full.history[0]["train_loss"]
     assert half.history[0]["train_loss"] == pytest.approx(full.history[0]["train_loss"], abs=0.05)
     assert all(value.dtype != torch.bfloat16 for value in last(tmp_path / "bf16").weights.values())
-
-
-# Alone
-
-
-def test_the_loop_needs_no_ray(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.modules['ray'] = None; sys.path.insert(0, sys.argv[1])\n"
-        "import tiny\n"
-        "print(tiny.train(sys.argv[2], tiny.settings(epochs=1, examples=16)).ended)"
-    )
-    command = [sys.executable, "-c", code, str(Path(tiny.__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.returncode) == ("epochs", 0), done.stderr

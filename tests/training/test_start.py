@@ -13,7 +13,7 @@ import tiny
 import torch
 from objects import ObjectStore
 from outcome import history, weights
-from test_loop import Killed, Killer
+from tiny import Killed, Killer
 
 from oneshot.answers import artifact
 from oneshot.base.errors import UserError
