@@ -48,7 +48,7 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     assert "epoch 1/3" not in text and "epoch 3/3" in text
     assert f"report: {where}/report.html" in text
     assert Folder.of(where).names() == [
-        "best", "checkpoints", "events", "experiment.toml", "figures", "history.jsonl", "report.html"
+        "best", "checkpoints", "events", "experiment.toml", "figures", "hardware.json", "history.jsonl", "report.html",
     ]  # fmt: skip
 
     text = run("evaluate", where, **variables)
