@@ -9,9 +9,10 @@ TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
 
 
 def history(folder: Path) -> list[dict]:
-    """What a training measured, without what no two runs share: its times and interruptions."""
+    """What a training measured, without what no two runs share: its times and interruptions, and the commit, which a
+    machine that is busy may not find out in time."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    own = ("seconds", "images_per_second", "resumed_at")
+    own = ("seconds", "images_per_second", "resumed_at", "commit")
     return [{key: row[key] for key in row if key not in own} for row in rows]
 
 
