@@ -52,7 +52,9 @@ def save(
     """
     weights = tensors.pack(data.weights)
     card = _card(data, weights, provenance=provenance, calibration=calibration)
-    (folder / EXPORTED).remove()  # of the network that was here before
+    exported = folder / EXPORTED
+    if exported.has() and not (folder.has(WEIGHTS) and folder.read(WEIGHTS) == weights):
+        exported.remove()  # it is of the network that was here before
     folder.write(WEIGHTS, weights)
     folder.write_json(CARD, card)
 

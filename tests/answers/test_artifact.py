@@ -341,6 +341,10 @@ def test_what_was_exported_of_another_network_goes_with_it(run: Path, tmp_path: 
     best = Folder.of(shutil.copytree(run / "best", tmp_path / "best"))
     (best / "onnx").write("encoder.onnx", b"of the former")
     artifact.save(best, data=found, provenance={"settings": found.settings})
+    assert (best / "onnx").has("encoder.onnx")  # the same network, saved once more
+    for value in found.weights.values():
+        value.add_(1)
+    artifact.save(best, data=found, provenance={"settings": found.settings})
     assert not (best / "onnx").has()
 
 
