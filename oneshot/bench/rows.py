@@ -148,21 +148,17 @@ ROWS = (
         cost=True,
     ),
 )  # fmt: skip
-NAMES = tuple(row.name for row in ROWS)
+BY_NAME = {row.name: row for row in ROWS}
+NAMES = tuple(BY_NAME)
 
 
 def in_todays_words(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A record's row, described as the program would describe it now, where it was not measured or compares the very
     same; one that compared something else as it is."""
-    for now in ROWS:
-        if now.name == row["name"] and (row["value"] is None or words(row) in (words(now), now.reworded)):
-            return {**row, "what": now.what, "against": now.against, "goal": now.goal}
+    now, compares = BY_NAME.get(row["name"]), (row["what"], row["against"])
+    if now and (row["value"] is None or compares in ((now.what, now.against), now.reworded)):
+        return {**row, "what": now.what, "against": now.against, "goal": now.goal}
     return row
-
-
-def words(row: Row | Mapping[str, Any]) -> tuple[str, str]:
-    """What a row compares, and with what, in its words."""
-    return (row.what, row.against) if isinstance(row, Row) else (row["what"], row["against"])
 
 
 def chosen(names: Iterable[str] | None) -> list[Row]:

@@ -61,8 +61,7 @@ def prepare(
     cannot be had, is damaged, or cannot be written.
     """
     root = Folder.of(data_root)
-    if "://" in (given := source or os.environ.get("ONESHOT_SOURCE") or ""):
-        refuse_secrets(given)
+    refuse_secrets(source or os.environ.get("ONESHOT_SOURCE") or "")
     if keep.is_named(root, dataset):
         return _own(root, dataset, source, name, how or {}, console)
     if name or how:

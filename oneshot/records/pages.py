@@ -10,7 +10,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
-from oneshot.bench.rows import ROWS, in_todays_words, words
+from oneshot.bench.rows import BY_NAME, in_todays_words
 from oneshot.evaluation.spread import difference
 from oneshot.evaluation.trials import NAMES
 from oneshot.records import joblist
@@ -172,10 +172,10 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
 def _bench_cells(row: Mapping[str, Any]) -> list[str]:
     """A row of the bench. Of what compared something else than now it is said, and no ratio: that would stand beside a
     goal for another thing."""
-    now, row = next((each for each in ROWS if each.name == row["name"]), None), in_todays_words(row)
+    now, row = BY_NAME.get(row["name"]), in_todays_words(row)
     said, ratio = status(row)[0], "; ".join([times(row), *conditions(row)])
     met = {"met": "yes", "not met": "no"}.get(said, said)
-    if now and words(row) != words(now):
+    if now and (row["what"], row["against"]) != (now.what, now.against):
         ratio, met = "–", f"measured otherwise: {now.formerly or 'to be measured anew'}"
     sides = [measure(row, side) for side in ("value", "reference")]
     return [f"`{row['name']}`", row["what"], row["against"] or "–", *sides, ratio, row["goal"], met]

@@ -171,9 +171,8 @@ def judge_best(
 
 def _stage(run: Folder) -> bytes | None:
     """What a final job that runs writes again and again; None where there is nothing."""
-    with contextlib.suppress(FileNotFoundError):  # gone just now
-        if run.has(STAGE):
-            return run.read(STAGE)
+    with contextlib.suppress(FileNotFoundError):
+        return run.read(STAGE)
     return None
 
 

@@ -48,32 +48,40 @@ def test_where_nothing_is_told_and_there_is_no_git_the_commit_is_not_known(monke
     assert environment.commit() is None
 
 
-@pytest.mark.usefixtures("unasked")
-@pytest.mark.parametrize("its_own", [True, False])
-def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, its_own: bool
-) -> None:
-    def git(*arguments: str) -> str:
-        who = ["-c", "user.name=nobody", "-c", "user.email=nobody@nowhere", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program's source in a repository that knows nothing of it yet."""
     source = tmp_path / "oneshot/base/environment.py"
     source.parent.mkdir(parents=True)
     source.write_text("first")
-    git("init")
-    if not its_own:  # an environment, in a checkout of something else, in which this is installed
-        (tmp_path / "other.py").write_text("")
-        git("add", "other.py")
-        git("commit", "--message", "of another program")
-        monkeypatch.setattr(environment, "__file__", str(source))
-        assert environment.commit() is None
-        return
-    git("add", ".")
-    git("commit", "--message", "the first")
-    git("tag", "v1")  # no tag's name stands in its place
+    git(source, "init")
     monkeypatch.setattr(environment, "__file__", str(source))
-    assert environment.commit() == git("rev-parse", "HEAD")[:12]
+    return source
+
+
+def git(source: Path, *arguments: str) -> str:
+    """What git says to this in the source's repository."""
+    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@nowhere", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *who, *arguments], cwd=source.parents[2], check=True, capture_output=True, text=True
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.usefixtures("unasked")
+def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(source: Path) -> None:
+    git(source, "add", ".")
+    git(source, "commit", "--message", "the first")
+    git(source, "tag", "v1")  # no tag's name stands in its place
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]
     environment.commit.cache_clear()
     source.write_text("second")
-    assert environment.commit() == git("rev-parse", "HEAD")[:12] + "+changes"
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12] + "+changes"
+
+
+@pytest.mark.usefixtures("unasked")
+def test_the_commit_is_not_that_of_a_repository_around_the_environment_that_it_is_installed_in(source: Path) -> None:
+    (source.parents[2] / "other.py").write_text("")
+    git(source, "add", "other.py")
+    git(source, "commit", "--message", "of another program")
+    assert environment.commit() is None
