@@ -31,8 +31,9 @@ def times(row: Mapping[str, Any] | None) -> str:
 
 
 def conditions(row: Mapping[str, Any]) -> list[str]:
-    """What a row's goal reads besides, each with its share: `of the matmul rate 78.3 %`."""
-    return [f"{name} {100 * share:.1f} %" for name, share in (row.get("shares") or {}).items()]
+    """What a row's goal reads besides, with its share, `of the matmul rate 78.3 %`; more than all as a multiple."""
+    shares = (row.get("shares") or {}).items()
+    return [f"{name} {figure(share)} x" if share > 1 else f"{name} {100 * share:.1f} %" for name, share in shares]
 
 
 def measure(row: Mapping[str, Any] | None, side: str) -> str:

@@ -261,6 +261,8 @@ def test_what_is_described_in_other_words_and_is_the_same_keeps_its_ratio() -> N
 def test_readme_shows_what_else_a_goal_reads() -> None:
     text = bench_tables({"bench": record(made("koch_cpu", found([60.0], [20.0], **{OF_MATMUL: 0.783})))})
     assert "| 3.00 x; of the matmul rate 78.3 % |" in text
+    text = bench_tables({"bench": record(made("driver", found([33.0], [30.0], **{"growth of memory": 1.073})))})
+    assert "| 1.10 x; growth of memory 1.07 x |" in text
 
 
 def test_a_row_that_failed_is_not_said_to_be_slow_and_an_unknown_commit_is_said_to_be() -> None:
