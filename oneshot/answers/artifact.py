@@ -7,7 +7,7 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,7 +287,7 @@ class OneShot:
 
     def _prepare(self, images: Images, votes: Counter[str]) -> torch.Tensor:
         """uint8 (B, S, S), ink 255; `votes` as in `preprocess.fit`."""
-        given = [images] if _is_one(images) else images
+        given = images if isinstance(images, Iterable) and not _is_one(images) else [images]
         fitted = [
             self.read(at_home(image), votes=votes)
             if isinstance(image, str | os.PathLike)

@@ -223,6 +223,7 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         ([Image.new("I;16", (28, 28))], "an image of mode 'I;16' has more than 8 bits; scale it to 8"),
         ([], "no image was given"),
         ([3], "an object of type int is no image; give PIL images or uint8 arrays"),
+        (3, "an object of type int is no image"),
         ([[Image.new("L", (28, 28))]], "an object of type list is no image"),
     ],
 )
