@@ -121,6 +121,7 @@ print([group["state"] for group in ray.util.placement_group_table().values()])
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_a_training_whose_workers_did_not_join_gets_its_own_cores_again(tmp_path: Any) -> None:
     variables = environment(RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="60", RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2")
     done = subprocess.run(

@@ -60,7 +60,8 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_after_the_result_is_shown_is_answered_too(
     number: signal.Signals, sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_two_workers_under_ray_train_equal_one_process(
             assert shared[key] == pytest.approx(alone[key], abs=1e-5)
 
 
+@pytest.mark.long
 def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
     changes = settings(search__searcher="optuna", search__trials="2", search__first="[]", train__epochs="1")
     arguments = ["quick", "--json", "--run", str(tmp_path / "run"), *changes]
