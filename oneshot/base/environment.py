@@ -11,6 +11,7 @@ from typing import Any
 
 HARDWARE = "hardware.json"  # of a training: what rank 0 ran on, which may be no machine of the driver's, or of its end
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
+SOURCE = (":/", ":(top,exclude)tune_jobs/records", ":(top,exclude)*.md")  # as git names them: no records, no pages
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -79,18 +80,20 @@ def _text(path: Path) -> str:
 @functools.cache
 def commit() -> str | None:
     """The commit of the source this runs from: what $ONESHOT_COMMIT says, as in an image, which is no checkout; else
-    that of the checkout, with `+changes` where files differ from it. None where neither is known, as where another
-    repository's folder holds the environment that this is installed in."""
+    that of the checkout, with `+changes` where files differ from it, other than what runs leave there: records, and the
+    pages made from them. None where neither is known, as where another repository's folder holds the environment that
+    this is installed in."""
     if told := os.environ.get("ONESHOT_COMMIT"):
         return told
     here = Path(__file__).resolve()
     git = functools.partial(subprocess.run, cwd=here.parent, capture_output=True, text=True, timeout=10, check=True)
     try:
         git(["git", "ls-files", "--error-unmatch", here.name])
-        found = git(["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"])
+        found = git(["git", "describe", "--always", "--abbrev=12", "--exclude=*"]).stdout.strip()
+        changed = git(["git", "diff", "--name-only", "HEAD", "--", *SOURCE]).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return f"{found}+changes" if changed else found
 
 
 def version(package: str) -> str | None:

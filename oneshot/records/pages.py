@@ -156,11 +156,11 @@ def chaos_table(record: dict[str, Any]) -> str:
 
 
 def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
-    """Markdown: the rows of each of the bench's records, and on which machine they were measured."""
+    """Markdown: the rows of each of the bench's records, the fullest first, and on which machine they were measured."""
     if not records:
         return "Not measured yet: `python -m oneshot.bench` makes the record."
     blocks = []
-    for record in records.values():
+    for record in sorted(records.values(), key=lambda record: -len(record["rows"])):
         rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
         for row in record["rows"]:
             rows.append("| " + " | ".join(_bench_cells(row)) + " |")

@@ -80,6 +80,27 @@ def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(source: 
 
 
 @pytest.mark.usefixtures("unasked")
+def test_records_and_the_pages_made_from_them_do_not_make_another_source(source: Path) -> None:
+    """Else the second row of a bench, or the second seed of a job, would be of other files than the first."""
+    record, page = source.parents[2] / "tune_jobs/records/cpu5.json", source.parents[2] / "README.md"
+    record.parent.mkdir(parents=True)
+    for path in (record, page):
+        path.write_text("of one seed")
+    git(source, "add", ".")
+    git(source, "commit", "--message", "the first")
+    for path in (record, page):
+        path.write_text("of two seeds")
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]
+    environment.commit.cache_clear()
+    git(source, "add", ".")
+    (record.parents[1] / "cpu5.toml").write_text("")
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]  # a file that nobody has added is none of it
+    environment.commit.cache_clear()
+    git(source, "add", "tune_jobs/cpu5.toml")
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12] + "+changes"
+
+
+@pytest.mark.usefixtures("unasked")
 def test_the_commit_is_not_that_of_a_repository_around_the_environment_that_it_is_installed_in(source: Path) -> None:
     (source.parents[2] / "other.py").write_text("")
     git(source, "add", "other.py")
