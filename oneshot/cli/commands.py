@@ -9,6 +9,7 @@ import re
 import time
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -126,7 +127,7 @@ def tune(
     source: str | None, address: str | None, verbose: bool, max_time: str | None, max_concurrent: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
-    where, limit = connection.address(address), _seconds(max_time) if max_time else None
+    where, limit = connection.address(address), None if max_time is None else _seconds(max_time)
     with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
         nodes = request.nodes_of(console, where, verbose, stack, trials=True)
         if resume is not None:
@@ -220,7 +221,7 @@ def _seconds(text: str) -> int:
     found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
     hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
     if not hours + minutes + seconds:
-        raise UserError(f"--max-time {text}: write hours, minutes and seconds, as 2h, 90m or 1h30m")
+        raise UserError(f"--max-time {text or quote(text)}: write hours, minutes and seconds, as 2h, 90m or 1h30m")
     return 3600 * hours + 60 * minutes + seconds
 
 
@@ -241,7 +242,8 @@ def _study(
 ) -> Study:
     header = {
         "job": job, "dataset": prepared.name, "why": prepared.why, "split": settings.data.split,
-        "epochs": settings.train.epochs, "searcher": settings.search.searcher, "named": len(settings.search.first),
+        "epochs": settings.train.epochs, "keep": settings.train.keep,
+        "searcher": settings.search.searcher, "named": len(settings.search.first),
         "started": time.time(),
         "workers": settings.scale.workers, "device": packing.device, "concurrent": packing.concurrent,
         "rungs": Halving(settings).rungs, "reduction": settings.search.reduction,
@@ -295,8 +297,7 @@ def evaluate(
     if result["per_alphabet"]:
         console.print(alphabet_table(result))
     if own and judged is None:
-        folder.write_json(judgement.RESULT, result)
-        modelcard.write(folder)
+        modelcard.keep_result(folder, result)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
     if keep:
         report.at_the_end(console, folder)

@@ -88,6 +88,10 @@ def train(
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if local and gpu:
         raise UserError("--gpu is of Ray's workers; with --local, --device cuda takes the GPU")
+    if local and address:
+        raise UserError(
+            f"--local is this process, without Ray; --address {address} names a cluster: leave one of them out"
+        )
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
     done = commands.train(

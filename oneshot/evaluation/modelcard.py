@@ -8,8 +8,9 @@ from oneshot.answers import matching
 from oneshot.answers.calibration import RATE, Calibration, doubt
 from oneshot.base.environment import hardware
 from oneshot.base.storage import Folder
+from oneshot.data import glyphs
 from oneshot.data.splits import teaches_all
-from oneshot.evaluation.judgement import result_of
+from oneshot.evaluation.judgement import RESULT, result_of
 from oneshot.run import cards
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
@@ -66,9 +67,15 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def keep_result(folder: Folder, result: dict[str, Any]) -> None:
+    """Keep what judged a run's network, and write its card anew, which says so."""
+    folder.write_json(RESULT, result)
+    write(folder)
+
+
 def _kind(dataset: str) -> str:
     """A data set as its licence knows it: one of `_DATA`, or the name of one's own."""
-    return dataset.partition("-")[0] if dataset.startswith("glyphs") else dataset
+    return "glyphs" if glyphs.numbers_of(dataset) else dataset
 
 
 def _taught(origin: Mapping[str, Any]) -> tuple[str, str]:

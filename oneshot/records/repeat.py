@@ -13,8 +13,9 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, jobs_folder, override, parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
+from oneshot.evaluation import modelcard
 from oneshot.evaluation.evaluate import evaluate
-from oneshot.evaluation.judgement import RESULT, check_judged, result_of
+from oneshot.evaluation.judgement import check_judged, result_of
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
 from oneshot.report.reading import touched
@@ -168,7 +169,7 @@ def judge(
                 run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate,
                 device=device, keep=True, progress=stages,
             )  # fmt: skip
-        run.write_json(RESULT, result)
+        modelcard.keep_result(run, result)
 
 
 def _judged(run: Folder) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from oneshot.base.errors import UserError, flaw
-from oneshot.base.kinds import Natural, Plain, Positive, Views
+from oneshot.base.kinds import Natural, NumberOrRange, Plain, Positive, Views
 from oneshot.base.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -104,7 +104,7 @@ class FinishedStudy(Study):
     split: str
     epochs: Positive
     device: str
-    workers: Positive
+    workers: NumberOrRange
     concurrent: Positive
     searcher: str
     named: Natural = 0

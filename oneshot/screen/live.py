@@ -125,7 +125,7 @@ class StudyView:
             _share_bar(rows, width),
             counts_text(rows),
             _best_text(leader) if leader else Text("no validation loss yet", "dim"),
-            _broken_text(max(broken, key=lambda row: row.id)) if broken else Text(),
+            _broken_text(max(broken, key=lambda row: int(row.id))) if broken else Text(),
             Text(),
             table,
         ]
@@ -152,7 +152,7 @@ class StudyView:
     def _notes(self, *, first: bool) -> list[str]:
         """The notes of trials that have not been printed yet; those of earlier sessions were."""
         lines = []
-        for row in sorted(self._rows, key=lambda row: row.id):
+        for row in sorted(self._rows, key=lambda row: int(row.id)):
             told = self._noted.get(row.id, len(row.notes) if first else 0)
             self._noted[row.id] = len(row.notes)
             lines += [f"trial {row.id}: {note}" for note in row.notes[told:]]
@@ -161,7 +161,7 @@ class StudyView:
     def _events(self, histories: Mapping[str, list], *, first: bool) -> list[str]:
         """The lines that have not been printed yet, and a note that they now are."""
         lines = [_opening(self._study, self._rows)] if first else []
-        for row in sorted(self._rows, key=lambda row: row.id):
+        for row in sorted(self._rows, key=lambda row: int(row.id)):
             seen, phase = self._printed.get(row.id, (row.epochs if first else 0, ""))
             now = row.status if row.status in ("pending", "running") else "ended"
             self._printed[row.id] = (max(seen, row.epochs), now)
@@ -170,7 +170,7 @@ class StudyView:
             if phase in ("", "pending") or (phase == "ended" and now == "running"):
                 goes_on = f"goes on after epoch {seen}" if seen else "started"
                 lines.append(f"trial {row.id} {goes_on}: {settings_text(row.settings)}")
-            lines += _epoch_lines(row, histories[row.id], after=seen)
+            lines += _epoch_lines(row, histories[row.id], after=seen, keep=self._study.get("keep"))
             if now == "ended" and phase != "ended":
                 lines.append(_end_line(row))
         return lines
@@ -293,7 +293,7 @@ def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
 
 def _sign_of_life(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     """That the study runs, for a log in which nothing else was said for a while."""
-    running = sorted((row for row in rows if row.status == "running"), key=lambda row: row.id)
+    running = sorted((row for row in rows if row.status == "running"), key=lambda row: int(row.id))
     places = [f"trial {row.id} epoch {row.epochs + 1}/{row.most}{_step_text(row)}" for row in running[:_NAMED]]
     more = f" and {len(running) - _NAMED} more" * (len(running) > _NAMED)
     left = _remaining(study, rows)
@@ -307,13 +307,17 @@ def _step_text(row: TrialRow) -> str:
     return f"{at} loss {loss(row.pulse['loss'])} {count(row.speed)} img/s"
 
 
-def _epoch_lines(row: TrialRow, history: Sequence[Mapping[str, Any]], *, after: int) -> list[str]:
-    """A line for each epoch past `after`; `best` marks one that was the trial's best when it came."""
+def _epoch_lines(
+    row: TrialRow, history: Sequence[Mapping[str, Any]], *, after: int, keep: str | None
+) -> list[str]:  # fmt: skip
+    """A line for each epoch past `after`; `best` marks one that was the trial's best when it came: by what `keep`
+    (the setting `train.keep`) goes by."""
     lines, least = [], math.inf
     for epoch in history:
         if epoch["epoch"] > after:
             leads = row.leads and epoch["epoch"] == row.best_epoch
-            mark = "  best of all" if leads else "  best" if epoch["val_loss"] < least else ""
+            best = epoch["best"] if keep == "oneshot" else epoch["val_loss"] < least
+            mark = "  best of all" if leads else "  best" if best else ""
             lines.append(f"trial {row.id} {epoch_text(epoch, row.most)}{mark}")
         least = min(least, epoch["val_loss"])
     return lines

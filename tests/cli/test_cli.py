@@ -50,11 +50,13 @@ WRONG = {
         ["train", "quick", "--workers", "4..1"],
         "--set: scale.workers = '4..1': must be a number of at least 1, or a range of them as '1..4'",
     ),
+    "a time whose variable is not set": (["tune", "quick", "--max-time", ""], "--max-time '': write hours, minutes"),
     "no time": (["tune", "quick", "--max-time", "soon"], "--max-time soon: write hours, minutes and seconds, as 2h"),
     "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
     "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "--local, --device cuda takes the GPU"),
+    "local on a cluster": (["train", "quick", "--local", "--address", "h:6379"], "--address h:6379 names a cluster"),
     "a device for Ray's workers": (["train", "quick", "--device", "cpu"], "--device goes with --local; under Ray,"),
     "other settings for a run to go on with": (
         ["tune", "quick", "--resume", "no/such/run"],

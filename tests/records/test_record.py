@@ -166,6 +166,15 @@ def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
     assert record.read_all()["quick"]["changes"] == {}
 
 
+def test_a_study_of_elastic_trainings_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = record.read_all()["quick"]
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run = finished(tmp_path / "run", kept, **{"scale.workers": "1..2"})
+    run.write_json("study.json", run.read_json("study.json") | {"workers": "1..2"})
+    record.keep(run, name="elastic")
+    assert "1..2 workers" in (tmp_path / "records/elastic-live.svg").read_text().replace("&#160;", " ")
+
+
 def test_how_often_a_network_was_judged_is_counted_when_its_record_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,11 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     call(run, data_root)
     assert json.loads((run / "record.json").read_text()) == made
     assert not records.exists()  # with --set it is no record of the job
+    card = (run / "seed-2/best/README.md").read_text()
+    assert (
+        "Not judged yet" not in card
+        and f"| {100 * made['seeds'][1]['result']['protocols']['within']['accuracy']:.1f} % |" in card
+    )
     assert [row["seed"] for row in made["seeds"]] == [1, 2] and made["test_evaluations"] == 2
     assert [row["interrupted"] for row in made["seeds"]] == [True, False]
     assert all(row["seconds"] > sum(each["seconds"] for each in history(run / f"seed-{row['seed']}"))

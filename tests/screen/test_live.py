@@ -189,6 +189,15 @@ class TestStudyInALog:
         lines = told(study(trial("000", "pending")), study(ended))
         assert [line for line in lines if " epoch " in line and "train" in line] == epochs_told(1, 1)
 
+    def test_the_best_epochs_are_those_whose_network_is_kept(self):
+        """By one-shot accuracy, here the third: the second has a lower loss and is not the best."""
+        running = trial("000", "running", 3)
+        for row, best in zip(running["history"], (True, False, True), strict=True):
+            row["best"] = best
+        running["best_epoch"] = 3
+        lines = told(*(study(each, keep="oneshot") for each in (trial("000", "pending"), running)))
+        assert [line.endswith(("best", "best of all")) for line in lines[2:]] == [True, False, True]
+
     def test_a_study_taken_up_again_does_not_retell_what_was(self):
         ended = [trial("000", "stopped", 3), trial("001", "diverged", 2, error="nan")]
         before, after = trial("002", "pending", 2, floor=0.3), trial("002", "running", 3, floor=0.3)
