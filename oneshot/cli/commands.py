@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import time
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -26,7 +25,7 @@ from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
 from oneshot.evaluation import judgement, overlap
 from oneshot.run import cards, history, opened, watch
-from oneshot.screen.console import duration, heard, print_line, print_warning
+from oneshot.screen.console import duration, print_line, print_warning
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
@@ -57,16 +56,11 @@ def train(
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         settings, begin = start.settle(settings, folder)
         request.check_sharing(where, nodes, folder, prepared.folder)
-        judgement.check_judged(folder, settings)
         held.enter_context(
-            opened.open_run(
-                settings, folder, kind="training", fixed=("data", "model"), say=partial(print_line, heard(console))
+            request.held_run(
+                console, settings, folder, prepared, begin, root, kind="training", fixed=("data", "model")
             )
-        )
-        request.keep_data_root(folder, root)
-        start.keep(begin, folder)
-        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
-        request.tell_start(console, begin, settings, prepared)
+        )  # fmt: skip
         if untaught:
             print_line(console, untaught)
         if packing:
@@ -76,29 +70,16 @@ def train(
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
-            from oneshot.cluster.trainer import train_on_ray
-
             if where is None:
                 stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
-            with TrainView(console, prints=False) as view, watch.following(folder, view, settings.train):
-                steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
-                view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
-                train_on_ray(settings, prepared.folder, folder, packing, name=folder.name)
+            _train_there(console, settings, prepared.folder, folder, packing)
         from oneshot.training.train import CPU, finish
 
         with Stages(console) as progress:  # under Ray the GPUs are the workers': this process may have none
             finish(settings, folder, device=here or CPU, data=prepared.folder, progress=progress)
-    from oneshot.cli import report
-
-    rows = history.read_history(folder)
-    request.tell_worth(console, folder)
     with request.told_how_to_go_on(console, how):
-        report.at_the_end(console, folder)
-        print_line(
-            console,
-            f"the {'last' if settings.train.keep == 'last' else 'best'} epoch's network is in {folder / 'best'};"
-            f" judge it: python -m oneshot.evaluate {folder.quoted}",
-        )
+        _show_network(console, folder, settings)
+    rows = history.read_history(folder)
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
 
 
@@ -120,6 +101,30 @@ def _train_here(
         inspection.inspect(console, settings, load_parts(data, settings.data), folder, device=device)
     with TrainView(console) as view:
         train_here(settings, data, folder, device=device, watch=view)
+
+
+def _train_there(
+    console: Console, settings: Settings, data: Folder, folder: Folder, packing: Packing | None
+) -> None:  # fmt: skip
+    """Under the Ray that this process is connected to, and seen from here."""
+    from oneshot.cluster.trainer import train_on_ray
+
+    with TrainView(console, prints=False) as view, watch.following(folder, view, settings.train):
+        steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
+        view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
+        train_on_ray(settings, data, folder, packing, name=folder.name)
+
+
+def _show_network(console: Console, folder: Folder, settings: Settings) -> None:
+    from oneshot.cli import report
+
+    request.tell_worth(console, folder)
+    report.at_the_end(console, folder)
+    print_line(
+        console,
+        f"the {'last' if settings.train.keep == 'last' else 'best'} epoch's network is in {folder / 'best'};"
+        f" judge it: python -m oneshot.evaluate {folder.quoted}",
+    )
 
 
 def tune(
@@ -147,16 +152,11 @@ def tune(
             untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared, begin)
         request.check_sharing(where, nodes, folder, prepared.folder)
-        judgement.check_judged(folder, settings)
         fixed = (*opened.IDENTITY, "search")
         lost = held.enter_context(
-            opened.open_run(settings, folder, kind="study", fixed=fixed, say=partial(print_line, heard(console)))
+            request.held_run(console, settings, folder, prepared, begin, root, kind="study", fixed=fixed)
         )
-        request.keep_data_root(folder, root)
-        start.keep(begin, folder)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
-        print_line(console, f"run {folder}: {request.described(settings, prepared)}")
-        request.tell_start(console, begin, settings, prepared)
         for sentence in untaught:
             print_line(console, sentence)
         print_line(console, describe(packing, settings.scale, nodes))

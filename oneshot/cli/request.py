@@ -2,9 +2,12 @@
 
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
@@ -17,11 +20,12 @@ from oneshot.cluster import connection, sharing
 from oneshot.cluster.packing import Node, this_machine, why_no_gpu
 from oneshot.data import sets, splits, store
 from oneshot.data.cache import near
+from oneshot.evaluation import judgement
 from oneshot.evaluation.modelcard import worth
 from oneshot.evaluation.overlap import overlap, taught
 from oneshot.run import cards, opened
 from oneshot.screen.console import heard, print_line, print_warning
-from oneshot.training.start import Start
+from oneshot.training import start
 
 
 def settings_of(run: Folder) -> Settings:
@@ -98,6 +102,23 @@ def check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Fo
         sharing.check(folder, data)
 
 
+@contextlib.contextmanager
+def held_run(
+    console: Console, settings: Settings, folder: Folder, prepared: sets.Prepared, begin: start.Start | None,
+    root: str | None, *, kind: Literal["training", "study"], fixed: tuple[str, ...],
+) -> Iterator[threading.Event]:  # fmt: skip
+    """The run's folder, opened for this process while the block lasts, with what it keeps from its first moment on; its
+    first lines are said. The event is set where another process has taken the run over. Raises UserError as
+    `open_run`."""
+    judgement.check_judged(folder, settings)
+    with opened.open_run(settings, folder, kind=kind, fixed=fixed, say=partial(print_line, heard(console))) as lost:
+        keep_data_root(folder, root)
+        start.keep(begin, folder)
+        print_line(console, f"run {folder}: {described(settings, prepared)}")
+        tell_start(console, begin, settings, prepared)
+        yield lost
+
+
 def run_folder(
     run: str | None, job: str, root: str | None, *, attached: bool, stack: contextlib.ExitStack
 ) -> Folder:  # fmt: skip
@@ -123,7 +144,7 @@ def described(settings: Settings, prepared: sets.Prepared) -> str:
     return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
 
 
-def tell_start(console: Console, begin: Start | None, settings: Settings, prepared: sets.Prepared) -> None:
+def tell_start(console: Console, begin: start.Start | None, settings: Settings, prepared: sets.Prepared) -> None:
     """Say which network a training starts from, and which alphabets are not new any more for its sake."""
     if begin is None:
         return
