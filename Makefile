@@ -35,14 +35,15 @@ MINUTES ?= 25
 DEVICE ?= cuda
 
 # The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
+# A judgement that began in time ends after it: where something ends all at a limit, MINUTES is two less.
 # The search is broken off as by Ctrl-C: --max-time would have its best so far judged, and the test alphabets touched twice.
 # Without network: make records-gpu BIN=/opt/torch/.venv/bin
 records-gpu: install ## The rows of the ladder that need a GPU: MINUTES=25
-	end=$$(( $$(date +%s) / 60 + $(MINUTES) )) && \
+	end=$$(( $$(date +%s) + 60 * $(MINUTES) )) && \
 	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
-	left=$$(( end - $$(date +%s) / 60 )) && \
-	if [ $$left -lt 2 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
-	timeout --foreground --kill-after=1m $${left}m $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
+	left=$$(( end - 60 - $$(date +%s) )) && \
+	if [ $$left -lt 60 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
+	timeout --foreground --kill-after=1m $$left $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
 	$(BIN)/python -m oneshot.record runs/records/gpu
 
 # A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.

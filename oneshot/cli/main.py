@@ -232,6 +232,13 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         print_error(console, f"the GPU has not enough memory: make train.batch or data.size smaller ({error})")
         return 1
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, RuntimeError) and "_STATUS_ALLOC_FAILED" in said:  # of CUDA's own libraries
+        print_error(console, f"the GPU has not enough memory, or others use it: nvidia-smi shows whom ({said})")
+        return 1
+    if type(error).__name__ == "AcceleratorError" or said.startswith("CUDA error"):
+        print_error(console, f"the GPU failed: {said}; is it another's alone, or broken? nvidia-smi shows it")
+        return 1
     if isinstance(error, MemoryError):
         print_error(console, f"there is not enough memory ({error or 'none is left'}); make what is asked for smaller")
         return 1

@@ -30,6 +30,8 @@ class Worker:
 
     def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
         self.device = device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # what asks of "the" GPU, as NCCL and pinned memory do, means this one
         self.precision = resolve_precision(precision, device)
         if device.type == "cpu":
             settle()
@@ -111,15 +113,18 @@ class ProcessGroupWorker(Worker):
 
 @contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
-    """For the time of the block, convolutions in float32 on a GPU keep all bits of a number: cuDNN's default is TF32,
-    which keeps ten. By torch's older switch, as every version has it and its newer ones follow it; a process may use
-    only one of the two kinds."""
-    usual = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    """For the time of the block, convolutions and products in float32 on a GPU keep all bits of a number: TF32, which
+    keeps ten, is cuDNN's default, and an image's environment may make it the default of products, too. By torch's older
+    switches, as every version has them and its newer ones follow them; a process may use only one of the two kinds."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    usual = [each.allow_tf32 for each in switches]
+    for each in switches:
+        each.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = usual
+        for each, allowed in zip(switches, usual, strict=True):
+            each.allow_tf32 = allowed
 
 
 @functools.cache
@@ -176,6 +181,10 @@ def pick_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UserError(f"device '{name}': this machine has {count} GPU(s) that torch can use")
+        if not torch.cuda.is_available():  # they are counted without asking the driver whether it suits
+            raise UserError(
+                f"device '{name}': the GPU's driver may be older than torch {torch.__version__} is built for"
+            )
         return torch.device("cuda", device.index or 0)
     if device.type != "cpu":
         raise UserError(f"device '{name}' is not supported; use cpu, cuda or cuda:N")

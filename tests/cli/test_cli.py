@@ -231,6 +231,16 @@ def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Pa
             1,
             "the GPU has not enough memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)",
         ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            1,
+            "the GPU has not enough memory, or others use it: nvidia-smi shows whom (CUDA error: CUBLAS_STATUS_ALLOC",
+        ),
+        (
+            torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy\nCompile with TORCH_USE_CUDA_DSA"),
+            1,
+            "the GPU failed: CUDA error: CUDA-capable device(s) is/are busy; is it another's alone, or broken?",
+        ),
         (ValueError("odd"), 1, "ValueError: odd; this is a fault of the program: --debug shows where"),
     ],
 )

@@ -53,20 +53,27 @@ def test_what_is_float32_is_embedded_without_tf32(
     """Judged, validated, calibrated and asked it is computed alike on a GPU and on a CPU; a training is left its own
     way."""
     seen: list[bool] = []
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)  # convolutions, products
 
     def looked(x_B1SS: torch.Tensor) -> torch.Tensor:
-        seen.append(torch.backends.cudnn.allow_tf32)
+        seen.extend(each.allow_tf32 for each in switches)
         return torch.zeros(len(x_B1SS), 2)
 
     monkeypatch.setattr(net, "embed", looked)
     given = OneShot(net, {}, CPU)
     asked = torch.zeros(1, 28, 28, dtype=torch.uint8)
-    for usual in (True, False):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", usual)
-        embed(net, images, Worker(CPU, precision="fp32"))
-        given.embed_pixels(asked)
-        assert torch.backends.cudnn.allow_tf32 == usual
-    assert seen == [False] * 4
+    before = [each.allow_tf32 for each in switches]
+    try:
+        for usual in (True, False):
+            for each in switches:
+                each.allow_tf32 = usual
+            embed(net, images, Worker(CPU, precision="fp32"))
+            given.embed_pixels(asked)
+            assert [each.allow_tf32 for each in switches] == [usual] * 2
+    finally:  # monkeypatch cannot give the second one back
+        for each, allowed in zip(switches, before, strict=True):
+            each.allow_tf32 = allowed
+    assert seen == [False] * 8
 
 
 def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images) -> None:
@@ -123,6 +130,13 @@ def test_a_class_is_scored_by_the_mean_of_its_embeddings_to_the_bit(k_shot: int)
 def test_the_cpu_is_always_there_and_auto_takes_a_gpu_if_there_is_one() -> None:
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_gpu_whose_driver_is_too_old_for_torch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as NVML counts, which any driver answers
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"device 'cuda': the GPU's driver may be older than torch \S+ is built for"):
+        pick_device("cuda")
 
 
 @pytest.mark.parametrize(
