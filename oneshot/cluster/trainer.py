@@ -174,6 +174,9 @@ def _train_worker(config: dict[str, Any]) -> None:
         due = config["followed"] is not None
         noted = True  # there may be notes that no report spoke of: also what ended the processes before these
 
+        def note(self, sentence: str) -> None:
+            self.noted = True
+
         def step(self, done: int, loss: float, images_per_second: float) -> None:
             self.moved()
             if not self.due:

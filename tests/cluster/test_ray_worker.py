@@ -171,6 +171,20 @@ def test_a_report_says_whether_notes_may_have_come_since_the_last(
     assert [row["noted"] for row in stepping] == [True, True]
 
 
+def test_a_report_tells_the_search_to_look_for_what_the_training_noted(
+    stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(worker: Any, *_: object, watch: Any, **__: object) -> None:
+        worker.report({"epoch": 1})
+        watch.note("every pair gets the same score")
+        worker.report({"epoch": 2})
+        worker.report({"epoch": 3})
+
+    monkeypatch.setattr(loop, "fit", fit)
+    work(run, 0, monkeypatch)
+    assert [row["noted"] for row in stepping] == [True, True, False]
+
+
 def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a disk does not answer, it would else hold its GPU for ever."""
     watched, seen = False, []
