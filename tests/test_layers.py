@@ -26,8 +26,8 @@ MODULES = sorted(
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {
-    "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "search.tuning", "search.trial",
-    "bench.synthetic",
+    "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "cluster.worker", "search.tuning",
+    "search.trial", "bench.synthetic",
 }  # fmt: skip
 RAY_FUNCTIONS = {
     "cluster.connection", "cluster.sharing", "search.tune", "cli.commands", "bench.launch", "bench.studies"

@@ -21,7 +21,7 @@ from oneshot.base.jobs import with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import reclaim
-from oneshot.cluster.trainer import read_failure
+from oneshot.run.history import read_failure
 from oneshot.screen.live import StudyView
 from oneshot.search import points
 from oneshot.search.halving import Halving
