@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_line
-from oneshot.base.settings import Settings
+from oneshot.base.settings import Scale, Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
 from oneshot.cluster.packing import Packing
@@ -61,35 +62,38 @@ def train_on_ray(
     Ray Train's controller. Raises RunFailed where it ends without a result, NoRoom where that is for want of room,
     UserError where a worker refused its input.
     """
-    scale = settings.scale
+    trainer = partial(
+        _trainer, settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
+        followed=followed,
+    )  # fmt: skip
     if run.has(FAILURE):
         run.write_json(FAILURE, None)
-    for left in reversed(range(1 + scale.max_failures)):
+    for left in reversed(range(1 + settings.scale.max_failures)):
         try:
-            trainer = _trainer(
-                settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
-                followed=followed,
-            )  # fmt: skip
-            trainer.fit()
+            trainer().fit()
             break
         except Exception as error:
-            if isinstance(error, RayActorError) and left:
-                continue  # the controller itself; it copes with the death of its workers
-            for failed in getattr(error, "worker_failures", {}).values():
-                if isinstance(failed, DiskFull):
-                    raise failed from None
-            if failure := read_failure(run):  # of rank 0 alone: the others waited for it
-                raise UserError(failure) from error
-            if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
-                raise NoRoom(
-                    f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
-                    f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on"
-                    " from its last checkpoint"
-                ) from error
-            told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
-            raise RunFailed(f"the training in {run} failed: {told or type(error).__name__}") from error
+            if not (isinstance(error, RayActorError) and left):  # the controller copes with all but its own death
+                raise _explained(error, run, settings.scale) from error
     if failure := read_failure(run):
         raise UserError(failure)
+
+
+def _explained(error: Exception, run: Folder, scale: Scale) -> Exception:
+    """What Ray Train ended a training with, as an error that says what happened."""
+    for failed in getattr(error, "worker_failures", {}).values():
+        if isinstance(failed, DiskFull):
+            return failed
+    if failure := read_failure(run):  # of rank 0 alone: the others waited for it
+        return UserError(failure)
+    if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
+        return NoRoom(
+            f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
+            f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on from its"
+            " last checkpoint"
+        )
+    told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
+    return RunFailed(f"the training in {run} failed: {told or type(error).__name__}")
 
 
 def _trainer(
