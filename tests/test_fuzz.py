@@ -35,7 +35,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, override, parse, parse_toml, read, with_point
 from oneshot.base.settings import Settings, Train
 from oneshot.base.storage import Folder
-from oneshot.cluster import packing, trainer
+from oneshot.cluster import packing
 from oneshot.data import omniglot, splits, store
 from oneshot.data.archives import read_zip
 from oneshot.data.pairs import PairDataset
@@ -50,6 +50,7 @@ from oneshot.report import page as report
 from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
 from oneshot.run import cards, checkpoint, formats
+from oneshot.run.history import read_failure
 from oneshot.run.opened import read_experiment
 from oneshot.run.watch import Watch, following
 from oneshot.screen.console import one_line
@@ -434,7 +435,7 @@ def use_run(folder: Folder, kept: Path) -> None:
     points.check(chosen)
     with TrainView(console) as view, following(folder / "trials/000", view, Train()):
         view.start(3, 10)
-    trainer.read_failure(folder / "trials/000")
+    read_failure(folder / "trials/000")
     header = {
         "job": "quick", "epochs": chosen.train.epochs, "started": 0.0, "dataset": "omniglot", "split": "lake",
         "concurrent": 2, "workers": 1, "device": "cpu", "searcher": "random",

@@ -26,11 +26,12 @@ MODULES = sorted(
 
 # Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
 RAY_MODULES = {
-    "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "search.tuning", "search.trial",
-    "bench.synthetic",
+    "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "cluster.worker", "search.tuning",
+    "search.trial", "bench.synthetic",
 }  # fmt: skip
 RAY_FUNCTIONS = {
-    "cluster.connection", "cluster.sharing", "search.tune", "cli.commands", "bench.launch", "bench.studies"
+    "cluster.connection", "cluster.sharing", "search.tune", "search.final", "cli.commands", "bench.launch",
+    "bench.studies",
 }  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def test_what_trains_and_judges_knows_no_launcher_and_no_screen(module: str) -> 
     assert not {each.split(".")[0] for each in closure(module, late=True)} & {"screen", "cluster", "search"}
 
 
-@pytest.mark.parametrize("module", ["training.train", "search.tune", "cli.commands", "cli.main"])
+@pytest.mark.parametrize("module", ["training.train", "search.tune", "search.final", "cli.commands", "cli.main"])
 def test_importing_a_launcher_does_not_import_ray(module: str) -> None:
     assert "ray" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
 
@@ -155,6 +156,7 @@ def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None
         "cli.commands",
         "cli.report",
         "search.tune",
+        "search.final",
         "search.tuning",
         "search.trial",
         "search.study",

@@ -22,7 +22,7 @@ from oneshot.evaluation.spread import student
 from oneshot.run.history import read_history
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
-from oneshot.search import tune as tuning
+from oneshot.search import tune
 from oneshot.search.study import STUDY, Study
 
 SEEDS = (0, 1, 2)
@@ -153,7 +153,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[Mark]:
         }  # fmt: skip
         made = Study(Folder.of(Path(name) / "run"), trials=trials, header=header)
         with meter:
-            tuning.tune(settings, made, Folder.of(name), packing, meter, trial=synthetic)
+            tune.tune(settings, made, Folder.of(name), packing, meter, trial=synthetic)
         over = sum(trial["status"] in ("finished", "stopped") for trial in made.trials)
     if over != trials:
         raise RunFailed(f"{trials - over} of {trials} trials did not end")

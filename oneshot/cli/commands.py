@@ -30,8 +30,8 @@ from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.search import points
-from oneshot.search import tune as tuning
+from oneshot.search import final, points
+from oneshot.search import tune as search
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
 from oneshot.training import parts, start
@@ -168,11 +168,11 @@ def tune(
                     connection.connect(None, console=console, verbose=verbose, how_to_go_on=how, trials=True)
                 )
             with StudyView(console) as view:
-                over = tuning.tune(settings, study, prepared.folder, packing, view, seconds=limit)
+                over = search.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
             searched = study.record()  # its time is the search's, not the judgement's
             with Stages(console) as stages:
-                result = tuning.judge_best(
+                result = final.judge_best(
                     settings, study, prepared.folder, packing, progress=stages, alone=where is None
                 )
         except KeyboardInterrupt:

@@ -22,11 +22,7 @@ from ray.experimental import internal_kv
 from oneshot.base import garbage
 
 KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
-IMPORTS = {
-    DRIVER: ["oneshot.search.trial"],
-    WORKER: ["ray.train.torch", "oneshot.training.loop", "oneshot.training.parts"],
-    OTHER: [],
-}
+IMPORTS = {DRIVER: ["oneshot.search.trial"], WORKER: ["oneshot.cluster.worker"], OTHER: []}
 HOURS = 24  # that a process waits
 PATIENCE = 5.0  # seconds for a node to answer
 

@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
-import time
 import uuid
 from functools import partial
 from pathlib import Path
@@ -31,17 +29,15 @@ from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError, last_line
-from oneshot.base.jobs import parse
 from oneshot.base.settings import Scale, Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
-from oneshot.cluster.packing import Packing, why_no_gpu
-from oneshot.run.watchdog import LEAST
+from oneshot.cluster.packing import Packing
+from oneshot.run.history import FAILURE, read_failure
+from oneshot.run.watchdog import still
 
-FAILURE = "error.json"
 # Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
 NEEDLESS = (DatasetsCallback, PlacementGroupCleanerCallback)
-ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
 LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
 
 
@@ -66,41 +62,38 @@ def train_on_ray(
     Ray Train's controller. Raises RunFailed where it ends without a result, NoRoom where that is for want of room,
     UserError where a worker refused its input.
     """
-    scale = settings.scale
+    trainer = partial(
+        _trainer, settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
+        followed=followed,
+    )  # fmt: skip
     if run.has(FAILURE):
         run.write_json(FAILURE, None)
-    for left in reversed(range(1 + scale.max_failures)):
+    for left in reversed(range(1 + settings.scale.max_failures)):
         try:
-            trainer = _trainer(
-                settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
-                followed=followed,
-            )  # fmt: skip
-            trainer.fit()
+            trainer().fit()
             break
         except Exception as error:
-            if isinstance(error, RayActorError) and left:
-                continue  # the controller itself; it copes with the death of its workers
-            for failed in getattr(error, "worker_failures", {}).values():
-                if isinstance(failed, DiskFull):
-                    raise failed from None
-            if failure := read_failure(run):  # of rank 0 alone: the others waited for it
-                raise UserError(failure) from error
-            if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
-                raise NoRoom(
-                    f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
-                    f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on"
-                    " from its last checkpoint"
-                ) from error
-            told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
-            raise RunFailed(f"the training in {run} failed: {told or type(error).__name__}") from error
+            if not (isinstance(error, RayActorError) and left):  # the controller copes with all but its own death
+                raise _explained(error, run, settings.scale) from error
     if failure := read_failure(run):
         raise UserError(failure)
 
 
-def read_failure(run: Folder) -> str | None:
-    """Why a training under Ray ended without a result, as it was written down."""
-    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
-    return str(failure.get("error")) if isinstance(failure, dict) else None
+def _explained(error: Exception, run: Folder, scale: Scale) -> Exception:
+    """What Ray Train ended a training with, as an error that says what happened."""
+    for failed in getattr(error, "worker_failures", {}).values():
+        if isinstance(failed, DiskFull):
+            return failed
+    if failure := read_failure(run):  # of rank 0 alone: the others waited for it
+        return UserError(failure)
+    if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
+        return NoRoom(
+            f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
+            f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on from its"
+            " last checkpoint"
+        )
+    told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
+    return RunFailed(f"the training in {run} failed: {told or type(error).__name__}")
 
 
 def _trainer(
@@ -112,7 +105,7 @@ def _trainer(
     limits = {
         "WORKER_HEALTH_CHECK": scale.timeout,
         "WORKER_GROUP_START": scale.timeout,
-        "COLLECTIVE": 2 * _still(scale),
+        "COLLECTIVE": 2 * still(scale),
     }
     for variable, seconds in limits.items():
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(seconds)
@@ -144,91 +137,11 @@ def _trainer(
     )  # fmt: skip
 
 
-def _still(scale: Scale) -> float:
-    """Seconds for which a training may stand still."""
-    return max(scale.timeout, LEAST)
-
-
 def _train_worker(config: dict[str, Any]) -> None:
-    """What each of Ray Train's workers runs."""
-    import torch
-    from ray.train.torch import get_device
+    """What each of Ray Train's workers runs. By this name: the processes that lead to one do without its imports."""
+    from oneshot.cluster import worker
 
-    from oneshot.base.environment import HARDWARE, this_machine
-    from oneshot.data.cache import near
-    from oneshot.network.worker import ProcessGroupWorker
-    from oneshot.run.history import write_note
-    from oneshot.run.watchdog import Moves, watchdog
-    from oneshot.training.loop import fit
-    from oneshot.training.parts import load_parts
-
-    class RayWorker(ProcessGroupWorker):
-        def report(self, row: dict[str, Any]) -> None:
-            noted, watch.noted = watch.noted, False
-            with watch.resting():
-                ray.train.report(row | {"noted": noted})
-
-    class Ahead(Moves):
-        """Once the first step is done: what is started ahead then is ready in time, and has delayed nothing."""
-
-        due = config["followed"] is not None
-        noted = True  # there may be notes that no report spoke of: also what ended the processes before these
-
-        def step(self, done: int, loss: float, images_per_second: float) -> None:
-            self.moved()
-            if not self.due:
-                return
-            self.due = False
-            try:
-                # Each restart takes the place of workers started ahead, but of no driver.
-                if leads and ahead.first(ray.train.get_context().get_experiment_name()):
-                    config["followed"].start_another()
-                ahead.this_process().start_another()
-            except RuntimeError as error:
-                if leads:
-                    write_note(run, f"the next trial's processes cannot be started ahead ({error})")
-                    self.noted = True
-
-    torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
-    device = get_device()
-    settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
-    rank, watch = ray.train.get_context().get_world_rank(), Ahead()
-    leads, who = rank == 0, f"worker {rank} on {socket.gethostname()}"
-    # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
-    with watchdog(watch, seconds=_still(settings.scale), who=who, tell=partial(write_note, run)):
-        if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
-            return
-        try:
-            if device.type == "cuda":
-                if not torch.cuda.is_available():
-                    why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
-                    raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
-                torch.cuda.set_device(device)  # of this thread
-            if leads:
-                run.write_json(HARDWARE, this_machine(device.type))
-            worker = RayWorker(device, precision=settings.train.precision, compress=settings.scale.compress)
-            with watch.resting():  # to copy a data set may take long, and the client of a store gives up by itself
-                data = near(Folder.of(config["data"]))
-            parts = load_parts(data, settings.data, moved=watch.moved)
-            watch.moved()
-            fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
-        except UserError as error:
-            # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
-            # first one says so, and all return.
-            if leads:
-                run.write_json(FAILURE, {"error": str(error)})
-            elif not _told_within(ALONE, run):
-                raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
-
-
-def _told_within(seconds: float, run: Folder) -> bool:
-    """Whether rank 0 ends so soon, too. Where it does not, this node alone is at fault: another disk, another GPU."""
-    end = time.monotonic() + seconds
-    while not read_failure(run):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
+    worker.train(config)
 
 
 class Trainer(DataParallelTrainer):

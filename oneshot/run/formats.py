@@ -32,6 +32,7 @@ class Row(Record):
     train_accuracy: Measured = None
     val_accuracy: Measured = None
     val_oneshot: Measured = None
+    val_spread: Measured = None
     images_per_second: Measured = None
     seconds: Measured = None
     commit: str | None = None  # of the source that trained it; older ones do not say

@@ -1,4 +1,4 @@
-"""What a training leaves behind: its history, a row an epoch, and its notes. Free of torch."""
+"""What a training leaves behind: its history, a row an epoch, its notes, and why it failed. Free of torch."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ from oneshot.base.settings import Train
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 
-HISTORY, NOTES = "history.jsonl", "notes.jsonl"
+HISTORY, NOTES, FAILURE = "history.jsonl", "notes.jsonl", "error.json"
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
 
@@ -93,3 +93,9 @@ def read_notes(run: Folder) -> list[str]:
         return [str(line["note"]) for line in run.read_lines(NOTES)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{run.file(NOTES)} is damaged ({error!r}); restore it or remove it") from None
+
+
+def read_failure(run: Folder) -> str | None:
+    """Why a training under Ray ended without a result, as it was written down."""
+    failure = run.read_json(FAILURE) if run.has(FAILURE) else None
+    return str(failure.get("error")) if isinstance(failure, dict) else None

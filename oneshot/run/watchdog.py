@@ -14,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from oneshot.base.beside import beside
+from oneshot.base.settings import Scale
 from oneshot.run.watch import Watch
 
 LOOKS = 10  # in the time that nothing may move: by their number a process that was stopped and goes on is not late
 LEAST = 60.0  # seconds that a training may always stand still: for its first step, for a disk that others use
 PATIENCE = 5.0  # seconds for the record of it: the disk may be what does not answer
 PROGRAM = str(Path(__file__).resolve().parents[1])
+
+
+def still(scale: Scale) -> float:
+    """Seconds for which a training may stand still."""
+    return max(scale.timeout, LEAST)
 
 
 class Moves(Watch):

@@ -13,7 +13,6 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
-from oneshot.screen.console import console as make_console
 from oneshot.screen.console import count, duration, fitted, loss, percent, print_line
 from oneshot.screen.progress import SILENCE, epoch_text
 from oneshot.screen.tables import (
@@ -38,8 +37,7 @@ class StudyView:
     """A study while it runs: a screen that renews itself on a terminal, one line an event anywhere else.
 
     `with StudyView(console) as view: view.update(study)`, with `study` as in study.json. When the block ends the screen
-    goes (the final table takes its place); when an exception ends it the last screen stays. It can be pickled, as Tune
-    does with a callback: the copy makes itself a console of the same kind and has no screen until it is entered.
+    goes (the final table takes its place); when an exception ends it the last screen stays.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,13 +87,6 @@ class StudyView:
         """A line in the log, or above the screen, of what no trial is to be blamed for."""
         known = self._study["seconds"] if self._study else 0.0
         print_line(self.console, f"{duration(known + self._clock() - self._updated):>7}  {text}")
-
-    def __getstate__(self) -> dict[str, Any]:
-        kind = {"stderr": self.console.stderr, "quiet": self.console.quiet}
-        return {**vars(self), "_live": None, "_drawn": None, "console": kind}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({**state, "console": make_console(**state["console"])})
 
     # On a terminal
 

@@ -12,7 +12,8 @@ from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
 from oneshot.base.jobs import parse_toml
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
-from oneshot.cluster.trainer import FAILURE, train_on_ray
+from oneshot.cluster.trainer import train_on_ray
+from oneshot.run.history import FAILURE
 
 METRIC, TIME = "val_loss", "epoch"
 FAILED, HOMELESS = "failed", "homeless"  # what ended a trial that has no epoch to report

@@ -21,7 +21,7 @@ from oneshot.base.jobs import with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import reclaim
-from oneshot.cluster.trainer import read_failure
+from oneshot.run.history import read_failure
 from oneshot.screen.live import StudyView
 from oneshot.search import points
 from oneshot.search.halving import Halving
@@ -134,10 +134,14 @@ class PlannedSearch(Searcher):
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
         self.points.tell(int(trial["id"]), points.whole(trial["settings"], self.settings), loss)
 
-    # Tune saves a searcher every few seconds to go on from later; this one goes on from study.json.
+    # Tune pickles a searcher with the experiment and saves it every few seconds, to go on from later; this one goes on
+    # from study.json.
     def save(self, checkpoint_path: str) -> None: ...
 
     def restore(self, checkpoint_path: str) -> None: ...
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class InOrder(FIFOScheduler):

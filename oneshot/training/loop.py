@@ -53,11 +53,10 @@ def fit(
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start, which may be another
     network (`cards.started`); with `until`, to the end of that epoch at the most.
 
-    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` where a checkpoint was damaged, and
-    `pulse.json` as long as it runs;
-    after each epoch calls `worker.report(row)`, and for those found in the checkpoint first, but for the `known` ones:
-    who is reported to may have died with a report on its way. Returns how far it came and why it ended. Raises
-    UserError where the folder holds a training of other settings.
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` where a checkpoint was damaged or
+    the network is dead, and `pulse.json` as long as it runs; after each epoch calls `worker.report(row)`, and for those
+    found in the checkpoint first, but for the `known` ones: who is reported to may have died with a report on its way.
+    Returns how far it came and why it ended. Raises UserError where the folder holds a training of other settings.
     """
     with pulsing(folder, watch or Watch(), leads=worker.rank == 0) as watch:
         training = Training(worker, settings, parts, folder, watch)
@@ -186,8 +185,8 @@ class Training:
             write_history(self.folder, progress.history)
             events.write(self.folder, row)
         self.watch.epoch(row, leads(self.settings.train, progress.history))
-        if row["val_spread"] < DEAD:
-            self.watch.note("every pair gets the same score: the network is dead; try a lower learning rate")
+        if _dead(row) and not any(_dead(each) for each in progress.history[:-1]):  # said once
+            self._note("every pair gets the same score: the network is dead; try a lower learning rate")
         self.worker.report(row)
 
     def finish_diverged(self) -> None:
@@ -200,6 +199,12 @@ class Training:
             write_history(self.folder, progress.history)
         self.watch.note(DIVERGED.format(epoch=row["epoch"]))
         self.worker.report(row | {"val_loss": math.inf})
+
+    def _note(self, sentence: str) -> None:
+        """Tell who looks on in this process, and in the run's folder those who look on from another."""
+        self.watch.note(sentence)
+        if self.worker.rank == 0:
+            write_note(self.folder, sentence)
 
     def _checkpoint_after(self, step: int) -> bool:
         """Whether there is to be a checkpoint after this step, inside the epoch."""
@@ -291,13 +296,18 @@ class Training:
         found, passed = checkpoint.newest(self.folder / "checkpoints")
         for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
             last_hope = "using the one before it" if found or left else "none is left: the training starts again"
-            self.watch.note(f"{sentence}; {last_hope}")
-            write_note(self.folder, f"{sentence}; {last_hope}")
+            self._note(f"{sentence}; {last_hope}")
         if found or self.folder.has(HISTORY):
             write_history(self.folder, found.progress.history if found else [])
         if found:
             events.mend(self.folder, found.progress.history)
         return found
+
+
+def _dead(row: dict[str, Any]) -> bool:
+    """Whether a network answered every validation pair alike in an epoch; a diverged one measured nothing."""
+    spread = row.get("val_spread")
+    return spread is not None and spread < DEAD
 
 
 def _identity(settings: Settings) -> dict[str, Any]:

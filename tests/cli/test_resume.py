@@ -39,7 +39,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands.connection, "connect", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(commands.tuning, "tune", search)
+    monkeypatch.setattr(commands.search, "tune", search)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return given
 

@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 import ray.train
-import ray.train.torch
 import tiny
 import torch
 from torch import distributed as dist
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
-from oneshot.cluster import ahead, trainer
-from oneshot.run import watchdog
-from oneshot.run.history import read_notes
-from oneshot.training import loop, parts
+from oneshot.cluster import ahead, worker
+from oneshot.run.history import FAILURE, read_failure, read_notes
 
 
 @pytest.fixture
@@ -32,11 +29,11 @@ def work(
     """Be the worker of this rank of two, in a training of this name."""
     context = SimpleNamespace(get_world_rank=lambda: rank, get_experiment_name=lambda: name)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(worker, "get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(dist, "get_rank", lambda: rank)
     monkeypatch.setattr(dist, "get_world_size", lambda: 1)  # none waits for another
     settings = tiny.settings().model_dump()
-    trainer._train_worker(
+    worker.train(
         {
             "settings": settings, "data": "/nowhere", "run": run.uri, "cpus": torch.get_num_threads(), "known": 0,
             "until": None, "followed": followed,
@@ -51,7 +48,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise UserError("there are no such drawings")
 
-    monkeypatch.setattr(parts, "load_parts", refuse)
+    monkeypatch.setattr(worker, "load_parts", refuse)
 
 
 @pytest.mark.usefixtures("refused")
@@ -66,26 +63,26 @@ def test_of_what_every_worker_refuses_the_first_says_why_and_all_return(
         if now > 1:
             work(run, 0, monkeypatch)  # it is slower
 
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     work(run, 1, monkeypatch)
-    assert 1 < now < trainer.ALONE
-    assert trainer.read_failure(run) == "there are no such drawings"
+    assert 1 < now < worker.ALONE
+    assert read_failure(run) == "there are no such drawings"
 
 
 @pytest.mark.usefixtures("refused")
 def test_a_worker_that_refuses_alone_fails_and_names_its_node(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "ALONE", 0.0)
-    monkeypatch.setattr(trainer.socket, "gethostname", lambda: "node7")
+    monkeypatch.setattr(worker, "ALONE", 0.0)
+    monkeypatch.setattr(worker.socket, "gethostname", lambda: "node7")
     with pytest.raises(RunFailed, match=r"^on the node node7: there are no such drawings$"):
         work(run, 1, monkeypatch)
-    assert trainer.read_failure(run) is None
+    assert read_failure(run) is None
 
 
 def test_what_was_refused_before_a_restart_is_not_tried_again(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.write_json(trainer.FAILURE, {"error": "there are no such drawings"})
-    monkeypatch.setattr(parts, "load_parts", lambda *_, **__: pytest.fail("it is tried again"))
+    run.write_json(FAILURE, {"error": "there are no such drawings"})
+    monkeypatch.setattr(worker, "load_parts", lambda *_, **__: pytest.fail("it is tried again"))
     work(run, 1, monkeypatch)
-    assert trainer.read_failure(run) == "there are no such drawings"
+    assert read_failure(run) == "there are no such drawings"
 
 
 class Process:
@@ -115,8 +112,8 @@ def stepping(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_put", put)
     monkeypatch.setattr(ray.train, "report", reported.append)
-    monkeypatch.setattr(parts, "load_parts", lambda *_, **__: None)
-    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(worker, "load_parts", lambda *_, **__: None)
+    monkeypatch.setattr(worker, "fit", fit)
     return reported
 
 
@@ -165,10 +162,24 @@ def test_a_report_says_whether_notes_may_have_come_since_the_last(
         watch.step(1, 0.5, 100.0)
         worker.report({"epoch": 2})
 
-    monkeypatch.setattr(loop, "fit", late)
+    monkeypatch.setattr(worker, "fit", late)
     monkeypatch.setattr(ahead, "first", lambda _: (_ for _ in ()).throw(RuntimeError("no answer")))
     work(run, 0, monkeypatch, followed=Process())
     assert [row["noted"] for row in stepping] == [True, True]
+
+
+def test_a_report_tells_the_search_to_look_for_what_the_training_noted(
+    stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(worker: Any, *_: object, watch: Any, **__: object) -> None:
+        worker.report({"epoch": 1})
+        watch.note("every pair gets the same score")
+        worker.report({"epoch": 2})
+        worker.report({"epoch": 3})
+
+    monkeypatch.setattr(worker, "fit", fit)
+    work(run, 0, monkeypatch)
+    assert [row["noted"] for row in stepping] == [True, True, False]
 
 
 def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,11 +200,10 @@ def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monk
     def fit(*_: object, watch: Any, **__: object) -> None:
         seen.append(watch.count > 1)
 
-    known = trainer.read_failure
-    monkeypatch.setattr(watchdog, "watchdog", watching)
-    monkeypatch.setattr(trainer, "read_failure", lambda run: seen.append(watched) or known(run))
+    monkeypatch.setattr(worker, "watchdog", watching)
+    monkeypatch.setattr(worker, "read_failure", lambda run: seen.append(watched) or read_failure(run))
     monkeypatch.setattr(Folder, "write_json", lambda *_: seen.append(watched))
-    monkeypatch.setattr(parts, "load_parts", load)
-    monkeypatch.setattr(loop, "fit", fit)
+    monkeypatch.setattr(worker, "load_parts", load)
+    monkeypatch.setattr(worker, "fit", fit)
     work(run, 0, monkeypatch)
     assert seen == [True] * 4 and not watched

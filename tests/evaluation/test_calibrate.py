@@ -18,7 +18,7 @@ from oneshot.records import repeat
 from oneshot.run.watch import Watch
 from oneshot.screen.console import console
 from oneshot.screen.progress import Stages, TrainView
-from oneshot.search import tune
+from oneshot.search import final
 from oneshot.training import train
 
 
@@ -59,7 +59,7 @@ def test_a_network_is_calibrated_where_its_caller_says(
     with pytest.raises(Asked):
         train.finish(given, run, device=elsewhere, data=run)
     with pytest.raises(Asked):
-        tune._judge(given.model_dump(), run.uri, run.uri, run.uri, best_trial={}, device="cuda", threads=1)
+        final._judge(given.model_dump(), run.uri, run.uri, run.uri, best_trial={}, device="cuda", threads=1)
     assert asked == ["cpu", "meta", "meta"]
 
 

@@ -28,7 +28,7 @@ from oneshot.network.embedding import similarity
 from oneshot.network.models import Siamese
 from oneshot.run import cards
 from oneshot.run.opened import EXPERIMENT
-from oneshot.search import tune
+from oneshot.search import final
 
 FEW = Evaluate(trials=20)
 
@@ -77,7 +77,7 @@ def test_a_search_that_goes_on_is_judged_again_where_its_best_is_another_network
     run.write(EXPERIMENT, given.to_toml().encode())
 
     def ended(best: str) -> dict[str, Any]:
-        tune._judge(
+        final._judge(
             given.model_dump(), run.uri, small_glyphs.uri, (run / "trials" / best).uri,
             best_trial={"id": best, "settings": {}}, device="cpu", threads=1,
         )  # fmt: skip

@@ -22,7 +22,7 @@ from oneshot.cluster import trainer
 def hanging(config, flag=sys.argv.pop(1)):
     import os, time
     from oneshot.cluster import trainer
-    from oneshot.run import checkpoint
+    from oneshot.run import checkpoint, watchdog
 
     save = checkpoint.save
 
@@ -33,7 +33,7 @@ def hanging(config, flag=sys.argv.pop(1)):
         save(*given, **named)
 
     checkpoint.save = once
-    trainer.LEAST = 0
+    watchdog.LEAST = 0
     trainer._train_worker(config)
 
 trainer._train_worker = hanging

@@ -1,10 +1,8 @@
 """What is seen of a study and of a training while they run: on a terminal, and in a log."""
 
-import pickle
 import re
 
 import pytest
-from rich.console import Console
 from samples import history, pulse, small_study, study, trial
 from terminals import HIDE, SHOW, Clock, drawn, log, plain, row_of, terminal, told, view_of
 
@@ -250,25 +248,6 @@ class TestStudyInALog:
         lines = told(study(trial("000"), epochs=200), study(trial("000", "running", 200), epochs=200))
         assert len(lines) == 2 + 200
         assert max(map(len, lines[1:])) + 9 <= 120
-
-
-class TestPickling:
-    def test_a_view_is_pickled_while_its_screen_is_on(self):
-        screen = terminal()
-        with StudyView(screen) as view:
-            view.update(small_study())
-            copy = pickle.loads(pickle.dumps(view))
-        assert drawn(copy, 140)[2:] == drawn(view, 140)[2:]
-
-    def test_a_copy_prints_on_a_console_of_the_same_kind_and_repeats_nothing(self, capsys):
-        view = StudyView(Console(stderr=True, width=120))
-        view.update(study(trial("000", "running", 1)))
-        copy = pickle.loads(pickle.dumps(view))
-        capsys.readouterr()
-        copy.update(study(trial("000", "running", 2)))
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert re.fullmatch(r" +2:05  trial 000 epoch  2/30 .*\n", err)
 
 
 class TestRemaining:

@@ -12,7 +12,7 @@ from oneshot.base.jobs import parse
 from oneshot.base.storage import Folder
 from oneshot.cli import commands
 from oneshot.cluster.packing import Packing
-from oneshot.search import tune
+from oneshot.search import final, tune
 from oneshot.search.study import Study
 
 SETTINGS = parse({"search": {"trials": 2, "grace": 0}, "scale": {"timeout": 30, "max_failures": 1}}, "the test")
@@ -89,7 +89,7 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def judged(study: Study) -> None:
-    tune.judge_best(SETTINGS, study, study.run, PACKING, progress=lambda *_: None)
+    final.judge_best(SETTINGS, study, study.run, PACKING, progress=lambda *_: None)
 
 
 def ended(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:

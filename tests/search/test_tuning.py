@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 from ray.tune.search import Searcher
 from ray.tune.trainable.metadata import _TrainingRunMetadata
 
@@ -63,6 +64,17 @@ def test_a_search_that_is_taken_up_again_proposes_what_it_would_have_without_the
     then = ran(planned(tmp_path / "parts"), trials=8)
     assert first + then == whole
     assert not any(point in first for point in then)
+
+
+def test_tune_that_pickles_a_search_takes_nothing_of_its_study(tmp_path: Path) -> None:
+    """With every trial's history it would be megabytes, and who it speaks to has a screen, which cannot be pickled."""
+    search = planned(tmp_path)
+    with open(tmp_path / "log", "w") as log:
+        search.study.say = log.write
+        copy = cloudpickle.loads(cloudpickle.dumps(search))
+    assert isinstance(copy, PlannedSearch) and not vars(copy)
+    search.save_to_dir(str(tmp_path / "tune"), "session")
+    assert not (tmp_path / "tune").exists()
 
 
 def test_optuna_is_told_of_a_named_point_what_the_settings_add_to_it(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from oneshot.network.models import build
 from oneshot.network.worker import Worker
 from oneshot.run import checkpoint
 from oneshot.run.checkpoint import Checkpoint
-from oneshot.run.watch import Watch
+from oneshot.run.history import read_notes
+from oneshot.run.watch import Watch, following
+from oneshot.run.watchdog import Moves
 from oneshot.training.loop import Diverged, Parts, Training, fit
 from oneshot.training.optimizers import schedule
 
@@ -402,14 +404,43 @@ def test_every_epoch_is_reported_once_with_what_was_measured(data: Parts, tmp_pa
         assert 0 <= row["train_accuracy"] <= 1 and 0 <= row["val_accuracy"] <= 1 and 0 <= row["val_oneshot"] <= 1
 
 
-def test_a_network_that_answers_every_pair_alike_is_named(data: Parts, tmp_path: Path) -> None:
-    watch = Killer()
-    training = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), data, Folder.of(tmp_path), watch)
-    training.finish_epoch(training.run_epoch(1))
-    assert not watch.notes
+def dead(folder: Folder, watch: Watch) -> Training:
+    """A training that goes on in the folder, with a network that dies in it."""
+    training = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), tiny.parts(), folder, watch)
     torch.nn.init.zeros_(training.net.head.weight)
-    training.finish_epoch(training.run_epoch(2))
-    assert "every pair gets the same score" in watch.notes[0]
+    return training
+
+
+def test_a_network_that_answers_every_pair_alike_is_named_once(data: Parts, tmp_path: Path) -> None:
+    """Also to those who look on from another process, as under Ray, and not again where the training goes on."""
+    folder, watch = Folder.of(tmp_path), Killer()
+    alive = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), data, folder, watch)
+    alive.finish_epoch(alive.run_epoch(1))
+    assert not watch.notes and not read_notes(folder)
+    training = dead(folder, watch)
+    for epoch in (2, 3):
+        training.finish_epoch(training.run_epoch(epoch))
+    again = dead(folder, watch)
+    again.finish_epoch(again.run_epoch(4))
+    assert watch.notes == ["every pair gets the same score: the network is dead; try a lower learning rate"]
+    assert read_notes(folder) == watch.notes
+
+
+def test_of_several_workers_the_first_writes_what_all_of_them_are_told(tmp_path: Path) -> None:
+    folder, watch = Folder.of(tmp_path), Killer()
+    training = dead(folder, watch)
+    row = training.run_epoch(1)
+    training.worker.rank = 1
+    training.finish_epoch(row)
+    assert len(watch.notes) == 1 and not read_notes(folder)
+
+
+def test_who_follows_a_training_from_another_process_hears_that_its_network_is_dead(tmp_path: Path) -> None:
+    folder, there, heard = Folder.of(tmp_path), Moves(), Killer()  # what a worker of Ray has tells nobody by itself
+    with following(folder, heard, Train()):
+        training = dead(folder, there)
+        training.finish_epoch(training.run_epoch(1))
+    assert heard.notes == ["every pair gets the same score: the network is dead; try a lower learning rate"]
 
 
 def test_reports_that_were_lost_with_the_driver_are_made_again(data: Parts, tmp_path: Path) -> None:

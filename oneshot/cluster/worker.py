@@ -1,0 +1,121 @@
+"""What each of Ray Train's workers runs. Imported by them alone: it brings torch with it."""
+
+import socket
+import time
+from functools import partial
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import get_device
+
+from oneshot.base.environment import HARDWARE, this_machine
+from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.jobs import parse
+from oneshot.base.settings import Settings
+from oneshot.base.storage import Folder
+from oneshot.cluster import ahead
+from oneshot.cluster.packing import why_no_gpu
+from oneshot.data.cache import near
+from oneshot.network.worker import ProcessGroupWorker
+from oneshot.run.history import FAILURE, read_failure, write_note
+from oneshot.run.watchdog import Moves, still, watchdog
+from oneshot.training.loop import fit
+from oneshot.training.parts import load_parts
+
+ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
+
+
+class Ahead(Moves):
+    """Has those processes started that the trial that follows will need, once the first step is done: they are ready
+    in time then, and have delayed nothing. `followed`: the process that drives this trial, where one does follow."""
+
+    def __init__(self, run: Folder, *, leads: bool, followed: ahead.Process | None) -> None:
+        self.run, self.leads, self.followed = run, leads, followed
+        self.due = followed is not None
+        self.noted = True  # there may be notes that no report spoke of: also what ended the processes before these
+
+    def note(self, sentence: str) -> None:
+        self.noted = True
+
+    def step(self, done: int, loss: float, images_per_second: float) -> None:
+        self.moved()
+        if not self.due:
+            return
+        self.due = False
+        try:
+            # Each restart takes the place of workers started ahead, but of no driver.
+            if self.leads and ahead.first(ray.train.get_context().get_experiment_name()):
+                self.followed.start_another()
+            ahead.this_process().start_another()
+        except RuntimeError as error:
+            if self.leads:
+                write_note(self.run, f"the next trial's processes cannot be started ahead ({error})")
+                self.noted = True
+
+
+class RayWorker(ProcessGroupWorker):
+    """Reports to Ray Train, also whether there may be notes to read since the last report."""
+
+    def __init__(self, device: torch.device, watch: Ahead, *, precision: str, compress: str) -> None:
+        super().__init__(device, precision=precision, compress=compress)
+        self.watch = watch
+
+    def report(self, row: dict[str, Any]) -> None:
+        noted, self.watch.noted = self.watch.noted, False
+        with self.watch.resting():
+            ray.train.report(row | {"noted": noted})
+
+
+def train(config: dict[str, Any]) -> None:
+    """Take part in the training that `trainer` describes."""
+    torch.set_num_threads(config["cpus"])  # not more than its share: oversubscribed cores are the usual loss on CPU
+    settings, run = parse(config["settings"], "the run's settings"), Folder.of(config["run"])
+    rank = ray.train.get_context().get_world_rank()
+    watch = Ahead(run, leads=rank == 0, followed=config["followed"])
+    who = f"worker {rank} on {socket.gethostname()}"
+    # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
+    with watchdog(watch, seconds=still(settings.scale), who=who, tell=partial(write_note, run)):
+        if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
+            return
+        try:
+            _fit(config, settings, run, watch)
+        except UserError as error:
+            # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
+            # first one says so, and all return.
+            if watch.leads:
+                run.write_json(FAILURE, {"error": str(error)})
+            elif not _told_within(ALONE, run):
+                raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
+
+
+def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) -> None:
+    device = get_device()
+    if device.type == "cuda":
+        _take(device)
+    if watch.leads:
+        run.write_json(HARDWARE, this_machine(device.type))
+    worker = RayWorker(device, watch, precision=settings.train.precision, compress=settings.scale.compress)
+    with watch.resting():  # to copy a data set may take long, and the client of a store gives up by itself
+        data = near(Folder.of(config["data"]))
+    parts = load_parts(data, settings.data, moved=watch.moved)
+    watch.moved()
+    fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
+
+
+def _take(device: torch.device) -> None:
+    """Use this GPU from now on. Raises UserError where there is none."""
+    if not torch.cuda.is_available():
+        why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
+        raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
+    torch.cuda.set_device(device)  # of this thread
+
+
+def _told_within(seconds: float, run: Folder) -> bool:
+    """Whether rank 0 ends so soon, too. Where it does not, this node alone is at fault: another disk, another GPU."""
+    end = time.monotonic() + seconds
+    while not read_failure(run):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
