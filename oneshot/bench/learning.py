@@ -26,8 +26,8 @@ from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
 from oneshot.run.watch import Watch
-from oneshot.training.loop import Parts, Training
-from oneshot.training.parts import load_parts
+from oneshot.training.loop import Training
+from oneshot.training.parts import Parts, load_parts
 
 ENOUGH = 20  # times our seconds: the reference need not be watched any longer, the goal is met
 LOOK = 0.1  # of our seconds between two looks at the reference

@@ -20,7 +20,8 @@ from oneshot.run import cards
 from oneshot.run.watch import Watch
 from oneshot.screen.console import print_line
 from oneshot.training.batches import Batch
-from oneshot.training.loop import Diverged, Parts, Training
+from oneshot.training.loop import Diverged, Training
+from oneshot.training.parts import Parts
 
 PICTURE = "batch.png"
 STEPS = 100  # of the one-batch check

@@ -21,8 +21,9 @@ from oneshot.network.worker import Worker
 from oneshot.run import checkpoint
 from oneshot.run.checkpoint import Checkpoint
 from oneshot.run.watch import Watch
-from oneshot.training.loop import Diverged, Parts, Training, fit
+from oneshot.training.loop import Diverged, Training, fit
 from oneshot.training.optimizers import schedule
+from oneshot.training.parts import Parts
 
 CPU = torch.device("cpu")
 KINDS: dict[str, dict[str, Any]] = {
