@@ -17,8 +17,8 @@ from oneshot.bench.steps import small_settings
 from oneshot.bench.timing import in_turns
 from oneshot.data import splits, store
 from oneshot.data.drawings import Drawings
-from oneshot.evaluation.scoring import score
-from oneshot.evaluation.trials import Trials, lake400, within
+from oneshot.evaluation.scoring import Trials, score
+from oneshot.evaluation.trials import lake400, within
 from oneshot.evaluation.validation import Validation
 from oneshot.network import models
 from oneshot.network.embedding import embed, similarity

@@ -11,7 +11,7 @@ import numpy as np
 from oneshot.base import counter
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Data, Train
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 
 _NAMED = 5  # alphabets in a sentence
 

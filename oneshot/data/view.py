@@ -10,9 +10,9 @@ from oneshot.base.errors import UserError, nearest
 from oneshot.base.storage import Folder
 from oneshot.data import clean, sheet, splits, store
 from oneshot.data.cache import near
+from oneshot.data.drawings import Description, Drawings
 from oneshot.data.png import encode
 from oneshot.data.sets import Prepared
-from oneshot.data.store import Description, Drawings
 from oneshot.screen.console import Column, count, fitted, print_line
 
 _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file

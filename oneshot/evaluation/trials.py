@@ -10,29 +10,7 @@ import numpy as np
 from oneshot.base.errors import UserError, nearest
 from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.evaluation.lots import Table, Unsuited, by_drawer, by_drawing, everyone, lacking
-from oneshot.evaluation.scoring import Outcome, Similarity, Trials, judge, per_alphabet, score, wilson
-
-__all__ = [
-    "NAMES",
-    "PROTOCOLS",
-    "Outcome",
-    "Similarity",
-    "Trials",
-    "Unsuited",
-    "between",
-    "carry",
-    "judge",
-    "lake400",
-    "most_ways",
-    "per_alphabet",
-    "protocols",
-    "score",
-    "seed352",
-    "suited",
-    "unfit",
-    "wilson",
-    "within",
-]  # fmt: skip
+from oneshot.evaluation.scoring import Trials
 
 NAMES = ("lake400", "within", "between", "seed352")
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from oneshot.base import settings
+from oneshot.data.drawings import Drawings
 from oneshot.data.pairs import EpisodeDataset, PairDataset, dataset
-from oneshot.data.store import Drawings
 from oneshot.network.images import Images, bends, distort, distortions, on
 from oneshot.network.losses import EpisodeObjective, PairObjective
 from oneshot.network.models import Siamese
