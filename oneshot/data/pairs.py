@@ -110,11 +110,6 @@ class PairDataset:
             name = self.characters.alphabets[int(self.characters.characters.argmin())]
             raise UserError(f"data.hard_negatives: alphabet '{name}' has one character; pairs inside it need two")
 
-    def __getitem__(self, index: int) -> tuple[int, int, bool]:
-        """Pair `index` of epoch 0: left and right drawing, and whether they are one character."""
-        pair = self.pairs(epoch=0, start=index - index % 2, count=2).share(index % 2, 2)
-        return int(pair.left[0]), int(pair.right[0]), bool(pair.same[0])
-
     def untaught(self) -> str:
         """As that of episodes: every character comes."""
         return ""
