@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from oneshot.data.drawings import Drawings, FixedTrials
-from oneshot.evaluation.trials import Trials, between, lake400, seed352, within
+from oneshot.evaluation.scoring import Trials
+from oneshot.evaluation.trials import between, lake400, seed352, within
 
 MADE = {"within": within, "between": between, "seed352": seed352}
 SIZES = {"Greek": 24, "Latin": 26, "Runes": 33}

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from oneshot.base.storage import Folder
 from oneshot.data import store
+from oneshot.data.drawings import FixedTrials, Row
 from oneshot.data.png import encode
-from oneshot.data.store import DRAWINGS, FixedTrials, Row
+from oneshot.data.store import DRAWINGS
 
 
 def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:

@@ -16,7 +16,8 @@ from oneshot.network.worker import Worker
 from oneshot.run import checkpoint
 from oneshot.run.checkpoint import Progress
 from oneshot.run.watch import Watch
-from oneshot.training.loop import Parts, fit
+from oneshot.training.loop import fit
+from oneshot.training.parts import Parts
 
 CELLS = 7  # a character is a pattern of 7 x 7 cells
 

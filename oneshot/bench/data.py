@@ -23,10 +23,10 @@ from oneshot.network.images import Images, distort, distortions, fitted
 BATCH = 128
 
 
-def part(request: Request, *, split: str = "lake") -> Drawings:
-    """The training drawings of a split; in a quick look, of six alphabets."""
+def part(request: Request) -> Drawings:
+    """The training drawings of Lake's split; in a quick look, of six alphabets."""
     data = Folder.of(request.data)
-    wanted = splits.split(split, store.describe(data)).train
+    wanted = splits.split("lake", store.describe(data)).train
     if request.quick:
         return store.load(data, alphabets=wanted.alphabets[:6])
     return splits.load_part(data, wanted)

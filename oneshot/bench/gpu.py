@@ -115,9 +115,10 @@ def _share_of_distortion(request: Request, drawings: Drawings) -> float:
     return float(np.median(part_) / np.median(whole))
 
 
-def _on_the_gpu(work: Callable[[], object], device: torch.device, *, times: int = 50) -> float:
+def _on_the_gpu(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the GPU that `work` takes. All times are launched while it is still busy with something else, so that
     it never waits for the host: that would be the host's time."""
+    times = 50
     began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     busy = torch.ones(8192, 8192, device=device, dtype=torch.bfloat16)
     for _ in range(20):  # a millisecond or two each
@@ -150,10 +151,11 @@ def _agreement(drawings: Drawings, device: torch.device) -> float:
     return worst
 
 
-def _profile(step: Any, *, steps: int = 5, top: int = 10) -> list[dict[str, Any]]:
-    """The kernels in which a step spends its time: name, milliseconds a step, share of the GPU's time."""
+def _profile(step: Any) -> list[dict[str, Any]]:
+    """The ten kernels in which a step spends most time: name, milliseconds a step, share of the GPU's time."""
     from torch.profiler import ProfilerActivity, profile
 
+    steps = 5
     step()
     with profile(activities=[ProfilerActivity.CUDA]) as found:
         for _ in range(steps):
@@ -161,5 +163,5 @@ def _profile(step: Any, *, steps: int = 5, top: int = 10) -> list[dict[str, Any]
         torch.cuda.synchronize()
     rows = [(event.key, event.self_device_time_total) for event in found.key_averages()]
     whole = sum(time for _, time in rows) or 1.0
-    rows = sorted(rows, key=lambda row: -row[1])[:top]
+    rows = sorted(rows, key=lambda row: -row[1])[:10]
     return [{"kernel": key[:100], "ms": time / steps / 1000, "share": time / whole} for key, time in rows]

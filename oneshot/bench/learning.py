@@ -17,8 +17,8 @@ from oneshot.bench.steps import small_settings
 from oneshot.bench.timing import in_turns
 from oneshot.data import splits, store
 from oneshot.data.drawings import Drawings
-from oneshot.evaluation.scoring import score
-from oneshot.evaluation.trials import Trials, lake400, within
+from oneshot.evaluation.scoring import Trials, score
+from oneshot.evaluation.trials import lake400, within
 from oneshot.evaluation.validation import Validation
 from oneshot.network import models
 from oneshot.network.embedding import embed, similarity
@@ -26,11 +26,12 @@ from oneshot.network.images import Images
 from oneshot.network.models import Siamese
 from oneshot.network.worker import Worker
 from oneshot.run.watch import Watch
-from oneshot.training.loop import Parts, Training
-from oneshot.training.parts import load_parts
+from oneshot.training.loop import Training
+from oneshot.training.parts import Parts, load_parts
 
 ENOUGH = 20  # times our seconds: the reference need not be watched any longer, the goal is met
 LOOK = 0.1  # of our seconds between two looks at the reference
+EVERY = 30  # steps between two looks at our network
 CPU = torch.device("cpu")
 # What the search found best for conv4, with the learning rate falling over five epochs.
 FAST = {"train.optimizer": "adam", "train.lr": 4e-3, "train.batch": 64, "train.examples": 11_520, "train.epochs": 5}
@@ -66,7 +67,7 @@ def _settings(seed: int) -> Settings:
     return small_settings(**FAST, **{"train.seed": seed, "train.val_pairs": 200, "train.val_trials": 2000})
 
 
-def _ours(parts: Parts, *, goal: float, seed: int, every: int = 30) -> tuple[float | None, int]:
+def _ours(parts: Parts, *, goal: float, seed: int) -> tuple[float | None, int]:
     """Seconds and images until the goal; None for the seconds where it was not reached."""
     settings = _settings(seed)
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
@@ -79,7 +80,7 @@ def _ours(parts: Parts, *, goal: float, seed: int, every: int = 30) -> tuple[flo
             run.update(run.launch(*run.batch(epoch, step)))
             spent += time.perf_counter() - began
             images += run.images_per_step
-            if (step + 1) % every == 0 and run.validation.measure(run.net, run.worker)["val_oneshot"] >= goal:
+            if (step + 1) % EVERY == 0 and run.validation.measure(run.net, run.worker)["val_oneshot"] >= goal:
                 return spent, images
     return None, images
 

@@ -58,12 +58,10 @@ def compute(net: Net, batch: int) -> float:
     return batch * net.example * net.flops / (PEAK * utilisation(net))
 
 
-def communication(net: Net, link: Link, *, bytes_each: int, gpus: int = GPUS) -> float:
-    """Seconds in which a ring averages the gradients, of so many bytes a parameter."""
-    if gpus == 1:
-        return 0.0
-    volume = 2 * (gpus - 1) / gpus * net.parameters * bytes_each
-    return volume / link.bytes_per_second + net.collectives * 2 * (gpus - 1) * link.latency
+def communication(net: Net, link: Link, *, bytes_each: int) -> float:
+    """Seconds in which a ring of all GPUs averages the gradients, of so many bytes a parameter."""
+    volume = 2 * (GPUS - 1) / GPUS * net.parameters * bytes_each
+    return volume / link.bytes_per_second + net.collectives * 2 * (GPUS - 1) * link.latency
 
 
 def least_batch(net: Net, link: Link, *, bytes_each: int) -> int:

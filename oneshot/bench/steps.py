@@ -22,7 +22,8 @@ from oneshot.data.drawings import Drawings
 from oneshot.network import models
 from oneshot.network.worker import Worker
 from oneshot.run.watch import Watch
-from oneshot.training.loop import Parts, Training
+from oneshot.training.loop import Training
+from oneshot.training.parts import Parts
 
 KOCH_SIZE = 105
 

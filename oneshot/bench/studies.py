@@ -19,7 +19,7 @@ from oneshot.bench.steps import small_settings
 from oneshot.cluster import connection
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.spread import student
-from oneshot.run.history import read_history
+from oneshot.run.history import measured, read_history
 from oneshot.screen.console import console
 from oneshot.screen.live import StudyView
 from oneshot.search import tune
@@ -78,14 +78,9 @@ def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[st
     if process.returncode:
         raise RunFailed(f"the search of seed {seed} failed: {output[-300:]}")
     record = Folder.of(run).read_json(STUDY)
-    best = min((trial for trial in record["trials"] if trial["val_loss"]), key=lambda trial: trial["val_loss"])
+    best = min(measured(record["trials"]), key=lambda trial: trial["val_loss"])
     histories = {trial["id"]: read_history(Folder.of(run / "trials" / trial["id"])) for trial in record["trials"]}
-    kept = {
-        name: [
-            [row["val_loss"], row["val_oneshot"]] for row in rows if row["val_loss"] is not None
-        ]  # it diverged there
-        for name, rows in histories.items()
-    }
+    kept = {name: [[row["val_loss"], row["val_oneshot"]] for row in measured(rows)] for name, rows in histories.items()}
     oneshot = kept[best["id"]][best["best_epoch"] - 1][1]
     return {"epochs": record["epochs_run"], "oneshot": oneshot, "trials": val_trials, "histories": kept}
 

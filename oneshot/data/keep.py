@@ -12,8 +12,8 @@ from oneshot.base.errors import UserError, nearest
 from oneshot.base.storage import Folder
 from oneshot.data import allot, own, parquet, store
 from oneshot.data.cache import near
+from oneshot.data.drawings import Description
 from oneshot.data.own import How, Making, Progress
-from oneshot.data.store import Description
 from oneshot.data.tree import Tree, changed, scan, text
 
 PLACE = "own"

@@ -13,7 +13,7 @@ from oneshot.base.storage import Folder, at_home
 from oneshot.data import png, store
 from oneshot.data.archives import Limits, content_digest, read_zip
 from oneshot.data.download import NotThere, Patience, download
-from oneshot.data.store import FixedTrials, Row
+from oneshot.data.drawings import FixedTrials, Row
 
 HOME = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
 Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is

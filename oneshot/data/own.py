@@ -17,9 +17,9 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import allot, clean, parquet, store
 from oneshot.data.clean import Fitted, Unusable
+from oneshot.data.drawings import Description, Own, Row
 from oneshot.data.png import encode
 from oneshot.data.splits import of_own
-from oneshot.data.store import Description, Own, Row
 from oneshot.data.tree import NAMED, Tree, place, text
 
 VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing

@@ -11,7 +11,7 @@ import numpy as np
 from oneshot.base import counter
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Data, Train
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 
 _NAMED = 5  # alphabets in a sentence
 
@@ -109,11 +109,6 @@ class PairDataset:
         if hard_negatives and self.characters.characters.min() < 2:
             name = self.characters.alphabets[int(self.characters.characters.argmin())]
             raise UserError(f"data.hard_negatives: alphabet '{name}' has one character; pairs inside it need two")
-
-    def __getitem__(self, index: int) -> tuple[int, int, bool]:
-        """Pair `index` of epoch 0: left and right drawing, and whether they are one character."""
-        pair = self.pairs(epoch=0, start=index - index % 2, count=2).share(index % 2, 2)
-        return int(pair.left[0]), int(pair.right[0]), bool(pair.same[0])
 
     def untaught(self) -> str:
         """As that of episodes: every character comes."""

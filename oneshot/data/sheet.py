@@ -10,6 +10,7 @@ from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 
 CELL = 20  # pixels of a drawing in a terminal: 20 columns, 10 lines
+_GAP = 4  # pixels of paper around each drawing of a picture
 _BLOCKS = " ▀▄█"  # nothing, upper half, lower half, both: two pixels above each other in one character
 _ASCII_BLOCKS = " '.:"
 _THIN = 0.18  # the share of ink that makes a small pixel dark: a line is thinner than a small pixel
@@ -36,13 +37,13 @@ def of_characters(drawings: Drawings, columns: int, characters: int | None = Non
     return [np.flatnonzero(drawings.character == character)[:columns].tolist() for character in every]
 
 
-def picture(drawings: Drawings, rows: Sequence[Sequence[int]], *, gap: int = 4) -> np.ndarray:
+def picture(drawings: Drawings, rows: Sequence[Sequence[int]]) -> np.ndarray:
     """The drawings at these positions as one picture, uint8 (height, width), 0 = paper, 255 = ink."""
-    height, width = drawings.height + gap, drawings.width + gap
-    whole = np.zeros((len(rows) * height + gap, max(map(len, rows)) * width + gap), np.uint8)
+    height, width = drawings.height + _GAP, drawings.width + _GAP
+    whole = np.zeros((len(rows) * height + _GAP, max(map(len, rows)) * width + _GAP), np.uint8)
     for y, row in enumerate(rows):
         for x, ink in enumerate(drawings.pixels(np.array(row, dtype=np.int64))):
-            top, left = gap + y * height, gap + x * width
+            top, left = _GAP + y * height, _GAP + x * width
             whole[top : top + drawings.height, left : left + drawings.width] = ink
     return whole
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from oneshot.base.errors import UserError, nearest
 from oneshot.base.storage import Folder
-from oneshot.data.store import Description, Drawings, Own, load
+from oneshot.data.drawings import Description, Drawings, Own
+from oneshot.data.store import load
 
 SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all")
 ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen

@@ -21,24 +21,6 @@ from oneshot.data import footer, parquet
 from oneshot.data.drawings import Description, Drawings, FixedTrials, Own, Row
 from oneshot.data.parquet import FORMAT_VERSION, OWN_VERSION
 
-__all__ = [
-    "DRAWINGS",
-    "FORMAT_VERSION",
-    "SCHEMA",
-    "SPLIT",
-    "TRIALS",
-    "Description",
-    "Drawings",
-    "FixedTrials",
-    "Own",
-    "Row",
-    "describe",
-    "load",
-    "load_trials",
-    "write",
-    "write_trials",
-]
-
 DRAWINGS = "drawings.parquet"
 TRIALS = "trials.parquet"
 SPLIT = "splits.json"  # of one's own images, which have no fixed trials: what the footer says of it, for people
@@ -67,9 +49,6 @@ def _schema(facts: Mapping[str, Any]) -> pa.Schema:
     }
     viewer = {"info": {"features": {"image": {"_type": "Image"}}}}
     return pa.schema(columns, metadata={"huggingface": json.dumps(viewer)})
-
-
-SCHEMA = _schema({"height": 105, "width": 105, "bits": 1})  # of Omniglot and of the generated glyphs
 
 
 def write(

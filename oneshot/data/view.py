@@ -10,9 +10,9 @@ from oneshot.base.errors import UserError, nearest
 from oneshot.base.storage import Folder
 from oneshot.data import clean, sheet, splits, store
 from oneshot.data.cache import near
+from oneshot.data.drawings import Description, Drawings
 from oneshot.data.png import encode
 from oneshot.data.sets import Prepared
-from oneshot.data.store import Description, Drawings
 from oneshot.screen.console import Column, count, fitted, print_line
 
 _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
@@ -36,25 +36,41 @@ def show(
     """
     folder = near(prepared.folder)
     about = store.describe(folder)
-    split = splits.fitting(split, about)
-    if about.own and about.own.flat:
-        drawings, titles = _classes(folder, about, alphabet)
-        _tell(console, prepared, about)
-        _table_of_classes(console, drawings, titles, split, splits.split(split, about))
-        rows = sheet.of_characters(drawings, _COLUMNS, _MOST)
+    view = _classes_view if about.own and about.own.flat else _alphabets_view
+    view(console, prepared, folder, about, split=splits.fitting(split, about), wanted=alphabet, png=png)
+
+
+def _classes_view(
+    console: Console, prepared: Prepared, folder: Folder, about: Description, *, split: str, wanted: str | None,
+    png: Path | None,
+) -> None:  # fmt: skip
+    drawings, titles = _classes(folder, about, wanted)
+    _tell(console, prepared, about)
+    _table_of_classes(console, drawings, titles, split, splits.split(split, about))
+    rows = sheet.of_characters(drawings, _COLUMNS, _MOST)
+    if png:
+        _picture(console, drawings, rows, png)
     else:
-        roles = _roles(about, split)
-        names = _wanted(about, alphabet)
-        _tell(console, prepared, about)
-        console.print(fitted(_columns(about, split, roles), names, console.width))
-        if png is None:
-            _show_in_terminal(console, folder, about, alphabet)
-            return
-        drawings = _of(store.load(folder, alphabets=names), alphabet)
-        rows = sheet.of_characters(drawings, _COLUMNS) if alphabet else sheet.of_alphabets(drawings, _COLUMNS)
-    if png is None:
         _print_rows(console, drawings, rows[:_ROWS], titles)
-        return
+
+
+def _alphabets_view(
+    console: Console, prepared: Prepared, folder: Folder, about: Description, *, split: str, wanted: str | None,
+    png: Path | None,
+) -> None:  # fmt: skip
+    roles, names = _roles(about, split), _wanted(about, wanted)
+    _tell(console, prepared, about)
+    console.print(fitted(_columns(about, split, roles), names, console.width))
+    if png:
+        drawings = _of(store.load(folder, alphabets=names), wanted)
+        rows = sheet.of_characters(drawings, _COLUMNS) if wanted else sheet.of_alphabets(drawings, _COLUMNS)
+        _picture(console, drawings, rows, png)
+    else:
+        _show_in_terminal(console, folder, about, wanted)
+
+
+def _picture(console: Console, drawings: Drawings, rows: list[list[int]], png: Path) -> None:
+    """Write the drawings at these positions as a file. Raises UserError where it cannot be written."""
     try:
         png.parent.mkdir(parents=True, exist_ok=True)
         png.write_bytes(encode(255 - clean.shown(sheet.picture(drawings, rows), drawings.polarity)))

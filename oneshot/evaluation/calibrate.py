@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from oneshot.answers import calibration, matching
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.evaluation.trials import PROTOCOLS, carry, suited, unfit
 from oneshot.evaluation.validation import SEED
 from oneshot.network.embedding import class_scores, embed

@@ -19,13 +19,14 @@ from oneshot.base.settings import Evaluate
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.evaluation import pixels
 from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
+from oneshot.evaluation.lots import Unsuited
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score
-from oneshot.evaluation.trials import Unsuited, within
+from oneshot.evaluation.trials import within
 from oneshot.evaluation.verification import pairs_of, verification
 from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images

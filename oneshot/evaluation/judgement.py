@@ -6,7 +6,7 @@ from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 from oneshot.evaluation.scoring import Trials
 from oneshot.evaluation.trials import protocols
 from oneshot.run import cards, formats, opened

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from oneshot.base.errors import UserError
 from oneshot.data import glyphs, splits
+from oneshot.data.drawings import Description
 from oneshot.data.splits import Part
-from oneshot.data.store import Description
 
 
 def overlap(

@@ -10,29 +10,7 @@ import numpy as np
 from oneshot.base.errors import UserError, nearest
 from oneshot.data.drawings import Drawings, FixedTrials
 from oneshot.evaluation.lots import Table, Unsuited, by_drawer, by_drawing, everyone, lacking
-from oneshot.evaluation.scoring import Outcome, Similarity, Trials, judge, per_alphabet, score, wilson
-
-__all__ = [
-    "NAMES",
-    "PROTOCOLS",
-    "Outcome",
-    "Similarity",
-    "Trials",
-    "Unsuited",
-    "between",
-    "carry",
-    "judge",
-    "lake400",
-    "most_ways",
-    "per_alphabet",
-    "protocols",
-    "score",
-    "seed352",
-    "suited",
-    "unfit",
-    "wilson",
-    "within",
-]  # fmt: skip
+from oneshot.evaluation.scoring import Trials
 
 NAMES = ("lake400", "within", "between", "seed352")
 
@@ -139,32 +117,11 @@ def protocols(
     an unknown name, a number out of range, and where nothing is left to judge by.
     """
     _check(trials, n_way, k_shot, seed)
-
-    def ways(name: str) -> int:
-        most = most_ways(drawings, name, k_shot=k_shot) if drawings.own else n_way
-        return min(n_way, most) if most > 1 else n_way
-
     made: list[Trials] = []
     skipped: dict[str, str] = {}
     for name in names:
-        if name not in NAMES:
-            raise UserError(f"there is no protocol '{name}'; {nearest(name, NAMES)}")
-        if name in ("lake400", "seed352") and (n_way, k_shot) != (20, 1):
-            skipped[name] = f"it is 20-way 1-shot by definition, and {n_way}-way {k_shot}-shot was asked for"
-            continue
-        if name == "lake400" and fixed is None:
-            skipped[name] = "this dataset has no fixed trials"
-            continue
-        if name == "between" and drawings.own and len(drawings.alphabets) == 1 and "within" in names:
-            skipped[name] = "all test classes are of one group, so it is within once more"
-            continue
         try:
-            if name == "lake400":
-                made.append(lake400(fixed, drawings))
-            elif name == "seed352":
-                made.append(seed352(drawings))
-            else:
-                made.append(PROTOCOLS[name](drawings, trials=trials, n_way=ways(name), k_shot=k_shot, seed=seed))
+            made.append(_made(name, names, drawings, fixed, n_way=n_way, k_shot=k_shot, trials=trials, seed=seed))
         except Unsuited as error:
             skipped[name] = str(error).removeprefix(f"{name}: ")
     if not made:
@@ -173,7 +130,7 @@ def protocols(
             f"no one-shot trial can be made ({reasons or 'no protocol is named'}); ask for less or for others"
         )
     if any(each.name == "within" for each in made):
-        poor = unfit(drawings, n_way=ways("within"), k_shot=k_shot)
+        poor = unfit(drawings, n_way=_ways(drawings, "within", n_way, k_shot), k_shot=k_shot)
         skipped |= {f"within {alphabet}": f"it has {lack}" for alphabet, lack in poor.items()}
     return made, skipped
 
@@ -217,6 +174,33 @@ def unfit(drawings: Drawings, *, n_way: int, k_shot: int) -> dict[str, str]:
         if lack := lacking(table, np.flatnonzero(drawings.alphabet_of == index), n_way, k_shot):
             lack_of[name] = lack
     return lack_of
+
+
+def _made(
+    name: str, names: Sequence[str], drawings: Drawings, fixed: FixedTrials | None, *, n_way: int, k_shot: int,
+    trials: int, seed: int,
+) -> Trials:  # fmt: skip
+    """The trials of one of the protocols `names`. Raises Unsuited where it cannot be had."""
+    if name not in NAMES:
+        raise UserError(f"there is no protocol '{name}'; {nearest(name, NAMES)}")
+    if name in PROTOCOLS:
+        if name == "between" and drawings.own and len(drawings.alphabets) == 1 and "within" in names:
+            raise Unsuited("all test classes are of one group, so it is within once more")
+        ways = _ways(drawings, name, n_way, k_shot)
+        return PROTOCOLS[name](drawings, trials=trials, n_way=ways, k_shot=k_shot, seed=seed)
+    if (n_way, k_shot) != (20, 1):
+        raise Unsuited(f"it is 20-way 1-shot by definition, and {n_way}-way {k_shot}-shot was asked for")
+    if name == "seed352":
+        return seed352(drawings)
+    if fixed is None:
+        raise Unsuited("this dataset has no fixed trials")
+    return lake400(fixed, drawings)
+
+
+def _ways(drawings: Drawings, name: str, n_way: int, k_shot: int) -> int:
+    """The n_way of `within` or `between`: `n_way`, on one's own images at most `most_ways`, where that is a choice."""
+    most = most_ways(drawings, name, k_shot=k_shot) if drawings.own else n_way
+    return min(n_way, most) if most > 1 else n_way
 
 
 def _check(trials: int, n_way: int, k_shot: int, seed: int) -> None:

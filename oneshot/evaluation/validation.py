@@ -8,8 +8,8 @@ import torch
 
 from oneshot.answers.calibration import platt
 from oneshot.base import settings
+from oneshot.data.drawings import Drawings
 from oneshot.data.pairs import PairDataset
-from oneshot.data.store import Drawings
 from oneshot.evaluation.scoring import judge, score
 from oneshot.evaluation.trials import PROTOCOLS, suited
 from oneshot.network.embedding import embed, similarity

@@ -8,19 +8,23 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-class _Gather(torch.autograd.Function):
+def interleaved(rows: torch.Tensor) -> torch.Tensor:
     """(n, ...) on each rank -> (world_size * n, ...) on all: row i of rank r comes to place i * world_size + r.
 
-    That is the order of a batch of which rank r holds every world_size-th row. Every rank goes on to compute the same
-    loss from the result, so the gradient of a rank's own rows is the same everywhere; times world_size, because the
-    average that follows (DDP's) divides by it.
+    That is the order of a batch of which rank r holds every world_size-th row. No gradient goes through it.
     """
+    parts = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.stack(parts, dim=1).flatten(0, 1)
+
+
+class _Gather(torch.autograd.Function):
+    """`interleaved`, with a gradient. Every rank goes on to compute the same loss from the result, so that of a rank's
+    own rows is the same everywhere; times world_size, because the average that follows (DDP's) divides by it."""
 
     @staticmethod
     def forward(ctx, rows: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.stack(parts, dim=1).flatten(0, 1)
+        return interleaved(rows)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]

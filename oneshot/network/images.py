@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from oneshot.base import counter
-from oneshot.data.store import Drawings
+from oneshot.data.drawings import Drawings
 
 # Koch et al. 2015, section 4.1: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
 ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105

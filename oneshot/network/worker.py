@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from oneshot.base.environment import bf16_instructions
 from oneshot.base.errors import UserError
-from oneshot.network.distributed import average_in_bf16
+from oneshot.network.distributed import average_in_bf16, interleaved
 
 T = TypeVar("T")
 
@@ -106,9 +106,7 @@ class ProcessGroupWorker(Worker):
             return rows
         longest = -(-count // self.world_size)  # the later ranks may hold one row less: filled up, cut off again
         padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
-        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
-        dist.all_gather(parts, padded)
-        return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+        return interleaved(padded)[:count]
 
 
 @contextlib.contextmanager

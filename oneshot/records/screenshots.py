@@ -9,7 +9,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from oneshot.base.jobs import parse_toml
-from oneshot.run.history import kept
+from oneshot.run.history import reached
 from oneshot.screen.console import duration
 from oneshot.screen.live import StudyView
 from oneshot.screen.results import result_panel
@@ -82,8 +82,7 @@ def _placed(study: Mapping[str, Any], halving: Halving) -> list[Stretch]:
         name, now = ended[0], ended[1] + ended[2]
         history = known[name]["history"] + ended[3]
         status = "stopped" if left[name] else final[name]
-        epochs = sum(row["val_loss"] is not None for row in history)
-        known[name] |= {"status": status, "history": history, "epochs": epochs}
+        known[name] |= {"status": status, "history": history, **reached(history)}
     return placed
 
 
@@ -116,12 +115,10 @@ def _trial_at(trial: Mapping[str, Any], own: Sequence[tuple[float, float, list[d
                 ended.insert(0, row)
             left -= row.get("seconds") or 0.0
         history += ended
-    measured = [row for row in history if row["val_loss"] is not None]
-    best = kept(measured) or {"epoch": None, "val_loss": None}
     return {
         **trial, "status": "running" if any(passed < lasted for passed, lasted, _ in begun) else "stopped",
-        "epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"],
         "seconds": sum(min(passed, lasted) for passed, lasted, _ in begun), "error": None, "history": history,
+        **reached(history),
     }  # fmt: skip
 
 

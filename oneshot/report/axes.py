@@ -75,11 +75,9 @@ def percent_mark(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def y_axis(
-    canvas: Canvas, scale: Scale, left: float, right: float, *, label=number, title: str = "", most: int = 6
-) -> None:
+def y_axis(canvas: Canvas, scale: Scale, left: float, right: float, *, label=number, title: str = "") -> None:
     """Grid lines from left to right with their values before them, and what they mean above."""
-    for tick in scale.ticks(most):
+    for tick in scale.ticks():
         canvas.line([(left, scale(tick)), (right, scale(tick))], "grid", 1)
         canvas.text(left - 6, scale(tick) + 4, label(tick), "muted", SMALL, anchor="end")
     if title:

@@ -22,11 +22,10 @@ from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.report.words import OF_OWN, Words
 from oneshot.run import cards, formats
-from oneshot.run.history import HISTORY, kept, read_history, why_over
+from oneshot.run.history import HISTORY, kept, measured, reached, read_history, why_over
 from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
-from oneshot.screen.tables import measured_epochs
 from oneshot.search.study import STUDY
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
@@ -148,12 +147,8 @@ def _by_loss(trial: Mapping[str, Any]) -> tuple[bool, float, str]:
 
 
 def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[str, Any]:
-    trial = dict(trial) | {"history": history}
-    measured = measured_epochs(trial)
-    if len(measured) >= trial["epochs"] and measured:
-        best = kept(measured) or measured[-1]
-        trial |= {"epochs": len(measured), "best_epoch": best["epoch"], "val_loss": best["val_loss"]}
-    return trial
+    came = reached(history)
+    return dict(trial) | {"history": history} | (came if came["epochs"] >= max(1, trial["epochs"]) else {})
 
 
 def _training(run: Folder, settings: Settings) -> dict[str, Any]:
@@ -176,8 +171,7 @@ def _training(run: Folder, settings: Settings) -> dict[str, Any]:
 def _best(trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     judged = (result or {}).get("best_trial") or {}
     named = [trial for trial in trials if judged.get("id") and trial["id"] == judged["id"]]
-    measured = [trial for trial in trials if trial["val_loss"] is not None]
-    return named[0] if named else min(measured, key=lambda trial: trial["val_loss"], default=None)
+    return named[0] if named else min(measured(trials), key=lambda trial: trial["val_loss"], default=None)
 
 
 def _over(study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> bool:

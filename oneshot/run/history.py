@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Train
@@ -10,6 +10,7 @@ from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 
 HISTORY, NOTES, FAILURE = "history.jsonl", "notes.jsonl", "error.json"
+T = TypeVar("T", bound=Mapping[str, Any])
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
 
@@ -18,6 +19,20 @@ def write_history(folder: Folder, rows: list[dict[str, Any]]) -> None:
     data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
     if not folder.has(HISTORY) or folder.read(HISTORY) != data:
         folder.write(HISTORY, data)
+
+
+def measured(rows: Iterable[T]) -> list[T]:
+    """The rows that have a validation loss: of a history the epochs that were validated, as that in which a training
+    diverged was not; of a study the trials that finished such an epoch."""
+    return [row for row in rows if row["val_loss"] is not None]
+
+
+def reached(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a history comes to: how many epochs were validated, and number and loss of the one whose network is kept,
+    None where there is none."""
+    epochs = measured(rows)
+    best = kept(epochs) or {"epoch": None, "val_loss": None}
+    return {"epochs": len(epochs), "best_epoch": best["epoch"], "val_loss": best["val_loss"]}
 
 
 def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -37,7 +52,7 @@ def better(train: Train, row: Mapping[str, Any], before: Mapping[str, Any] | Non
 def commits(rows: Iterable[Mapping[str, Any]]) -> str | None:
     """The commits whose source trained these epochs, in their order: a training may go on under another. None where an
     epoch does not say."""
-    found = dict.fromkeys(row.get("commit") for row in rows if row["val_loss"] is not None)
+    found = dict.fromkeys(row.get("commit") for row in measured(rows))
     return None if None in found else ", ".join(map(str, found)) or None
 
 
@@ -53,7 +68,7 @@ def leads(train: Train, rows: Sequence[Mapping[str, Any]]) -> bool:
     it has a lower validation loss than all before it."""
     if train.keep != "last":
         return bool(rows[-1]["best"])
-    return all(rows[-1]["val_loss"] < row["val_loss"] for row in rows[:-1] if row["val_loss"] is not None)
+    return all(rows[-1]["val_loss"] < row["val_loss"] for row in measured(rows[:-1]))
 
 
 def read_history(run: Folder) -> list[dict[str, Any]]:

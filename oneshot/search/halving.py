@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from oneshot.base.settings import Settings
+from oneshot.run.history import measured
 
 Trial = dict[str, Any]  # as the study's record has it
 
@@ -93,4 +94,4 @@ class Halving:
 
 
 def _lowest(trial: Trial) -> float:
-    return min((row["val_loss"] for row in trial["history"] if row["val_loss"] is not None), default=math.inf)
+    return min((row["val_loss"] for row in measured(trial["history"])), default=math.inf)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from oneshot.base.errors import TROUBLE, DiskFull, RunFailed
 from oneshot.base.storage import Folder
 from oneshot.run import formats
-from oneshot.run.history import HISTORY, kept, read_history, read_notes, restore_history, write_note
+from oneshot.run.history import HISTORY, measured, reached, read_history, read_notes, restore_history, write_note
 from oneshot.run.opened import STUDY
 from oneshot.run.watch import PULSE, forget, read_pulse
 
@@ -94,9 +94,9 @@ class Study:
         """Take over a trial's own history; a sentence where a part of it was lost."""
         self._changing(trial["id"])
         recorded, epochs, lost = trial["status"], trial["epochs"], []
-        if _measured(rows) < epochs:
+        if len(measured(rows)) < epochs:
             rows = restore_history(self.folder(trial["id"]))
-            known = _measured(rows)
+            known = len(measured(rows))
             whole = max(known, epochs)
             lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {known} of {whole} epochs"]
             self.note(trial["id"], lost[0])
@@ -104,7 +104,7 @@ class Study:
         for row in rows:
             self._add(trial, row)
         ended = rows[-1].get("ended") if rows else ""
-        if recorded not in OVER or _measured(rows) < epochs:
+        if recorded not in OVER or len(measured(rows)) < epochs:
             trial["status"] = _status(ended) if ended else "pending"
             trial["error"] = _reason(trial)
         return [f"trial {trial['id']}: {sentence}" for sentence in lost]
@@ -142,11 +142,7 @@ class Study:
     @staticmethod
     def _add(trial: dict[str, Any], row: dict[str, Any]) -> None:
         history = [old for old in trial["history"] if old["epoch"] < row["epoch"]] + [row]
-        measured = [each for each in history if each["val_loss"] is not None]
-        best = kept(measured)
-        trial["history"], trial["epochs"] = history, len(measured)
-        if best:
-            trial["best_epoch"], trial["val_loss"] = best["epoch"], best["val_loss"]
+        trial |= reached(history) | {"history": history}
 
     def end(self, trial_id: str, *, error: str | None = None, settings: dict[str, Any] | None = None) -> None:
         """A trial is over: it finished, was stopped early, diverged, or failed with an error. `settings`: of one that
@@ -213,8 +209,7 @@ class Study:
 
     def best(self) -> dict[str, Any] | None:
         """The trial with the lowest validation loss, however it ended; the first of equals."""
-        measured = [trial for trial in self.trials if trial["val_loss"] is not None]
-        return min(measured, key=lambda trial: trial["val_loss"], default=None)
+        return min(measured(self.trials), key=lambda trial: trial["val_loss"], default=None)
 
     def record(self) -> dict[str, Any]:
         """The whole record, histories and pulses included, as the screens read it."""
@@ -268,10 +263,6 @@ class Study:
 
 def _nobody(_: str) -> None:
     """Nobody is told."""
-
-
-def _measured(rows: list[dict[str, Any]]) -> int:
-    return sum(row["val_loss"] is not None for row in rows)
 
 
 def _status(ended: str) -> str:

@@ -20,12 +20,14 @@ from oneshot.run import cards
 from oneshot.run.watch import Watch
 from oneshot.screen.console import print_line
 from oneshot.training.batches import Batch
-from oneshot.training.loop import Diverged, Parts, Training
+from oneshot.training.loop import Diverged, Training
+from oneshot.training.parts import Parts
 
 PICTURE = "batch.png"
 STEPS = 100  # of the one-batch check
 FALL = 0.5  # the share of its first loss below which a network that learns has one batch after so many steps
 SHOWN = 32  # pairs, or characters, in the picture
+FRAME = 2  # pixels around each
 
 
 def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, device: torch.device) -> None:
@@ -103,15 +105,15 @@ def picture(batch: Batch, *, pairs: bool, polarity: str = "dark") -> bytes:
     return _sheet(rows[:SHOWN], [(90, 90, 90)] * SHOWN, columns=4)
 
 
-def _sheet(tiles: np.ndarray, colours: list[tuple[int, int, int]], *, columns: int, frame: int = 2) -> bytes:
+def _sheet(tiles: np.ndarray, colours: list[tuple[int, int, int]], *, columns: int) -> bytes:
     """Tiles (n, H, W), grey, each in its coloured frame."""
-    height, width = tiles.shape[1] + 2 * frame, tiles.shape[2] + 2 * frame
+    height, width = tiles.shape[1] + 2 * FRAME, tiles.shape[2] + 2 * FRAME
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * height, min(columns, len(tiles)) * width, 3), 255, dtype=np.uint8)
     for index, (tile, colour) in enumerate(zip(tiles, colours, strict=False)):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + height, left : left + width] = colour
-        sheet[top + frame : top + height - frame, left + frame : left + width - frame] = tile[..., None]
+        sheet[top + FRAME : top + height - FRAME, left + FRAME : left + width - FRAME] = tile[..., None]
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")
     return buffer.getvalue()

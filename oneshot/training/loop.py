@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from oneshot.base.environment import commit
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.data.store import Drawings
 from oneshot.evaluation.validation import Validation
 from oneshot.network import models
 from oneshot.network.images import Images
@@ -27,6 +25,7 @@ from oneshot.training import start as starting
 from oneshot.training.average import Average
 from oneshot.training.batches import Batch, batches
 from oneshot.training.optimizers import optimizer, schedule
+from oneshot.training.parts import Parts
 
 # A cross-entropy this far above chance (0.69) does not come back. Where there are several ranks it is made NaN, so that
 # through the averaged gradient all of them learn of it in the same step.
@@ -36,14 +35,6 @@ DEAD = 1e-6  # spread of the validation logits below which a network answers eve
 
 class Diverged(Exception):
     """The loss or the gradient is not finite, on every rank alike."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The drawings a training may see: never those of the test alphabets."""
-
-    train: Drawings
-    validation: Drawings
 
 
 def fit(

@@ -1,7 +1,8 @@
 """The drawings of a training, loaded as its settings say; and whether they can carry it. Looking takes no torch."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import with_point
@@ -12,27 +13,30 @@ from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings, joined
 from oneshot.data.pairs import Characters, dataset
 
-if TYPE_CHECKING:
-    from oneshot.training.loop import Parts
-
 BATCH = ("batch", "train.batch")  # the two names that a point may give it
 
 
-def load_parts(data: Folder, how: Data, *, moved: Callable[[], object] = lambda: None) -> "Parts":
+@dataclass(frozen=True)
+class Parts:
+    """The drawings a training may see: never those of the test alphabets."""
+
+    train: Drawings
+    validation: Drawings
+
+
+def load_parts(data: Folder, how: Data, *, moved: Callable[[], object] = lambda: None) -> Parts:
     """The training and validation drawings; the test alphabets' pixels are not read. `moved` is called now and then,
     as a thousand alphabets more take minutes. Raises UserError."""
-    from oneshot.training.loop import Parts
-
-    data, parts = _split(data, how)
-    taught = _taught(splits.load_part(data, parts.train), how, moved=moved)
+    data, split = _split(data, how)
+    taught = _taught(splits.load_part(data, split.train), how, moved=moved)
     moved()
-    return Parts(taught, splits.load_part(data, parts.validation))
+    return Parts(taught, splits.load_part(data, split.validation))
 
 
 def load_validation(data: Folder, how: Data) -> Drawings:
     """The validation drawings alone. Raises UserError."""
-    data, parts = _split(data, how)
-    return splits.load_part(data, parts.validation)
+    data, split = _split(data, how)
+    return splits.load_part(data, split.validation)
 
 
 def check(settings: Settings, data: Folder) -> str:
@@ -75,8 +79,8 @@ def _split(data: Folder, how: Data) -> tuple[Folder, splits.Split]:
 
 def _unseen(settings: Settings, data: Folder) -> Drawings:
     """The data set's own drawings that are taught, without their pixels."""
-    data = near(data)
-    return splits.load_part(data, splits.split(settings.data.split, store.describe(data)).train, pixels=False)
+    data, split = _split(data, settings.data)
+    return splits.load_part(data, split.train, pixels=False)
 
 
 def _taught(

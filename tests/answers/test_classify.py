@@ -28,7 +28,8 @@ from oneshot.data import clean, splits, store
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.evaluation import calibrate
-from oneshot.evaluation.trials import Trials, within
+from oneshot.evaluation.scoring import Trials
+from oneshot.evaluation.trials import within
 from oneshot.network.images import resize
 from oneshot.screen.console import percent
 

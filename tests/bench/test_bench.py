@@ -401,7 +401,6 @@ def test_the_least_batch_is_the_one_at_which_scaling_holds() -> None:
                 assert shares[0] >= 0.9 > shares[1]
     slow, koch = scaling.LINKS[-1], scaling.NETS[0]
     assert scaling.least_batch(koch, slow, bytes_each=2) < scaling.least_batch(koch, slow, bytes_each=4)
-    assert scaling.communication(koch, slow, bytes_each=4, gpus=1) == 0
 
 
 def test_a_wrong_request_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ import pytest
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs, store
-from oneshot.data.drawings import joined
+from oneshot.data.drawings import Drawings, joined
 from oneshot.data.splits import split
-from oneshot.data.store import Drawings
 
 
 @pytest.fixture(scope="module")

@@ -80,13 +80,6 @@ def test_any_number_of_workers_has_the_same_pairs(drawings: Drawings, world_size
     assert equal(Pairs(**{key: value.reshape(-1, *value.shape[2:]) for key, value in again.items()}), batch)
 
 
-def test_the_dataset_gives_single_pairs_by_index(drawings: Drawings) -> None:
-    data = PairDataset(drawings, seed=2)
-    first = data.pairs(epoch=0, start=0, count=10)
-    for index in range(10):
-        assert data[index] == (first.left[index], first.right[index], first.same[index])
-
-
 @pytest.mark.parametrize(("start", "count"), [(1, 2), (0, 3)])
 def test_pairs_come_in_twos(drawings: Drawings, start: int, count: int) -> None:
     with pytest.raises(ValueError, match="must be even"):

@@ -11,8 +11,8 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.archives import read_zip
+from oneshot.data.drawings import Description
 from oneshot.data.splits import Part, load_part, split
-from oneshot.data.store import Description
 
 
 def described(background: int, evaluation: int, *, drawers: int = 20, characters: int = 30) -> Description:

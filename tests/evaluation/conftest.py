@@ -4,7 +4,7 @@ import pytest
 from lineup import MADE, SIZES, drawings_of
 
 from oneshot.data.drawings import Drawings
-from oneshot.evaluation.trials import Trials
+from oneshot.evaluation.scoring import Trials
 
 
 @pytest.fixture(scope="module")

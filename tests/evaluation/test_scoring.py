@@ -12,7 +12,8 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.data import store
 from oneshot.data.drawings import Drawings
-from oneshot.evaluation.trials import NAMES, Trials, judge, lake400, per_alphabet, score, wilson, within
+from oneshot.evaluation.scoring import Trials, judge, per_alphabet, score, wilson
+from oneshot.evaluation.trials import NAMES, lake400, within
 from oneshot.screen.published import FIGURES, ladder
 
 

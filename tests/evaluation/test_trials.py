@@ -6,7 +6,8 @@ from lineup import MADE, SIZES, chi_square, drawings_of, fixed_of
 
 from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings, FixedTrials
-from oneshot.evaluation.trials import NAMES, Trials, between, lake400, protocols, seed352, suited, unfit, within
+from oneshot.evaluation.scoring import Trials
+from oneshot.evaluation.trials import NAMES, between, lake400, protocols, seed352, suited, unfit, within
 
 # What a trial is
 

@@ -23,8 +23,9 @@ from oneshot.run.checkpoint import Checkpoint
 from oneshot.run.history import read_notes
 from oneshot.run.watch import Watch, following
 from oneshot.run.watchdog import Moves
-from oneshot.training.loop import Diverged, Parts, Training, fit
+from oneshot.training.loop import Diverged, Training, fit
 from oneshot.training.optimizers import schedule
+from oneshot.training.parts import Parts
 
 CPU = torch.device("cpu")
 KINDS: dict[str, dict[str, Any]] = {
