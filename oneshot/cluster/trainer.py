@@ -33,7 +33,7 @@ from oneshot.base.settings import Scale, Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, elastic
 from oneshot.cluster.packing import Packing
-from oneshot.run.history import FAILURE, read_failure
+from oneshot.run.history import FAILURE, read_failure, start
 from oneshot.run.watchdog import still
 
 # Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
@@ -64,7 +64,7 @@ def train_on_ray(
     """
     trainer = partial(
         _trainer, settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
-        followed=followed,
+        followed=followed, mark=start(run),
     )  # fmt: skip
     if run.has(FAILURE):
         run.write_json(FAILURE, None)
@@ -98,7 +98,7 @@ def _explained(error: Exception, run: Folder, scale: Scale) -> Exception:
 
 def _trainer(
     settings: Settings, data: Folder, run: Folder, packing: Packing, *, known: int, until: int | None, name: str,
-    callbacks: list[Any], followed: bool,
+    callbacks: list[Any], followed: bool, mark: str,
 ) -> Any:  # fmt: skip
     scale = settings.scale
     # Handed on to Ray Train's controller. Who does not come to a report is ended by its own watchdog before.
@@ -121,7 +121,7 @@ def _trainer(
         _train_worker,
         train_loop_config={
             "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus,
-            "known": known, "until": until, "followed": ahead.this_process() if followed else None,
+            "mark": mark, "known": known, "until": until, "followed": ahead.this_process() if followed else None,
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
         scaling_config=scaling,

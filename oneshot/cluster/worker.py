@@ -18,11 +18,12 @@ from oneshot.cluster import ahead
 from oneshot.cluster.packing import why_no_gpu
 from oneshot.data.cache import near
 from oneshot.network.worker import ProcessGroupWorker
-from oneshot.run.history import FAILURE, read_failure, write_note
+from oneshot.run.history import FAILURE, is_started, read_failure, write_note
 from oneshot.run.watchdog import Moves, still, watchdog
 from oneshot.training.loop import fit
 from oneshot.training.parts import load_parts
 
+SHOWN = 60.0  # seconds within which a network's disk shows each node what another wrote: NFS's clients look that often
 ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
 
 
@@ -76,6 +77,11 @@ def train(config: dict[str, Any]) -> None:
     who = f"worker {rank} on {socket.gethostname()}"
     # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
     with watchdog(watch, seconds=still(settings.scale), who=who, tell=partial(write_note, run)):
+        if not _sees(run, config["mark"], watch):
+            raise RunFailed(
+                f"the node {socket.gethostname()} does not see the run folder {run}: it has another disk there, or"
+                " nothing; it came when the others had been asked"
+            )
         if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
             return
         try:
@@ -101,6 +107,18 @@ def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) 
     parts = load_parts(data, settings.data, moved=watch.moved)
     watch.moved()
     fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
+
+
+def _sees(run: Folder, mark: str, watch: Ahead) -> bool:
+    """Whether this node has the run's folder, and not one of its own at that place: a node may have come after
+    `sharing` asked all, and what it wrote there would be seen by nobody."""
+    end = time.monotonic() + SHOWN
+    while not is_started(run, mark):
+        if time.monotonic() > end:
+            return False
+        watch.moved()
+        time.sleep(0.2)
+    return True
 
 
 def _take(device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """What a training leaves behind: its history, a row an epoch, its notes, and why it failed. Free of torch."""
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 
 HISTORY, NOTES, FAILURE = "history.jsonl", "notes.jsonl", "error.json"
+STARTED = "started.json"  # a mark of who started it last, under Ray
 T = TypeVar("T", bound=Mapping[str, Any])
 DIVERGED = "diverged in epoch {epoch}: the loss or its gradient is not finite; try a lower learning rate"
 
@@ -108,6 +110,19 @@ def read_notes(run: Folder) -> list[str]:
         return [str(line["note"]) for line in run.read_lines(NOTES)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{run.file(NOTES)} is damaged ({error!r}); restore it or remove it") from None
+
+
+def start(run: Folder) -> str:
+    """Mark a training that is about to start under Ray: the mark, by which its workers know the folder again."""
+    mark = uuid.uuid4().hex
+    run.write_json(STARTED, {"mark": mark})
+    return mark
+
+
+def is_started(run: Folder, mark: str) -> bool:
+    """Whether this is the folder of the training that was marked so, as this node sees it."""
+    found = run.read_json(STARTED) if run.has(STARTED) else None
+    return isinstance(found, dict) and found.get("mark") == mark
 
 
 def read_failure(run: Folder) -> str | None:

@@ -36,6 +36,8 @@ def open_run(
         _check_begun(settings, run, kind=kind, fixed=fixed)
     elif set(run.names()) - {owner.NOTE}:
         raise UserError(f"{run} is not empty and holds no run; name another --run")
+    elif (around := run.parent).name == "trials" and around.parent.has(EXPERIMENT):
+        raise UserError(f"{run} is a trial's place in the run {around.parent}; name another --run")
     run.make()
     with owner.sole(run, say=say) as lost:
         run.write(EXPERIMENT, settings.to_toml().encode())

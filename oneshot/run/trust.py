@@ -7,7 +7,7 @@ import stat
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 
-LOADED = (".safetensors", ".toml", ".json")  # what is read when a training goes on
+LOADED = (".safetensors", ".toml", ".json", ".jsonl")  # what is read when a training goes on
 
 
 def check(run: Folder) -> None:

@@ -15,16 +15,19 @@ from torch import distributed as dist
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.cluster import ahead, worker
-from oneshot.run.history import FAILURE, read_failure, read_notes
+from oneshot.run.history import FAILURE, STARTED, read_failure, read_notes
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Folder:
-    return Folder.of(tmp_path / "run")
+    folder = Folder.of(tmp_path / "run")
+    folder.write_json(STARTED, {"mark": "by the driver"})
+    return folder
 
 
 def work(
-    run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None, name: str = "trial-000-1"
+    run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None, name: str = "trial-000-1",
+    mark: str = "by the driver",
 ) -> None:  # fmt: skip
     """Be the worker of this rank of two, in a training of this name."""
     context = SimpleNamespace(get_world_rank=lambda: rank, get_experiment_name=lambda: name)
@@ -36,7 +39,7 @@ def work(
     worker.train(
         {
             "settings": settings, "data": "/nowhere", "run": run.uri, "cpus": torch.get_num_threads(), "known": 0,
-            "until": None, "followed": followed,
+            "until": None, "followed": followed, "mark": mark,
         }
     )  # fmt: skip
 
@@ -49,6 +52,38 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UserError("there are no such drawings")
 
     monkeypatch.setattr(worker, "load_parts", refuse)
+
+
+@pytest.mark.parametrize("there", [None, {"mark": "of a session before"}])
+def test_a_node_that_has_another_disk_at_the_runs_place_is_named(
+    there: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that came when the others had been asked: what it wrote there, nobody would see."""
+    own = Folder.of(tmp_path / "own")
+    if there:
+        own.write_json(STARTED, there)
+    monkeypatch.setattr(worker, "SHOWN", 0.0)
+    monkeypatch.setattr(worker.socket, "gethostname", lambda: "node7")
+    with pytest.raises(RunFailed, match=r"^the node node7 does not see the run folder .*own: it has another disk"):
+        work(own, 0, monkeypatch)
+    assert own.names() == [STARTED] * bool(there)  # nothing was written
+
+
+def test_what_another_node_wrote_may_be_shown_late(
+    run: Folder, stepping: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.write_json(STARTED, {"mark": "of a session before"})
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            run.write_json(STARTED, {"mark": "by the driver"})
+
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: sum(waited), sleep=sleep))
+    monkeypatch.setattr(worker, "near", lambda data: data)
+    work(run, 0, monkeypatch)
+    assert len(waited) == 3 and len(stepping) == 2
 
 
 @pytest.mark.usefixtures("refused")
