@@ -124,6 +124,7 @@ def talk(rows: torch.Tensor) -> dict[str, Any]:
     return {
         "place": (worker.rank, worker.world_size),
         "agreed": worker.agree({"from": worker.rank}),
+        "of each": worker.of_each(f"GPU {worker.rank}"),
         "mean": worker.mean(torch.tensor([float(worker.rank), 1.0])),
         "rows": worker.interleave(share(rows), len(rows)),
         "precision": ProcessGroupWorker(CPU, precision="fp32" if worker.rank else "bf16").precision,

@@ -9,33 +9,40 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HARDWARE = "hardware.json"  # of a training: what rank 0 ran on, which may be no machine of the driver's, or of its end
+HARDWARE = "hardware.json"  # of a training: rank 0's machine, which may be no driver's, and all ranks' GPUs
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
 SOURCE = (":/", ":(top,exclude)tune_jobs/records", ":(top,exclude)*.md")  # as git names them: no records, no pages
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Versions, the hardware of what ran on `device` (cpu or cuda) and commit as plain values. Imports torch."""
+    """Versions, the hardware of what ran on `device` (cpu, cuda, cuda:N) and commit as plain values. Imports torch."""
     return {
         "versions": {"oneshot": version("oneshot"), "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        | {name: version(name) for name in PACKAGES}
+        | (_of_cuda() if device.startswith("cuda") else {}),
         "hardware": this_machine(device),
         "commit": commit(),
     }
 
 
 def this_machine(device: str) -> dict[str, Any]:
-    """The hardware part of `environment`: GPUs only of what ran on them. To ask for their names opens CUDA, which what
+    """The hardware part of `environment`; of GPUs the one that was used. To ask for its name opens CUDA, which what
     runs on the CPU of such a machine need not."""
     import torch
 
-    count = torch.cuda.device_count() if device == "cuda" else 0
     return {
         "cpu": _cpu(),
         "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(count)],
+        "gpus": [torch.cuda.get_device_name(torch.device(device))] if device.startswith("cuda") else [],
     }
+
+
+def _of_cuda() -> dict[str, str | None]:
+    """The versions of what torch computes with on a GPU."""
+    import torch
+
+    return {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
 
 
 def cores(system: Path = Path("/")) -> int:

@@ -120,8 +120,9 @@ def _trainer(
     return Trainer(
         _train_worker,
         train_loop_config={
-            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "cpus": packing.cpus,
-            "mark": mark, "known": known, "until": until, "followed": ahead.this_process() if followed else None,
+            "settings": settings.model_dump(), "data": data.uri, "run": run.uri, "mark": mark,
+            "cpus": packing.cpus, "gpus": packing.gpus, "known": known, "until": until,
+            "followed": ahead.this_process() if followed else None,
         },
         backend_config=ProcessGroup(seconds=scale.timeout),
         scaling_config=scaling,

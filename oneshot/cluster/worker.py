@@ -99,14 +99,21 @@ def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) 
     device = get_device()
     if device.type == "cuda":
         _take(device)
-    if watch.leads:
-        run.write_json(HARDWARE, this_machine(device.type))
     worker = RayWorker(device, watch, precision=settings.train.precision, compress=settings.scale.compress)
+    here = this_machine(str(device))
+    here["gpus"] = [gpu for gpus in worker.of_each(here["gpus"]) for gpu in gpus]  # those of all ranks
+    if watch.leads:
+        run.write_json(HARDWARE, here)
     with watch.resting():  # to copy a data set may take long, and the client of a store gives up by itself
         data = near(Folder.of(config["data"]))
     parts = load_parts(data, settings.data, moved=watch.moved)
     watch.moved()
-    fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
+    try:
+        fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
+    except torch.OutOfMemoryError as error:
+        if config["gpus"] < 1:  # others share this GPU: there may be room when it is tried again
+            raise
+        raise UserError(f"the GPU has not enough memory: make train.batch or data.size smaller ({error})") from None
 
 
 def _sees(run: Folder, mark: str, watch: Ahead) -> bool:

@@ -158,7 +158,7 @@ def evaluate(
         result["start"] = start[0]["sha256"]
     if trained := provenance.get("environment"):
         result["trained"] = trained  # where, and by which commit: it may be judged elsewhere and later
-    result["environment"] = environment(worker.device.type) | {
+    result["environment"] = environment(str(worker.device)) | {
         "device": str(worker.device), "seeds": {"train": _train_seed(card), "evaluate": how.seed},
     }  # fmt: skip
     if keep:

@@ -48,6 +48,10 @@ class Worker:
         """Rank 0's value, on every rank."""
         return value
 
+    def of_each(self, value: T) -> list[T]:
+        """Every rank's value, in the order of ranks, on every rank."""
+        return [value]
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over ranks; each rank's values are means over equally many examples."""
         return values
@@ -94,6 +98,13 @@ class ProcessGroupWorker(Worker):
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def of_each(self, value: T) -> list[T]:
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         if self.world_size > 1:

@@ -26,7 +26,7 @@ from oneshot.run.history import HISTORY, kept, measured, reached, read_history, 
 from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
-from oneshot.search.study import STUDY
+from oneshot.search.study import STUDY, was_begun
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
 # tells how long one takes, and how many times the longest epoch.
@@ -135,7 +135,7 @@ def touched(run: Folder) -> int:
 
 def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The study's trials with their histories, which are newer than what study.json says of a trial that runs."""
-    begun = [trial for trial in study["trials"] if trial["settings"]]
+    begun = [trial for trial in study["trials"] if was_begun(trial)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         rows = pool.map(lambda trial: read_history(run / "trials" / trial["id"]), begun)
         histories = dict(zip((trial["id"] for trial in begun), rows, strict=True))

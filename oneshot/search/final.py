@@ -10,7 +10,7 @@ from oneshot.base.jobs import parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cluster.packing import Packing
-from oneshot.evaluation.judgement import RESULT, result_of
+from oneshot.evaluation.judgement import result_of
 from oneshot.run.watch import STAGE, Showing, staged, staging
 from oneshot.search.study import Study
 
@@ -94,6 +94,5 @@ def _judge(
             run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device,
             keep=True, progress=progress,
         )  # fmt: skip
-    run.write_json(RESULT, result)
-    modelcard.write(run)
+    modelcard.keep_result(run, result)
     return result

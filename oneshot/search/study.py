@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,11 @@ PATIENCE, PAUSE = 120.0, 5.0  # seconds for a store to answer again; between two
 REQUESTS = 8  # at once, of a store
 T = TypeVar("T")
 Left = tuple[list[dict[str, Any]], list[str]]  # the history and the notes in a trial's folder
+
+
+def was_begun(trial: Mapping[str, Any]) -> bool:
+    """Whether a trial of `study.json` was ever started. Its point may be {}: the job's own settings."""
+    return bool(trial["settings"] or trial["status"] != "pending" or trial["epochs"])
 
 
 class Study:
@@ -66,7 +71,7 @@ class Study:
         for trial in self.trials:
             if trial["id"] in found:
                 trial |= {key: found[trial["id"]][key] for key in trial if key not in ("notes", "history")}
-            if trial["settings"] or trial["status"] != "pending" or trial["epochs"]:
+            if was_begun(trial):
                 self._begun.add(trial["id"])
         begun = [trial for trial in self.trials if self.begun(trial["id"])]
         lost = []

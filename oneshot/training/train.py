@@ -30,7 +30,7 @@ def train_here(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, watch: Watch | None = None
 ) -> Progress:
     """Train in this process: one worker, no Ray, every core. Raises UserError."""
-    run.write_json(HARDWARE, this_machine(device.type))
+    run.write_json(HARDWARE, this_machine(str(device)))
     worker = Worker(device, precision=settings.train.precision)
     return fit(worker, settings, load_parts(data, settings.data), run, watch=watch)
 
@@ -62,7 +62,7 @@ def finish(
     provenance = {
         "best_trial": best_trial | {"epoch": found.progress.epoch, "val_loss": found.progress.best_loss},
         "settings": found.settings,
-        "environment": environment(device.type) | where,
+        "environment": environment(str(device)) | where,
         "start": found.start,
     }
     calibration = None

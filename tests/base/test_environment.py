@@ -19,15 +19,16 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     environment.commit.cache_clear()
 
 
-def test_the_gpus_of_a_machine_are_those_of_what_ran_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_of_a_record_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine of two."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
-    found = environment.environment("cuda")
-    assert found["hardware"]["gpus"] == ["GPU 0", "GPU 1"]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    found = environment.environment("cuda:1")
+    assert found["hardware"]["gpus"] == ["GPU 1"] and {"cuda", "cudnn"} < set(found["versions"])
     cores = f"{found['hardware']['cores']} core"
-    assert environment.hardware(found).startswith(f"GPU 0, GPU 1, {cores}")
+    assert environment.hardware(found).startswith(f"GPU 1, {cores}")
 
-    def opened(index: int) -> str:
+    def opened(device: torch.device) -> str:
         raise AssertionError("CUDA was opened by what runs on the CPU")
 
     monkeypatch.setattr(torch.cuda, "get_device_name", opened)

@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Folder:
 
 def work(
     run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None, name: str = "trial-000-1",
-    mark: str = "by the driver",
+    mark: str = "by the driver", gpus: float = 0.0,
 ) -> None:  # fmt: skip
     """Be the worker of this rank of two, in a training of this name."""
     context = SimpleNamespace(get_world_rank=lambda: rank, get_experiment_name=lambda: name)
@@ -39,7 +39,7 @@ def work(
     worker.train(
         {
             "settings": settings, "data": "/nowhere", "run": run.uri, "cpus": torch.get_num_threads(), "known": 0,
-            "until": None, "followed": followed, "mark": mark,
+            "until": None, "followed": followed, "mark": mark, "gpus": gpus,
         }
     )  # fmt: skip
 
@@ -84,6 +84,22 @@ def test_what_another_node_wrote_may_be_shown_late(
     monkeypatch.setattr(worker, "near", lambda data: data)
     work(run, 0, monkeypatch)
     assert len(waited) == 3 and len(stepping) == 2
+
+
+@pytest.mark.parametrize(("gpus", "error"), [(1.0, None), (0.5, torch.OutOfMemoryError)])
+def test_a_gpu_that_is_too_small_is_not_tried_again_and_a_shared_one_is(
+    gpus: float, error: type[Exception] | None, run: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 9 TiB")
+
+    monkeypatch.setattr(worker, "near", lambda data: data)
+    monkeypatch.setattr(worker, "load_parts", lambda *_, **__: None)
+    monkeypatch.setattr(worker, "fit", fit)
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        work(run, 0, monkeypatch, gpus=gpus)
+    said = "the GPU has not enough memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)"
+    assert read_failure(run) == (None if error else said)
 
 
 @pytest.mark.usefixtures("refused")

@@ -144,6 +144,7 @@ def test_workers_agree_average_and_interleave(meet: Callable[[int], Met], worker
     for rank, each in enumerate(made["talk"] for made in meet(workers)[0]):
         assert each["place"] == (rank, workers)
         assert each["agreed"] == {"from": 0}
+        assert each["of each"] == [f"GPU {rank}" for rank in range(workers)]
         assert each["mean"].tolist() == [(workers - 1) / 2, 1.0]
         assert torch.equal(each["rows"], UNEVEN)  # 13 rows: not as many on each
         assert each["precision"] == "fp32", "the least able decides"

@@ -319,6 +319,13 @@ def test_a_study_without_an_epoch_has_a_report(tmp_path: Path, trials: list) -> 
     assert "No epoch was finished yet." in seen and "0 of 1 trials are over" in seen
 
 
+def test_the_history_of_a_trial_of_the_jobs_own_settings_is_read_and_not_called_lost(tmp_path: Path) -> None:
+    """Its point is {}, as `search.first = [{}]` asks for."""
+    trial = samples.trial("000", "running", 3) | {"settings": {}}
+    seen = reading.read(runs.study(tmp_path / "run", trials=[trial], over=False))
+    assert len(seen.trials[0]["history"]) == 3 and not [each for each in seen.missing if "lost" in each]
+
+
 def test_an_old_run_says_what_is_missing_and_how_to_have_it(tmp_path: Path) -> None:
     html = text_of(runs.study(tmp_path, outcome=False))
     assert "The judgement kept no single trials" in words(html)
