@@ -18,6 +18,7 @@ from oneshot.answers import artifact, preprocess
 from oneshot.answers.calibration import flattered
 from oneshot.base.environment import version
 from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.markdown import table
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
 from oneshot.network.models import Siamese
@@ -151,6 +152,10 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
     seen = cards.seen(card.get("preprocessing", {}))
+    files = (
+        (f"`{ENCODER}`", f"`image`: float32 (batch, 1, {size}, {size})", f"`embedding`: float32 (batch, {dimension})"),
+        (f"`{SCORER}`", f"`query`, `support`: float32 (batch, {dimension})", "`logit`: float32 (batch)"),
+    )
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 
@@ -158,10 +163,7 @@ Written by oneshot {version("oneshot")}; sha256 of the weights: {card["sha256"]}
 onnxruntime's answers differ from torch's by at most {difference:.1e}: measured when these files were written, on
 embeddings and logits, in batches of {batches}.
 
-| file | inputs | output |
-|---|---|---|
-| `{ENCODER}` | `image`: float32 (batch, 1, {size}, {size}) | `embedding`: float32 (batch, {dimension}) |
-| `{SCORER}` | `query`, `support`: float32 (batch, {dimension}) | `logit`: float32 (batch) |
+{table(("file", "inputs", "output"), files)}
 
 Both take any batch. An image is embedded once, whatever it is compared with; of several images of a class the
 embeddings are averaged. The greater the logit, the more alike.
@@ -187,12 +189,12 @@ def _recipe(seen: dict[str, Any]) -> str:
 def _probabilities(found: dict[str, Any] | None) -> str:
     if found is None:
         return "This network's probabilities are not calibrated: the sigmoid of a logit is what it was taught, no more."
-    rows = ["| images a class | slope | offset | temperature |", "|---|---|---|---|"]
+    rows = []
     for shot in found["shots"]:
         pair = shot["pair"]
-        rows.append(
-            f"| {shot['k_shot']} | {pair['slope']:.6f} | {pair['offset']:.6f} | {shot['classes']['temperature']:.6f} |"
-        )
+        chosen = (pair["slope"], pair["offset"], shot["classes"]["temperature"])
+        rows.append((shot["k_shot"], *(f"{each:.6f}" for each in chosen)))
+    made = table(("images a class", "slope", "offset", "temperature"), rows)
     text = (
         "Two images show the same class with the probability sigmoid(slope · logit + offset), where half of all pairs"
         " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
@@ -200,16 +202,16 @@ def _probabilities(found: dict[str, Any] | None) -> str:
     )
     if why := flattered(found):
         text += f" {why[0].upper()}{why[1:]}."
-    return "\n".join([text, "", *rows, *_thresholds(found.get("match"))])
+    return "\n".join([text, "", made, *_thresholds(found.get("match"))])
 
 
 def _thresholds(found: dict[str, Any] | None) -> list[str]:
     """Logits above which two images are to be told the same; older cards have none."""
     if not found:
         return []
-    rows = [f"| {rate:g} | {limit:.6f} |" for rate, limit in zip(found["rates"], found["limits"], strict=True)]
+    rows = [(f"{rate:g}", f"{limit:.6f}") for rate, limit in zip(found["rates"], found["limits"], strict=True)]
     text = (
         "For few false matches call two images the same only where the logit is greater than that which so many of"
         f" {found['pairs']:,} pairs of two validation classes were above:"
     )
-    return ["", text, "", "| false match rate | logit |", "|---|---|", *rows]
+    return ["", text, "", table(("false match rate", "logit"), rows)]

@@ -8,6 +8,8 @@ first: the shares below are what is left in the worst case.
 import math
 from dataclasses import dataclass
 
+from oneshot.base import markdown
+
 HALF = 2  # bytes of a bf16 number
 
 
@@ -72,22 +74,19 @@ def least_batch(net: Net, link: Link, *, bytes_each: int) -> int:
 
 def table() -> str:
     """Markdown: both nets over each link, and what follows; with the inputs it stands on."""
-    rows = [
-        "| net | link | fp32 gradients, ms | bf16, ms | compute at 128, ms | examples a GPU for ≥ 90 %: fp32 | bf16 |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ("net", "link", "fp32 gradients, ms", "bf16, ms", "compute at 128, ms")
+    heads += ("examples a GPU for ≥ 90 %: fp32", "bf16")
+    rows = []
     for net in NETS:
         for link in LINKS:
             full, half = (1000 * communication(net, link, bytes_each=size) for size in (4, HALF))
             least = [f"{least_batch(net, link, bytes_each=size):,}" for size in (4, HALF)]
-            rows.append(
-                f"| `{net.name}` | {link.name} | {full:.2f} | {half:.2f} | {1000 * compute(net, 128):.2f} |"
-                f" {least[0]} {net.unit} | {least[1]} |"
-            )
+            times = (f"{each:.2f}" for each in (full, half, 1000 * compute(net, 128)))
+            rows.append((f"`{net.name}`", link.name, *times, f"{least[0]} {net.unit}", least[1]))
     inputs = [
         f"`{net.name}`: {net.parameters:,} parameters, {net.flops / 1e9:.3g} GFLOP a drawing and step,"
         f" {net.collectives} collectives a step"
         for net in NETS
     ]
     inputs += [f"{link.name}: {link.sources}, {link.latency * 1e6:.0f} µs a hop" for link in LINKS]
-    return "\n".join([*rows, "", *(f"- {line}" for line in inputs)])
+    return "\n".join([markdown.table(heads, rows), "", *(f"- {line}" for line in inputs)])

@@ -7,6 +7,7 @@ from typing import Any
 from oneshot.answers import matching
 from oneshot.answers.calibration import RATE, Calibration, doubt
 from oneshot.base.environment import hardware
+from oneshot.base.markdown import table
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
 from oneshot.data.splits import teaches_all
@@ -141,13 +142,13 @@ def _views(card: dict[str, Any]) -> str:
 def _figures(result: dict[str, Any] | None) -> str:
     if result is None:
         return "Not judged yet: `python -m oneshot.evaluate RUN` does it, and the test alphabets are touched once."
-    heads = ["protocol", "task", "trials", "accuracy", "95 % interval"]
     baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
-    rows = [_row(*heads, *["by pixels alone"] * baseline), "|---" * (len(heads) + baseline) + "|"]
+    heads = ["protocol", "task", "trials", "accuracy", "95 % interval", *["by pixels alone"] * baseline]
+    rows = []
     for name, each in result["protocols"].items():
         task, reach = f"{each['n_way']}-way {each['k_shot']}-shot", interval(*each["interval"])
         alone = [percent(each.get("pixels"))] * baseline
-        rows.append(_row(f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
+        rows.append((f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
     overlap = result.get("overlap")
     about = (
         f"On the test alphabets of {result['dataset']}, split `{result['split']}`"
@@ -156,21 +157,22 @@ def _figures(result: dict[str, Any] | None) -> str:
     )
     if baseline:
         about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
-    return "\n".join([about, "", *rows])
+    return f"{about}\n\n{table(heads, rows)}"
 
 
 def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
     if found is None:
         return "They are not calibrated: take them as a ranking, and choose a limit of your own."
     about = found["measured_on"]
-    heads = "images a class", "pairs: error before, after", "classes: error before, after"
-    rows = [_row(*heads, "of no class: accepted", "of one: refused"), "|---|---|---|---|---|"]
+    heads = ["images a class", "pairs: error before, after", "classes: error before, after"]
+    heads += ["of no class: accepted", "of one: refused"]
+    rows = []
     for shot in found["shots"]:
         errors = (
             f"{percent(shot[key]['ece_before'])}, {percent(shot[key]['ece_after'])}" for key in ("pair", "classes")
         )
         last = shot["none"][-1]
-        rows.append(_row(shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
+        rows.append((shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
     text = (
         f"Chosen on {count(about['trials'])} trials {_WHERE[about.get('protocol')]}, of which there are"
         f" {about['alphabets']} ({count(about['characters'])} characters, {count(about['drawings'])} drawings). The"
@@ -182,27 +184,23 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
     seen = seen or about.get("taught", False)  # older records do not say it themselves
     if why := doubt(found | {"measured_on": about | {"taught": seen}}):
         text += f" {why[0].upper()}{why[1:]}."
-    return "\n".join([text, "", *rows, *_match(found)])
+    return "\n".join([text, "", table(heads, rows), *_match(found)])
 
 
 def _match(found: dict[str, Any]) -> list[str]:
     """The thresholds of same or different; older records have none."""
     if not (known := found.get("match")):
         return []
-    rows = [_row("`--false-match`", "same above", "false matches", "false non-matches"), "|---|---|---|---|"]
+    rows = []
     for rate, *errors in zip(known["rates"], known["false_match"], known["false_non_match"], strict=True):
         shares = matching.limit(Calibration(found), rate), *errors
-        rows.append(_row(f"{rate:g}", *(f"{100 * share:.2f} %" for share in shares)))
+        rows.append((f"{rate:g}", *(f"{100 * share:.2f} %" for share in shares)))
     text = (
         f"`verify --false-match` takes a threshold that so many of {count(known['pairs'])} pairs of two classes on the"
         " same trials were above. The errors, of different pairs and of same ones, are again those of one half by the"
         " other."
     )
-    return ["", text, "", *rows]
-
-
-def _row(*cells: object) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    return ["", text, "", table(("`--false-match`", "same above", "false matches", "false non-matches"), rows)]
 
 
 def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oneshot.base.jobs import jobs_folder
+from oneshot.base.markdown import table
 from oneshot.base.meanings import explained, inline, sections
 from oneshot.base.settings import Settings
 
@@ -16,10 +17,10 @@ MACHINES = {
 
 def jobs_table(machines: Mapping[str, str]) -> str:
     """Markdown: a row for each job, with the comment that its file begins with. `machines`: {job: where it runs}."""
-    rows = ["| job | machine | what it is |", "|---|---|---|"]
+    rows = []
     for path in sorted(jobs_folder().glob("*.toml"), key=lambda path: path.stem):
-        rows.append(f"| [`{path.stem}`]({path.name}) | {machines.get(path.stem, '')} | {_cell(comment(path))} |")
-    return "\n".join(rows)
+        rows.append((f"[`{path.stem}`]({path.name})", machines.get(path.stem, ""), _cell(comment(path))))
+    return table(("job", "machine", "what it is"), rows)
 
 
 def comment(job: Path) -> str:
@@ -32,12 +33,13 @@ def settings_tables() -> str:
     """Markdown: a table a section, a row for each setting."""
     told, blocks = explained(Settings()), []
     for section, about in sections().items():
-        rows = [f"### [{section}]", "", about, "", "| setting | default | takes | meaning |", "|---|---|---|---|"]
-        for each in told:
-            if each.key.startswith(f"{section}."):
-                cells = (f"`{each.key}`", f"`{inline(each.default)}`", each.takes, each.meaning)
-                rows.append(f"| {' | '.join(map(_cell, cells))} |")
-        blocks.append("\n".join(rows))
+        rows = [
+            map(_cell, (f"`{each.key}`", f"`{inline(each.default)}`", each.takes, each.meaning))
+            for each in told
+            if each.key.startswith(f"{section}.")
+        ]
+        made = table(("setting", "default", "takes", "meaning"), rows)
+        blocks.append(f"### [{section}]\n\n{about}\n\n{made}")
     return "\n\n".join(blocks)
 
 

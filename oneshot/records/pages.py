@@ -8,6 +8,7 @@ from typing import Any
 from oneshot.base.environment import hardware
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder
+from oneshot.base.markdown import table
 from oneshot.base.storage import Folder
 from oneshot.bench import scaling
 from oneshot.bench.rows import BY_NAME, in_todays_words
@@ -45,10 +46,7 @@ SHOWN = ("lake400", "within_fixed", "within", "between", "verification")
 
 def results_table(records: dict[str, dict[str, Any]]) -> str:
     """Markdown: a row for each record, a column for each protocol, what it took and where."""
-    rows = [
-        "| job | split | `lake400` | `within` | `between` | `seed352` | search | hardware | commit |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, record in records.items():
         study, result = record["study"], record["result"]
         cells = [_accuracy(result["protocols"].get(key), ends=True) for key in NAMES]
@@ -56,18 +54,16 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
         shares = [f"{epochs / study['epochs_if_all_had_finished']:.0%} {why}" for why, epochs in not_run.items()]
         search = f"{len(study['trials'])} trials in {study['seconds'] / 60:.1f} min, {study['epochs_run']} epochs"
         search += f" ({', '.join(shares)})" * bool(shares)
-        cells = [_called(name, record), study["split"], *cells, search, *_where([result])]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        rows.append([_called(name, record), study["split"], *cells, search, *_where([result])])
+    protocols = (f"`{name}`" for name in NAMES)
+    return table(("job", "split", *protocols, "search", "hardware", "commit"), rows)
 
 
 def seeds_table(records: Records) -> str:
     """Markdown: a row for each rung, the means over seeds side by side; what is not run says so, and what runs it."""
-    names = "`lake400` | `within`, its 10 alphabets | `within`, all | `between` | verification"
-    rows = [
-        f"| machine, one training | job | split | goal | {names} | took | seeds | hardware | commit |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    names = ("`lake400`", "`within`, its 10 alphabets", "`within`, all", "`between`", "verification")  # of SHOWN
+    heads = ("machine, one training", "job", "split", "goal", *names, "took", "seeds", "hardware", "commit")
+    rows = []
     for where, job, goal, command in RUNGS:
         if record := records.repeated.get(job):
             outcomes = _outcomes(ladder.first_result(record))
@@ -80,8 +76,8 @@ def seeds_table(records: Records) -> str:
             cells += [f"{study['seconds']:.0f} s", "1", *_where([record["result"]])]
         else:
             cells = [f"`{job}`", "", goal, f"not run: `{command}`", *[""] * (len(SHOWN) + 3)]
-        rows.append(f"| {where} | {' | '.join(cells)} |")
-    return "\n".join(rows) + _splits_apart(records)
+        rows.append([where, *cells])
+    return table(heads, rows) + _splits_apart(records)
 
 
 def _called(name: str, record: Mapping[str, Any]) -> str:
@@ -136,23 +132,23 @@ def _best_record(records: dict[str, dict[str, Any]]) -> str:
 
 def chaos_table(record: dict[str, Any]) -> str:
     """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
-    rows = ["| fault | injected | survived | steps trained twice | seconds to go on |", "|---|---|---|---|---|"]
+    rows = []
     for row in record["faults"]:
         seconds = row["recovery_seconds"]
         times = f"{seconds['median']:.0f} (≤ {seconds['most']:.0f})" if seconds else "–"
         most = row["steps_repeated"]
         repeated = "–" if most is None else f"≤ {most}" if most else "0"
-        rows.append(f"| {row['fault']} | {row['injected']} | {row['survived']} | {repeated} | {times} |")
+        rows.append((row["fault"], row["injected"], row["survived"], repeated, times))
     where, study = record["environment"], record["study"]
     equal = "yes" if record["equal"] else "no"
-    rows += [
-        "",
+    about = (
         f"Survived {record['survived']} of {record['injected']}, result equal: {equal}. Seed {record['seed']},"
         f" {record['seconds']:.0f} s, {record['studies']} studies of {study['trials']} trials of {study['epochs']}"
         f" epochs of {study['steps_per_epoch']} steps, a checkpoint every {study['checkpoint_steps']}; undisturbed,"
-        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, {_commits([where])}.",
-    ]
-    return "\n".join(rows)
+        f" one takes {record['undisturbed_seconds']:.0f} s. {hardware(where)}, {_commits([where])}."
+    )
+    heads = ("fault", "injected", "survived", "steps trained twice", "seconds to go on")
+    return f"{table(heads, rows)}\n\n{about}"
 
 
 def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
@@ -161,11 +157,9 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
         return "Not measured yet: `python -m oneshot.bench` makes the record."
     blocks = []
     for record in sorted(records.values(), key=lambda record: -len(record["rows"])):
-        rows = ["| row | what | against | ours | reference | ratio | goal | met |", "|---|---|---|---|---|---|---|---|"]
-        for row in record["rows"]:
-            rows.append("| " + " | ".join(_bench_cells(row)) + " |")
-        rows += ["", f"{hardware(record['environment'])}, {_commits(record['rows'])}."]
-        blocks.append("\n".join(rows))
+        heads = ("row", "what", "against", "ours", "reference", "ratio", "goal", "met")
+        made = table(heads, map(_bench_cells, record["rows"]))
+        blocks.append(f"{made}\n\n{hardware(record['environment'])}, {_commits(record['rows'])}.")
     return "\n\n".join(blocks)
 
 
@@ -189,12 +183,12 @@ def _commits(environments: Iterable[Mapping[str, Any]]) -> str:
 
 def published_table() -> str:
     """Markdown: the published figures to compare with, by protocol."""
-    rows = ["| protocol | published | % | source |", "|---|---|---|---|"]
+    rows = []
     for protocol in NAMES:
         for each in published(protocol):
             note = f" ({each.note})" if each.note else ""
-            rows.append(f"| `{protocol}` | {each.name} | {100 * each.accuracy:.1f} | {each.source}{note} |")
-    return "\n".join(rows)
+            rows.append((f"`{protocol}`", each.name, f"{100 * each.accuracy:.1f}", f"{each.source}{note}"))
+    return table(("protocol", "published", "%", "source"), rows)
 
 
 def blocks() -> dict[Path, dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.base.markdown import table
 from oneshot.evaluation.spread import over_groups, spread_of
 from oneshot.evaluation.trials import NAMES
 from oneshot.report.accuracy import plain
@@ -134,7 +135,7 @@ def best(records: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def markdown(rows: Sequence[Rung]) -> str:
     """The ladder as README shows it, what each column means below it."""
-    lines = [f"| | {' | '.join(f'`{name}`' for name in PROTOCOLS)} | source |", f"|---|{'---|' * (len(PROTOCOLS) + 1)}"]
+    lines = []
     for rung in rows:
         name = f"**`{rung.name}`**" if rung.ours else rung.name
         cells = []
@@ -143,9 +144,10 @@ def markdown(rows: Sequence[Rung]) -> str:
             text = "" if accuracy is None else f"{100 * accuracy:.1f}"
             bold = f"**{text}**" if rung.ours and text else text
             cells.append(bold + (f" ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})" if ends else ""))
-        lines.append(f"| {name} | {' | '.join(cells)} | {rung.source} |")
+        lines.append((name, *cells, rung.source))
+    heads = ("", *(f"`{name}`" for name in PROTOCOLS), "source")
     meaning = "; ".join(f"`{name}`: {what}" for name, what in _MEANING.items())
-    return "\n".join([*lines, "", f"{meaning}. Bold: this project. {INTERVALS} {VIEWS}"])
+    return "\n".join([table(heads, lines), "", f"{meaning}. Bold: this project. {INTERVALS} {VIEWS}"])
 
 
 def alphabets(name: str, record: Mapping[str, Any]) -> str:
@@ -157,13 +159,13 @@ def alphabets(name: str, record: Mapping[str, Any]) -> str:
         kind, which = "seeds", f"`{name}`, mean of {_many(record)}"
         of = {name: spread_of([each[name]["accuracy"] for each in found]) for name in found[0]}
         rows = [(name, of[name]["mean"], of[name]["interval"], trials) for name, _, _, trials in rows]
-    lines = [f"| alphabet (`within`, {which}) | % | 95 % interval over {kind} | trials |", "|---|---|---|---|"]
+    lines = []
     for alphabet, accuracy, (low, high), trials in sorted(rows, key=lambda row: -row[1]):
         ends = f"{100 * low:.1f}–{100 * high:.1f}"
-        lines.append(f"| {plain(alphabet)} | {100 * accuracy:.1f} | {ends} | {trials} |")
-    if others := over_groups([(accuracy, trials) for _, accuracy, _, trials in rows], "alphabet"):
-        lines += ["", others]
-    return "\n".join(lines)
+        lines.append((plain(alphabet), f"{100 * accuracy:.1f}", ends, trials))
+    made = table((f"alphabet (`within`, {which})", "%", f"95 % interval over {kind}", "trials"), lines)
+    others = over_groups([(accuracy, trials) for _, accuracy, _, trials in rows], "alphabet")
+    return f"{made}\n\n{others}" if others else made
 
 
 def screen(rows: Sequence[Rung]) -> RenderableType:
