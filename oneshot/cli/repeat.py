@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from oneshot.base.environment import commit
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.jobs import read
 from oneshot.base.reach import reach
@@ -18,7 +19,7 @@ from oneshot.evaluation import judgement
 from oneshot.network.worker import pick_device
 from oneshot.records import record, repeat
 from oneshot.report.reading import read_outcomes
-from oneshot.screen.console import print_line
+from oneshot.screen.console import print_line, print_warning
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import seeds_table
 from oneshot.training import parts, start
@@ -33,6 +34,8 @@ def run(
     if folder is not None and len(jobs) > 1:
         raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
+    if commit() is None:
+        print_warning(console, "no commit is known, and the record will name none: set ONESHOT_COMMIT to it")
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     chosen = {}
     for job, file in repeat.by_name(jobs).items():

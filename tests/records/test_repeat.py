@@ -278,6 +278,19 @@ def test_a_row_shows_means_and_intervals_as_they_were_recorded() -> None:
     assert "92.5 (91.0–94.0)" in row and "100 s" in row and "| 1, 2 |" in row and "95.5 (humans)" in row
 
 
+def test_a_record_that_will_name_no_commit_is_warned_of_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the files came without their repository."""
+    monkeypatch.setattr(verb, "commit", lambda: None)
+    with pytest.raises(UserError, match="'nosuch'"):
+        run_verb(
+            console(), jobs=["quick"], seeds="1", minutes=None, device="cpu", folder=None,
+            changes=["data.dataset=nosuch"], root=str(tmp_path), source=None,
+        )  # fmt: skip
+    assert "no commit is known, and the record will name none: set ONESHOT_COMMIT to it" in capsys.readouterr().out
+
+
 def test_a_damaged_record_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Folder.of(tmp_path).write_json("cpu5.json", {"summary": {}})
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path)
