@@ -21,6 +21,10 @@ class Unusable(UserError):
         return type(self), (self.why,)
 
 
+class Refused(UserError):
+    """A store does not let a file be written: for good, or until the credentials that ran out are renewed."""
+
+
 class RunFailed(RuntimeError):
     """The request was right and the run failed all the same. The command ends with this line and exit code 1."""
 
