@@ -30,7 +30,8 @@ class RunFailed(RuntimeError):
 
 
 class RayDied(RunFailed):
-    """The Ray that this process had started died, and taking leave of it would hang: after this line it just ends."""
+    """The Ray that this process had started, or the head of the cluster that it was attached to, died, and taking leave
+    of it would hang: after this line the process just ends."""
 
 
 class NoRoom(RunFailed):

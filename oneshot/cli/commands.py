@@ -44,8 +44,10 @@ def train(
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
     where = None if local else connection.address(address)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
+    how = ""
     with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
-        nodes = request.nodes_of(console, where, verbose, stack)
+        stack.enter_context(request.told_how_to_go_on(console, lambda: how))
+        nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how)
         job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
         here = _device(device) if local else None
@@ -66,18 +68,19 @@ def train(
         if packing:
             print_line(console, describe(packing, settings.scale, nodes, training="training"))
         how = f"the same command with --run {folder.quoted}"
-        stack.enter_context(request.told_how_to_go_on(console, how))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
             if where is None:
-                stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
+                stack.enter_context(
+                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=lambda: how)
+                )
             _train_there(console, settings, prepared.folder, folder, packing)
         from oneshot.training.train import CPU, finish
 
         with Stages(console) as progress:  # under Ray the GPUs are the workers': this process may have none
             finish(settings, folder, device=here or CPU, data=prepared.folder, progress=progress)
-    with request.told_how_to_go_on(console, how):
+    with request.told_how_to_go_on(console, lambda: how):
         _show_network(console, folder, settings)
     rows = history.read_history(folder)
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
@@ -133,8 +136,10 @@ def tune(
 ) -> dict[str, Any]:  # fmt: skip
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = connection.address(address), None if max_time is None else _seconds(max_time)
+    how, searched = "", None
     with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
-        nodes = request.nodes_of(console, where, verbose, stack, trials=True)
+        stack.enter_context(request.told_how_to_go_on(console, lambda: how))
+        nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how, trials=True)
         if resume is not None:
             folder = reach(resume)
             settings, job = request.scaled(request.settings_of(folder), changes), folder.name
@@ -160,12 +165,11 @@ def tune(
         for sentence in untaught:
             print_line(console, sentence)
         print_line(console, describe(packing, settings.scale, nodes))
-        how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
-        stack.enter_context(request.told_how_to_go_on(console, how))
+        how = f"python -m oneshot.tune --resume {folder.quoted}"
         try:
             if where is None:
                 stack.enter_context(
-                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=how, trials=True)
+                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=lambda: how, trials=True)
                 )
             with StudyView(console) as view:
                 over = search.tune(settings, study, prepared.folder, packing, view, seconds=limit)
@@ -181,7 +185,7 @@ def tune(
             raise
         finally:
             console.print(study_table(searched or study.record()), new_line_start=True)
-    with request.told_how_to_go_on(console, how):
+    with request.told_how_to_go_on(console, lambda: how):
         _show_result(console, folder, result, to_go_on="" if over and not study.failed() else how)
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 

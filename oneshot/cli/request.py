@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -59,14 +59,18 @@ def default_job(console: Console, nodes: list[Node]) -> str:
 
 
 def nodes_of(
-    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *, trials: bool = False
-) -> list[Node]:
-    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
+    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *,
+    how_to_go_on: Callable[[], str], trials: bool = False,
+) -> list[Node]:  # fmt: skip
+    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs.
+    `how_to_go_on` is asked where the cluster dies: empty, where there is nothing to go on with by then."""
     if where is None:
         if why := why_no_gpu():
             print_warning(console, why)
         return [this_machine()]
-    return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
+    return stack.enter_context(
+        connection.connect(where, console=console, verbose=verbose, how_to_go_on=how_to_go_on, trials=trials)
+    )
 
 
 def data_root(root: str | None, run: Folder) -> str | None:
@@ -167,13 +171,13 @@ def tell_worth(console: Console, run: Folder) -> None:
 
 
 @contextlib.contextmanager
-def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
-    """Say how to go on where the block is interrupted, the disk or the cluster is full or the embedded Ray dies."""
+def told_how_to_go_on(console: Console, how: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on where the block is interrupted, the disk or the cluster is full or Ray dies; nothing where there
+    is nothing yet to go on with, and `how` is empty."""
     try:
         yield
-    except KeyboardInterrupt:
-        print_line(heard(console), f"interrupted; to go on: {how}")
-        raise
-    except (DiskFull, NoRoom, RayDied):
-        print_line(heard(console), f"to go on: {how}")
+    except (KeyboardInterrupt, DiskFull, NoRoom, RayDied) as error:
+        if to_do := how():
+            interrupted = "interrupted; " * isinstance(error, KeyboardInterrupt)
+            print_line(heard(console), f"{interrupted}to go on: {to_do}")
         raise
