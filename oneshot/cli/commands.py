@@ -51,13 +51,14 @@ def train(
         job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
         here = _device(device) if local else None
-        packing = None if local else pack(settings.scale, nodes)
+        packing = None if local else pack(settings.scale, nodes)  # refuses now what can never run
         lies = request.data_root(root, reach(run)) if run is not None else root
         settings, prepared = request.with_data(console, settings, lies, source)
         untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         settings, begin = start.settle(settings, folder)
-        request.check_sharing(where, nodes, folder, prepared.folder)
+        nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
+        packing = packing and pack(settings.scale, nodes)
         held.enter_context(
             request.held_run(
                 console, settings, folder, prepared, begin, root, kind="training", fixed=("data", "model")
@@ -149,14 +150,16 @@ def tune(
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
         points.check(settings)
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
-        packing = pack(override(settings, bound, source="--max-concurrent").scale, nodes)
+        scale = override(settings, bound, source="--max-concurrent").scale
+        pack(scale, nodes)  # refuses now what can never run
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
         untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared, begin)
-        request.check_sharing(where, nodes, folder, prepared.folder)
+        nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
+        packing = pack(scale, nodes)
         fixed = (*opened.IDENTITY, "search")
         lost = held.enter_context(
             request.held_run(console, settings, folder, prepared, begin, root, kind="study", fixed=fixed)

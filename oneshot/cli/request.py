@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -100,10 +101,18 @@ def with_data(
     return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
 
 
-def check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:
-    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk."""
-    if where is not None and (len(nodes) > 1 or not (folder.is_local and data.is_local)):
-        sharing.check(folder, data)
+def check_sharing(
+    console: Console, where: str | None, nodes: list[Node], folder: Folder, data: Folder
+) -> list[Node]:  # fmt: skip
+    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk.
+    Those that are still alive then; it is said which are not."""
+    if where is None or (len(nodes) == 1 and folder.is_local and data.is_local):
+        return nodes
+    sharing.check(folder, data)
+    dead = Counter(nodes) - Counter(connection.nodes())
+    for node in dead.elements():
+        print_warning(console, f"the node {node.name} has died; nothing is planned for it")
+    return list((Counter(nodes) - dead).elements())
 
 
 @contextlib.contextmanager
