@@ -67,7 +67,8 @@ def train(
         if untaught:
             print_line(console, untaught)
         if packing:
-            print_line(console, describe(packing, settings.scale, nodes, training="training"))
+            used = connection.in_use() if where else None
+            print_line(console, describe(packing, settings.scale, nodes, used=used, training="training"))
         how = f"the same command with --run {folder.quoted}"
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
@@ -167,7 +168,8 @@ def tune(
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         for sentence in untaught:
             print_line(console, sentence)
-        print_line(console, describe(packing, settings.scale, nodes))
+        used = connection.in_use() if where else None
+        print_line(console, describe(packing, settings.scale, nodes, used=used))
         how = f"python -m oneshot.tune --resume {folder.quoted}"
         try:
             if where is None:

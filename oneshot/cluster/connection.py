@@ -269,6 +269,15 @@ def nodes() -> list[Node]:
     return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
+def in_use() -> Node:
+    """What others use now of the connected cluster, by which nothing of this process's runs yet."""
+    import ray
+
+    all_, free = ray.cluster_resources(), ray.available_resources()
+    cpus, gpus = (max(0.0, round(all_.get(kind, 0) - free.get(kind, 0), 4)) for kind in ("CPU", "GPU"))
+    return Node("", cpus, gpus)
+
+
 def _node(name: str, resources: dict[str, float]) -> Node:
     memory = resources.get("memory", 0) / 1e9 if HEAD in resources else 0
     return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory)

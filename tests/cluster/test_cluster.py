@@ -168,6 +168,55 @@ def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("nodes", "used", "scale", "clause"),
+    [
+        ([LAPTOP], Node("", 0, 0), {}, ""),
+        (
+            [LAPTOP],
+            Node("", 8, 0),
+            {"max_failures": 2},
+            "; 8 of 8 cores are in use by others now: a trial that finds no room waits up to 15 min",
+        ),
+        (
+            [LAPTOP],
+            Node("", 1, 0),
+            {"cpus": 2, "timeout": 20, "max_failures": 0},
+            "; 1 of 8 cores is in use by others now: a trial that finds no room waits up to 20 s",
+        ),
+        (
+            [GPU_NODE],
+            Node("", 0, 1),
+            {"workers": "1..2", "timeout": 20, "max_failures": 0},
+            "; 1 of 4 GPUs is in use by others now: a trial that finds no room waits up to 40 s",
+        ),
+        (
+            [GPU_NODE],
+            Node("", 1, 0.5),
+            {"max_failures": 2},
+            "; 1 of 16 cores and 0.5 of 4 GPUs are in use by others now: a trial that finds no room waits up to 15 min",
+        ),
+        ([GPU_NODE], Node("", 0, 4), {"gpus": 0}, ""),  # which no worker needs
+    ],
+)
+def test_what_others_use_is_said_and_how_long_is_waited_for_it(
+    nodes: list[Node], used: Node, scale: dict[str, Any], clause: str
+) -> None:
+    given = Scale(**scale)
+    line = describe(pack(given, nodes), given, nodes)
+    assert describe(pack(given, nodes), given, nodes, used=used) == line + clause
+
+
+def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.5})
+    assert connection.in_use() == Node("", 1.5, 2)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    assert connection.in_use() == Node("", 0, 0)
+
+
+@pytest.mark.parametrize(
     ("scale", "sentence"),
     [
         ({"gpus": 1.5}, "scale.gpus = 1.5: a worker trains on one GPU"),
