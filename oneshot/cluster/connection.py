@@ -1,20 +1,24 @@
 """Where Ray runs: a cluster that is there, or one embedded in this process."""
 
 import contextlib
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from oneshot.base.environment import cores
 from oneshot.base.errors import RayDied, UserError
+from oneshot.base.storage import needing_room
 from oneshot.cluster import embedded, watching
 from oneshot.cluster.packing import Node
 from oneshot.screen.console import heard, print_line
@@ -43,6 +47,7 @@ HEAD = "node:__internal_head__"  # a resource that only the head node has
 PATIENCE = 10.0  # seconds for a cluster to answer
 CHATTER = "Ray's own messages are in {}"
 TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
+LITTLE = 2**20  # bytes; with less on the disk Ray does not start
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 
@@ -168,17 +173,28 @@ def _started(options: dict[str, Any], console: Console, last_words: Callable[[],
 
 
 def _init(where: str | None, options: dict[str, Any], on_term: Any) -> None:
-    """Raises UserError where there is no connection; an interrupt stays one."""
+    """Raises UserError where there is no connection, DiskFull where that is why; an interrupt stays one."""
     import ray
+    from ray._common.utils import get_default_ray_temp_dir
 
     try:
         ray.init(**options)
     except Exception as error:
+        if where is None:
+            _check_room(options.get("_temp_dir") or get_default_ray_temp_dir())
         raise UserError(_why_not(where, error)) from error
     except BaseException:
         raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
     finally:
         signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+
+
+def _check_room(folder: str) -> None:
+    """Raises DiskFull where Ray, whose files lie there, had no room for one: it says that it waited for it in vain."""
+    place = next(path for path in (folder, *map(str, Path(folder).parents)) if os.path.exists(path))
+    with needing_room(folder):
+        if shutil.disk_usage(place).free < LITTLE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _shutdown(on_term: Any) -> None:
@@ -223,7 +239,10 @@ def _check_answers(where: str) -> None:
         )
     host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
-        return  # "auto", which Ray looks up
+        if where in ("auto", "local") or "://" in where:
+            return  # which Ray looks up
+        name = host if colon else port
+        raise UserError(f"'{where}' names no port; give the cluster's address as HOST:PORT, as {name}:6379")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
@@ -259,7 +278,9 @@ def _why_not(where: str | None, error: Exception) -> str:
     if len(versions) == 4:
         theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
         return f"the cluster at '{where}' runs {theirs}, and this program {ours}: both need the same"
-    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and does it need RAY_AUTH_MODE=token?"
+    token = os.environ.get("RAY_AUTH_MODE") == "token"
+    key = "is the token its own" if token else "does it need RAY_AUTH_MODE=token"
+    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and {key}?"
 
 
 def nodes() -> list[Node]:
