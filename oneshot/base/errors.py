@@ -21,12 +21,17 @@ class Unusable(UserError):
         return type(self), (self.why,)
 
 
+class Refused(UserError):
+    """A store does not let a file be written: for good, or until the credentials that ran out are renewed."""
+
+
 class RunFailed(RuntimeError):
     """The request was right and the run failed all the same. The command ends with this line and exit code 1."""
 
 
 class RayDied(RunFailed):
-    """The Ray that this process had started died, and taking leave of it would hang: after this line it just ends."""
+    """The Ray that this process had started, or the head of the cluster that it was attached to, died, and taking leave
+    of it would hang: after this line the process just ends."""
 
 
 class NoRoom(RunFailed):

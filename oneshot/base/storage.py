@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from pyarrow import fs
 
-from oneshot.base.errors import DiskFull, RunFailed, UserError
+from oneshot.base.errors import DiskFull, Refused, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
 TRIES = 3  # to read an object that others replace
@@ -172,7 +172,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.
 
-        Raises DiskFull or OSError naming a local file, UserError where the store does not let it be written."""
+        Raises DiskFull or OSError naming a local file, Refused where the store does not let it be written."""
         if self.is_local:
             with self.writing(name) as stream:
                 stream.write(data)
@@ -309,7 +309,7 @@ class Folder:
         except OSError as error:
             if self.is_local or isinstance(error, FileNotFoundError):
                 raise
-            kind = UserError if verb == "write" and "ACCESS_DENIED" in str(error) else RunFailed
+            kind = Refused if verb == "write" and "ACCESS_DENIED" in str(error) else RunFailed
             raise kind(f"cannot {verb} {self.file(name) if name else self}: {cause(error)}") from error
 
 

@@ -44,18 +44,21 @@ def train(
     """Train once: in this process, or with Ray Train. Returns what a script asks for: the run and its best epoch."""
     where = None if local else connection.address(address)
     scale = ([f"scale.workers={workers}"] if workers else []) + (["scale.gpus=1"] if gpu else [])
+    how = ""
     with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
-        nodes = request.nodes_of(console, where, verbose, stack)
+        stack.enter_context(request.told_how_to_go_on(console, lambda: how))
+        nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how)
         job = job or request.default_job(console, nodes)
         settings = read(job_file(job), changes + scale)
         here = _device(device) if local else None
-        packing = None if local else pack(settings.scale, nodes)
+        packing = None if local else pack(settings.scale, nodes)  # refuses now what can never run
         lies = request.data_root(root, reach(run)) if run is not None else root
         settings, prepared = request.with_data(console, settings, lies, source)
         untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
         settings, begin = start.settle(settings, folder)
-        request.check_sharing(where, nodes, folder, prepared.folder)
+        nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
+        packing = packing and pack(settings.scale, nodes)
         held.enter_context(
             request.held_run(
                 console, settings, folder, prepared, begin, root, kind="training", fixed=("data", "model")
@@ -64,20 +67,22 @@ def train(
         if untaught:
             print_line(console, untaught)
         if packing:
-            print_line(console, describe(packing, settings.scale, nodes, training="training"))
+            used = connection.in_use() if where else None
+            print_line(console, describe(packing, settings.scale, nodes, used=used, training="training"))
         how = f"the same command with --run {folder.quoted}"
-        stack.enter_context(request.told_how_to_go_on(console, how))
         if local:
             _train_here(console, settings, prepared.folder, folder, device=here, debug=debug)
         else:
             if where is None:
-                stack.enter_context(connection.connect(None, console=console, verbose=verbose, how_to_go_on=how))
+                stack.enter_context(
+                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=lambda: how)
+                )
             _train_there(console, settings, prepared.folder, folder, packing)
         from oneshot.training.train import CPU, finish
 
         with Stages(console) as progress:  # under Ray the GPUs are the workers': this process may have none
             finish(settings, folder, device=here or CPU, data=prepared.folder, progress=progress)
-    with request.told_how_to_go_on(console, how):
+    with request.told_how_to_go_on(console, lambda: how):
         _show_network(console, folder, settings)
     rows = history.read_history(folder)
     return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
@@ -133,8 +138,10 @@ def tune(
 ) -> dict[str, Any]:  # fmt: skip
     """Search, then judge the best trial's network once. Returns what a script asks for: the run and its result."""
     where, limit = connection.address(address), None if max_time is None else _seconds(max_time)
+    how, searched = "", None
     with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:  # the run is held until its workers are gone
-        nodes = request.nodes_of(console, where, verbose, stack, trials=True)
+        stack.enter_context(request.told_how_to_go_on(console, lambda: how))
+        nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how, trials=True)
         if resume is not None:
             folder = reach(resume)
             settings, job = request.scaled(request.settings_of(folder), changes), folder.name
@@ -144,14 +151,16 @@ def tune(
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
         points.check(settings)
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
-        packing = pack(override(settings, bound, source="--max-concurrent").scale, nodes)
+        scale = override(settings, bound, source="--max-concurrent").scale
+        pack(scale, nodes)  # refuses now what can never run
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
         untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
         _check_judgement(console, settings, prepared, begin)
-        request.check_sharing(where, nodes, folder, prepared.folder)
+        nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
+        packing = pack(scale, nodes)
         fixed = (*opened.IDENTITY, "search")
         lost = held.enter_context(
             request.held_run(console, settings, folder, prepared, begin, root, kind="study", fixed=fixed)
@@ -159,13 +168,13 @@ def tune(
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         for sentence in untaught:
             print_line(console, sentence)
-        print_line(console, describe(packing, settings.scale, nodes))
-        how, searched = f"python -m oneshot.tune --resume {folder.quoted}", None
-        stack.enter_context(request.told_how_to_go_on(console, how))
+        used = connection.in_use() if where else None
+        print_line(console, describe(packing, settings.scale, nodes, used=used))
+        how = f"python -m oneshot.tune --resume {folder.quoted}"
         try:
             if where is None:
                 stack.enter_context(
-                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=how, trials=True)
+                    connection.connect(None, console=console, verbose=verbose, how_to_go_on=lambda: how, trials=True)
                 )
             with StudyView(console) as view:
                 over = search.tune(settings, study, prepared.folder, packing, view, seconds=limit)
@@ -181,7 +190,7 @@ def tune(
             raise
         finally:
             console.print(study_table(searched or study.record()), new_line_start=True)
-    with request.told_how_to_go_on(console, how):
+    with request.told_how_to_go_on(console, lambda: how):
         _show_result(console, folder, result, to_go_on="" if over and not study.failed() else how)
     return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
 

@@ -254,4 +254,16 @@ def _unknown(error: Any) -> str:
         return f"No such option: {option}; {nearest(option, known, alike=0.75)}"  # they share their dashes
     if context and (verb := re.match(r"No such command '(.*?)'", said)):
         return f"No such command '{verb[1]}'; {nearest(verb[1], context.command.list_commands(context))}"
+    if context and said.startswith("Got unexpected extra argument") and (taken := _taken_for_values(context)):
+        return f"{said}; {taken}: is a value missing, or a variable not set?"
     return f"{said}; --help shows what there is"
+
+
+def _taken_for_values(context: Any) -> str:
+    """Which options took the next option for their value, as where the shell's variable that held it is empty."""
+    found = []
+    for each in context.command.get_params(context):
+        given = context.params.get(each.name)
+        values = given if isinstance(given, list | tuple) else [given]
+        found += [f"{each.opts[0]} took {value} for its value" for value in values if str(value).startswith("--")]
+    return "; ".join(found)

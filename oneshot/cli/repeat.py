@@ -52,7 +52,7 @@ def run(
         request.tell_start(console, begin, settings, prepared)
         if untaught:
             print_line(console, untaught)
-        with _in_time(), request.told_how_to_go_on(console, "the same command again"):
+        with _in_time(), request.told_how_to_go_on(console, lambda: "the same command again"):
             for seed in numbers:
                 given, run = repeat.seeded(settings, seed), repeat.place(where, seed)
                 repeat.train_seed(

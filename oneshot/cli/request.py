@@ -4,7 +4,8 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -59,14 +60,18 @@ def default_job(console: Console, nodes: list[Node]) -> str:
 
 
 def nodes_of(
-    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *, trials: bool = False
-) -> list[Node]:
-    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs."""
+    console: Console, where: str | None, verbose: bool, stack: contextlib.ExitStack, *,
+    how_to_go_on: Callable[[], str], trials: bool = False,
+) -> list[Node]:  # fmt: skip
+    """The nodes of the cluster at `where`, to which this connects; of an embedded Ray: this machine, before it runs.
+    `how_to_go_on` is asked where the cluster dies: empty, where there is nothing to go on with by then."""
     if where is None:
         if why := why_no_gpu():
             print_warning(console, why)
         return [this_machine()]
-    return stack.enter_context(connection.connect(where, console=console, verbose=verbose, trials=trials))
+    return stack.enter_context(
+        connection.connect(where, console=console, verbose=verbose, how_to_go_on=how_to_go_on, trials=trials)
+    )
 
 
 def data_root(root: str | None, run: Folder) -> str | None:
@@ -96,10 +101,18 @@ def with_data(
     return override(settings, {"data.dataset": prepared.dataset, "data.split": split}, source="the data"), prepared
 
 
-def check_sharing(where: str | None, nodes: list[Node], folder: Folder, data: Folder) -> None:
-    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk."""
-    if where is not None and (len(nodes) > 1 or not (folder.is_local and data.is_local)):
-        sharing.check(folder, data)
+def check_sharing(
+    console: Console, where: str | None, nodes: list[Node], folder: Folder, data: Folder
+) -> list[Node]:  # fmt: skip
+    """Whether the nodes of a cluster that is attached to see the same files: needless on one machine with its disk.
+    Those that are still alive then; it is said which are not."""
+    if where is None or (len(nodes) == 1 and folder.is_local and data.is_local):
+        return nodes
+    sharing.check(folder, data)
+    dead = Counter(nodes) - Counter(connection.nodes())
+    for node in dead.elements():
+        print_warning(console, f"the node {node.name} has died; nothing is planned for it")
+    return list((Counter(nodes) - dead).elements())
 
 
 @contextlib.contextmanager
@@ -167,13 +180,13 @@ def tell_worth(console: Console, run: Folder) -> None:
 
 
 @contextlib.contextmanager
-def told_how_to_go_on(console: Console, how: str) -> Iterator[None]:
-    """Say how to go on where the block is interrupted, the disk or the cluster is full or the embedded Ray dies."""
+def told_how_to_go_on(console: Console, how: Callable[[], str]) -> Iterator[None]:
+    """Say how to go on where the block is interrupted, the disk or the cluster is full or Ray dies; nothing where there
+    is nothing yet to go on with, and `how` is empty."""
     try:
         yield
-    except KeyboardInterrupt:
-        print_line(heard(console), f"interrupted; to go on: {how}")
-        raise
-    except (DiskFull, NoRoom, RayDied):
-        print_line(heard(console), f"to go on: {how}")
+    except (KeyboardInterrupt, DiskFull, NoRoom, RayDied) as error:
+        if to_do := how():
+            interrupted = "interrupted; " * isinstance(error, KeyboardInterrupt)
+            print_line(heard(console), f"{interrupted}to go on: {to_do}")
         raise

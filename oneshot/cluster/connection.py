@@ -1,21 +1,25 @@
 """Where Ray runs: a cluster that is there, or one embedded in this process."""
 
 import contextlib
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from oneshot.base.environment import cores
 from oneshot.base.errors import RayDied, UserError
-from oneshot.cluster import embedded
+from oneshot.base.storage import needing_room
+from oneshot.cluster import embedded, watching
 from oneshot.cluster.packing import Node
 from oneshot.screen.console import heard, print_line
 
@@ -41,7 +45,9 @@ WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
 UNWATCHED = {"RAY_TRAIN_METRICS_ENABLED": "0"}
 HEAD = "node:__internal_head__"  # a resource that only the head node has
 PATIENCE = 10.0  # seconds for a cluster to answer
+CHATTER = "Ray's own messages are in {}"
 TOO_SLOW = "timed out during startup"  # so says Ray where its own raylet did not come up within 30 s
+LITTLE = 2**20  # bytes; with less on the disk Ray does not start
 OBJECT_STORE = 256 * 2**20  # bytes; embedded: drawings are read from Parquet by each worker, little passes through Ray
 
 
@@ -52,44 +58,77 @@ def address(option: str | None) -> str | None:
 
 @contextlib.contextmanager
 def connect(
-    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: str = "", trials: bool = False
-) -> Iterator[list[Node]]:
+    where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: Callable[[], str] = str,
+    trials: bool = False,
+) -> Iterator[list[Node]]:  # fmt: skip
     """Ray, attached (`where` is an address) or embedded (None), for the time of the block; its nodes.
 
     Unless `verbose`, what Ray writes to this process's output goes to a file, which stays where the block fails;
     `console` goes on writing where it did. An embedded Ray outlives a SIGTERM to all processes until the block has
-    ended; where it dies and does not let this process go, the process says `how_to_go_on` and ends. `trials`: a study's
-    are to run; each process imports what they need before it is given work. Raises UserError where the address does not
-    answer or is of another Ray.
+    ended. Where Ray dies, or the head of a cluster, and does not let this process go, the process says `how_to_go_on`,
+    asked then, and ends. `trials`: a study's are to run; each process imports what they need before it is given work.
+    Raises UserError where the address does not answer or is of another Ray, RayDied where it dies within the block.
     """
     handed_on = FAST | QUIET | (WATCHED if where else UNWATCHED)
     for key, value in (handed_on if where else handed_on | EMBEDDED).items():
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
-    with contextlib.nullcontext() if verbose else _chatter_to_file(console):
+    with contextlib.nullcontext("") if verbose else _chatter_to_file(console) as log:
         from oneshot.cluster.reclaim import reclaiming  # here, as all that imports Ray
 
+        def last_words() -> None:
+            if how := how_to_go_on():
+                print_line(heard(console), f"to go on: {how}")
+            if log:
+                print_line(heard(console), CHATTER.format(log))
+
         options = _options(where, handed_on, verbose=verbose, trials=trials)
-        there = _attached(where, options) if where else _started(options, console=console, how_to_go_on=how_to_go_on)
+        there = _attached(where, options, console, last_words) if where else _started(options, console, last_words)
         with there, reclaiming():
             yield nodes()
 
 
 @contextlib.contextmanager
-def _attached(where: str, options: dict[str, Any]) -> Iterator[None]:
+def _attached(
+    where: str, options: dict[str, Any], console: Console, last_words: Callable[[], None]
+) -> Iterator[None]:  # fmt: skip
     """A cluster that is there, for the time of the block."""
-    on_term = signal.getsignal(signal.SIGTERM)
+    on_term, dead = signal.getsignal(signal.SIGTERM), []
     _check_speaks(where)
     _init(where, options, on_term)
     try:
-        yield
+        places = watching.Places(_needed())
+        try:
+            with watching.watched(console, dead, places.gone, last_words=last_words, end=sys.stdout.flush):
+                yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not dead and isinstance(error, Exception):  # of a death, it comes before that is certain
+                dead.extend(places.settled())
+            if not dead:
+                raise
+            raise RayDied(dead[0]) from None
     finally:
-        _shutdown(on_term)
+        if not dead:  # else it would hang
+            _shutdown(on_term)
+
+
+def _needed() -> dict[str, str]:
+    """Where that listens, as `host:port` by name, whose death ends this process or all trials."""
+    import ray
+
+    here = ray.get_runtime_context()
+    found = {"head": here.gcs_address}
+    for node in ray.nodes():
+        head = HEAD in node["Resources"]
+        if node["Alive"] and (head or node["NodeID"] == here.get_node_id()):
+            name = f"raylet on {'the head' if head else 'this machine'}"
+            found[name] = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return found
 
 
 @contextlib.contextmanager
-def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) -> Iterator[None]:
+def _started(options: dict[str, Any], console: Console, last_words: Callable[[], None]) -> Iterator[None]:
     """A Ray of this process's own, for the time of the block; none of its processes is left after it."""
     import ray
 
@@ -97,7 +136,10 @@ def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) ->
     with embedded.adopting() as spared:
 
         def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
-            return embedded.watched(console, dead, look, how_to_go_on, spared)
+            return watching.watched(
+                console, dead, lambda: [embedded.DIED.format(part) for part in look()], last_words=last_words,
+                end=lambda: embedded.kill_all(spared), pause=0.25,
+            )  # fmt: skip
 
         def start(*, tries: int) -> None:
             try:
@@ -107,7 +149,7 @@ def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) ->
             except BaseException as error:
                 embedded.kill_all(spared)
                 if dead:
-                    raise RayDied(embedded.DIED.format(dead[0])) from None
+                    raise RayDied(dead[0]) from None
                 if tries == 1 or TOO_SLOW not in str(error):
                     raise
                 embedded.bury(spared)
@@ -123,7 +165,7 @@ def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) ->
             if not dead:
                 raise
             embedded.kill_all(spared)
-            raise RayDied(embedded.DIED.format(dead[0])) from None
+            raise RayDied(dead[0]) from None
         finally:
             if not dead:
                 with embedded.ended(node):
@@ -131,17 +173,28 @@ def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) ->
 
 
 def _init(where: str | None, options: dict[str, Any], on_term: Any) -> None:
-    """Raises UserError where there is no connection; an interrupt stays one."""
+    """Raises UserError where there is no connection, DiskFull where that is why; an interrupt stays one."""
     import ray
+    from ray._common.utils import get_default_ray_temp_dir
 
     try:
         ray.init(**options)
     except Exception as error:
+        if where is None:
+            _check_room(options.get("_temp_dir") or get_default_ray_temp_dir())
         raise UserError(_why_not(where, error)) from error
     except BaseException:
         raise KeyboardInterrupt from None  # Ray's own answer to a SIGTERM while it starts is a SystemExit
     finally:
         signal.signal(signal.SIGTERM, on_term)  # Ray's own would end the process without a word
+
+
+def _check_room(folder: str) -> None:
+    """Raises DiskFull where Ray, whose files lie there, had no room for one: it says that it waited for it in vain."""
+    place = next(path for path in (folder, *map(str, Path(folder).parents)) if os.path.exists(path))
+    with needing_room(folder):
+        if shutil.disk_usage(place).free < LITTLE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _shutdown(on_term: Any) -> None:
@@ -186,7 +239,10 @@ def _check_answers(where: str) -> None:
         )
     host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
-        return  # "auto", which Ray looks up
+        if where in ("auto", "local") or "://" in where:
+            return  # which Ray looks up
+        name = host if colon else port
+        raise UserError(f"'{where}' names no port; give the cluster's address as HOST:PORT, as {name}:6379")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
@@ -222,7 +278,9 @@ def _why_not(where: str | None, error: Exception) -> str:
     if len(versions) == 4:
         theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
         return f"the cluster at '{where}' runs {theirs}, and this program {ours}: both need the same"
-    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and does it need RAY_AUTH_MODE=token?"
+    token = os.environ.get("RAY_AUTH_MODE") == "token"
+    key = "is the token its own" if token else "does it need RAY_AUTH_MODE=token"
+    return f"cannot reach the Ray cluster at '{where}': {reason}; is it running, and {key}?"
 
 
 def nodes() -> list[Node]:
@@ -232,15 +290,24 @@ def nodes() -> list[Node]:
     return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
+def in_use() -> Node:
+    """What others use now of the connected cluster, by which nothing of this process's runs yet."""
+    import ray
+
+    all_, free = ray.cluster_resources(), ray.available_resources()
+    cpus, gpus = (max(0.0, round(all_.get(kind, 0) - free.get(kind, 0), 4)) for kind in ("CPU", "GPU"))
+    return Node("", cpus, gpus)
+
+
 def _node(name: str, resources: dict[str, float]) -> Node:
     memory = resources.get("memory", 0) / 1e9 if HEAD in resources else 0
     return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory)
 
 
 @contextlib.contextmanager
-def _chatter_to_file(console: Console) -> Iterator[None]:
+def _chatter_to_file(console: Console) -> Iterator[str]:
     """Send this process's standard output and error to a file, below Python too: Ray's C++ parts write to the
-    descriptors themselves. What is heard of `console` gets a copy of the output it had."""
+    descriptors themselves. What is heard of `console` gets a copy of the output it had. Where the file lies."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
@@ -252,12 +319,12 @@ def _chatter_to_file(console: Console) -> Iterator[None]:
     os.dup2(log, 2)
     os.close(log)
     try:
-        yield
+        yield path
     except (UserError, KeyboardInterrupt):
         os.unlink(path)
         raise
     except Exception:
-        print_line(out, f"Ray's own messages are in {path}")
+        print_line(out, CHATTER.format(path))
         raise
     else:
         os.unlink(path)

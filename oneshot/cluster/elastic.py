@@ -65,8 +65,8 @@ class _Starting(ScalingPolicy):
         if self.failed >= self.tries:
             failure = getattr(self.why, "controller_failure", self.why)
             if isinstance(failure, WorkerGroupStartupTimeoutError):
-                raise NoRoom(f"{self.tries} times")
-            raise RunFailed(f"{last_line(str(failure))} ({self.tries} times)")
+                raise NoRoom(_times(self.tries))
+            raise RunFailed(f"{last_line(str(failure))} ({_times(self.tries)})")
         self._maybe_send_resource_request()
         return ResizeDecision(self._number(), self.scaling_config._resources_per_worker_not_none)
 
@@ -147,6 +147,10 @@ class Elastic(_Starting, ElasticScalingPolicy):
     def _room(self, resources: dict[str, float]) -> int:
         node = Node("", resources.get("CPU", 0), resources.get("GPU", 0))
         return room(node, self.packing.cpus, self.packing.gpus)
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _somebody_waits() -> bool:

@@ -1,20 +1,14 @@
 """The processes of an embedded Ray: watched, kept from signals that are not theirs, ended to the last."""
 
-import _thread
 import contextlib
 import ctypes
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
-from rich.console import Console
-
-from oneshot.base.beside import beside
-from oneshot.screen.console import heard, print_error, print_line
 
 PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
@@ -62,30 +56,6 @@ def adopting() -> Iterator[list[psutil.Process]]:
         yield psutil.Process().children()
     finally:
         prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-
-
-@contextlib.contextmanager
-def watched(
-    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, spared: list[psutil.Process]
-) -> Iterator[None]:
-    """Interrupt the block where `look` finds that a part of the embedded Ray died, and put it into `dead`. A block that
-    does not end by that ends the process, and its children but for the `spared`, after a word on `how_to_go_on`."""
-
-    def loop(over: threading.Event) -> None:
-        while not dead:
-            if over.wait(0.25):
-                return
-            dead.extend(look())
-        _thread.interrupt_main(signal.SIGTERM)
-        if not over.wait(5):  # what was asked of the dead Ray does not come back
-            if how_to_go_on:
-                print_line(heard(console), f"to go on: {how_to_go_on}")
-            print_error(heard(console), DIED.format(dead[0]))
-            kill_all(spared)
-            os._exit(1)
-
-    with beside(loop, name="watching Ray"):
-        yield
 
 
 def raylet() -> list[psutil.Process]:

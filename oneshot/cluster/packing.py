@@ -100,8 +100,11 @@ def room(node: Node, cpus: int, gpus: float) -> int:
     return held
 
 
-def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str = "trial") -> str:
-    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these."""
+def describe(
+    packing: Packing, scale: Scale, nodes: list[Node], *, used: Node | None = None, training: str = "trial"
+) -> str:
+    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these; what
+    others `used` of it all now."""
     every, nodes, coming = nodes, [node for node in nodes if node.cpus], expected(scale, nodes)
     places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
     rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
@@ -111,8 +114,8 @@ def describe(packing: Packing, scale: Scale, nodes: list[Node], *, training: str
     return (
         f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
         f" at once, with {each}{' each' * (packing.concurrent > 1)}"
-        + _why_no_more(scale, every)
-        * (more_room and packing.concurrent in driven(scale, every))
+        + _why_no_more(scale, every) * (more_room and packing.concurrent in driven(scale, every))
+        + _taken(packing, scale, nodes, used, training)
     )
 
 
@@ -120,6 +123,30 @@ def _why_no_more(scale: Scale, nodes: list[Node]) -> str:
     memory = max((node.memory for node in nodes), default=0)
     else_ = f" ({_driving(False):.1g} with --set scale.ahead=false)" * scale.ahead
     return f"; the head node's {memory:.3g} GB hold no more trials' drivers, {_driving(scale.ahead):.1g} GB each{else_}"
+
+
+def _taken(packing: Packing, scale: Scale, nodes: list[Node], used: Node | None, training: str) -> str:
+    """What others use of the nodes' cores and, where the workers need them, GPUs."""
+    if used is None:
+        return ""
+    cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    kinds = [(used.cpus, cores, "core"), (used.gpus if packing.gpus else 0, gpus, "GPU")]
+    kinds = [each for each in kinds if each[0] > 0]
+    if not kinds:
+        return ""
+    taken = " and ".join(f"{number:g} of {_many(all_, kind)}" for number, all_, kind in kinds)
+    are = "are" if sum(number for number, *_ in kinds) > 1 else "is"
+    wait = _minutes(patience(scale))
+    return f"; {taken} {are} in use by others now: a {training} that finds no room waits up to {wait}"
+
+
+def patience(scale: Scale) -> float:
+    """Seconds for which a training waits for room, all its tries together."""
+    return scale.timeout * (1 + max(scale.max_failures, scale.least < scale.most))  # see elastic.policy
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 def _sizes(nodes: list[Node]) -> str:

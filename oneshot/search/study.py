@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from oneshot.base.errors import TROUBLE, DiskFull, RunFailed
+from oneshot.base.errors import TROUBLE, DiskFull, Refused, RunFailed
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 from oneshot.run.history import HISTORY, measured, reached, read_history, read_notes, restore_history, write_note
@@ -238,14 +238,15 @@ class Study:
         self._written = time.monotonic()
 
     def patiently(self, do: Callable[[], T]) -> T:
-        """What `do` returns. Where the store does not answer it is tried again, for two minutes since it last did: all
-        that the search knows is in memory. Raises RunFailed after that, DiskFull at once."""
+        """What `do` returns. Where the store does not answer, or refuses, as while credentials are renewed, it is tried
+        again, for two minutes since it last did: all that the search knows is in memory. Raises RunFailed or Refused
+        after that, DiskFull at once."""
         while True:
             try:
                 done = do()
             except DiskFull:
                 raise
-            except RunFailed as error:
+            except (RunFailed, Refused) as error:
                 if self._failing is None:
                     self._failing = time.monotonic()
                     self.say(f"{error}; it is tried again for {PATIENCE:g} s")

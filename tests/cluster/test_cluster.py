@@ -2,18 +2,20 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import DiskFull, UserError
 from oneshot.base.settings import Scale
 from oneshot.cluster import connection, packing
 from oneshot.cluster.packing import Node, describe, pack, this_machine, why_no_gpu
@@ -168,6 +170,55 @@ def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("nodes", "used", "scale", "clause"),
+    [
+        ([LAPTOP], Node("", 0, 0), {}, ""),
+        (
+            [LAPTOP],
+            Node("", 8, 0),
+            {"max_failures": 2},
+            "; 8 of 8 cores are in use by others now: a trial that finds no room waits up to 15 min",
+        ),
+        (
+            [LAPTOP],
+            Node("", 1, 0),
+            {"cpus": 2, "timeout": 20, "max_failures": 0},
+            "; 1 of 8 cores is in use by others now: a trial that finds no room waits up to 20 s",
+        ),
+        (
+            [GPU_NODE],
+            Node("", 0, 1),
+            {"workers": "1..2", "timeout": 20, "max_failures": 0},
+            "; 1 of 4 GPUs is in use by others now: a trial that finds no room waits up to 40 s",
+        ),
+        (
+            [GPU_NODE],
+            Node("", 1, 0.5),
+            {"max_failures": 2},
+            "; 1 of 16 cores and 0.5 of 4 GPUs are in use by others now: a trial that finds no room waits up to 15 min",
+        ),
+        ([GPU_NODE], Node("", 0, 4), {"gpus": 0}, ""),  # which no worker needs
+    ],
+)
+def test_what_others_use_is_said_and_how_long_is_waited_for_it(
+    nodes: list[Node], used: Node, scale: dict[str, Any], clause: str
+) -> None:
+    given = Scale(**scale)
+    line = describe(pack(given, nodes), given, nodes)
+    assert describe(pack(given, nodes), given, nodes, used=used) == line + clause
+
+
+def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.5})
+    assert connection.in_use() == Node("", 1.5, 2)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    assert connection.in_use() == Node("", 0, 0)
+
+
+@pytest.mark.parametrize(
     ("scale", "sentence"),
     [
         ({"gpus": 1.5}, "scale.gpus = 1.5: a worker trains on one GPU"),
@@ -253,6 +304,25 @@ def test_an_address_of_ray_client_is_refused_with_that_of_the_cluster() -> None:
         assert refused(where).startswith(f"'{where}' is of Ray Client") and "as head:6379" in refused(where)
 
 
+@pytest.mark.parametrize("where", ["head", "head:", "head:ray"])
+def test_an_address_without_a_port_is_refused_with_one(where: str) -> None:
+    assert refused(where) == f"'{where}' names no port; give the cluster's address as HOST:PORT, as head:6379"
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("", "does it need RAY_AUTH_MODE=token?"), ("token", "is the token its")])
+def test_a_cluster_that_does_not_let_in_may_want_a_token_or_another(
+    mode: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    def init(**_: object) -> None:
+        raise ConnectionError("Failed to connect")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    assert f"Failed to connect; is it running, and {asked}" in refused("auto")
+
+
 def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Ray raises when it is attached to a cluster, with the cluster's answer made up."""
     import ray
@@ -306,6 +376,22 @@ def test_a_ray_that_does_not_start_here_is_one_sentence(monkeypatch: pytest.Monk
     monkeypatch.setattr(ray, "init", init)
     said = "cannot start Ray on this machine: no room in /dev/shm; --verbose shows its own messages"
     with pytest.raises(UserError, match=f"^{said}$"), connection.connect(None, console=Console(), verbose=True):
+        pass
+
+
+def test_a_ray_that_has_no_room_on_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself says that a file did not come."""
+    import ray
+
+    def init(**_: object) -> None:
+        raise RuntimeError("Timed out waiting for file gcs_server_port")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096 if path != "/" else 2**40))
+    said = r"^no room on the disk for /.*: make some and go on$"
+    with pytest.raises(DiskFull, match=said), connection.connect(None, console=Console(), verbose=True):
         pass
 
 

@@ -82,7 +82,7 @@ def test_where_others_have_the_room_it_takes_what_is_free_and_at_last_the_least(
     assert starts(cluster.policy(numbers=[1, 2, 4, 8], restarts=0), 2) == [8, 1]
     alone = cluster.policy(numbers=[2], restarts=0)
     assert starts(alone, 1) == [2]
-    with pytest.raises(NoRoom):
+    with pytest.raises(NoRoom, match=r"^once$"):
         start(alone)
 
 

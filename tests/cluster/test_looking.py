@@ -1,12 +1,16 @@
 """What a node is asked of a run folder and of data, and what is said of one that does not see them, without Ray."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
 from objects import ObjectStore
 
+from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.cluster import sharing
 from oneshot.data import cache, store
@@ -41,7 +45,10 @@ def test_a_node_that_sees_another_run_folder_says_so(tmp_path: Path, small_glyph
     ("error", "said"),
     [
         (ray.exceptions.GetTimeoutError("late"), f"does not answer within {sharing.SECONDS} s"),
-        (ray.exceptions.RayError("The task failed:\nits node died\n"), "cannot be asked (its node died)"),
+        (
+            ray.exceptions.TaskUnschedulableError("its node died. lease_id=0f00, task_name=_look"),
+            "cannot be asked (The task is not schedulable: its node died., task_name=_look)",
+        ),
     ],
 )
 def test_a_node_without_an_answer_is_named_with_the_reason(
@@ -51,7 +58,64 @@ def test_a_node_without_an_answer_is_named_with_the_reason(
         raise error
 
     monkeypatch.setattr(ray, "get", get)
-    assert sharing._answer("the task") == said
+    assert sharing._answer("the task")[0] == said
+
+
+NAMES = {"11" * 28: "one", "22" * 28: "two"}  # by the nodes' ids
+
+
+class Nodes:
+    """A cluster of two nodes, of which the second cannot be asked `failing` times, and is alive as long as `alive`
+    says."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *, failing: int, alive: Iterable[bool]) -> None:
+        self.asked: list[str] = []
+        self.failing, self.alive = failing, iter(alive)
+        for name, value in (("nodes", self.nodes), ("remote", self.remote), ("get", self.get)):
+            patch.setattr(ray, name, value)
+        patch.setattr(ray, "wait", lambda *_, **__: None)
+        patch.setattr(sharing, "HEALTH", 0.0)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"NodeID": node, "NodeManagerAddress": name, "Alive": name == "one" or next(self.alive)}
+            for node, name in NAMES.items()
+        ]
+
+    def remote(self, **_: object) -> Callable[..., Any]:
+        def put(*, scheduling_strategy: Any) -> Any:
+            return SimpleNamespace(remote=lambda *_: scheduling_strategy.node_id)
+
+        return lambda question: SimpleNamespace(options=put)
+
+    def get(self, node: str, **_: object) -> str:
+        self.asked.append(NAMES[node])
+        if NAMES[node] == "two" and self.asked.count("two") <= self.failing:
+            raise ray.exceptions.TaskUnschedulableError("lease_id=0f00")
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("failing", "alive", "asked"),
+    [
+        (1, [True, False], ["one", "two"]),  # it died before it was asked
+        (1, [True] * 3, ["one", "two", "two"]),  # it was something else, and has passed
+        (2, [True, True, False], ["one", "two", "two"]),
+    ],
+)
+def test_a_node_that_has_just_died_is_passed_over(
+    failing: int, alive: list[bool], asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes(monkeypatch, failing=failing, alive=alive)
+    sharing._ask_all(sharing._look, seconds=1)
+    assert nodes.asked == asked
+
+
+def test_a_node_that_is_alive_and_cannot_be_asked_twice_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Nodes(monkeypatch, failing=2, alive=[True] * 9)
+    with pytest.raises(UserError, match=r"^node two cannot be asked \(") as raised:
+        sharing._ask_all(sharing._look, seconds=1)
+    assert "lease_id" not in str(raised.value)
 
 
 def test_whether_far_data_are_the_same_is_asked_before_they_are_fetched(

@@ -1,6 +1,7 @@
 """A disk is full: a sentence, the files that are there stay whole, and with more room the same command goes on."""
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,3 +141,29 @@ def test_a_study_stops_whole_and_goes_on_where_there_is_room(
     small.grow("64m")
     run("tune", "--resume", str(folder), ONESHOT_DATA=str(data_root))
     assert differences(outcome(folder), outcome(tmp_path / "whole")) == []
+
+
+@pytest.fixture
+def short_disk() -> Iterator[Disk]:
+    """A disk whose path leaves room for that of Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="os-", dir="/tmp") as folder:
+        made = Disk(Path(folder))
+        made.mount("1M")
+        yield made
+        subprocess.run(["umount", "--lazy", made.path], capture_output=True)
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_where_ray_has_no_room_for_its_own_files_that_is_said(
+    short_disk: Disk, data_root: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    """Ray waits for half a minute for a file that it could not write."""
+    short_disk.fill()
+    short_disk.grow("1028K")  # where not a byte can be written, Python takes another folder for temporary files
+    text = run(
+        "train", "quick", "--run", str(tmp_path / "run"), *settings(), code=1,
+        ONESHOT_DATA=str(data_root), TMPDIR=str(short_disk.path),
+    )  # fmt: skip
+    assert refused_for_room(text, str(short_disk.path))
+    assert f"to go on: the same command with --run {tmp_path / 'run'}" in text

@@ -139,3 +139,13 @@ def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: P
         assert weights(tmp_path / "run" / trial) == weights(tmp_path / "whole" / trial)
         resumed += "resumed_at" in (tmp_path / "run" / trial / "history.jsonl").read_text()
     assert resumed == 1
+
+
+def test_a_study_that_begins_as_a_host_dies_is_made_for_those_that_are_there(data_root: Path, tmp_path: Path) -> None:
+    with cluster([1, 1]) as hosts:
+        hosts.hosts[1].lose()
+        process = hosts.start(*STUDY, "--run", str(tmp_path / "run"), ONESHOT_DATA=str(data_root))
+        text, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, text
+    assert f"warning: the node {hosts.hosts[1].address} has died; nothing is planned for it" in text
+    assert "1 node of 1 core: room for 1 worker of 1 core; 1 trial at once" in text

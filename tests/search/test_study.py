@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import tiny
+from objects import ObjectStore
 
-from oneshot.base.errors import DiskFull, RunFailed, UserError
+from oneshot.base.errors import DiskFull, Refused, RunFailed, UserError
 from oneshot.base.settings import Search, Settings, Train
 from oneshot.base.storage import Folder
 from oneshot.run.history import HISTORY, NOTES
@@ -347,19 +348,37 @@ def test_a_search_goes_on_where_a_note_cannot_be_read_or_written(
     assert study.trials[0]["status"] == "pending"
 
 
-def test_what_a_store_does_not_take_is_tried_again_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RunFailed("no answer"), Refused("no answer")])
+def test_what_a_store_does_not_take_is_tried_again_for_a_while(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what it refuses: credentials run out, and new ones are on their way."""
     monkeypatch.setattr("oneshot.search.study.PAUSE", 0)
     study, started = study_in(tmp_path), {"status": "running", "settings": POINT}
     said: list[str] = []
     study.say = said.append
-    asked = refuse(monkeypatch, STUDY, RunFailed("no answer"), times=3)
+    asked = refuse(monkeypatch, STUDY, error, times=3)
     study.start("000", POINT)
     assert len(asked) == 4 and written(tmp_path)["trials"][0].items() >= started.items()
     assert said == ["no answer; it is tried again for 120 s", f"{study.run} answers again, after 0 s"]
     monkeypatch.setattr("oneshot.search.study.PATIENCE", 0)
-    refuse(monkeypatch, STUDY, RunFailed("no answer"), times=1)
-    with pytest.raises(RunFailed, match="no answer"):
+    refuse(monkeypatch, STUDY, error, times=1)
+    with pytest.raises(type(error), match="no answer"):
         study.end("000")
+
+
+def test_a_store_that_refuses_to_be_written_for_a_while_does_not_break_a_study_off(
+    bucket: str, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oneshot.search.study.PAUSE", 0)
+    study = Study(Folder.of(f"{bucket}/run"), trials=1, header=dict(HEADER))
+    answers = iter([403, 403])
+    object_store.refuse = lambda method, path, query: next(answers, None) if method == "PUT" else None
+    said: list[str] = []
+    study.say = said.append
+    study.save()
+    assert "ACCESS_DENIED" in said[0] and said[0].endswith("; it is tried again for 120 s")
+    assert study.run.read_json(STUDY)["job"] == "quick"
 
 
 def test_a_full_disk_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
