@@ -26,6 +26,7 @@ _DEPTHS = (255, 4095, 65535)  # the largest value of a pixel: 8 bits, a camera's
 _FRAME = 1 / 16  # of a side: how wide the border is by which paper is known
 _UNEVEN = 48  # of 255, between the quartiles of the border: no paper varies so much
 _FAINT = 12  # of 255: less contrast is noise on a blank page
+_STROKE = 0.25  # of the strongest difference from paper: what differs less is no ink to judge polarity by
 _GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
 
 
@@ -142,6 +143,8 @@ def vote(fitted: Fitted) -> str:
     if high - low > _UNEVEN:
         return "photo"
     away = grey - paper
+    # Paper's own shading and grain lie on both sides of its median, all over it, and would outweigh a thin line.
+    away *= np.abs(away) > max(_FAINT, _STROKE * np.abs(away).max())
     darker, lighter = -away[away < 0].sum(), away[away > 0].sum()
     if darker >= 3 * lighter:
         return "dark"

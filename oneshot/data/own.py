@@ -164,20 +164,24 @@ def _settle(
     looks = {path: clean.vote(image) for images in fitted.values() for path, image in images}
     votes = Counter(looks.values())
     most, count = votes.most_common(1)[0]
+    agreed = count >= _SETTLED * votes.total()
     settled = asked
     if asked == "auto":
-        settled = most if count >= _SETTLED * votes.total() else "photo"
+        settled = most if agreed else "photo"
     seen = f"by their looks {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
     if asked != "auto":
         why = f"as asked for; {seen}"
-    elif count < _SETTLED * votes.total():
-        why = f"the images do not agree on what is ink; {seen}; --polarity settles it"
+    elif not agreed:
+        clear = any(image.clear is not None for images in fitted.values() for _, image in images)
+        laid = ", and transparent images are laid on black" if clear else ""
+        why = f"the images do not agree on what is ink{laid}; {seen}; --polarity settles it"
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
     odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
     if odd and asked == "auto":
         making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
-    making.notes.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
+    told = making.notes if agreed or asked != "auto" else making.warnings
+    told.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
     return settled
 
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from pictures import figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from oneshot.data import clean
 from oneshot.data.clean import Unusable, prepare, vote
@@ -239,3 +239,17 @@ def test_a_figure_that_runs_off_the_page_still_tells() -> None:
     page = Image.new("L", (100, 100), 240)
     page.paste(10, (40, 0, 60, 100))
     assert vote(clean.fit(page, 64)) == "dark"
+
+
+@pytest.mark.parametrize("kind", ["dark", "light"])
+def test_paper_that_is_lit_unevenly_does_not_outweigh_a_thin_line(kind: str) -> None:
+    votes = []
+    for seed in range(20):
+        rng, side = np.random.default_rng(seed), 160
+        page = Image.new("L", (side, side), 205)
+        corners = [tuple(point) for point in side * (0.25 + 0.5 * rng.random((4, 2)))]
+        ImageDraw.Draw(page).line(corners, fill=40, width=2)
+        taken = np.asarray(page) * np.linspace(0.85, 1.05, side) + rng.normal(0, 4, (side, side))
+        grey = taken.clip(0, 255).astype(np.uint8)
+        votes.append(vote(clean.fit(Image.fromarray(grey if kind == "dark" else 255 - grey), 105)))
+    assert votes == [kind] * 20

@@ -170,7 +170,8 @@ def test_polarity_can_be_forced_and_is_nobodys_where_the_images_disagree(root: P
     for path in sorted(source.glob("*/image0.png")):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     said = made(root, source, name="mixed")[1]
-    assert "polarity photo (" in said and "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
+    assert "warning: polarity photo (" in said
+    assert "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
 
 
 def test_links_and_other_special_files_are_not_followed(root: Path, tmp_path: Path) -> None:
