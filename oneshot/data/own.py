@@ -22,7 +22,7 @@ from oneshot.data.png import encode
 from oneshot.data.splits import of_own
 from oneshot.data.tree import NAMED, Tree, place, text
 
-VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
+VERSION = 1  # of the digest, which holds the drawings: where `clean` makes others of some images it is another anyway
 MOST_BYTES = 1 << 29  # of a file
 Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is
 
@@ -173,7 +173,7 @@ def _settle(
         why = f"as asked for; {seen}"
     elif not agreed:
         clear = any(image.clear is not None for images in fitted.values() for _, image in images)
-        laid = ", and transparent images are laid on black" if clear else ""
+        laid = ", and transparent ones are laid on white where all they show is dark, else on black" if clear else ""
         why = f"the images do not agree on what is ink{laid}; {seen}; --polarity settles it"
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"

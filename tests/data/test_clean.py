@@ -167,6 +167,22 @@ def test_what_is_transparent_is_paper_whatever_colour_lies_below(polarity: str, 
     assert np.array_equal(drawn(image, polarity), drawn(mark()))
 
 
+@pytest.mark.parametrize(("pen", "ground"), [(0, 255), (90, 255), (170, 0), (255, 0)])
+def test_a_transparent_photo_lies_on_what_it_stands_out_from(pen: int, ground: int) -> None:
+    clear, opaque = np.zeros((100, 60, 4), np.uint8), np.full((100, 60), ground, np.uint8)
+    clear[20:50, 10:20] = (pen, pen, pen, 255)
+    opaque[20:50, 10:20] = pen
+    assert apart(drawn(Image.fromarray(clear), "photo"), drawn(Image.fromarray(opaque), "photo")) < 1
+
+
+def test_photos_that_were_cut_out_lie_on_one_ground_though_some_are_darker() -> None:
+    for bright in (100, 120, 140, 160):
+        whole = np.full((SIDE, SIDE, 4), 255, np.uint8)
+        whole[..., :3] = np.random.default_rng(bright).normal(bright, 30, (SIDE, SIDE, 1)).clip(0, 255)
+        whole[:8, :, 3] = 0
+        assert not drawn(Image.fromarray(whole), "photo")[:8].any()
+
+
 def test_a_colour_that_a_palette_calls_transparent_is_paper() -> None:
     image = Image.new("P", (60, 100), 0)
     image.putpalette([0, 0, 0, 10, 10, 10])
