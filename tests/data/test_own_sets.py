@@ -21,7 +21,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.data import splits, store
+from oneshot.data import splits, store, view
 from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
@@ -479,6 +479,24 @@ def test_a_set_without_groups_is_shown_by_class(root: Path, tmp_path: Path) -> N
     assert "█" in stream.getvalue()
     with pytest.raises(UserError, match=r"has no class 'class9': did you mean 'class0\d'\?"):
         show(Console(file=stream), prepared, alphabet="class9")
+
+
+def test_of_many_classes_some_are_shown_from_all_over_the_set(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=31, images=2), side=32)
+    monkeypatch.setattr(view, "_MOST", 4)
+    for png in (None, tmp_path / "sheet.png"):
+        stream = StringIO()
+        show(Console(file=stream, width=80), prepared, png=png)
+        lines = stream.getvalue().splitlines()
+        assert [line[:7] for line in lines if line.startswith("class") and " 2 " in line] == [
+            "class00", "class10", "class20", "class30",
+        ]  # fmt: skip
+        assert lines[-1] == "4 of 31 classes; --alphabet CLASS shows others"
+    drawings, sheet = store.load(prepared.folder), np.asarray(Image.open(tmp_path / "sheet.png"))
+    last = drawings.pixels(np.flatnonzero(drawings.character == 30)[:1])[0]
+    assert sheet.shape[0] == 4 * 36 + 4 and np.array_equal(sheet[112:144, 4:36], 255 - last)
 
 
 @pytest.mark.parametrize("kind", ["dark", "light", "photo"])
