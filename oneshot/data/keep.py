@@ -125,7 +125,7 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
         why = _why(record, tree, given, before)
         if not why:
             return Making()
-        keep = not {"seed", "split_file"} & given.keys() and before.own.flat == tree.flat
+        keep = "seed" not in given and before.own.flat == tree.flat
     how = How(**{**record["how"], "split_file": None, **given})
     made = own.build(folder, tree, name=name, how=how, before=before if keep else None, progress=progress)
     folder.write_json(SOURCE, {"source": text(str(tree.source)), "how": asdict(how), "files": tree.files})

@@ -71,8 +71,8 @@ def build(
 ) -> Making:
     """Write drawings.parquet of the images of `tree`, and splits.json for people; what there is to tell.
 
-    `before`: the same set as it was, whose split is kept. Raises UserError where the images make no set, and for a
-    folder that cannot be written.
+    `before`: the same set as it was, whose split is kept where no file names another. Raises UserError where the images
+    make no set, and for a folder that cannot be written.
     """
     how.check()
     progress = progress or (lambda what, done, total: None)
@@ -243,6 +243,11 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
     classes = sorted("/".join(key) for key in making.drawn)
     if how.split_file is not None:
         by, split = "file", allot.by_file(how.split_file, classes, flat=tree.flat, gone=gone)
+        # A file that says what was dealt out already, as a copy of splits.json does, makes the same set.
+        dealt = [allot.by_seed(classes, flat=tree.flat, seed=how.seed)]
+        if before is not None:
+            dealt.insert(0, (before.own.by, before.own.split))
+        by = next((kind for kind, its in dealt if its == split), by)
     elif before is not None:
         was = before.own
         by, split = was.by, allot.as_before(classes, was.split, by=was.by, known=before.classes)
@@ -251,7 +256,7 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
     own = Own(polarity=making.polarity, flat=tree.flat, by=by, split=split)
     of_own(own)
     parts = ", ".join(f"{part} {len(split[part])}" for part in allot.PARTS)
-    kept = ", as before" if before and how.split_file is None else ""
+    kept = ", as before" if before and (how.split_file is None or split == before.own.split) else ""
     making.notes.append(f"split by {by}{kept}: classes for {parts}{_ways(split)}")
     unused = len(classes) - len({name for names in split.values() for name in names})
     if unused:

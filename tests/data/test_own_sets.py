@@ -133,6 +133,21 @@ def test_what_lies_beside_the_data_is_a_split_file(root: Path, tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("groups", [0, 5])
+def test_the_sets_own_split_handed_back_makes_the_same_set(groups: int, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2, groups=groups)
+    first, _ = made(root, source, seed=5)
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(Path(first.folder.file("splits.json")).read_bytes())
+    again, said = made(root, source, split_file=str(copy))
+    assert again == first and "it is as it was to the bit" in said
+    assert f"split by {'group' if groups else 'class'}, as before: classes for" in said
+    assert made(root / "elsewhere", source, seed=5, split_file=str(copy))[0].dataset == first.dataset
+    told = json.loads(copy.read_text())
+    copy.write_text(json.dumps(told | {"test": told["validation"], "validation": told["test"]}))
+    assert made(root, source, split_file=str(copy))[0].dataset != first.dataset
+
+
 def test_a_new_class_goes_with_its_group_where_groups_are_split(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=15, images=2, groups=5)
     before = parts(made(root, source)[0])
