@@ -271,6 +271,15 @@ def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path)
     assert "it is as it was to the bit" in made(root, source)[1]
 
 
+def test_a_making_is_known_by_a_few_of_its_digits(root: Path, tmp_path: Path) -> None:
+    whole, _ = made(root, tree(tmp_path / "coins", classes=6, images=2))
+    digest = store.describe(whole.folder).digests["images"]
+    for digits in (4, 6, 8, 20):
+        assert made(root, None, f"coins@{digest[:digits]}")[0] == whole, "and a record names it in full"
+    assert f"name coins, which takes it as it is, or {whole.dataset}" in refusal(root, None, f"coins@{digest[:3]}")
+    assert "was made anew" in refusal(root, None, "coins@" + ("0000" if digest[0] != "0" else "1111"))
+
+
 def test_neither_a_training_nor_a_judgement_takes_another_making(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2)
     first, _ = made(root, source)
