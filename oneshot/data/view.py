@@ -16,6 +16,7 @@ from oneshot.data.sets import Prepared
 from oneshot.screen.console import Column, count, fitted, print_line
 
 _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
+_NAME = 12  # columns of a terminal that a name has at least
 _MOST = 100  # rows of a table or a sheet of classes; a set of one's own may have thousands
 
 
@@ -117,7 +118,7 @@ def _tell(console: Console, prepared: Prepared, about: Description) -> None:
 def _columns(about: Description, split: str, roles: dict[str, str]) -> list[Column]:
     group, classes, images = ("group", "classes", "images") if about.own else ("alphabet", "characters", "drawings")
     columns = [
-        Column(group, str, justify="left"),
+        Column(group, str, justify="left", cut=_NAME),
         Column(classes, lambda name: count(len(about.characters[name]))),
         Column(images, lambda name: count(about.drawings[name]), drop=1),
         Column("drawers", lambda name: count(len(about.drawers[name])), drop=2),
@@ -157,7 +158,7 @@ def _table_of_classes(
     images = np.bincount(drawings.character)
     role = {one: part for part, its in _parts(split).items() for one in its.characters or ()}
     columns = [
-        Column("class", lambda at: titles[at], justify="left"),
+        Column("class", lambda at: titles[at], justify="left", cut=_NAME),
         Column("images", lambda at: count(images[at])),
         Column(f"in the split {name}", lambda at: role.get(drawings.characters[at], "not used"), justify="left"),
     ]

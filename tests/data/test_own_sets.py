@@ -505,6 +505,19 @@ def test_a_set_without_groups_is_shown_by_class(root: Path, tmp_path: Path) -> N
         show(Console(file=stream), prepared, alphabet="class9")
 
 
+@pytest.mark.parametrize("groups", [0, 6])
+def test_a_long_name_costs_no_heading(groups: int, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2, groups=groups)
+    (source / ("group0" if groups else "class00")).rename(source / ("long" * 15))
+    prepared, _ = made(root, source, side=32)
+    stream = StringIO()
+    show(Console(file=stream, width=80), prepared)
+    head, _, *rows = stream.getvalue().splitlines()[4:]
+    assert head.split() == [*(("group", "classes") if groups else ("class",)), "images", *"in the split own".split()]
+    row = next(row for row in rows if row.startswith("longlong"))
+    assert "…" in row and len(row) <= 80
+
+
 def test_of_many_classes_some_are_shown_from_all_over_the_set(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
