@@ -34,15 +34,15 @@ class Kept:
 
 
 def names(root: Folder) -> list[str]:
-    """The sets that a data root holds."""
-    return (root / PLACE).names()
+    """The sets that a data root holds, whole ones."""
+    return [name for name in (root / PLACE).names() if _ready(root / PLACE / name)]
 
 
 def is_named(root: Folder, dataset: str) -> bool:
     """Whether `dataset` asks for a set of one's own images: NAME, NAME@DIGEST of one that is there, or "folder"."""
     if dataset == GENERIC or RESERVED.fullmatch(dataset):  # nothing is asked of a store that is far away
         return dataset == GENERIC
-    return dataset.partition("@")[0] in names(root)
+    return dataset.partition("@")[0] in (root / PLACE).names()  # one that is not whole can be made by its name
 
 
 def prepare(

@@ -257,6 +257,18 @@ def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_pa
     assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
 
 
+def test_a_set_of_which_the_disk_took_a_part_is_not_listed_and_can_be_made(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    whole, _ = made(root, source)
+    Path(made(root, source, name="half")[0].folder.file("drawings.parquet")).unlink()
+    assert made(root, None)[0] == whole, "the only one needs no name"
+    assert "'halve': known: auto, coins, folder, glyphs, omniglot" in refusal(root, None, "halve")
+    assert "there is no data set 'half'; --dataset folder --source DIR --name half makes it" in refusal(
+        root, None, "half"
+    )
+    assert made(root, source, "half")[0].folder.name == "half"
+
+
 def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2)
     first, _ = made(root, source)
