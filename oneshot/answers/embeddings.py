@@ -32,6 +32,7 @@ from oneshot.data.tree import text
 from oneshot.run.formats import Cleaning
 
 FORMAT = 1  # the next where columns are others, or where `preprocess` makes another image of the same file
+PHOTOS = 2  # that of networks of photos, since a dark figure on nothing is laid on white
 IMAGES, CLASSES = "embeddings of images", "embeddings of classes"
 ENDING = ".parquet"
 ROWS = 1_024  # of a row group: what is held at once where a file is written or read
@@ -155,7 +156,14 @@ def writing(file: Folder, kind: str, network: Mapping[str, Any] | None) -> Itera
         rows = Rows(writer)
         yield rows
         rows.flush()
-        writer.add_key_value_metadata(parquet.about(kind, facts | {"warnings": rows.warnings}, version=FORMAT))
+        facts |= {"warnings": rows.warnings}
+        writer.add_key_value_metadata(parquet.about(kind, facts, version=_format(network)))
+
+
+def _format(network: Mapping[str, Any] | None) -> int:
+    """The format of the files of a network's embeddings."""
+    cleaning = network and network["cleaning"]
+    return PHOTOS if cleaning and cleaning["polarity"] == "photo" else FORMAT
 
 
 def _layout(kind: str) -> Any:
@@ -200,9 +208,12 @@ def read(file: Folder, network: Mapping[str, Any]) -> Classes:
             if (found := facts["network"][key]) != value:
                 what = f"its {key} is {shown(found, 40)} and not {shown(value, 40)}"
                 raise UserError(f"{file} was made by another network, {what}; {AGAIN}")
+        if facts["format"] < _format(network):
+            raise parquet.flaw(str(file), "is of a time when transparent photos were laid on black, all of them", AGAIN)
         return replace(_read(str(file), opened, facts), network=network)
 
-    return parquet.guarded(file.parent, file.name, CLASSES, _layout(CLASSES), classes, versions=(FORMAT,), again=AGAIN)
+    versions = (FORMAT, PHOTOS)
+    return parquet.guarded(file.parent, file.name, CLASSES, _layout(CLASSES), classes, versions=versions, again=AGAIN)
 
 
 def _read(path: str, file: pq.ParquetFile, facts: Any) -> Classes:

@@ -25,6 +25,7 @@ from oneshot.network.models import Siamese
 from oneshot.run import cards
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
+from oneshot.screen.words import OF_OWN, Words
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the extra `onnx`
 ENCODER, SCORER, README = "encoder.onnx", "scorer.onnx", "README.md"
@@ -152,6 +153,7 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
     seen = cards.seen(card.get("preprocessing", {}))
+    words = OF_OWN if seen.get("cleaning") else Words()
     files = (
         (f"`{ENCODER}`", f"`image`: float32 (batch, 1, {size}, {size})", f"`embedding`: float32 (batch, {dimension})"),
         (f"`{SCORER}`", f"`query`, `support`: float32 (batch, {dimension})", "`logit`: float32 (batch)"),
@@ -175,7 +177,7 @@ Ink is {seen["ink"]}; the image is
 
 ## From logits to probabilities
 
-{_probabilities(card.get("calibration"))}
+{_probabilities(card.get("calibration"), words)}
 """
 
 
@@ -186,7 +188,7 @@ def _recipe(seen: dict[str, Any]) -> str:
     return f"Light ink on dark paper is to be inverted first. In full:\n\n{recipe}"
 
 
-def _probabilities(found: dict[str, Any] | None) -> str:
+def _probabilities(found: dict[str, Any] | None, words: Words) -> str:
     if found is None:
         return "This network's probabilities are not calibrated: the sigmoid of a logit is what it was taught, no more."
     rows = []
@@ -198,7 +200,7 @@ def _probabilities(found: dict[str, Any] | None) -> str:
     text = (
         "Two images show the same class with the probability sigmoid(slope · logit + offset), where half of all pairs"
         " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
-        " Chosen on the validation alphabets; the model card beside this folder says how good they are."
+        f" Chosen on the {words.held}; the model card beside this folder says how good they are."
     )
     if why := flattered(found):
         text += f" {why[0].upper()}{why[1:]}."

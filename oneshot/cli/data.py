@@ -49,8 +49,8 @@ def data(
 ) -> None:
     """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet. Done already: says so.
 
-    Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size. A set
-    that is made anew keeps what no option says otherwise.
+    Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size.
+    A set that is made anew keeps what no option says otherwise.
     """
     given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
     how = {key: value for key, value in given.items() if value is not None}

@@ -26,6 +26,8 @@ _DEPTHS = (255, 4095, 65535)  # the largest value of a pixel: 8 bits, a camera's
 _FRAME = 1 / 16  # of a side: how wide the border is by which paper is known
 _UNEVEN = 48  # of 255, between the quartiles of the border: no paper varies so much
 _FAINT = 12  # of 255: less contrast is noise on a blank page
+_STROKE = 0.25  # of the strongest difference from paper: what differs less is no ink to judge polarity by
+_GLINTS = 0.05  # of what is covered: so little may be light in a figure that is dark
 _GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
 
 
@@ -51,9 +53,10 @@ def prepare(image: Image.Image, *, side: int, polarity: str) -> np.ndarray:
 
     Turned as its EXIF data say, laid on paper where it is transparent, made grey, scaled with its proportions kept and
     centred on a square of paper. `polarity` is one of POLARITIES: of "dark" and "light" ink, paper becomes 0 and the
-    strongest ink 255, whatever the light was; a "photo" keeps its brightness, stretched to the whole range. Of several
-    pictures in one image (an animation) it is the present one. Raises Unusable for an image that is blank or whose
-    values are of no known range, ValueError for an unknown polarity.
+    strongest ink 255, whatever the light was; a "photo" keeps its brightness, stretched to the whole range, and is laid
+    on black where it is transparent, or on white where all that it shows is dark. Of several pictures in one image (an
+    animation) it is the present one. Raises Unusable for an image that is blank or whose values are of no known range,
+    ValueError for an unknown polarity.
     """
     return ink(fit(image, side), side=side, polarity=polarity)
 
@@ -142,6 +145,8 @@ def vote(fitted: Fitted) -> str:
     if high - low > _UNEVEN:
         return "photo"
     away = grey - paper
+    # Paper's own shading and grain lie on both sides of its median, all over it, and would outweigh a thin line.
+    away *= np.abs(away) > max(_FAINT, _STROKE * np.abs(away).max())
     darker, lighter = -away[away < 0].sum(), away[away > 0].sum()
     if darker >= 3 * lighter:
         return "dark"
@@ -152,7 +157,7 @@ def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
     """The drawing: uint8 (side, side), 0 = paper .. 255 = ink. Raises Unusable where it is blank."""
     if polarity not in POLARITIES:
         raise ValueError(f"polarity is {polarity!r}, not one of {', '.join(POLARITIES)}")
-    grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(0)
+    grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(_ground(fitted) if polarity == "photo" else 0)
     if grey.max() - grey.min() < _FAINT:
         raise Unusable("is blank, all of one brightness")
     drawn = _between(grey, *((*np.percentile(grey, (1, 99)), 0.0) if polarity == "photo" else _levels(grey)))
@@ -160,6 +165,16 @@ def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
     top, left = ((side - length) // 2 for length in drawn.shape)
     square[top : top + drawn.shape[0], left : left + drawn.shape[1]] = (drawn * 255).round()
     return square
+
+
+def _ground(fitted: Fitted) -> int:
+    """The paper of a photo that is transparent: black, or white where all that it shows is dark, as a drawing in ink,
+    which on black would be nothing or its own negative. A photo that was cut out has light parts and stays on black,
+    be it a bit darker than the next of its class."""
+    if fitted.clear is None:
+        return 0
+    covered = 255.0 - fitted.clear
+    return 255 if covered[fitted.light > covered / 2].sum() < _GLINTS * covered.sum() else 0
 
 
 def stretched(grey: np.ndarray) -> np.ndarray:

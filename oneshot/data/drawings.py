@@ -10,6 +10,7 @@ import numpy as np
 from oneshot.base.errors import UserError
 
 MARK = 8  # hexadecimal digits of a set's digest: which making of it
+LEAST_MARK = 4  # of them, that a person may name it by
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +72,18 @@ class Description:
         return self.digests["images"][:MARK] if self.own and "images" in self.digests else ""
 
     def require(self, dataset: str) -> None:
-        """Raises UserError where `dataset` is NAME@DIGEST and this is another making of it."""
-        name, _, mark = dataset.partition("@")
-        if mark and mark != self.making:
+        """Raises UserError where `dataset` is NAME@DIGEST and this is another making of it.
+
+        Its first few digits are enough of a digest."""
+        name, at, mark = dataset.partition("@")
+        if not at:
+            return
+        if len(mark) < LEAST_MARK:
+            raise UserError(
+                f"'{dataset}' has fewer than {LEAST_MARK} digits after '@', by which a making of '{name}' is known:"
+                f" name {name}, which takes it as it is, or {name}@{self.making}"
+            )
+        if not (self.making and self.digests["images"].startswith(mark)):
             raise UserError(
                 f"the data set '{name}' was made anew: it is {name}@{self.making} now, and not the {dataset} that is"
                 f" asked for; begin another run, or name {name} to take it as it is"

@@ -34,15 +34,15 @@ class Kept:
 
 
 def names(root: Folder) -> list[str]:
-    """The sets that a data root holds."""
-    return (root / PLACE).names()
+    """The sets that a data root holds, whole ones."""
+    return [name for name in (root / PLACE).names() if _ready(root / PLACE / name)]
 
 
 def is_named(root: Folder, dataset: str) -> bool:
     """Whether `dataset` asks for a set of one's own images: NAME, NAME@DIGEST of one that is there, or "folder"."""
     if dataset == GENERIC or RESERVED.fullmatch(dataset):  # nothing is asked of a store that is far away
         return dataset == GENERIC
-    return dataset.partition("@")[0] in names(root)
+    return dataset.partition("@")[0] in (root / PLACE).names()  # one that is not whole can be made by its name
 
 
 def prepare(
@@ -125,7 +125,7 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
         why = _why(record, tree, given, before)
         if not why:
             return Making()
-        keep = not {"seed", "split_file"} & given.keys() and before.own.flat == tree.flat
+        keep = "seed" not in given and before.own.flat == tree.flat
     how = How(**{**record["how"], "split_file": None, **given})
     made = own.build(folder, tree, name=name, how=how, before=before if keep else None, progress=progress)
     folder.write_json(SOURCE, {"source": text(str(tree.source)), "how": asdict(how), "files": tree.files})

@@ -22,7 +22,7 @@ from oneshot.data.png import encode
 from oneshot.data.splits import of_own
 from oneshot.data.tree import NAMED, Tree, place, text
 
-VERSION = 1  # of what an image becomes: raise it with every change of `clean` that changes a drawing
+VERSION = 1  # of the digest, which holds the drawings: where `clean` makes others of some images it is another anyway
 MOST_BYTES = 1 << 29  # of a file
 Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is
 
@@ -71,8 +71,8 @@ def build(
 ) -> Making:
     """Write drawings.parquet of the images of `tree`, and splits.json for people; what there is to tell.
 
-    `before`: the same set as it was, whose split is kept. Raises UserError where the images make no set, and for a
-    folder that cannot be written.
+    `before`: the same set as it was, whose split is kept where no file names another. Raises UserError where the images
+    make no set, and for a folder that cannot be written.
     """
     how.check()
     progress = progress or (lambda what, done, total: None)
@@ -164,20 +164,24 @@ def _settle(
     looks = {path: clean.vote(image) for images in fitted.values() for path, image in images}
     votes = Counter(looks.values())
     most, count = votes.most_common(1)[0]
+    agreed = count >= _SETTLED * votes.total()
     settled = asked
     if asked == "auto":
-        settled = most if count >= _SETTLED * votes.total() else "photo"
+        settled = most if agreed else "photo"
     seen = f"by their looks {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
     if asked != "auto":
         why = f"as asked for; {seen}"
-    elif count < _SETTLED * votes.total():
-        why = f"the images do not agree on what is ink; {seen}; --polarity settles it"
+    elif not agreed:
+        clear = any(image.clear is not None for images in fitted.values() for _, image in images)
+        laid = ", and transparent ones are laid on white where all they show is dark, else on black" if clear else ""
+        why = f"the images do not agree on what is ink{laid}; {seen}; --polarity settles it"
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
     odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
     if odd and asked == "auto":
         making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
-    making.notes.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
+    told = making.notes if agreed or asked != "auto" else making.warnings
+    told.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
     return settled
 
 
@@ -239,6 +243,11 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
     classes = sorted("/".join(key) for key in making.drawn)
     if how.split_file is not None:
         by, split = "file", allot.by_file(how.split_file, classes, flat=tree.flat, gone=gone)
+        # A file that says what was dealt out already, as a copy of splits.json does, makes the same set.
+        dealt = [allot.by_seed(classes, flat=tree.flat, seed=how.seed)]
+        if before is not None:
+            dealt.insert(0, (before.own.by, before.own.split))
+        by = next((kind for kind, its in dealt if its == split), by)
     elif before is not None:
         was = before.own
         by, split = was.by, allot.as_before(classes, was.split, by=was.by, known=before.classes)
@@ -247,7 +256,7 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
     own = Own(polarity=making.polarity, flat=tree.flat, by=by, split=split)
     of_own(own)
     parts = ", ".join(f"{part} {len(split[part])}" for part in allot.PARTS)
-    kept = ", as before" if before and how.split_file is None else ""
+    kept = ", as before" if before and (how.split_file is None or split == before.own.split) else ""
     making.notes.append(f"split by {by}{kept}: classes for {parts}{_ways(split)}")
     unused = len(classes) - len({name for names in split.values() for name in names})
     if unused:

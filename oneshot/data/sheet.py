@@ -21,8 +21,7 @@ def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
     rows = []
     for alphabet in range(len(drawings.alphabets)):
         characters = np.flatnonzero(drawings.alphabet_of == alphabet)
-        count = min(len(characters), (columns + 1) // 2)
-        chosen = characters[np.linspace(0, len(characters) - 1, count).round().astype(int)]
+        chosen = characters[spread(len(characters), (columns + 1) // 2)]
         row: list[int] = []
         for number, character in enumerate(chosen):
             drawn = np.flatnonzero(drawings.character == character)
@@ -31,10 +30,16 @@ def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
     return rows
 
 
-def of_characters(drawings: Drawings, columns: int, characters: int | None = None) -> list[list[int]]:
-    """A row for each character, or the first few: its drawings by different drawers. Positions in `drawings`."""
-    every = range(len(drawings.characters))[:characters]
-    return [np.flatnonzero(drawings.character == character)[:columns].tolist() for character in every]
+def of_characters(drawings: Drawings, columns: int, characters: Sequence[int] | None = None) -> list[list[int]]:
+    """A row for each character, or for those of these numbers: its drawings by different drawers. Positions in
+    `drawings`."""
+    chosen = range(len(drawings.characters)) if characters is None else characters
+    return [np.flatnonzero(drawings.character == character)[:columns].tolist() for character in chosen]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, from all over them, in order."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def picture(drawings: Drawings, rows: Sequence[Sequence[int]]) -> np.ndarray:

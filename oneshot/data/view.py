@@ -16,6 +16,7 @@ from oneshot.data.sets import Prepared
 from oneshot.screen.console import Column, count, fitted, print_line
 
 _ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
+_NAME = 12  # columns of a terminal that a name has at least
 _MOST = 100  # rows of a table or a sheet of classes; a set of one's own may have thousands
 
 
@@ -31,8 +32,8 @@ def show(
 
     The drawings are one row for each alphabet, or of `alphabet` one for each character, or that of one character,
     ALPHABET/CHARACTER: in the terminal a few, in the file `png` all. Of one's own images without groups it is one row
-    for each class, and `alphabet` may be a class. Raises UserError for an unknown split or alphabet and for a file that
-    cannot be written.
+    for each class, or for 100 from all over them, and `alphabet` may be a class. Raises UserError for an unknown split
+    or alphabet and for a file that cannot be written.
     """
     folder = near(prepared.folder)
     about = store.describe(folder)
@@ -46,12 +47,15 @@ def _classes_view(
 ) -> None:  # fmt: skip
     drawings, titles = _classes(folder, about, wanted)
     _tell(console, prepared, about)
-    _table_of_classes(console, drawings, titles, split, splits.split(split, about))
-    rows = sheet.of_characters(drawings, _COLUMNS, _MOST)
+    shown = sheet.spread(len(titles), _MOST)
+    _table_of_classes(console, drawings, titles, shown, split, splits.split(split, about))
     if png:
-        _picture(console, drawings, rows, png)
+        _picture(console, drawings, sheet.of_characters(drawings, _COLUMNS, shown), png)
     else:
-        _print_rows(console, drawings, rows[:_ROWS], titles)
+        some = sheet.spread(len(titles), _ROWS)
+        _print_rows(console, drawings, sheet.of_characters(drawings, _COLUMNS, some), [titles[at] for at in some])
+    if len(shown) < len(titles):
+        print_line(console, f"{count(len(shown))} of {count(len(titles))} classes; --alphabet CLASS shows others")
 
 
 def _alphabets_view(
@@ -114,7 +118,7 @@ def _tell(console: Console, prepared: Prepared, about: Description) -> None:
 def _columns(about: Description, split: str, roles: dict[str, str]) -> list[Column]:
     group, classes, images = ("group", "classes", "images") if about.own else ("alphabet", "characters", "drawings")
     columns = [
-        Column(group, str, justify="left"),
+        Column(group, str, justify="left", cut=_NAME),
         Column(classes, lambda name: count(len(about.characters[name]))),
         Column(images, lambda name: count(about.drawings[name]), drop=1),
         Column("drawers", lambda name: count(len(about.drawers[name])), drop=2),
@@ -149,18 +153,16 @@ def _classes(folder: Folder, about: Description, wanted: str | None) -> tuple[Dr
 
 
 def _table_of_classes(
-    console: Console, drawings: Drawings, titles: list[str], name: str, split: splits.Split
+    console: Console, drawings: Drawings, titles: list[str], shown: list[int], name: str, split: splits.Split
 ) -> None:  # fmt: skip
     images = np.bincount(drawings.character)
     role = {one: part for part, its in _parts(split).items() for one in its.characters or ()}
     columns = [
-        Column("class", lambda at: titles[at], justify="left"),
+        Column("class", lambda at: titles[at], justify="left", cut=_NAME),
         Column("images", lambda at: count(images[at])),
         Column(f"in the split {name}", lambda at: role.get(drawings.characters[at], "not used"), justify="left"),
     ]
-    console.print(fitted(columns, range(min(len(titles), _MOST)), console.width))
-    if len(titles) > _MOST:
-        print_line(console, f"and {count(len(titles) - _MOST)} more classes")
+    console.print(fitted(columns, shown, console.width))
 
 
 def _show_in_terminal(console: Console, folder: Folder, about: Description, alphabet: str | None) -> None:
@@ -168,7 +170,7 @@ def _show_in_terminal(console: Console, folder: Folder, about: Description, alph
     step = max(1, len(about.alphabets) // _ROWS)
     some = _wanted(about, alphabet) if alphabet else about.alphabets[step // 2 :: step][:_ROWS]
     drawings = _of(store.load(folder, alphabets=some), alphabet)
-    rows = sheet.of_characters(drawings, fit, _ROWS) if alphabet else sheet.of_alphabets(drawings, fit)
+    rows = sheet.of_characters(drawings, fit)[:_ROWS] if alphabet else sheet.of_alphabets(drawings, fit)
     _print_rows(console, drawings, rows, drawings.characters if alphabet else drawings.alphabets)
 
 

@@ -10,12 +10,13 @@ from oneshot.base.environment import hardware
 from oneshot.base.markdown import table
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
-from oneshot.data.splits import teaches_all
+from oneshot.data.splits import OWN, teaches_all
 from oneshot.evaluation.judgement import RESULT, result_of
 from oneshot.run import cards
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
+from oneshot.screen.words import OF_OWN, Words
 
 README = "README.md"
 _DATA = {
@@ -29,6 +30,11 @@ _WHERE = {  # the trials of a calibration, by their protocol
     "within": "that are each inside one of the validation alphabets",
     "between": "between the validation alphabets",
     None: "on the validation alphabets",
+}
+_WHERE_OF_OWN = {
+    "within": "that are each inside one group of the validation classes",
+    "between": "between the validation classes",
+    None: "on the validation classes",
 }
 _OWN = "images of whoever trained this network; their licence decides what may be done with it."
 
@@ -46,26 +52,30 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     data, start = card["provenance"]["settings"].get("data", {}), card["provenance"].get("start", [])
     dataset, split = str(data.get("dataset", "unknown")), data.get("split")
     kinds = list(dict.fromkeys([_kind(dataset), *(_kind(_taught(each)[0]) for each in start)]))
-    name, size = card["architecture"], card["preprocessing"]["size"]
+    name, size, words = card["architecture"], card["preprocessing"]["size"], _words(split)
     parts = [
         _front_matter(kinds, name, result),
         f"# {name} at {size} pixels: one-shot recognition",
         f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
         f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
         "## Use",
-        _use(cards.seen(card["preprocessing"])) + _views(card),
+        _use(cards.seen(card["preprocessing"])) + _views(card, words),
         "## Figures",
-        _figures(result),
+        _figures(result, words),
         "## What its probabilities are worth",
-        _calibration(card.get("calibration"), seen=teaches_all(str(split))),
+        _calibration(card.get("calibration"), words, seen=teaches_all(str(split))),
         "## Training",
-        _training(card["provenance"], card.get("calibration")),
+        _training(card["provenance"], card.get("calibration"), words),
         "## Data and licence",
         _licence(kinds),
         "## Limits",
-        _limits(kinds, card.get("calibration")),
+        _limits(kinds, card.get("calibration"), words),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _words(split: Any) -> Words:
+    return OF_OWN if split == OWN else Words()
 
 
 def keep_result(folder: Folder, result: dict[str, Any]) -> None:
@@ -127,21 +137,22 @@ Images are PIL images or uint8 arrays of any size. Before the network sees them:
 {preprocessing["ink"]}; they are {preprocessing["fit"]}."""
 
 
-def _views(card: dict[str, Any]) -> str:
+def _views(card: dict[str, Any], words: Words) -> str:
     if not (seen := positions(card.get("views", 1))):
         return ""
     worth = ""
     if found := (card.get("calibration") or {}).get("views"):
         worth = (
-            f", which gets {percent(found['accuracy'])} of the trials in validation alphabets right;"
+            f", which gets {percent(found['accuracy'])} of the trials in {words.held} right;"
             f" one view gets {percent(found['one'])}"
         )
     return f" Its score of two images is {seen}{worth}."
 
 
-def _figures(result: dict[str, Any] | None) -> str:
+def _figures(result: dict[str, Any] | None, words: Words) -> str:
     if result is None:
-        return "Not judged yet: `python -m oneshot.evaluate RUN` does it, and the test alphabets are touched once."
+        return f"Not judged yet: `python -m oneshot.evaluate RUN` does it, and the {words.test} are touched once."
+    words = _words(result["split"])  # others than those of the training may have judged
     baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
     heads = ["protocol", "task", "trials", "accuracy", "95 % interval", *["by pixels alone"] * baseline]
     rows = []
@@ -151,16 +162,16 @@ def _figures(result: dict[str, Any] | None) -> str:
         rows.append((f"`{name}`", task, count(each["trials"]), percent(each["accuracy"]), reach, *alone))
     overlap = result.get("overlap")
     about = (
-        f"On the test alphabets of {result['dataset']}, split `{result['split']}`"
+        f"On the {words.test} of {result['dataset']}, split `{result['split']}`"
         f"{f': {overlap}' if overlap else ', which neither training nor search has seen'}. Figures of two protocols do"
-        " not compare: `within` asks about one alphabet, `between` mixes them, which is easier."
+        f" not compare: `within` asks about one {words.group}, `between` mixes them, which is easier."
     )
     if baseline:
         about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
     return f"{about}\n\n{table(heads, rows)}"
 
 
-def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
+def _calibration(found: dict[str, Any] | None, words: Words, *, seen: bool) -> str:
     if found is None:
         return "They are not calibrated: take them as a ranking, and choose a limit of your own."
     about = found["measured_on"]
@@ -173,18 +184,27 @@ def _calibration(found: dict[str, Any] | None, *, seen: bool) -> str:
         )
         last = shot["none"][-1]
         rows.append((shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
+    halved = words.groups if about["alphabets"] > 1 else "trials"
     text = (
-        f"Chosen on {count(about['trials'])} trials {_WHERE[about.get('protocol')]}, of which there are"
-        f" {about['alphabets']} ({count(about['characters'])} characters, {count(about['drawings'])} drawings). The"
-        f" figures are those of half of the {'alphabets' if about['alphabets'] > 1 else 'trials'} by what was chosen on"
-        " the other half. Error: the expected calibration error. Last columns: images of none of"
-        f" {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of one that"
-        ' were called "none of these".'
+        f"Chosen on {count(about['trials'])} trials {_where(about, words)}. The figures are those of half of the"
+        f" {halved} by what was chosen on the other half. Error: the expected calibration error. Last columns: images"
+        f" of none of {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of"
+        ' one that were called "none of these".'
     )
     seen = seen or about.get("taught", False)  # older records do not say it themselves
     if why := doubt(found | {"measured_on": about | {"taught": seen}}):
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", table(heads, rows), *_match(found)])
+
+
+def _where(about: Mapping[str, Any], words: Words) -> str:
+    """On which trials something was measured, and how many alphabets, characters and drawings these are of."""
+    alphabets, characters, drawings = (count(about[key]) for key in ("alphabets", "characters", "drawings"))
+    protocol = about.get("protocol")
+    if words is OF_OWN:
+        groups = f"{alphabets} group{'' if about['alphabets'] == 1 else 's'}"
+        return f"{_WHERE_OF_OWN[protocol]}, of which there are {characters} in {groups} ({drawings} images)"
+    return f"{_WHERE[protocol]}, of which there are {alphabets} ({characters} characters, {drawings} drawings)"
 
 
 def _match(found: dict[str, Any]) -> list[str]:
@@ -203,7 +223,7 @@ def _match(found: dict[str, Any]) -> list[str]:
     return ["", text, "", table(("`--false-match`", "same above", "false matches", "false non-matches"), rows)]
 
 
-def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None) -> str:
+def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None, words: Words) -> str:
     lines = []
     best = provenance.get("best_trial")
     if best:
@@ -215,7 +235,7 @@ def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None) ->
         who = "That one started from another" if number else "It started from the weights of another network"
         lines.append(f"{who}, trained on `{dataset}`, split `{split}` (sha256 `{each['sha256']}`).")
     if calibration and calibration.get("start"):
-        lines.append(f"Of the trials in validation alphabets {worth(calibration)}.")
+        lines.append(f"Of the trials in {words.held} {worth(calibration)}.")
     if untaught := provenance.get("untaught"):
         lines.append(f"{untaught[0].upper()}{untaught[1:]}.")
     where = provenance.get("environment")
@@ -239,7 +259,7 @@ def worth(calibration: Mapping[str, Any]) -> str:
     return said + f" (these alphabets {how} taught: figures of them flatter)" * bool(taught)
 
 
-def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None) -> str:
+def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None, words: Words) -> str:
     figures = "dark lines on light paper, one figure that fills the picture"
     drawn = {"omniglot": f"drawings of characters: {figures}", "glyphs": f"generated drawings: {figures}"}
     seen = [drawn.get(kind, f"the images of `{kind}`") for kind in kinds]
@@ -247,11 +267,11 @@ def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None) -> str:
         f"- It has seen {'; before, '.join(seen)}. Of anything else its accuracy is unknown until it is measured.",
         "- A turned or mirrored figure may be another class to it.",
         "- Some classes differ by less than two people's hands do; no image tells them apart.",
-        "- Its figures are averages over alphabets. Which of yours are harder, only a test on your images says.",
+        f"- Its figures are averages over {words.groups}. Which of yours are harder, only a test on your images says.",
     ]
     if calibration:
         lines.append(
-            "- Its probabilities hold for images like those of the validation alphabets. `verify` supposes that half of"
+            f"- Its probabilities hold for images like those of the {words.held}. `verify` supposes that half of"
             " all pairs are the same; where few are, fewer of its finds are right."
         )
     lines.append("- It is no evidence of who wrote or signed something.")

@@ -32,18 +32,19 @@ def within(
     """
     _check(trials, n_way, k_shot, seed)
     poor = unfit(drawings, n_way=n_way, k_shot=k_shot)
+    kind = "group" if drawings.own else "alphabet"
     wanted = [name for name in drawings.alphabets if name not in poor] if alphabets is None else list(alphabets)
     for name in wanted:
         if name not in drawings.alphabets:
-            raise UserError(f"within: there is no alphabet '{name}' here; {nearest(name, drawings.alphabets)}")
+            raise UserError(f"within: there is no {kind} '{name}' here; {nearest(name, drawings.alphabets)}")
         if name in poor:
-            raise Unsuited(f"within: alphabet '{name}' has {poor[name]}; leave it out or ask for less")
+            raise Unsuited(f"within: {kind} '{name}' has {poor[name]}; leave it out or ask for less")
     if not wanted and not poor:
-        raise Unsuited("within: there is no alphabet to choose from; name one")
+        raise Unsuited(f"within: there is no {kind} to choose from; name one")
     if not wanted:
         largest = drawings.alphabets[np.bincount(drawings.alphabet_of).argmax()]
         raise Unsuited(
-            f"within: no alphabet can carry {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
+            f"within: no {kind} can carry {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
             f" {poor[largest]}; ask for less"
         )
     groups = drawings.alphabet_of == np.array([[drawings.alphabets.index(name)] for name in wanted])

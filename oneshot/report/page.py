@@ -10,9 +10,9 @@ from oneshot.report import answers, seen, studies, verified
 from oneshot.report.canvas import DARK, LIGHT, Canvas
 from oneshot.report.html import Figures, esc, pairs, section
 from oneshot.report.reading import Run
-from oneshot.report.words import times
 from oneshot.run.cards import START
 from oneshot.run.opened import EXPERIMENT
+from oneshot.screen.words import times
 
 _MIX = {"wash": ("#f4f6f8", "#1d232a")}  # a background a little off the paper
 

@@ -8,7 +8,7 @@ from oneshot.evaluation.outcomes import MAP_SIDE
 from oneshot.report.accuracy import cut, plain
 from oneshot.report.axes import SMALL
 from oneshot.report.canvas import SERIES, Canvas
-from oneshot.report.words import Words, times
+from oneshot.screen.words import Words, times
 
 Outcomes = Mapping[str, Any]
 _ERRORS_WIDE = 6  # errors beside each other in the picture of all

@@ -20,12 +20,12 @@ from oneshot.data import glyphs
 from oneshot.data.splits import OWN
 from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
-from oneshot.report.words import OF_OWN, Words
 from oneshot.run import cards, formats
 from oneshot.run.history import HISTORY, kept, measured, reached, read_history, why_over
 from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
+from oneshot.screen.words import OF_OWN, Words
 from oneshot.search.study import STUDY, was_begun
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch

@@ -9,8 +9,8 @@ from oneshot.report.canvas import svg
 from oneshot.report.html import Figures, esc, picture, section
 from oneshot.report.pictures import alphabet_of, name_of, place_of
 from oneshot.report.reading import Run
-from oneshot.report.words import Words, times
 from oneshot.screen.console import count
+from oneshot.screen.words import Words, times
 
 Outcomes = Mapping[str, Any]
 _ERRORS, _MORE, _PAIRS = 24, 96, 18  # on the page, folded away, on the page; the files have all that were kept

@@ -134,6 +134,7 @@ class Column:
     drop: int = 0  # where the width is short the column with the greatest number goes first; 0 stays
     justify: Literal["left", "right"] = "right"
     least: int = 0  # its least width, so that a table that is drawn again and again does not jump
+    cut: int = 0  # where the width is short it is cut down to this before another column goes; 0: it is not
 
 
 def fitted(
@@ -143,16 +144,21 @@ def fitted(
     records = list(records)
     cells = {column: [column.cell(record) for record in records] for column in columns}
     needed = {column: _widest(column, cells[column]) for column in columns}
+    widths = {column: min(most, column.cut or most) for column, most in needed.items()}
     kept = list(columns)
-    while not (fits := sum(needed[column] + _GAP for column in kept) - _GAP <= width):
+    while (spare := width + _GAP - sum(widths[column] + _GAP for column in kept)) < 0:
         least = max(kept, key=lambda column: column.drop)
         if least.drop == 0:
             break  # Rich cuts cells where even the columns that stay are too wide
         kept.remove(least)
+    fits = spare >= 0
     table = Table(box=_RULE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.border_style = "dim"
     for column in kept:
-        known = needed[column] if fits else None  # spares Rich from measuring every cell again
+        known = None
+        if fits:  # spares Rich from measuring every cell again
+            known = min(needed[column], widths[column] + spare)
+            spare -= known - widths[column]
         table.add_column(column.header, justify=column.justify, vertical="bottom", width=known, **_CUT)
     for i, record in enumerate(records):
         row = (cells[column][i] for column in kept)

@@ -336,7 +336,10 @@ MAKES_ONE = r"; `python -m oneshot\.embed RUN --support FOLDER --out FILE` makes
     [
         (lambda file: file.write_bytes(b"no table"), "is damaged or not a Parquet file"),
         (lambda file: file.write_bytes(file.read_bytes()[:-9]), "is damaged or not a Parquet file"),
-        (lambda file: rewritten(file, facts={"format": 2}), "has format version 2, and this program reads version 1"),
+        (
+            lambda file: rewritten(file, facts={"format": 3}),
+            "has format version 3, and this program reads versions 1 and 2",
+        ),
         (
             lambda file: rewritten(file, facts={"kind": "drawings"}),
             "is a Parquet file of something else, not of embeddings of classes",
@@ -379,6 +382,16 @@ def test_a_file_of_another_network_is_refused(net: OneShot, support: Path, file:
     for stranger in (other, turned):
         with pytest.raises(UserError, match="these classes are embeddings of another network"):
             stranger.classify(figure(0), net.classes(support))
+
+
+def test_a_file_of_photos_from_before_they_were_laid_on_white_is_refused(support: Path, tmp_path: Path) -> None:
+    net = oneshot.load(network(tmp_path / "photos", 0, cleaning=CLEANING), device="cpu")
+    file = tmp_path / "classes.parquet"
+    net.classes(support).save(file)
+    assert footer(file)["format"] == 2 and net.classes(file).names
+    rewritten(file, facts={"format": 1})
+    with pytest.raises(UserError, match=rf"classes\.parquet is of a time when .*{MAKES_ONE}"):
+        net.classes(file)
 
 
 def test_what_is_no_file_of_classes_is_refused(

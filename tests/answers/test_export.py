@@ -63,6 +63,13 @@ def test_the_command_prints_how_near_it_is(
     assert f"| 0.01 | {card['calibration']['match']['limits'][1]:.6f} |" in readme
 
 
+def test_what_lies_beside_a_network_of_own_images_speaks_of_classes(trained_run: Path) -> None:
+    loaded = artifact.load(trained_run, device="cpu")
+    preprocessing = loaded.card["preprocessing"] | preprocess.steps({"side": 105, "polarity": "dark"})
+    for card, held in ((loaded.card, "alphabets"), (loaded.card | {"preprocessing": preprocessing}, "classes")):
+        assert f"Chosen on the validation {held};" in export._readme(loaded.net, card, 0.0)
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (105, 105), (40, 200), (7, 3), (301, 17), (29, 31)])
 def test_the_recipe_beside_it_makes_the_image_that_the_network_learned_from(shape: tuple[int, int]) -> None:
     page = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)

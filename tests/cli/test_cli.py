@@ -139,6 +139,10 @@ def test_the_help_of_every_verb_has_an_example() -> None:
         assert "Example: " in text and "--debug" in text
 
 
+def test_the_help_of_data_breaks_no_line_inside_a_sentence() -> None:
+    assert "\n A set that is made anew keeps" in run("__main__", "data", "--help")
+
+
 def test_the_help_lists_verbs_in_the_order_of_their_use_and_says_what_exit_codes_mean() -> None:
     text = run("__main__", "--help")
     listed = [word for word in re.findall(r"(?m)^│ (\w+) ", text) if word in VERBS]

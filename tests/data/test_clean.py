@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from pictures import figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from oneshot.data import clean
 from oneshot.data.clean import Unusable, prepare, vote
@@ -167,6 +167,22 @@ def test_what_is_transparent_is_paper_whatever_colour_lies_below(polarity: str, 
     assert np.array_equal(drawn(image, polarity), drawn(mark()))
 
 
+@pytest.mark.parametrize(("pen", "ground"), [(0, 255), (90, 255), (170, 0), (255, 0)])
+def test_a_transparent_photo_lies_on_what_it_stands_out_from(pen: int, ground: int) -> None:
+    clear, opaque = np.zeros((100, 60, 4), np.uint8), np.full((100, 60), ground, np.uint8)
+    clear[20:50, 10:20] = (pen, pen, pen, 255)
+    opaque[20:50, 10:20] = pen
+    assert apart(drawn(Image.fromarray(clear), "photo"), drawn(Image.fromarray(opaque), "photo")) < 1
+
+
+def test_photos_that_were_cut_out_lie_on_one_ground_though_some_are_darker() -> None:
+    for bright in (100, 120, 140, 160):
+        whole = np.full((SIDE, SIDE, 4), 255, np.uint8)
+        whole[..., :3] = np.random.default_rng(bright).normal(bright, 30, (SIDE, SIDE, 1)).clip(0, 255)
+        whole[:8, :, 3] = 0
+        assert not drawn(Image.fromarray(whole), "photo")[:8].any()
+
+
 def test_a_colour_that_a_palette_calls_transparent_is_paper() -> None:
     image = Image.new("P", (60, 100), 0)
     image.putpalette([0, 0, 0, 10, 10, 10])
@@ -239,3 +255,17 @@ def test_a_figure_that_runs_off_the_page_still_tells() -> None:
     page = Image.new("L", (100, 100), 240)
     page.paste(10, (40, 0, 60, 100))
     assert vote(clean.fit(page, 64)) == "dark"
+
+
+@pytest.mark.parametrize("kind", ["dark", "light"])
+def test_paper_that_is_lit_unevenly_does_not_outweigh_a_thin_line(kind: str) -> None:
+    votes = []
+    for seed in range(20):
+        rng, side = np.random.default_rng(seed), 160
+        page = Image.new("L", (side, side), 205)
+        corners = [tuple(point) for point in side * (0.25 + 0.5 * rng.random((4, 2)))]
+        ImageDraw.Draw(page).line(corners, fill=40, width=2)
+        taken = np.asarray(page) * np.linspace(0.85, 1.05, side) + rng.normal(0, 4, (side, side))
+        grey = taken.clip(0, 255).astype(np.uint8)
+        votes.append(vote(clean.fit(Image.fromarray(grey if kind == "dark" else 255 - grey), 105)))
+    assert votes == [kind] * 20

@@ -170,7 +170,23 @@ def test_polarity_can_be_forced_and_is_nobodys_where_the_images_disagree(root: P
     for path in sorted(source.glob("*/image0.png")):
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     said = made(root, source, name="mixed")[1]
-    assert "polarity photo (" in said and "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
+    assert "warning: polarity photo (" in said
+    assert "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
+
+
+def test_where_images_disagree_ink_on_nothing_is_as_ink_on_white(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=8, images=3)
+    for path in source.glob("*/image[12].png"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    for number, path in enumerate(sorted(source.glob("*/image0.png"))):
+        clear = np.zeros((80, 80, 4), np.uint8)
+        clear[20:60, 30 + number : 50, 3] = 255
+        Image.fromarray(clear).save(path.with_name("clear.png"))
+        Image.fromarray(255 - clear[..., 3]).save(path.with_name("white.png"))
+    prepared, said = made(root, source, side=80)
+    assert "on what is ink, and transparent ones are laid on white where all they show is dark, else on black;" in said
+    assert "8 image(s) are there twice in one class and count once: class00/white.png (as class00/clear.png)" in said
+    assert store.describe(prepared.folder).rows == 32
 
 
 def test_links_and_other_special_files_are_not_followed(root: Path, tmp_path: Path) -> None:

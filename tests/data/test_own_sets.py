@@ -21,7 +21,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.data import splits, store
+from oneshot.data import splits, store, view
 from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
@@ -133,6 +133,21 @@ def test_what_lies_beside_the_data_is_a_split_file(root: Path, tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("groups", [0, 5])
+def test_the_sets_own_split_handed_back_makes_the_same_set(groups: int, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2, groups=groups)
+    first, _ = made(root, source, seed=5)
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(Path(first.folder.file("splits.json")).read_bytes())
+    again, said = made(root, source, split_file=str(copy))
+    assert again == first and "it is as it was to the bit" in said
+    assert f"split by {'group' if groups else 'class'}, as before: classes for" in said
+    assert made(root / "elsewhere", source, seed=5, split_file=str(copy))[0].dataset == first.dataset
+    told = json.loads(copy.read_text())
+    copy.write_text(json.dumps(told | {"test": told["validation"], "validation": told["test"]}))
+    assert made(root, source, split_file=str(copy))[0].dataset != first.dataset
+
+
 def test_a_new_class_goes_with_its_group_where_groups_are_split(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=15, images=2, groups=5)
     before = parts(made(root, source)[0])
@@ -242,6 +257,18 @@ def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_pa
     assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
 
 
+def test_a_set_of_which_the_disk_took_a_part_is_not_listed_and_can_be_made(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    whole, _ = made(root, source)
+    Path(made(root, source, name="half")[0].folder.file("drawings.parquet")).unlink()
+    assert made(root, None)[0] == whole, "the only one needs no name"
+    assert "'halve': known: auto, coins, folder, glyphs, omniglot" in refusal(root, None, "halve")
+    assert "there is no data set 'half'; --dataset folder --source DIR --name half makes it" in refusal(
+        root, None, "half"
+    )
+    assert made(root, source, "half")[0].folder.name == "half"
+
+
 def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2)
     first, _ = made(root, source)
@@ -254,6 +281,15 @@ def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path)
     assert made(root, None)[0] == other
     (source / "class00" / "another.png").touch()
     assert "it is as it was to the bit" in made(root, source)[1]
+
+
+def test_a_making_is_known_by_a_few_of_its_digits(root: Path, tmp_path: Path) -> None:
+    whole, _ = made(root, tree(tmp_path / "coins", classes=6, images=2))
+    digest = store.describe(whole.folder).digests["images"]
+    for digits in (4, 6, 8, 20):
+        assert made(root, None, f"coins@{digest[:digits]}")[0] == whole, "and a record names it in full"
+    assert f"name coins, which takes it as it is, or {whole.dataset}" in refusal(root, None, f"coins@{digest[:3]}")
+    assert "was made anew" in refusal(root, None, "coins@" + ("0000" if digest[0] != "0" else "1111"))
 
 
 def test_neither_a_training_nor_a_judgement_takes_another_making(root: Path, tmp_path: Path) -> None:
@@ -479,6 +515,37 @@ def test_a_set_without_groups_is_shown_by_class(root: Path, tmp_path: Path) -> N
     assert "█" in stream.getvalue()
     with pytest.raises(UserError, match=r"has no class 'class9': did you mean 'class0\d'\?"):
         show(Console(file=stream), prepared, alphabet="class9")
+
+
+@pytest.mark.parametrize("groups", [0, 6])
+def test_a_long_name_costs_no_heading(groups: int, root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=12, images=2, groups=groups)
+    (source / ("group0" if groups else "class00")).rename(source / ("long" * 15))
+    prepared, _ = made(root, source, side=32)
+    stream = StringIO()
+    show(Console(file=stream, width=80), prepared)
+    head, _, *rows = stream.getvalue().splitlines()[4:]
+    assert head.split() == [*(("group", "classes") if groups else ("class",)), "images", *"in the split own".split()]
+    row = next(row for row in rows if row.startswith("longlong"))
+    assert "…" in row and len(row) <= 80
+
+
+def test_of_many_classes_some_are_shown_from_all_over_the_set(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=31, images=2), side=32)
+    monkeypatch.setattr(view, "_MOST", 4)
+    for png in (None, tmp_path / "sheet.png"):
+        stream = StringIO()
+        show(Console(file=stream, width=80), prepared, png=png)
+        lines = stream.getvalue().splitlines()
+        assert [line[:7] for line in lines if line.startswith("class") and " 2 " in line] == [
+            "class00", "class10", "class20", "class30",
+        ]  # fmt: skip
+        assert lines[-1] == "4 of 31 classes; --alphabet CLASS shows others"
+    drawings, sheet = store.load(prepared.folder), np.asarray(Image.open(tmp_path / "sheet.png"))
+    last = drawings.pixels(np.flatnonzero(drawings.character == 30)[:1])[0]
+    assert sheet.shape[0] == 4 * 36 + 4 and np.array_equal(sheet[112:144, 4:36], 255 - last)
 
 
 @pytest.mark.parametrize("kind", ["dark", "light", "photo"])

@@ -1,5 +1,7 @@
 """One-shot trials are fair, whatever the drawings, and say so where they cannot be."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lineup import MADE, SIZES, chi_square, drawings_of, fixed_of
@@ -197,6 +199,8 @@ def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawing
         within(drawings, alphabets=["Greec"])
     with pytest.raises(UserError, match="no one-shot trial can be made"):
         protocols(drawings, None, names=["lake400"])
+    with pytest.raises(UserError, match=r"no group can carry 99-way .*: 'Runes', the largest, has 33 classes of 2"):
+        within(replace(drawings, own=True), n_way=99)
 
 
 def test_drawers_with_too_little_in_common_are_refused() -> None:

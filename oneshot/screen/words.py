@@ -1,4 +1,4 @@
-"""What the page and its figures call the things that they are about."""
+"""What pages, their figures and model cards call the things that they are about."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,16 @@ class Words:
     one: str = "character"
     many: str = "characters"
     groups: str = "alphabets"
+    group: str = "alphabet"
     test: str = "test alphabets"  # those that judge
+    held: str = "validation alphabets"
+    images: str = "drawings"
     numbered: str = "drawer"  # what tells the drawings of a character apart
 
 
-OF_OWN = Words("class", "classes", "groups", "test classes", "image")  # of images of one's own
+OF_OWN = Words(  # of images of one's own
+    "class", "classes", "groups", "group", "test classes", "validation classes", "images", "image"
+)  # fmt: skip
 
 
 def times(number: int) -> str:
