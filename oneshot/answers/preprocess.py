@@ -1,6 +1,7 @@
 """What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
 
 import contextlib
+import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from oneshot.run.cards import STEPS
 
 SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
 FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
+_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what the shell has opened for this process, a pipe too
 
 
 def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
@@ -114,6 +116,9 @@ def read(
     Only the small image is kept. See `unwarned`. Raises UserError naming the file where it is no image that can be
     read."""
     try:
+        # To open a pipe to which nobody writes waits for ever, in a thread that no signal reaches.
+        if not stat.S_ISREG(path.stat().st_mode) and not str(path).startswith(_OPEN):
+            raise UserError("it is no file; name an image")
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > clean.MOST_PIXELS:
                 raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")

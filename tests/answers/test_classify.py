@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import os
 import re
 import shutil
+import threading
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -555,6 +557,30 @@ def test_an_image_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, mon
     monkeypatch.setattr(clean, "MOST_PIXELS", 300 * 299)
     with pytest.raises(UserError, match=r"bomb\.png cannot be used: it has 300 x 300 pixels"):
         preprocess.read(tmp_path / "bomb.png", 28)
+
+
+def test_a_pipe_is_no_image_and_is_not_opened(tmp_path: Path, pages: np.ndarray) -> None:
+    """Nobody need write to it: it would be waited for without an end. Here somebody does, that the test has one."""
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(encode(255 - pages[0, 0]),), daemon=True).start()
+    try:
+        with pytest.raises(UserError, match=r"pipe\.png cannot be used: it is no file; name an image"):
+            preprocess.read(pipe, 28)
+    finally:
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+
+
+def test_what_the_shell_has_opened_for_the_command_is_read(tmp_path: Path, pages: np.ndarray) -> None:
+    (tmp_path / "page.png").write_bytes(encode(255 - pages[0, 0]))
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, (tmp_path / "page.png").read_bytes())
+        os.close(writing)
+        piped = preprocess.read(Path(f"/dev/fd/{reading}"), 28)
+    finally:
+        os.close(reading)
+    assert torch.equal(piped, preprocess.read(tmp_path / "page.png", 28))
 
 
 def test_a_rate_that_was_not_measured_is_refused(net: OneShot, pages: np.ndarray) -> None:
