@@ -17,7 +17,7 @@ from oneshot.answers import embeddings, preprocess
 from oneshot.answers.embeddings import Classes, joined
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base.environment import cores
-from oneshot.base.errors import UserError, nearest
+from oneshot.base.errors import UserError, meant
 from oneshot.base.reach import reach
 from oneshot.base.storage import at_home
 from oneshot.data.tree import hidden
@@ -129,11 +129,14 @@ def find(names: Sequence[str]) -> list[Path]:
 
 
 def _near(path: Path) -> str:
+    """A hint that names the image or folder beside a path whose name is the nearest to its own, if one is near."""
     try:
-        names = [each.name for each in path.parent.iterdir()]
+        inside = list(path.parent.iterdir())
+        few = inside if len(inside) <= 1_000 else []  # to compare with more takes long
+        names = sorted(each.name for each in few if not hidden(each.name) and (_is_image(each) or each.is_dir()))
     except OSError:
         names = []
-    return nearest(path.name, names) if 0 < len(names) <= 1_000 else "name an image, or a folder of images"
+    return meant(path.name, names) or "name an image, or a folder of images"
 
 
 def _inside(folder: Path, what: str = "") -> list[Path]:

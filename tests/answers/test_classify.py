@@ -538,6 +538,22 @@ def test_images_that_are_none_are_a_sentence(trained_run: Path, folders: tuple[P
             ask(trained_run, support, *images)
 
 
+def test_a_mistyped_name_is_not_answered_with_all_that_lies_there(
+    trained_run: Path, folders: tuple[Path, Path]
+) -> None:
+    support, asked = folders
+    for name in ("notes.txt", ".hidden.png"):
+        (asked / name).write_bytes(b"")
+    (asked / "scans").mkdir()
+    for name, hint in {
+        "scan": "did you mean 'scans'", "xyz": "name an image, or a folder of images", "q11.pnq": "'q11.png'",
+        "notes.tx": "name an image, or a folder of images", ".hidden.pn": "name an image, or a folder of images",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError) as refused:
+            ask(trained_run, support, asked / name)
+        assert hint in str(refused.value) and len(str(refused.value)) < len(str(asked)) + 80
+
+
 def test_an_unreadable_query_stops_no_other(
     trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
