@@ -50,7 +50,9 @@ def read_support(net: "OneShot", where: str | Path) -> Classes:
     votes, parts = Counter[str](), []
     for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes):
         if errors:
-            raise UserError(errors[0])
+            raise UserError(
+                f"{errors[0]}; `python -m oneshot.embed --support` makes a file that leaves such images out"
+            )
         parts.append(classes)
     return joined(parts, warnings=list(filter(None, [preprocess.looks_light(votes)])))
 
@@ -99,6 +101,8 @@ def classes_in(folder: Path) -> dict[str, list[Path]]:
             raise UserError(f"{folder} holds two classes named '{name}': rename one, or put its images into one folder")
         found[name] = [each for each in _inside(entry) if _is_image(each)] if entry.is_dir() else [entry]
         if not found[name]:
+            if any(map(_is_image, itertools.chain(*(_inside(each) for each in _inside(entry) if each.is_dir())))):
+                raise UserError(f"{entry} holds folders of images: name it, or another group, as --support")
             raise UserError(f"{entry} is a class without an image; put one into it, or remove it")
     if not found:
         raise UserError(f"{folder} holds no class: neither an image nor a folder of images ({_suffixes()})")

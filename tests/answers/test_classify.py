@@ -513,6 +513,7 @@ def test_a_support_that_is_none_is_a_sentence(trained_run: Path, folders: tuple[
     (tmp_path / "hollow" / "c1").mkdir(parents=True)
     shutil.copytree(support, tmp_path / "twice")
     shutil.copytree(support / "c4", tmp_path / "twice" / "c1")
+    shutil.copytree(support / "c4", tmp_path / "groups" / "group0" / "c4")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "c1.png").write_bytes(b"\x89PNG no more")
     for name, sentence in {
@@ -520,7 +521,8 @@ def test_a_support_that_is_none_is_a_sentence(trained_run: Path, folders: tuple[
         "empty": "holds no class: neither an image nor a folder of images",
         "hollow": "hollow/c1 is a class without an image",
         "twice": "holds two classes named 'c1'",
-        "broken": r"broken/c1\.png is not a readable image",
+        "groups": "groups/group0 holds folders of images: name it, or another group, as --support",
+        "broken": r"broken/c1\.png is not a readable image.*oneshot\.embed --support` makes a file that leaves such",
     }.items():
         with pytest.raises(UserError, match=f"(?i){sentence}"):
             ask(trained_run, tmp_path / name, asked)
