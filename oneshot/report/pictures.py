@@ -66,16 +66,25 @@ def gallery(outcomes: Outcomes) -> Canvas | None:
     return canvas
 
 
+def different(outcomes: Outcomes) -> list[Mapping[str, Any]]:
+    """The errors that were kept, the one by the greatest margin first; of those that took a drawing for the same
+    character, which older files have, one."""
+    drawings, found = outcomes["drawings"], {}
+    for trial in outcomes["errors"]:
+        found.setdefault((trial["query"], drawings[trial["ranking"][0]]["character"]), trial)
+    return list(found.values())
+
+
 def errors(outcomes: Outcomes) -> Canvas | None:
-    """Every error that was kept: query, chosen, right; the one by the greatest margin first."""
-    wrong, drawings = outcomes["errors"], outcomes["drawings"]
+    """Every error of `different`: query, chosen, right."""
+    wrong, drawings = different(outcomes), outcomes["drawings"]
     if not wrong:
         return None
     columns = min(_ERRORS_WIDE, len(wrong))
     rows = -(-len(wrong) // columns)
     canvas = Canvas(max(columns * 172 + 12, 360), rows * 84 + 34, "Errors: query, chosen, right")
     missed = outcomes["trials"] - outcomes["correct"]
-    number = f"All {missed}" if len(wrong) == missed else f"{len(wrong)} of {missed}"
+    number = f"All {missed}" if len(wrong) == missed else f"{len(wrong)} different ones of {missed}"
     canvas.description = f"{number} errors in {outcomes['trials']} trials of {outcomes['protocol']}."
     canvas.text(12, 20, f"{canvas.description[:-1]}: query | chosen | right", "muted", SMALL)
     for at, trial in enumerate(wrong):

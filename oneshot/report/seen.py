@@ -63,16 +63,21 @@ def errors(run: Run, figures: Figures) -> str:
     outcomes = run.outcomes
     if outcomes is None:
         return ""
-    missed, wrong = outcomes["trials"] - outcomes["correct"], outcomes["errors"]
+    missed, wrong = outcomes["trials"] - outcomes["correct"], pictures.different(outcomes)
     protocol = f"<code>{esc(outcomes['protocol'])}</code>"
     if not wrong:
         none = f"<p>None: all {count(outcomes['trials'])} trials of {protocol} are right.</p>"
         return section("errors-title", "Errors", none)
     links = figures.keep("errors", pictures.errors(outcomes))
-    number = f"All {missed}" if missed <= _ERRORS else f"The {_ERRORS} worst of {count(missed)}"
+    every = len(wrong) == missed
+    number = f"The {min(len(wrong), _ERRORS)} worst{'' if every else ' different ones'} of {count(missed)}"
+    if every and missed <= _ERRORS:
+        number = f"All {missed}"
     said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the one by the greatest margin first."
-    if missed > _ERRORS:
-        said += f" The picture has {'all' if len(wrong) == missed else count(len(wrong))}."
+    if not every:
+        said += f" A query that was taken for the same {run.words.one} in several trials is one."
+    if len(wrong) > _ERRORS:
+        said += f" The picture has {'all' if every else count(len(wrong))}."
     first, more = ("".join(_error(trial, outcomes["drawings"], run.words) for trial in some)
                    for some in (wrong[:_ERRORS], wrong[_ERRORS:][:_MORE]))  # fmt: skip
     shown = f'<ul class="errors">{first}</ul>'

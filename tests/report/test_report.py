@@ -380,6 +380,24 @@ def test_of_one_map_only_nobody_can_say_that_it_is_the_easiest(tmp_path: Path) -
     assert "Map of Greek" in one and "the easiest" not in one and "the hardest" not in one
 
 
+def test_errors_that_come_again_are_shown_once_and_that_is_said(whole: tuple[Folder, Path], tmp_path: Path) -> None:
+    kept = whole[0].read_json("outcomes.json")
+    different = kept["errors"][:5]
+    missed, trials = kept["trials"] - kept["correct"], kept["trials"]
+    run = runs.study(tmp_path, outcome=False)
+    for again in (1, 6):  # older files have each as often as it came
+        errors = [error for error in different for _ in range(again)]
+        run.write_json("outcomes.json", kept | {"errors": errors})
+        html, figures = page(reading.read(run))
+        assert html.count('<li class="error">') == 5
+        assert f"The 5 worst different ones of {missed} errors in {trials} trials of lake400" in words(html)
+        assert "A query that was taken for the same character in several trials is one." in words(html)
+        assert figures["errors"].description.startswith(f"5 different ones of {missed} errors")
+    every = kept | {"errors": different, "correct": trials - 5}
+    run.write_json("outcomes.json", every)
+    assert f"All 5 errors in {trials} trials of lake400" in words(text_of(run))
+
+
 def test_a_network_without_an_error_is_said_to_have_none(tmp_path: Path) -> None:
     html = text_of(runs.study(tmp_path, boost=50.0))
     assert "None: all 400 trials of lake400 are right." in words(html) and "Most confused" not in html
