@@ -31,6 +31,11 @@ def name_of(character: str) -> str:
     return f"{plain(alphabet)} {plain(name.removeprefix('character'))}".strip()
 
 
+def group_of(character: str) -> str:
+    """Its alphabet, by which a caption says what was asked; of a class that is in no group its own name."""
+    return alphabet_of(character) or name_of(character)
+
+
 def both_names(characters: Sequence[str]) -> str:
     """Two characters, the alphabet once where they share it: `Greek 07 and 08`."""
     one, other = characters
@@ -93,7 +98,7 @@ def errors(outcomes: Outcomes) -> Canvas | None:
             canvas.image(x + place * 52, y, 46, drawings[number]["png"])
             if place:
                 canvas.rect(x + place * 52 - 2, y - 2, 50, 50, "bad" if place == 1 else "good", hollow=True, width=2)
-        said = f"{alphabet_of(drawings[trial['query']]['character'])[:17]} · {place_of(trial['right'])}"
+        said = f"{group_of(drawings[trial['query']]['character'])[:17]} · {place_of(trial['right'])}"
         canvas.text(x, y + 64, said, "muted", SMALL)
     return canvas
 

@@ -365,6 +365,21 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> 
     assert not re.search("character|alphabet", drawn, re.IGNORECASE)
 
 
+def test_own_classes_that_are_in_no_groups_are_called_by_their_names(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, names=("my-coins",), dataset="my-coins (own images)", split="own")
+    changes = {"data.split": "own", "data.dataset": "my-coins@01234567"}
+    run.write("experiment.toml", override(job("quick"), changes, source="the test").to_toml().encode())
+    html, figures = page(reading.read(run))
+    seen = words(html.partition('id="trials-title"')[2].partition('id="reproduce"')[0])
+    assert re.search(r"chosen right \d\d, taken for \d\d right one \d+(st|nd|rd|th) · margin", seen)
+    assert re.search(r"✗ wrong , \d\d: the right one came", seen) and re.search(r" \d\d and \d\d \d+ time", seen)
+    assert 'alt="query: 01, image' in html
+    assert seen.count("my-coins") == 2, "the map and its caption"
+    texts = [mark.text for name in ("errors", "confused") for mark in figures[name].marks if mark.text]
+    assert any(re.fullmatch(r"\d\d · \d+(st|nd|rd|th)", text) for text in texts)
+    assert any(re.fullmatch(r"\d\d and \d\d", text) for text in texts) and "my-coins" not in " ".join(texts)
+
+
 def test_of_own_images_that_are_not_judged_yet_the_page_speaks_of_classes_too(tmp_path: Path) -> None:
     run = own(runs.study(tmp_path, over=False))
     assert "Accuracy on the test classes comes at the end." in words(text_of(run))
