@@ -35,6 +35,7 @@ FORMAT = 1  # the next where columns are others, or where `preprocess` makes ano
 IMAGES, CLASSES = "embeddings of images", "embeddings of classes"
 ENDING = ".parquet"
 ROWS = 1_024  # of a row group: what is held at once where a file is written or read
+_NAMED = 5  # of the classes, where they are shown in a line
 AGAIN = "`python -m oneshot.embed RUN --support FOLDER --out FILE` makes one"
 
 
@@ -70,6 +71,15 @@ class Classes:
     paths: tuple[str | None, ...] = ()
     network: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        least, most = min(self.counts), max(self.counts)
+        each = f"of {least} to {most} images" if least < most else f"of {most} image{'s' * (most != 1)} each"
+        named = ", ".join(map(str, self.names[:_NAMED])) + ", ..." * (len(self) > _NAMED)
+        return f"Classes({len(self):,} {each}: {named})"
 
     @property
     def k_shot(self) -> int:

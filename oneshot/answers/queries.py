@@ -4,6 +4,7 @@ A support folder holds a class as an image (`DIR/class.png`), as a folder of ima
 """
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ class Answer:
     error: str = ""
 
 
-def read_support(net: "OneShot", where: str | Path) -> Classes:
+def read_support(net: "OneShot", where: str | os.PathLike[str]) -> Classes:
     """The classes in a folder, by name, or in a file of embeddings, a path or a URI, on the network's device.
 
     Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a

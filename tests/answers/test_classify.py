@@ -608,6 +608,38 @@ def test_a_rate_that_was_not_measured_is_refused(net: OneShot, pages: np.ndarray
         net.classify(pages[0, 0], one_shot(pages), false_accept=0.3)
 
 
+@pytest.mark.parametrize("support", [[np.zeros((9, 9), np.uint8)], None, 3, b"classes"])
+def test_a_support_that_names_no_classes_is_a_sentence(net: OneShot, pages: np.ndarray, support: Any) -> None:
+    for ask_it in (net.classes, lambda given: net.classify(pages[0, 0], given)):
+        with pytest.raises(UserError, match=r"an object of type .* is no support; give images by the name of their"):
+            ask_it(support)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"top": "5"}, r"top = '5': at least one class is to be named, by a whole number"),
+        ({"top": 0}, r"top = 0: at least one class"),
+        ({"top": 2.5}, r"top = 2\.5: at least one class"),
+        ({"false_accept": "0.1"}, r"a false-accept rate of '0\.1' was not measured"),
+    ],
+)
+def test_an_option_of_another_kind_is_a_sentence(
+    net: OneShot, pages: np.ndarray, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        net.classify(pages[0, 0], one_shot(pages), **options)
+    assert len(net.classify(pages[0, 0], one_shot(pages), top=np.int64(2))[0].classes) == 2
+
+
+def test_classes_are_counted_and_say_in_a_line_what_they_are(net: OneShot, pages: np.ndarray) -> None:
+    classes = net.classes(one_shot(pages, 12))
+    assert len(classes) == 12 and net.classes(classes) is classes
+    assert repr(classes) == "Classes(12 of 1 image each: c0, c1, c2, c3, c4, ...)"
+    more = net.classes({"a": pages[0, 0], "b": list(pages[1, :3])})
+    assert repr(more) == "Classes(2 of 1 to 3 images: a, b)"
+
+
 def test_no_class_and_no_image_are_refused(net: OneShot, pages: np.ndarray) -> None:
     with pytest.raises(UserError, match="the support holds no class"):
         net.classify(pages[0, 0], {})
