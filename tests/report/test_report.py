@@ -365,6 +365,14 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> 
     assert not re.search("character|alphabet", drawn, re.IGNORECASE)
 
 
+def test_intervals_over_trials_of_few_classes_are_said_to_be_too_narrow(tmp_path: Path) -> None:
+    said = "6 classes of 36 images were asked again and again: other classes may lie far outside these intervals."
+    for classes, few in ((6, True), (10, False)):
+        run = runs.study(tmp_path / str(classes), outcome=False, test={"classes": classes, "images": 36})
+        assert (said in words(text_of(own(run)))) == few
+    assert "again and again" not in words(text_of(runs.study(tmp_path / "older", outcome=False)))
+
+
 def test_own_classes_that_are_in_no_groups_are_called_by_their_names(tmp_path: Path) -> None:
     run = runs.study(tmp_path, names=("my-coins",), dataset="my-coins (own images)", split="own")
     changes = {"data.split": "own", "data.dataset": "my-coins@01234567"}
