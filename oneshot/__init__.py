@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from oneshot.answers.ranking import Ranking
     from oneshot.base.errors import UserError
 
+    __version__: str
+
 __all__ = ["Classes", "OneShot", "Ranking", "UserError", "load"]
 
 # Where each lies. Loaded when asked for: `import oneshot` stays free of torch.
@@ -29,10 +31,12 @@ _LIES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # to look it up takes longer than all the rest here
+        return importlib.import_module("oneshot.base.environment").version("oneshot")
     if name in _LIES:
         return getattr(importlib.import_module(_LIES[name]), name)
     raise AttributeError(f"module 'oneshot' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

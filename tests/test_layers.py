@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -188,7 +189,9 @@ def test_what_the_package_offers_is_there_and_light_where_it_can_be() -> None:
     assert {name: getattr(oneshot, name).__name__ for name in oneshot.__all__} == {
         name: name for name in oneshot.__all__
     }
-    assert {*oneshot.__all__} <= {*dir(oneshot)}
+    assert {*oneshot.__all__, "__version__"} <= {*dir(oneshot)}
+    assert oneshot.__version__ == version("oneshot")
+    assert "torch" not in modules_of("-c", "import oneshot; oneshot.__version__")
     with pytest.raises(AttributeError, match="no attribute 'Oneshot'"):
         oneshot.Oneshot  # noqa: B018
     assert "torch" not in modules_of("-c", "from oneshot import UserError")

@@ -55,6 +55,9 @@ def test_a_run_on_own_images_is_judged_and_says_how_many_ways(trained: Path, pla
     assert result["protocols"]["within"]["n_way"] == 3
     assert "within is 3-way and not 20-way, which is easier" in text and "within" in result["lowered"]
     assert "two drawers" not in text and "do not compare with logos (own images)" in " ".join(text.split())
+    assert result["test"] == {"classes": 3, "images": 9}
+    said = "3 classes of 9 images were asked again and again: other classes may lie far outside these intervals"
+    assert said in " ".join(text.replace("│", " ").split())
     experiment = (trained / "experiment.toml").read_text()
     assert re.search(r'dataset = "logos@[0-9a-f]{8}"\nsplit = "own"', experiment)
 

@@ -158,6 +158,13 @@ def test_what_the_pages_say_of_python_runs(block: Block, place: Path, monkeypatc
     assert net.classify(first, {"alpha": first, "beta": [second, second]})[0].best in ("alpha", "beta")
 
 
+def test_the_guide_names_all_that_a_single_training_leaves_behind(trained_run: Path) -> None:
+    table = PAGES[1].partition("## A run's folder")[2].partition("\n## ")[0]
+    named = re.findall(r"`([^`]+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("|")))
+    left = {f"{path.name}/" if path.is_dir() else path.name for path in trained_run.iterdir()}
+    assert {"best/", "history.jsonl", "events/", "checkpoints/"} <= left <= {*named}
+
+
 def test_the_file_tree_names_every_module() -> None:
     (text,) = (block.text for block in blocks() if not block.kind)
     packages = re.split(r"(?m)^  (\w+)/", text)[1:]  # name, text, name, text, ...

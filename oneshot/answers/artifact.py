@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from oneshot.answers.calibration import RATE, Calibration
 from oneshot.answers.embeddings import Classes
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, shown
 from oneshot.base.storage import Folder, at_home
 from oneshot.network import models
 from oneshot.network.embedding import chunk
@@ -36,7 +37,7 @@ EXPORTED = "onnx"  # in a network's folder: what `export` made of it
 
 One = Image.Image | np.ndarray | str | os.PathLike[str]  # an image, or the file that it lies in
 Images = One | Sequence[One]
-Support = Mapping[str, Images] | str | Path | Classes
+Support = Mapping[str, Images] | str | os.PathLike[str] | Classes
 
 
 def save(
@@ -157,6 +158,12 @@ class OneShot:
         found = card.get("calibration")
         self.calibration = Calibration(found) if found else None
 
+    def __repr__(self) -> str:
+        trained = self.card["provenance"]["settings"]
+        data, name = trained.get("data", {}), trained.get("model", {}).get("name", "a network")
+        source = f"trained on {data.get('dataset', 'unknown data')}, split {data.get('split', 'unknown')}"
+        return f"OneShot({name} at {self.net.size} px, {source}; embeddings of {self.net.dimension} numbers)"
+
     def embed(self, images: Images) -> torch.Tensor:
         """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or the
         path of a file: dark ink on light paper, or, of a network that was trained on one's own images, such images,
@@ -222,29 +229,36 @@ class OneShot:
     ) -> list[Ranking]:
         """For each query the classes by probability, the best first: all, or of many the `top`.
 
-        `support` is what `classes` takes or has made. `false_accept`: of images of no class, the share that is taken
+        `support` is what `classes` takes. `false_accept`: of images of no class, the share that is taken
         for one of them (one of `calibration.RATES`, or 1: always name the best); it is rough where `calibration.doubt`
         says so. Raises UserError as `classes` does, for an image that is none, another `false_accept`, a `top` below 1,
         and for classes of another network.
         """
-        classes = support if isinstance(support, Classes) else self.classes(support)
+        classes = self.classes(support)
         if classes.network != self.identity:
             raise UserError("these classes are embeddings of another network; make them with the one that is asked")
-        if top is not None and top < 1:
-            raise UserError(f"top = {top}: at least one class is to be named")
+        if top is not None and not (isinstance(top, Integral) and top >= 1):
+            raise UserError(f"top = {shown(top)}: at least one class is to be named, by a whole number")
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept, top=top)
 
-    def classes(self, support: Mapping[str, Images] | str | Path) -> Classes:
+    def classes(self, support: Support) -> Classes:
         """Classes to choose from, embedded once and asked often: one or more images of each, by its name; a folder of
         them, as `python -m oneshot.classify --support` takes it; or a file of `python -m oneshot.embed` or of
-        `Classes.save`, a path or a URI.
+        `Classes.save`, a path or a URI. What it has made comes back as it is.
 
         The embeddings of a class's images are averaged; copies of an image count once. A mean of more images is nearer
         to everything: give each class as many, or those with more are named too often. Raises UserError where there is
         no class, a class without an image, an image that is none, or a file that is damaged or of another network.
         """
-        if not isinstance(support, Mapping):
+        if isinstance(support, Classes):
+            return support
+        if isinstance(support, str | os.PathLike):
             found = queries.read_support(self, support)
+        elif not isinstance(support, Mapping):
+            raise UserError(
+                f"an object of type {type(support).__name__} is no support; give images by the name of their class,"
+                " {name: image or images}, the path of a folder of classes or of a file of them, or what `classes` made"
+            )
         else:
             votes: Counter[str] = Counter()
             pixels = {name: self._prepare(images, votes) for name, images in support.items()}
@@ -303,10 +317,14 @@ def _is_one(images: Images) -> bool:
     """Whether it is one image; an array may have its colours in the last axis, or the one that a grey image has."""
     if isinstance(images, np.ndarray):
         return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-    return isinstance(images, Image.Image | str | os.PathLike)
+    return isinstance(images, Image.Image | str | os.PathLike | bytes | bytearray | memoryview)  # what lies in a file
 
 
 def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:
     """The network of a run's folder, of its `best/`, or of a checkpoint: a path or a URI. Raises UserError."""
+    if not isinstance(path, str | os.PathLike | Folder):
+        raise UserError(
+            f"an object of type {type(path).__name__} names no network; name a run, its best/ or a checkpoint"
+        )
     net, card = read(Folder.of(path))
     return OneShot(net, card, pick_device(device))

@@ -36,6 +36,7 @@ PHOTOS = 2  # that of networks of photos, since a dark figure on nothing is laid
 IMAGES, CLASSES = "embeddings of images", "embeddings of classes"
 ENDING = ".parquet"
 ROWS = 1_024  # of a row group: what is held at once where a file is written or read
+_NAMED = 5  # of the classes, where they are shown in a line
 AGAIN = "`python -m oneshot.embed RUN --support FOLDER --out FILE` makes one"
 
 
@@ -71,6 +72,15 @@ class Classes:
     paths: tuple[str | None, ...] = ()
     network: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        least, most = min(self.counts), max(self.counts)
+        each = f"of {least} to {most} images" if least < most else f"of {most} image{'s' * (most != 1)} each"
+        named = ", ".join(map(str, self.names[:_NAMED])) + ", ..." * (len(self) > _NAMED)
+        return f"Classes({len(self):,} {each}: {named})"
 
     @property
     def k_shot(self) -> int:

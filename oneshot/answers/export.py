@@ -182,10 +182,10 @@ Ink is {seen["ink"]}; the image is
 
 
 def _recipe(seen: dict[str, Any]) -> str:
-    if seen.get("cleaning"):
-        return "That function of this package needs Pillow and NumPy, and no torch."
-    recipe = f"```python\nimport numpy as np\n\n\n{preprocess.RECIPE}```"
-    return f"Light ink on dark paper is to be inverted first. In full:\n\n{recipe}"
+    if cleaning := seen.get("cleaning"):
+        needed = "It needs this package (`pip install --no-deps` does), NumPy, Pillow and pydantic, and no torch."
+        return f"{needed} In full:\n\n```python\n{preprocess.CLEANED.format(**cleaning)}```"
+    return f"Light ink on dark paper is to be inverted first. In full:\n\n```python\n{preprocess.RECIPE}```"
 
 
 def _probabilities(found: dict[str, Any] | None, words: Words) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from oneshot.answers.calibration import FEW, Calibration, across, flattered, halves
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, shown
 
 RATES = (0.1, 0.01, 0.001)  # of false matches
 # Where few classes validated, thresholds are rough however many pairs they make. Simulated, with half of the scores'
@@ -99,7 +99,7 @@ def limit(calibration: Calibration | None, rate: float) -> float:
         )
     if rate not in known["rates"]:
         rates = ", ".join(f"{each:g}" for each in known["rates"])
-        raise UserError(f"a false match rate of {rate:g} was not measured; use one of {rates}")
+        raise UserError(f"a false match rate of {shown(rate)} was not measured; use one of {rates}")
     return float(calibration.pair(np.array(known["limits"][known["rates"].index(rate)])))
 
 

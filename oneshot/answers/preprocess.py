@@ -1,6 +1,7 @@
 """What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
 
 import contextlib
+import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from oneshot.run.cards import STEPS
 
 SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
 FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
+_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what the shell has opened for this process, a pipe too
 
 
 def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
@@ -29,7 +31,16 @@ def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
     return {"ink": f"1 on paper 0: {clean.MEANING[cleaning['polarity']]}", "fit": how, "cleaning": cleaning}
 
 
-RECIPE = '''\
+_AREAS = """\
+    ends = [(i * side // size, -(-(i + 1) * side // size)) for i in range(size)]  # each new pixel: the mean of an area
+    small = [[square[a:b, c:d].mean() for c, d in ends] for a, b in ends]
+    return (np.round(small) / 255).astype(np.float32)[None]
+"""
+
+RECIPE = f'''\
+import numpy as np
+
+
 def preprocess(grey, size):
     """uint8 (height, width), dark ink on light paper, as in the file -> float32 (1, size, size), ink 1 on paper 0."""
     ink = np.float32(255) - grey.astype(np.float32)
@@ -46,10 +57,19 @@ def preprocess(grey, size):
     square = np.zeros((side, side), np.int64)  # letterboxed: paper all around
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = ink
-    ends = [(i * side // size, -(-(i + 1) * side // size)) for i in range(size)]  # each new pixel: the mean of an area
-    small = [[square[a:b, c:d].mean() for c, d in ends] for a, b in ends]
-    return (np.round(small) / 255).astype(np.float32)[None]
-'''
+{_AREAS}'''
+
+# For a network of one's own images; with their `cleaning` filled in.
+CLEANED = f'''\
+import numpy as np
+from oneshot.data.clean import prepare
+
+
+def preprocess(image, size):
+    """A PIL image as it was opened -> float32 (1, size, size)."""
+    side = {{side}}
+    square = prepare(image, side=side, polarity={{polarity!r}})  # uint8 (side, side)
+{_AREAS}'''
 
 
 def fit(
@@ -114,6 +134,9 @@ def read(
     Only the small image is kept. See `unwarned`. Raises UserError naming the file where it is no image that can be
     read."""
     try:
+        # To open a pipe to which nobody writes waits for ever, in a thread that no signal reaches.
+        if not stat.S_ISREG(path.stat().st_mode) and not str(path).startswith(_OPEN):
+            raise UserError("it is no file; name an image")
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > clean.MOST_PIXELS:
                 raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")

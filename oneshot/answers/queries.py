@@ -4,6 +4,7 @@ A support folder holds a class as an image (`DIR/class.png`), as a folder of ima
 """
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from oneshot.answers import embeddings, preprocess
 from oneshot.answers.embeddings import Classes, joined
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base.environment import cores
-from oneshot.base.errors import UserError, nearest
+from oneshot.base.errors import UserError, meant
 from oneshot.base.reach import reach
 from oneshot.base.storage import at_home
 from oneshot.data.tree import hidden
@@ -38,7 +39,7 @@ class Answer:
     error: str = ""
 
 
-def read_support(net: "OneShot", where: str | Path) -> Classes:
+def read_support(net: "OneShot", where: str | os.PathLike[str]) -> Classes:
     """The classes in a folder, by name, or in a file of embeddings, a path or a URI, on the network's device.
 
     Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a
@@ -50,7 +51,9 @@ def read_support(net: "OneShot", where: str | Path) -> Classes:
     votes, parts = Counter[str](), []
     for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes):
         if errors:
-            raise UserError(errors[0])
+            raise UserError(
+                f"{errors[0]}; `python -m oneshot.embed --support` makes a file that leaves such images out"
+            )
         parts.append(classes)
     return joined(parts, warnings=list(filter(None, [preprocess.looks_light(votes)])))
 
@@ -99,6 +102,8 @@ def classes_in(folder: Path) -> dict[str, list[Path]]:
             raise UserError(f"{folder} holds two classes named '{name}': rename one, or put its images into one folder")
         found[name] = [each for each in _inside(entry) if _is_image(each)] if entry.is_dir() else [entry]
         if not found[name]:
+            if any(map(_is_image, itertools.chain(*(_inside(each) for each in _inside(entry) if each.is_dir())))):
+                raise UserError(f"{entry} holds folders of images: name it, or another group, as --support")
             raise UserError(f"{entry} is a class without an image; put one into it, or remove it")
     if not found:
         raise UserError(f"{folder} holds no class: neither an image nor a folder of images ({_suffixes()})")
@@ -129,11 +134,14 @@ def find(names: Sequence[str]) -> list[Path]:
 
 
 def _near(path: Path) -> str:
+    """A hint that names the image or folder beside a path whose name is the nearest to its own, if one is near."""
     try:
-        names = [each.name for each in path.parent.iterdir()]
+        inside = list(path.parent.iterdir())
+        few = inside if len(inside) <= 1_000 else []  # to compare with more takes long
+        names = sorted(each.name for each in few if not hidden(each.name) and (_is_image(each) or each.is_dir()))
     except OSError:
         names = []
-    return nearest(path.name, names) if 0 < len(names) <= 1_000 else "name an image, or a folder of images"
+    return meant(path.name, names) or "name an image, or a folder of images"
 
 
 def _inside(folder: Path, what: str = "") -> list[Path]:

@@ -11,7 +11,7 @@ import torch
 
 from oneshot.answers.calibration import RATE, Calibration, sigmoid, softmax
 from oneshot.answers.embeddings import Classes
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, shown
 from oneshot.network.models import Siamese
 
 TABLE = 1 << 20  # scores of queries against classes that are held at once
@@ -48,7 +48,9 @@ def check_rate(calibration: Calibration | None, false_accept: float) -> None:
     rates = calibration.record["rates"] if calibration else []
     if calibration and false_accept not in (*rates, 1):
         known = ", ".join(f"{rate:g}" for rate in rates)
-        raise UserError(f"a false-accept rate of {false_accept:g} was not measured; use {known}, or 1: never refuse")
+        raise UserError(
+            f"a false-accept rate of {shown(false_accept)} was not measured; use {known}, or 1: never refuse"
+        )
 
 
 @torch.no_grad()

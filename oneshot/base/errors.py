@@ -42,14 +42,23 @@ class DiskFull(RunFailed):
     """There is no room for a file: what is tried next would fail too, so everything stops until room is made."""
 
 
+_LISTED = 20  # words in a hint
+
 TROUBLE = (OSError, UserError, RunFailed)  # what a folder that cannot be used for the moment may answer
 
 
 def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
-    """A hint that names the known word nearest to `word`, or all of them where none is `alike` (0 to 1)."""
+    """A hint that names the known word nearest to `word`, or all of them, of many the first, where none is `alike` (0
+    to 1)."""
     known = sorted(known)
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return meant(word, known, alike=alike) or f"known: {', '.join(known[:_LISTED])}{more}"
+
+
+def meant(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
+    """A hint that names the known word nearest to `word`; empty where none is `alike`."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=alike)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def flaw(error: ValidationError) -> str:

@@ -216,7 +216,8 @@ class Folder:
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.file(name)) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what kept the file from being written is what is said
+                partial.unlink(missing_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

@@ -308,5 +308,10 @@ def evaluate(
     if own and judged is None:
         modelcard.keep_result(folder, result)
         print_line(console, f"written to {folder.file(judgement.RESULT)}")
+    elif not own and result["test_evaluations"]:
+        kept = "a run keeps that of its own network by its own settings"
+        print_line(
+            console, f"no result is written: {kept}; this judgement is counted in {judgement.TOUCHED} all the same"
+        )
     if keep:
         report.at_the_end(console, folder)

@@ -42,10 +42,11 @@ def _measure(
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """Accuracy of a network on the test part of a split, by the protocols asked for, and what it was computed from.
 
-    The former is `dataset`, `split`, `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of
-    `within`), `within_fixed` (`within` on the alphabets of the fixed trials alone; None without them) and
-    `verification`, as they stand in result.json; fractions. Each drawing is embedded once; k_shot > 1: a class is the
-    mean of its embeddings, as `OneShot.classify` has it. Raises UserError where the data cannot carry the trials.
+    The former is `dataset`, `split`, `test` (how many classes and images judge), `protocols`, `skipped` and `lowered`
+    ({protocol: why}), `per_alphabet` (of `within`), `within_fixed` (`within` on the alphabets of the fixed trials
+    alone; None without them) and `verification`, as they stand in result.json; fractions. Each drawing is embedded
+    once; k_shot > 1: a class is the mean of its embeddings, as `OneShot.classify` has it. Raises UserError where the
+    data cannot carry the trials.
     """
     data = near(data)
     about = store.describe(data)
@@ -73,6 +74,7 @@ def _measure(
     result = {
         "dataset": about.name,
         "split": split,
+        "test": {"classes": len(test.characters), "images": len(test)},
         "protocols": accuracies,
         "skipped": skipped,
         "lowered": lowered(made, how),

@@ -23,7 +23,8 @@ from oneshot.evaluation.verification import Scored
 
 OUTCOMES = "outcomes.json"
 FORMAT = 1
-GALLERY, ERRORS, PAIRS, EXAMPLES = 12, 400, 24, 3  # 400: every error of Lake's trials, whatever the network
+# 400: every error of Lake's trials, whatever the network. Of few own images the same question comes again and again.
+GALLERY, ERRORS, PAIRS, EXAMPLES = 12, 400, 24, 3
 CURVE = 200  # points of a curve of verification
 MAP_ALPHABETS, MAP_CHARACTERS, MAP_DRAWERS, MAP_SIDE = 20, 20, 12, 1000  # positions are whole numbers 0..MAP_SIDE
 _SIDE, _GREY_SIDE = 105, 48  # the most pixels a side of a drawing that is kept: of one bit, and of 16 greys
@@ -86,7 +87,9 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
         "correct": int(hits.sum()),
         "per_alphabet": per_alphabet(trials, hits, seen.drawings),
         "gallery": [_trial(trials, scores, order, at, kept) for at in _spread(len(trials), GALLERY)],
-        "errors": [_trial(trials, scores, order, at, kept, short=True) for at in _worst(trials, scores, hits)],
+        "errors": [
+            _trial(trials, scores, order, at, kept, short=True) for at in _worst(seen, trials, scores, order, hits)
+        ],
         "confused": _confused(*many, kept),
         "map": _map(seen, kept),
         "curves": {kind: _curve(scored) for kind, scored in seen.pairs.items()},
@@ -133,12 +136,16 @@ def _spread(count: int, most: int) -> list[int]:
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
-def _worst(trials: Trials, scores: np.ndarray, hits: np.ndarray) -> list[int]:
-    """The misses, the one by the greatest margin first."""
+def _worst(seen: Seen, trials: Trials, scores: np.ndarray, order: np.ndarray, hits: np.ndarray) -> list[int]:
+    """The misses, the one by the greatest margin first; of those that took a drawing for the same character, one."""
     wrong = np.flatnonzero(~hits)
     right = np.take_along_axis(scores[wrong], trials.target[wrong, None], axis=1)[:, 0]
     margin = np.nan_to_num(scores[wrong].max(axis=1) - right, nan=np.inf)
-    return wrong[np.argsort(-margin, kind="stable")][:ERRORS].tolist()
+    wrong = wrong[np.argsort(-margin, kind="stable")]
+    chosen = trials.support[wrong, order[wrong, 0], 0]
+    taken = np.stack([trials.query[wrong], seen.drawings.character[chosen]], axis=1)
+    _, first = np.unique(taken, axis=0, return_index=True)
+    return wrong[np.sort(first)][:ERRORS].tolist()
 
 
 def _confused(trials: Trials, scores: np.ndarray, kept: _Kept) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, percent
-from oneshot.screen.results import is_omniglot, meanings, positions
+from oneshot.screen.results import few_classes, is_omniglot, meanings, positions
 from oneshot.screen.tables import settings_text
 
 _FIRST = {  # of which protocol the headline speaks, and in which words
@@ -110,6 +110,8 @@ def state(run: Run) -> str:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
         said.append(esc(f"{invented} No published figure compares."))
+    if few := few_classes(run.result or {}):
+        said.append(f"{few}.")
     if overlap := (run.result or {}).get("overlap"):
         compares = " No published figure compares." if is_omniglot(run.result or {}) else ""
         said.append(esc(f"{overlap[0].upper()}{overlap[1:]}.{compares}"))

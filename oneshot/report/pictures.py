@@ -31,6 +31,11 @@ def name_of(character: str) -> str:
     return f"{plain(alphabet)} {plain(name.removeprefix('character'))}".strip()
 
 
+def group_of(character: str) -> str:
+    """Its alphabet, by which a caption says what was asked; of a class that is in no group its own name."""
+    return alphabet_of(character) or name_of(character)
+
+
 def both_names(characters: Sequence[str]) -> str:
     """Two characters, the alphabet once where they share it: `Greek 07 and 08`."""
     one, other = characters
@@ -66,16 +71,25 @@ def gallery(outcomes: Outcomes) -> Canvas | None:
     return canvas
 
 
+def different(outcomes: Outcomes) -> list[Mapping[str, Any]]:
+    """The errors that were kept, the one by the greatest margin first; of those that took a drawing for the same
+    character, which older files have, one."""
+    drawings, found = outcomes["drawings"], {}
+    for trial in outcomes["errors"]:
+        found.setdefault((trial["query"], drawings[trial["ranking"][0]]["character"]), trial)
+    return list(found.values())
+
+
 def errors(outcomes: Outcomes) -> Canvas | None:
-    """Every error that was kept: query, chosen, right; the one by the greatest margin first."""
-    wrong, drawings = outcomes["errors"], outcomes["drawings"]
+    """Every error of `different`: query, chosen, right."""
+    wrong, drawings = different(outcomes), outcomes["drawings"]
     if not wrong:
         return None
     columns = min(_ERRORS_WIDE, len(wrong))
     rows = -(-len(wrong) // columns)
     canvas = Canvas(max(columns * 172 + 12, 360), rows * 84 + 34, "Errors: query, chosen, right")
     missed = outcomes["trials"] - outcomes["correct"]
-    number = f"All {missed}" if len(wrong) == missed else f"{len(wrong)} of {missed}"
+    number = f"All {missed}" if len(wrong) == missed else f"{len(wrong)} different ones of {missed}"
     canvas.description = f"{number} errors in {outcomes['trials']} trials of {outcomes['protocol']}."
     canvas.text(12, 20, f"{canvas.description[:-1]}: query | chosen | right", "muted", SMALL)
     for at, trial in enumerate(wrong):
@@ -84,7 +98,7 @@ def errors(outcomes: Outcomes) -> Canvas | None:
             canvas.image(x + place * 52, y, 46, drawings[number]["png"])
             if place:
                 canvas.rect(x + place * 52 - 2, y - 2, 50, 50, "bad" if place == 1 else "good", hollow=True, width=2)
-        said = f"{alphabet_of(drawings[trial['query']]['character'])[:17]} · {place_of(trial['right'])}"
+        said = f"{group_of(drawings[trial['query']]['character'])[:17]} · {place_of(trial['right'])}"
         canvas.text(x, y + 64, said, "muted", SMALL)
     return canvas
 

@@ -104,7 +104,7 @@ def read(run: Folder) -> Run:
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
     trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run, settings)]
     result = result_of(run)
-    outcomes = read_outcomes(run, result)
+    outcomes = _by_class(read_outcomes(run, result), settings)
     best = _best(trials, result)
     network = formats.read(cards.Card, run / "best", cards.CARD) if (run / "best").has(cards.CARD) else {}
     over = _over(study, trials, result)
@@ -181,7 +181,7 @@ def _over(study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result:
     return trials[0]["status"] != "running"
 
 
-def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Single trials of the judgement that gave the result, None where there are none or those of another network."""
     if result is None or not run.has(OUTCOMES):
         return None
@@ -192,6 +192,19 @@ def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> Mapping[str,
     for drawing in kept["drawings"]:
         _check_picture(drawing["png"], run.file(OUTCOMES))
     return kept
+
+
+def _by_class(outcomes: dict[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
+    """Own classes that are in no groups have their set's name for a group, which tells none from another: here they go
+    by their own."""
+    if outcomes is None or settings.data.split != OWN:
+        return outcomes
+    group = settings.data.dataset.partition("@")[0] + "/"
+    for one in (*outcomes["drawings"], *(each for part in outcomes["map"] for each in part["characters"])):
+        one["character"] = one["character"].removeprefix(group)
+    for pair in outcomes["confused"]["pairs"]:
+        pair["characters"] = [name.removeprefix(group) for name in pair["characters"]]
+    return outcomes
 
 
 def _check_picture(png: str, where: str) -> None:

@@ -7,7 +7,7 @@ from oneshot.report import pictures
 from oneshot.report.accuracy import plain
 from oneshot.report.canvas import svg
 from oneshot.report.html import Figures, esc, picture, section
-from oneshot.report.pictures import alphabet_of, name_of, place_of
+from oneshot.report.pictures import alphabet_of, group_of, name_of, place_of
 from oneshot.report.reading import Run
 from oneshot.screen.console import count
 from oneshot.screen.words import Words, times
@@ -45,11 +45,9 @@ def _trial(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]], words: W
         if trial["scores"][place] is not None:
             told += f", score {trial['scores'][place]:.2f}"
         ranking.append(f"<li>{picture(drawing['png'], told, mark)}</li>")
-    alphabet = esc(alphabet_of(query["character"]))
+    where = esc(group_of(query["character"]))
     verdict = (
-        f"<b>✓ right</b>, {alphabet}"
-        if hit
-        else f"<b>✗ wrong</b>, {alphabet}: the right one came {place_of(trial['right'])}"
+        f"<b>✓ right</b>, {where}" if hit else f"<b>✗ wrong</b>, {where}: the right one came {place_of(trial['right'])}"
     )
     asked = picture(query["png"], f"query: {name_of(query['character'])}, {words.numbered} {query['drawer']}")
     return (
@@ -63,16 +61,21 @@ def errors(run: Run, figures: Figures) -> str:
     outcomes = run.outcomes
     if outcomes is None:
         return ""
-    missed, wrong = outcomes["trials"] - outcomes["correct"], outcomes["errors"]
+    missed, wrong = outcomes["trials"] - outcomes["correct"], pictures.different(outcomes)
     protocol = f"<code>{esc(outcomes['protocol'])}</code>"
     if not wrong:
         none = f"<p>None: all {count(outcomes['trials'])} trials of {protocol} are right.</p>"
         return section("errors-title", "Errors", none)
     links = figures.keep("errors", pictures.errors(outcomes))
-    number = f"All {missed}" if missed <= _ERRORS else f"The {_ERRORS} worst of {count(missed)}"
+    every = len(wrong) == missed
+    number = f"The {min(len(wrong), _ERRORS)} worst{'' if every else ' different ones'} of {count(missed)}"
+    if every and missed <= _ERRORS:
+        number = f"All {missed}"
     said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the one by the greatest margin first."
-    if missed > _ERRORS:
-        said += f" The picture has {'all' if len(wrong) == missed else count(len(wrong))}."
+    if not every:
+        said += f" A query that was taken for the same {run.words.one} in several trials is one."
+    if len(wrong) > _ERRORS:
+        said += f" The picture has {'all' if every else count(len(wrong))}."
     first, more = ("".join(_error(trial, outcomes["drawings"], run.words) for trial in some)
                    for some in (wrong[:_ERRORS], wrong[_ERRORS:][:_MORE]))  # fmt: skip
     shown = f'<ul class="errors">{first}</ul>'
@@ -93,8 +96,9 @@ def _error(trial: Mapping[str, Any], drawings: list[Mapping[str, Any]], words: W
         three.append(f"<figure>{shown}<figcaption>{word}</figcaption></figure>")
     chosen, right = trial["scores"]
     by = f" · margin {chosen - right:.1f}" if chosen is not None and right is not None else ""
-    where = esc(alphabet_of(drawings[trial["query"]]["character"]))
-    said = f'<p>{where}<br><span class="quiet">right one {place_of(trial["right"])}{by}</span></p>'
+    asked, taken = (drawings[number]["character"] for number in (trial["query"], trial["ranking"][0]))
+    what = alphabet_of(asked) or f"{name_of(asked)}, taken for {name_of(taken)}"
+    said = f'<p>{esc(what)}<br><span class="quiet">right one {place_of(trial["right"])}{by}</span></p>'
     return f'<li class="error"><div class="three">{"".join(three)}</div>{said}</li>'
 
 

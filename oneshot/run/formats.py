@@ -174,11 +174,19 @@ class Environment(Record):
     commit: str | None
 
 
+class Test(Record):
+    """What judges."""
+
+    classes: Natural
+    images: Natural
+
+
 class Result(Record):
     """`result.json`."""
 
     dataset: str
     split: str
+    test: Test | None = None  # older results do not know
     protocols: dict[str, Outcome]
     skipped: dict[str, str] = {}
     lowered: dict[str, str] = {}

@@ -36,6 +36,7 @@ OWN = {  # of one's own images, where nobody knows who made which
     "seed352": "as between, always 20-way 1-shot",
     **_PAIRS,
 }
+_FEW = 10  # test classes; the intervals, which are over trials, do not know that others may be other
 _PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
 
 
@@ -59,6 +60,8 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
     protocols, omniglot, overlap = result["protocols"], is_omniglot(result), result.get("overlap")
     parts: list[RenderableType] = [_network(result["best_trial"]), Text()] if result.get("best_trial") else []
     parts.append(Fitting(partial(_by_protocol, protocols, meanings(result))))
+    few = few_classes(result)
+    parts += [Text(), Text(few, "yellow")] if few else []
     parts += [Text(), Text(overlap, "yellow")] if overlap else []
     parts += _lowered(result.get("lowered") or {})
     parts += _beside(result)
@@ -83,6 +86,15 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
 def is_omniglot(result: Mapping[str, Any]) -> bool:
     """Whether the result was measured on Omniglot itself, as `splits` knows it: what published figures are for."""
     return result["dataset"] == "omniglot"
+
+
+def few_classes(result: Mapping[str, Any]) -> str:
+    """Why the intervals of a result are narrower than what is known, where few classes judged; else empty."""
+    test = result.get("test")
+    if not test or test["classes"] >= _FEW:
+        return ""
+    what = f"{test['classes']} classes of {test['images']} images"
+    return f"{what} were asked again and again: other classes may lie far outside these intervals"
 
 
 def trained_in(result: Mapping[str, Any]) -> Mapping[str, Any]:

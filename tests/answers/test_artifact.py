@@ -224,6 +224,7 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         ([], "no image was given"),
         ([3], "an object of type int is no image; give PIL images or uint8 arrays"),
         (3, "an object of type int is no image"),
+        (b"\x89PNG", "an object of type bytes is no image; give PIL images or uint8 arrays"),
         ([[Image.new("L", (28, 28))]], "an object of type list is no image"),
     ],
 )
@@ -367,6 +368,21 @@ def test_a_card_without_settings_is_a_sentence(copy: Path, provenance: Any) -> N
     (copy / "model.json").write_text(json.dumps(tree))
     with pytest.raises(UserError, match=r"model\.json is damaged .*provenance"):
         cards.recorded_settings(Folder.of(copy))
+
+
+@pytest.mark.parametrize("path", [None, 3, b"runs/quick"])
+def test_what_names_no_network_is_a_sentence(path: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"an object of type .* names no network; name a run, its best/ or a checkpoint"
+    ):
+        oneshot.load(path)
+
+
+def test_a_loaded_network_says_in_a_line_what_it_is(run: Path) -> None:
+    data, last = RECORDED["data"], max((run / "checkpoints").iterdir())
+    for where in (run, last):
+        said = f"OneShot(conv4 at 28 px, trained on {data['dataset']}, split {data['split']}; embeddings of 64 numbers)"
+        assert repr(oneshot.load(where, device="cpu")) == said
 
 
 def test_an_unknown_device_is_a_sentence(run: Path) -> None:

@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import os
 import re
 import shutil
+import threading
 import warnings
 from dataclasses import replace
 from itertools import pairwise
@@ -511,6 +513,7 @@ def test_a_support_that_is_none_is_a_sentence(trained_run: Path, folders: tuple[
     (tmp_path / "hollow" / "c1").mkdir(parents=True)
     shutil.copytree(support, tmp_path / "twice")
     shutil.copytree(support / "c4", tmp_path / "twice" / "c1")
+    shutil.copytree(support / "c4", tmp_path / "groups" / "group0" / "c4")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "c1.png").write_bytes(b"\x89PNG no more")
     for name, sentence in {
@@ -518,7 +521,8 @@ def test_a_support_that_is_none_is_a_sentence(trained_run: Path, folders: tuple[
         "empty": "holds no class: neither an image nor a folder of images",
         "hollow": "hollow/c1 is a class without an image",
         "twice": "holds two classes named 'c1'",
-        "broken": r"broken/c1\.png is not a readable image",
+        "groups": "groups/group0 holds folders of images: name it, or another group, as --support",
+        "broken": r"broken/c1\.png is not a readable image.*oneshot\.embed --support` makes a file that leaves such",
     }.items():
         with pytest.raises(UserError, match=f"(?i){sentence}"):
             ask(trained_run, tmp_path / name, asked)
@@ -534,6 +538,22 @@ def test_images_that_are_none_are_a_sentence(trained_run: Path, folders: tuple[P
     ):
         with pytest.raises(UserError, match=sentence):
             ask(trained_run, support, *images)
+
+
+def test_a_mistyped_name_is_not_answered_with_all_that_lies_there(
+    trained_run: Path, folders: tuple[Path, Path]
+) -> None:
+    support, asked = folders
+    for name in ("notes.txt", ".hidden.png"):
+        (asked / name).write_bytes(b"")
+    (asked / "scans").mkdir()
+    for name, hint in {
+        "scan": "did you mean 'scans'", "xyz": "name an image, or a folder of images", "q11.pnq": "'q11.png'",
+        "notes.tx": "name an image, or a folder of images", ".hidden.pn": "name an image, or a folder of images",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError) as refused:
+            ask(trained_run, support, asked / name)
+        assert hint in str(refused.value) and len(str(refused.value)) < len(str(asked)) + 80
 
 
 def test_an_unreadable_query_stops_no_other(
@@ -557,11 +577,67 @@ def test_an_image_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, mon
         preprocess.read(tmp_path / "bomb.png", 28)
 
 
+def test_a_pipe_is_no_image_and_is_not_opened(tmp_path: Path, pages: np.ndarray) -> None:
+    """Nobody need write to it: it would be waited for without an end. Here somebody does, that the test has one."""
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(encode(255 - pages[0, 0]),), daemon=True).start()
+    try:
+        with pytest.raises(UserError, match=r"pipe\.png cannot be used: it is no file; name an image"):
+            preprocess.read(pipe, 28)
+    finally:
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+
+
+def test_what_the_shell_has_opened_for_the_command_is_read(tmp_path: Path, pages: np.ndarray) -> None:
+    (tmp_path / "page.png").write_bytes(encode(255 - pages[0, 0]))
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, (tmp_path / "page.png").read_bytes())
+        os.close(writing)
+        piped = preprocess.read(Path(f"/dev/fd/{reading}"), 28)
+    finally:
+        os.close(reading)
+    assert torch.equal(piped, preprocess.read(tmp_path / "page.png", 28))
+
+
 def test_a_rate_that_was_not_measured_is_refused(net: OneShot, pages: np.ndarray) -> None:
     with pytest.raises(
         UserError, match=r"a false-accept rate of 0\.3 was not measured; use 0\.01, 0\.05, 0\.1, 0\.2, 0\.5"
     ):
         net.classify(pages[0, 0], one_shot(pages), false_accept=0.3)
+
+
+@pytest.mark.parametrize("support", [[np.zeros((9, 9), np.uint8)], None, 3, b"classes"])
+def test_a_support_that_names_no_classes_is_a_sentence(net: OneShot, pages: np.ndarray, support: Any) -> None:
+    for ask_it in (net.classes, lambda given: net.classify(pages[0, 0], given)):
+        with pytest.raises(UserError, match=r"an object of type .* is no support; give images by the name of their"):
+            ask_it(support)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"top": "5"}, r"top = '5': at least one class is to be named, by a whole number"),
+        ({"top": 0}, r"top = 0: at least one class"),
+        ({"top": 2.5}, r"top = 2\.5: at least one class"),
+        ({"false_accept": "0.1"}, r"a false-accept rate of '0\.1' was not measured"),
+    ],
+)
+def test_an_option_of_another_kind_is_a_sentence(
+    net: OneShot, pages: np.ndarray, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        net.classify(pages[0, 0], one_shot(pages), **options)
+    assert len(net.classify(pages[0, 0], one_shot(pages), top=np.int64(2))[0].classes) == 2
+
+
+def test_classes_are_counted_and_say_in_a_line_what_they_are(net: OneShot, pages: np.ndarray) -> None:
+    classes = net.classes(one_shot(pages, 12))
+    assert len(classes) == 12 and net.classes(classes) is classes
+    assert repr(classes) == "Classes(12 of 1 image each: c0, c1, c2, c3, c4, ...)"
+    more = net.classes({"a": pages[0, 0], "b": list(pages[1, :3])})
+    assert repr(more) == "Classes(2 of 1 to 3 images: a, b)"
 
 
 def test_no_class_and_no_image_are_refused(net: OneShot, pages: np.ndarray) -> None:

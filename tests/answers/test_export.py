@@ -2,13 +2,17 @@
 
 import math
 import re
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from command import ROOT
+from pictures import figure
 
 from oneshot.answers import artifact, export, preprocess
 from oneshot.base.errors import RunFailed, UserError
@@ -73,13 +77,42 @@ def test_what_lies_beside_a_network_of_own_images_speaks_of_classes(trained_run:
 @pytest.mark.parametrize("shape", [(28, 28), (105, 105), (40, 200), (7, 3), (301, 17), (29, 31)])
 def test_the_recipe_beside_it_makes_the_image_that_the_network_learned_from(shape: tuple[int, int]) -> None:
     page = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    space = {"np": np}
+    space: dict[str, Any] = {}
     exec(preprocess.RECIPE, space)
     expected = preprocess.fit(page, 28).numpy()
     found = space["preprocess"](page, 28)
     assert found.shape == (1, 28, 28) and found.dtype == np.float32
     assert np.abs(found * 255 - expected).max() <= 1.001  # halves may be rounded either way
     assert (np.abs(found * 255 - expected) > 0.5).mean() < 0.01
+
+
+# What is there where torch is not: all that the page says is needed, and what NumPy, Pillow and pydantic need.
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "pyarrow", "rich", "typer", "ray"):
+    sys.modules[name] = None
+space = {}
+exec(sys.argv[1], space)
+from PIL import Image
+import numpy as np
+np.save(sys.argv[3], space["preprocess"](Image.open(sys.argv[2]), 28))
+"""
+
+
+@pytest.mark.parametrize("polarity", ["dark", "photo"])
+def test_of_own_images_too_the_recipe_makes_what_the_network_learned_from(polarity: str, tmp_path: Path) -> None:
+    given, cleaning = tiny.settings(), {"side": 105, "polarity": polarity}
+    torch.manual_seed(1)
+    run = tiny.network(tmp_path / "run", models.build(given.model, size=28), given, cleaning=cleaning)
+    page = (Path(export.onnx(Folder.of(run)).folder.path) / "README.md").read_text()
+    assert "(`pip install --no-deps` does), NumPy, Pillow and pydantic, and no torch." in page
+    (recipe,) = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    figure(3, kind=polarity).save(tmp_path / "figure.png")
+    command = [sys.executable, "-c", WITHOUT_TORCH, recipe, tmp_path / "figure.png", tmp_path / "made.npy"]
+    subprocess.run(command, check=True, cwd=ROOT)
+    found, expected = np.load(tmp_path / "made.npy"), preprocess.fit(figure(3, kind=polarity), 28, cleaning).numpy()
+    assert found.shape == (1, 28, 28) and found.dtype == np.float32
+    assert np.abs(found * 255 - expected).max() <= 1.001 and expected.max() > 100
 
 
 def test_a_checkpoint_can_be_exported_too(tmp_path: Path) -> None:

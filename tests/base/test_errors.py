@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from oneshot.base.errors import DiskFull, RayDied, RunFailed, Unusable, UserError
+from oneshot.base.errors import DiskFull, RayDied, RunFailed, Unusable, UserError, nearest
 
 
 @pytest.mark.parametrize("kind", [UserError, Unusable, RunFailed, RayDied, DiskFull])
@@ -12,3 +12,11 @@ def test_an_error_says_the_same_in_another_process(kind: type[Exception]) -> Non
     error = kind("epoch-0007 is damaged")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind and str(again) == str(error) and vars(again) == vars(error)
+
+
+def test_a_hint_names_what_is_near_or_the_first_of_many() -> None:
+    known = [f"n{number:02}" for number in range(23)]
+    assert nearest("n1", known[:3]) == "did you mean 'n01'?"
+    assert nearest("xyz", known[:3]) == "known: n00, n01, n02"
+    assert nearest("xyz", known[:20]).endswith(", n18, n19")
+    assert nearest("xyz", known).endswith(", n18, n19 and 3 more")

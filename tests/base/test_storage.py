@@ -1,5 +1,6 @@
 """A file is there whole or not at all, wherever it lies."""
 
+import errno
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,20 @@ def test_a_line_is_not_added_to_one_that_is_cut_off(folder: Folder) -> None:
     folder.write("lines.jsonl", b'{"n": 0}')  # by an editor
     folder.append_json("lines.jsonl", {"n": 1})
     assert folder.read_lines("lines.jsonl") == [{"n": 0}, {"n": 1}]
+
+
+def test_of_a_folder_that_nobody_may_write_to_the_file_is_named_that_was_asked_for(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    folder.make()
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only file system") as refused:
+        folder.write("data", b"x")
+    assert refused.value.filename == folder.file("data")
 
 
 def test_of_all_who_make_a_new_folder_one_does(folder: Folder) -> None:

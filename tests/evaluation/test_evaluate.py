@@ -119,6 +119,20 @@ def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data
     assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
 
 
+def test_a_judgement_by_other_settings_than_the_runs_says_that_it_counts_and_is_not_kept(
+    trained_run: Path, data_root: Path, tmp_path: Path
+) -> None:
+    run = copied(trained_run, tmp_path / "run")
+    asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
+    run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
+    said = "no result is written: a run keeps that of its own network by its own settings; this judgement is counted"
+    for arguments in ([run.path, "--trials", "10"], [f"{run.path}/best"]):
+        text = command.run("evaluate", *arguments, ONESHOT_DATA=str(data_root))
+        assert said in text and "written to" not in text and not run.has(RESULT)
+    text = command.run("evaluate", run.path, ONESHOT_DATA=str(data_root))
+    assert f"written to {run.path}/{RESULT}" in text and "no result" not in text and len(touched(run)) == 3
+
+
 def spread(test: Drawings) -> torch.Tensor:
     """Embeddings of which every second character's lie apart and the others' together. The mean of three is nearer to a
     query of its own character than all else; on average the three are farther from it than another character's."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import runs
+import tiny
 from PIL import Image
 
 from oneshot.answers.matching import curve
@@ -16,6 +17,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.evaluation.outcomes import CURVE, MAP_SIDE, Seen, outcomes
 from oneshot.evaluation.scoring import judge
+from oneshot.evaluation.trials import within
 from oneshot.evaluation.verification import Scored
 from oneshot.run import formats
 
@@ -30,17 +32,37 @@ def kept(test: runs.Drawings, *, boost: float = 2.0) -> tuple[dict, Seen]:
     return outcomes(seen, sha256=runs.SHA), seen
 
 
-def test_every_error_of_the_fixed_trials_is_kept_the_worst_first(drawn: runs.Drawings) -> None:
+def taken(found: dict) -> list[tuple[int, str]]:
+    """Of each error that was kept the query, and the character that it was taken for."""
+    return [(error["query"], found["drawings"][error["ranking"][0]]["character"]) for error in found["errors"]]
+
+
+def test_every_different_error_of_the_fixed_trials_is_kept_the_worst_first(drawn: runs.Drawings) -> None:
     found, seen = kept(drawn)
     trials, scores = seen.judged[0]
     hits = judge(trials, scores).hits
     assert found["protocol"] == "lake400" and found["correct"] == hits.sum()
-    assert len(found["errors"]) == (~hits).sum() > 50
+    wrong = np.flatnonzero(~hits)
+    chosen = drawn.character[trials.support[wrong, scores[wrong].argmax(axis=1), 0]]
+    assert len(found["errors"]) == len(set(zip(trials.query[wrong], chosen, strict=True))) > 50
     margins = [error["scores"][0] - error["scores"][1] for error in found["errors"]]
     assert margins == pytest.approx(sorted(margins, reverse=True), abs=0.002) and margins[-1] >= 0  # rounded
     for error in found["errors"]:
         query, chosen, right = (found["drawings"][n]["character"] for n in (error["query"], *error["ranking"]))
         assert query == right != chosen
+
+
+def test_a_query_that_is_taken_for_the_same_class_again_and_again_is_one_error() -> None:
+    """Of six own classes of six images thousands of trials ask the same: the worst are not one of them 24 times."""
+    test = tiny.drawings({"coins": 6}, drawers=6)
+    trials = within(test, trials=2_000, n_way=6)
+    worth = np.random.default_rng(0).normal(size=(len(test), len(test.characters)))  # of a query and a class
+    scores = worth[trials.query[:, None], test.character[trials.support[:, :, 0]]]
+    found = outcomes(runs.seen(test, [(trials, scores)]), sha256=None)
+    assert found["trials"] - found["correct"] > 1_000
+    assert len(found["errors"]) == len(set(taken(found))) == (worth.argmax(axis=1) != test.character).sum() > 24
+    margins = [error["scores"][0] - error["scores"][1] for error in found["errors"]]
+    assert margins == pytest.approx(sorted(margins, reverse=True), abs=0.002)
 
 
 def test_a_ranking_falls_and_says_where_the_right_one_stands(drawn: runs.Drawings) -> None:
@@ -57,7 +79,7 @@ def test_a_network_that_answers_a_constant_is_not_shown_to_be_right(drawn: runs.
     hits = judge(*scored[0]).hits
     places = np.linspace(0, 399, 12).round().astype(int)
     assert [trial["right"] == 0 for trial in found["gallery"]] == hits[places].tolist()
-    assert len(found["errors"]) == (~hits).sum()
+    assert 300 < len(found["errors"]) == len(set(taken(found))) <= (~hits).sum()
 
 
 def test_scores_that_are_not_numbers_are_misses_and_have_no_map(drawn: runs.Drawings) -> None:

@@ -372,6 +372,29 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path) -> 
     assert not re.search("character|alphabet", drawn, re.IGNORECASE)
 
 
+def test_intervals_over_trials_of_few_classes_are_said_to_be_too_narrow(tmp_path: Path) -> None:
+    said = "6 classes of 36 images were asked again and again: other classes may lie far outside these intervals."
+    for classes, few in ((6, True), (10, False)):
+        run = runs.study(tmp_path / str(classes), outcome=False, test={"classes": classes, "images": 36})
+        assert (said in words(text_of(own(run)))) == few
+    assert "again and again" not in words(text_of(runs.study(tmp_path / "older", outcome=False)))
+
+
+def test_own_classes_that_are_in_no_groups_are_called_by_their_names(tmp_path: Path) -> None:
+    run = runs.study(tmp_path, names=("my-coins",), dataset="my-coins (own images)", split="own")
+    changes = {"data.split": "own", "data.dataset": "my-coins@01234567"}
+    run.write("experiment.toml", override(job("quick"), changes, source="the test").to_toml().encode())
+    html, figures = page(reading.read(run))
+    seen = words(html.partition('id="trials-title"')[2].partition('id="reproduce"')[0])
+    assert re.search(r"chosen right \d\d, taken for \d\d right one \d+(st|nd|rd|th) · margin", seen)
+    assert re.search(r"✗ wrong , \d\d: the right one came", seen) and re.search(r" \d\d and \d\d \d+ time", seen)
+    assert 'alt="query: 01, image' in html
+    assert seen.count("my-coins") == 2, "the map and its caption"
+    texts = [mark.text for name in ("errors", "confused") for mark in figures[name].marks if mark.text]
+    assert any(re.fullmatch(r"\d\d · \d+(st|nd|rd|th)", text) for text in texts)
+    assert any(re.fullmatch(r"\d\d and \d\d", text) for text in texts) and "my-coins" not in " ".join(texts)
+
+
 def test_of_own_images_that_are_not_judged_yet_the_page_speaks_of_classes_too(tmp_path: Path) -> None:
     run = own(runs.study(tmp_path, over=False))
     assert "Accuracy on the test classes comes at the end." in words(text_of(run))
@@ -385,6 +408,24 @@ def test_of_one_map_only_nobody_can_say_that_it_is_the_easiest(tmp_path: Path) -
     assert ", the easiest," in several and ", the hardest," in several
     one = words(text_of(runs.study(tmp_path / "one", names=("Greek",))))
     assert "Map of Greek" in one and "the easiest" not in one and "the hardest" not in one
+
+
+def test_errors_that_come_again_are_shown_once_and_that_is_said(whole: tuple[Folder, Path], tmp_path: Path) -> None:
+    kept = whole[0].read_json("outcomes.json")
+    different = kept["errors"][:5]
+    missed, trials = kept["trials"] - kept["correct"], kept["trials"]
+    run = runs.study(tmp_path, outcome=False)
+    for again in (1, 6):  # older files have each as often as it came
+        errors = [error for error in different for _ in range(again)]
+        run.write_json("outcomes.json", kept | {"errors": errors})
+        html, figures = page(reading.read(run))
+        assert html.count('<li class="error">') == 5
+        assert f"The 5 worst different ones of {missed} errors in {trials} trials of lake400" in words(html)
+        assert "A query that was taken for the same character in several trials is one." in words(html)
+        assert figures["errors"].description.startswith(f"5 different ones of {missed} errors")
+    every = kept | {"errors": different, "correct": trials - 5}
+    run.write_json("outcomes.json", every)
+    assert f"All 5 errors in {trials} trials of lake400" in words(text_of(run))
 
 
 def test_a_network_without_an_error_is_said_to_have_none(tmp_path: Path) -> None:

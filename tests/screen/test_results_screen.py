@@ -156,6 +156,11 @@ class TestResult:
         text = "\n".join(drawn(result_panel(glyphs_result() | {"skipped": skipped}), 140))
         assert "not measured: lake400: this dataset has no fixed trials" in text
 
+    @pytest.mark.parametrize(("classes", "few"), [(9, True), (10, False)])
+    def test_that_few_classes_were_asked_is_said_beside_the_intervals(self, classes: int, few: bool):
+        text = "\n".join(drawn(result_panel(result(test={"classes": classes, "images": 54})), 140))
+        assert ("9 classes of 54 images were asked again and again: other classes may lie far outside" in text) == few
+
     def test_figures_on_alphabets_that_are_not_new_stand_beside_no_published_ones(self):
         said = "2 of the 20 test alphabets are not new to this network"
         text = "\n".join(drawn(result_panel(result(overlap=said)), 140))
