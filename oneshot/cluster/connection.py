@@ -90,14 +90,19 @@ def _attached(where: str, options: dict[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _started(options: dict[str, Any], *, console: Console, how_to_go_on: str) -> Iterator[None]:
-    """A Ray of this process's own, for the time of the block; none of its processes is left after it."""
+    """A Ray of this process's own, for the time of the block; none of its processes and files is left after it."""
     import ray
 
     on_term, dead = signal.getsignal(signal.SIGTERM), []
-    with embedded.adopting() as spared:
+    with embedded.adopting() as spared, embedded.folder() as folder:
+        options = options | {"_temp_dir": os.path.join(folder, "ray")}
+
+        def leave() -> None:
+            embedded.kill_all(spared)
+            embedded.remove(folder)
 
         def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
-            return embedded.watched(console, dead, look, how_to_go_on, spared)
+            return embedded.watched(console, dead, look, how_to_go_on, leave)
 
         def start(*, tries: int) -> None:
             try:

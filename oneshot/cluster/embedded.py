@@ -1,12 +1,15 @@
-"""The processes of an embedded Ray: watched, kept from signals that are not theirs, ended to the last."""
+"""An embedded Ray: its processes, watched, kept from signals that are not theirs, ended to the last; its folder."""
 
 import _thread
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +22,31 @@ from oneshot.screen.console import heard, print_error, print_line
 PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
+SOCKET = "/oneshot-abcdefgh/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"  # no path is longer
+SOCKET_MAX = 107 if sys.platform == "linux" else 103  # bytes that the path of a socket may have
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[str]:
+    """A folder around Ray's own, closed to other users; gone after the block, with what is in it.
+
+    Ray lets every user of the machine write to its folder and what is below it, where it keeps its sockets and the code
+    of its workers. Where the path of the system's temporary folder is too long for those sockets, it lies in /tmp."""
+    place = tempfile.gettempdir()
+    made = tempfile.mkdtemp(prefix="oneshot-", dir=place if len(os.fsencode(place + SOCKET)) <= SOCKET_MAX else "/tmp")
+    try:
+        yield made
+    finally:
+        remove(made)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder with all that is in it, to which processes that are being killed may still write."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -66,10 +94,10 @@ def adopting() -> Iterator[list[psutil.Process]]:
 
 @contextlib.contextmanager
 def watched(
-    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, spared: list[psutil.Process]
+    console: Console, dead: list[str], look: Callable[[], list[str]], how_to_go_on: str, leave: Callable[[], None]
 ) -> Iterator[None]:
     """Interrupt the block where `look` finds that a part of the embedded Ray died, and put it into `dead`. A block that
-    does not end by that ends the process, and its children but for the `spared`, after a word on `how_to_go_on`."""
+    does not end by that ends the process, after a word on `how_to_go_on` and after `leave`, which ends the others."""
 
     def loop(over: threading.Event) -> None:
         while not dead:
@@ -81,7 +109,7 @@ def watched(
             if how_to_go_on:
                 print_line(heard(console), f"to go on: {how_to_go_on}")
             print_error(heard(console), DIED.format(dead[0]))
-            kill_all(spared)
+            leave()
             os._exit(1)
 
     with beside(loop, name="watching Ray"):
