@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,11 @@ def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_ro
         done = subprocess.run(command, cwd=ROOT, input=given, text=True, stdout=output, timeout=600)
     assert done.returncode == 0, (folder / "output").read_text()
     return folder
+
+
+def test_rays_own_folder_is_open_to_all_and_the_one_around_it_closed(head: demo.Head) -> None:
+    assert stat.S_IMODE(head.folder.stat().st_mode) == 0o777  # else this would be for nothing
+    assert stat.S_IMODE(head.folder.parent.stat().st_mode) == 0o700
 
 
 def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
