@@ -27,7 +27,7 @@ START = 120  # seconds a head may take on a busy machine
 
 @dataclass(frozen=True)
 class Head:
-    """A Ray head on this machine: its Jobs API, the environment in which commands reach it, its files."""
+    """A Ray head on this machine: its Jobs API, the environment in which commands reach it, Ray's own files."""
 
     url: str
     environment: dict[str, str]
@@ -47,8 +47,10 @@ def head() -> Iterator[Head]:
     ended by number: `ray stop` would end every Ray of this machine. Raises RuntimeError where it does not come up.
     """
     gcs, dashboard, client = _free_ports(3)
-    # Not $TMPDIR, which may be long: the paths of Ray's sockets have at most 107 characters.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    # Not $TMPDIR, which may be long: the paths of Ray's sockets have at most 107 characters. Ray opens its own folder
+    # to every user of the machine; the one around it is closed.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    temp = folder / "ray"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {
         # A job says `python`: it has to be this one, wherever the shell's own would be found.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -56,16 +58,16 @@ def head() -> Iterator[Head]:
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
     }  # fmt: skip
     command = [
-        RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--temp-dir={folder}",
+        RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--temp-dir={temp}",
         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
         "--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0", "--log-color=false",
     ]  # fmt: skip
-    with open(Path(folder) / "start.log", "w+") as log:
+    with open(folder / "start.log", "w+") as log:
         # A session of its own: Ctrl-C is for the demo, which then takes the head down in order.
         started = {key: value for key, value in environment.items() if key != "RAY_ADDRESS"}
         process = subprocess.Popen(command, env=started, stdout=log, stderr=log, start_new_session=True)
         try:
-            up = Head(environment["RAY_ADDRESS"], environment, Path(folder))
+            up = Head(environment["RAY_ADDRESS"], environment, temp)
             if not _answers(up, process):
                 log.seek(0)
                 raise RuntimeError(f"Ray's head does not come up:\n{log.read()}")

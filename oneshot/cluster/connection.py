@@ -129,16 +129,21 @@ def _needed() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _started(options: dict[str, Any], console: Console, last_words: Callable[[], None]) -> Iterator[None]:
-    """A Ray of this process's own, for the time of the block; none of its processes is left after it."""
+    """A Ray of this process's own, for the time of the block; none of its processes and files is left after it."""
     import ray
 
     on_term, dead = signal.getsignal(signal.SIGTERM), []
-    with embedded.adopting() as spared:
+    with embedded.adopting() as spared, embedded.folder() as folder:
+        options = options | {"_temp_dir": os.path.join(folder, "ray")}
+
+        def leave() -> None:
+            embedded.kill_all(spared)
+            embedded.remove(folder)
 
         def watched(look: Callable[[], list[str]]) -> contextlib.AbstractContextManager[None]:
             return watching.watched(
                 console, dead, lambda: [embedded.DIED.format(part) for part in look()], last_words=last_words,
-                end=lambda: embedded.kill_all(spared), pause=0.25,
+                end=leave, pause=0.25,
             )  # fmt: skip
 
         def start(*, tries: int) -> None:

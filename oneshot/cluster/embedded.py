@@ -1,10 +1,13 @@
-"""The processes of an embedded Ray: watched, kept from signals that are not theirs, ended to the last."""
+"""An embedded Ray: its processes, watched, kept from signals that are not theirs, ended to the last; its folder."""
 
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +16,31 @@ import psutil
 PARTS = ("gcs_server", "raylet")  # of an embedded Ray, without which it waits in vain
 DIED = "Ray's {} died: killed, or out of memory; what was done until then is saved"
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
+SOCKET = "/oneshot-abcdefgh/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"  # no path is longer
+SOCKET_MAX = 107 if sys.platform == "linux" else 103  # bytes that the path of a socket may have
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[str]:
+    """A folder around Ray's own, closed to other users; gone after the block, with what is in it.
+
+    Ray lets every user of the machine write to its folder and what is below it, where it keeps its sockets and the code
+    of its workers. Where the path of the system's temporary folder is too long for those sockets, it lies in /tmp."""
+    place = tempfile.gettempdir()
+    made = tempfile.mkdtemp(prefix="oneshot-", dir=place if len(os.fsencode(place + SOCKET)) <= SOCKET_MAX else "/tmp")
+    try:
+        yield made
+    finally:
+        remove(made)
+
+
+def remove(folder: str) -> None:
+    """Remove a folder with all that is in it, to which processes that are being killed may still write."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -5,16 +5,25 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
 import requests
 from command import ROOT, environment, settings
+from ray.core.generated.gcs_service_pb2 import InternalKVKeysRequest
+from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
+from ray.core.generated.node_manager_pb2 import GetNodeStatsRequest
+from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+from ray.core.generated.ray_client_pb2 import ClusterInfoRequest, ClusterInfoType
+from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 
 from cluster import demo
 
@@ -76,6 +85,11 @@ def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_ro
     return folder
 
 
+def test_rays_own_folder_is_open_to_all_and_the_one_around_it_closed(head: demo.Head) -> None:
+    assert stat.S_IMODE(head.folder.stat().st_mode) == 0o777  # else this would be for nothing
+    assert stat.S_IMODE(head.folder.parent.stat().st_mode) == 0o700
+
+
 def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
     before = head.api("GET", "jobs/").json()
     jobs, run = f"{head.url}/api/jobs/", {"entrypoint": "touch /tmp/shadow"}
@@ -108,6 +122,44 @@ def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(h
                 answers.add(requests.post(url, json=order, timeout=patience).status_code)
     assert 401 in answers and min(answers) >= 400
     assert head.api("GET", "jobs/").json() == before  # nor was one taken without an answer
+
+
+def test_the_dashboard_tells_without_the_token_only_that_it_lives_and_asks_for_one(head: demo.Head) -> None:
+    for path in ("gcs_healthz", "authentication_mode"):
+        assert requests.get(f"{head.url}/api/{path}", timeout=300).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("part", "stub", "method", "order"),
+    [
+        ("gcs_server", InternalKVGcsServiceStub, "InternalKVKeys", InternalKVKeysRequest()),
+        ("raylet", NodeManagerServiceStub, "GetNodeStats", GetNodeStatsRequest()),
+        ("ray.util.client.server", RayletDriverStub, "ClusterInfo", ClusterInfoRequest(type=ClusterInfoType.PING)),
+    ],
+)
+def test_without_the_token_grpc_is_refused(
+    head: demo.Head, part: str, stub: Callable[[grpc.Channel], Any], method: str, order: Any
+) -> None:
+    """Of the ports of a part one serves this; the others do not speak gRPC, or other words of it."""
+
+    def codes(metadata: list[tuple[str, str]]) -> set[grpc.StatusCode]:
+        found = set()
+        for process in psutil.Process().children(recursive=True):
+            if part == process.name() or part in process.cmdline():
+                listening = [each.laddr.port for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
+                for port in set(listening):
+                    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                        call = getattr(stub(channel), method).future(order, timeout=30, metadata=metadata)
+                        found.add(call.code())
+        return found
+
+    token, deadline = head.environment["RAY_AUTH_TOKEN"], time.monotonic() + 120
+    while grpc.StatusCode.OK not in codes([("authorization", f"Bearer {token}")]):  # the part may still be starting
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    for metadata in ([], [("authorization", "Bearer " + "0" * 64)]):
+        answers = codes(metadata)
+        assert grpc.StatusCode.UNAUTHENTICATED in answers and grpc.StatusCode.OK not in answers, answers
 
 
 def test_a_submitted_study_shows_its_table_in_plain_text(submitted: Path) -> None:

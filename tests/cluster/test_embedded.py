@@ -1,12 +1,17 @@
-"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended."""
+"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended; its folder."""
 
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
 
-from oneshot.cluster import embedded
+from oneshot.cluster import connection, embedded
+from oneshot.screen.console import console
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt another's children")
@@ -47,3 +52,30 @@ def test_ray_starts_without_what_has_no_work_here_and_is_then_as_it_was(logs: bo
         assert replaced == list(names[: 2 if logs else 3])
         raise RuntimeError
     assert [getattr(Node, name) for name in names] == before
+
+
+@pytest.mark.parametrize("name", ["t", "a-folder-with-a-name-as-long-as-that-of-a-batch-system"])
+def test_rays_folder_is_closed_short_enough_for_sockets_and_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="os-") as parent:
+        place = Path(parent) / name
+        place.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        with embedded.folder() as folder:
+            made = Path(folder)
+            assert stat.S_IMODE(made.stat().st_mode) == 0o700
+            assert made.parent == (place if name == "t" else Path("/tmp"))
+            session = made / "ray/session_2026-11-30_10-49-44_690294_4194304/sockets"
+            session.mkdir(parents=True)
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(session / "plasma_store"))
+        assert not made.exists()
+
+
+@pytest.mark.ray
+def test_an_embedded_ray_leaves_no_file() -> None:
+    import ray
+
+    with connection.connect(None, console=console()):
+        temp = Path(ray.get_runtime_context().get_temp_dir())
+        assert stat.S_IMODE(temp.parent.stat().st_mode) == 0o700 and next(temp.glob("session_2*/sockets/raylet"))
+    assert not temp.parent.exists()

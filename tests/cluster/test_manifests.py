@@ -146,6 +146,8 @@ def test_a_cloud_head_is_on_demand_closed_and_of_the_pinned_ray(cloud: str) -> N
     for commands in (head, worker):
         start = next(line for line in commands.split("\n") if "ray start" in line)
         assert start.index("export") < start.index("RAY_AUTH_MODE=token") < start.index("ray start")
+        assert "install -d -m 700 ~/.oneshot-ray;" in start.partition(" RAY_TMPDIR=~/.oneshot-ray;")[0]
+        assert start.index("RAY_TMPDIR") < start.index("ray start")
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
     assert (ROOT / config["file_mounts"]["/home/ubuntu/constraints.txt"]).is_file()
     assert any("--requirement ~/constraints.txt" in command for command in config["setup_commands"])
