@@ -15,7 +15,7 @@ from oneshot.base.errors import RayDied, RunFailed, UserError, nearest
 from oneshot.cli import verbs
 from oneshot.cli.bench import bench
 from oneshot.cli.data import data_app
-from oneshot.cli.options import Device, Quiet, RunDataRoot, Set, Source, Trace
+from oneshot.cli.options import AsJson, Device, Quiet, RunDataRoot, Set, Source, Trace
 from oneshot.cli.settings import settings
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_error
@@ -52,7 +52,6 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="A Ray cluster. Default: $RAY_ADDRESS, else an embedded Ray."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else; warnings aside.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")]
 
 

@@ -38,3 +38,4 @@ Source = Annotated[
         help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home. For the data set folder: your images.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else; warnings aside.")]

@@ -1,27 +1,44 @@
 """The verb `report`: a run's report made on request and at the end of a run, and the ladder of all records."""
 
+import json
+
 from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
 from oneshot.records import record
-from oneshot.report import ladder, making
+from oneshot.report import compare, ladder, making, reading
 from oneshot.screen.console import print_line, print_warning
 
 LADDER = "ladder"
 
 
-def report(console: Console, *, run: str, out: str | None) -> None:
-    """Write a run's report; or, of the run `ladder`, print all records among the published figures.
+def report(console: Console, *, runs: list[str], out: str | None, as_json: bool) -> None:
+    """Write a run's report; of several runs, print what each came to; of the run `ladder`, all records among the
+    published figures.
 
     Raises UserError where there is no such run, or a file of it is damaged."""
-    if run == LADDER:
-        if out:
-            raise UserError("--out goes with a run; the ladder is printed: leave it out")
+    alone = len(runs) == 1
+    if out and (not alone or runs == [LADDER]):
+        raise UserError("--out goes with one run; what is compared is printed: leave it out")
+    if as_json and alone:
+        raise UserError("--json goes with several runs; what one came to is in its result.json")
+    if runs == [LADDER]:
         _ladder(console)
-        return
-    print_line(console, f"report: {making.make(reach(run), reach(out) if out else None)}")
+    elif alone:
+        print_line(console, f"report: {making.make(reach(runs[0]), reach(out) if out else None)}")
+    else:
+        _compare(console, [reading.read(reach(run)) for run in runs], as_json=as_json)
+
+
+def _compare(console: Console, runs: list[reading.Run], *, as_json: bool) -> None:
+    made = compare.compared(runs)
+    if as_json:
+        print(json.dumps(made, indent=1))
+    console.print(compare.screen(made), new_line_start=True)
+    for doubt in compare.doubts(runs):
+        print_warning(console, doubt)
 
 
 def at_the_end(console: Console, run: Folder) -> None:

@@ -8,7 +8,7 @@ import typer
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.cli.data import DATASETS, SPLITS
-from oneshot.cli.options import DataRoot, Device, Network, Quiet, RunDataRoot, Set, Source, Trace
+from oneshot.cli.options import AsJson, DataRoot, Device, Network, Quiet, RunDataRoot, Set, Source, Trace
 from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
@@ -172,24 +172,26 @@ def export(
 
 
 def report(
-    run: Annotated[
-        str,
+    runs: Annotated[
+        list[str],
         typer.Argument(
-            metavar="RUN", help="A run's folder, or `ladder`: print all records among the published figures."
+            metavar="RUN...",
+            help="A run's folder; several: print them side by side; `ladder`: all records among published figures.",
         ),
     ],
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
     ] = None,
+    as_json: AsJson = False,
     debug: Trace = False,
 ) -> None:
-    """Write the report of a run, also of one that goes on: a page and its figures.
+    """Write the report of a run, also of one that goes on: a page and its figures. Of several, compare them.
 
     README's tables and pictures are rendered by `oneshot record`.
     """
     from oneshot.cli import report
 
-    report.report(console(), run=run, out=out)
+    report.report(console(quiet=as_json), runs=runs, out=out, as_json=as_json)
 
 
 def repeat(

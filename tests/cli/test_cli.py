@@ -74,7 +74,7 @@ WRONG = {
     "a run to go on with whose variable is not set": (["tune", "--resume", ""], "a folder's name is empty: is a"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
     "no run to report on": (["report", "no/such/run"], "holds no run: experiment.toml is missing"),
-    "a ladder elsewhere": (["report", "ladder", "--out", "x"], "--out goes with a run"),
+    "a ladder elsewhere": (["report", "ladder", "--out", "x"], "--out goes with one run"),
     "no network": (["evaluate", "no/such/run"], "no such folder"),
     "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
     "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),

@@ -1,0 +1,87 @@
+"""Several runs side by side: what each came to, and in which settings they differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from oneshot.base.environment import hardware
+from oneshot.base.jobs import with_point
+from oneshot.base.meanings import inline
+from oneshot.report.reading import Run
+from oneshot.screen.console import MISSING, Column, Fitting, duration, fitted, loss, percent
+
+LEARNT = ("data", "model", "train", "evaluate")  # the sections that say what a network is taught, and how it is judged
+
+
+def compared(runs: Sequence[Run]) -> dict[str, Any]:
+    """Plain values: `runs`, a row each in the order given, and `settings`, {key: a value a run} of those in which the
+    networks of the runs differ. A study's network is that of its best trial, whose point its settings have."""
+    each = [_settings(run) for run in runs]
+    keys = [key for key in each[0] if any(other[key] != each[0][key] for other in each[1:])]
+    return {"runs": [_row(run) for run in runs], "settings": {key: [one[key] for one in each] for key in keys}}
+
+
+def doubts(runs: Sequence[Run]) -> list[str]:
+    """Why figures of these runs do not compare, a sentence each; none where they do."""
+    found = []
+    if len({(run.dataset, run.settings.data.split) for run in runs}) > 1:
+        found.append("the runs are of different data sets or splits: neither losses nor accuracies of them compare")
+    elif len({(run.settings.train.val_pairs, run.settings.train.val_trials) for run in runs}) > 1:
+        found.append("the runs were validated on other pairs or trials: small differences in validation may be theirs")
+    if sum(run.result is not None for run in runs) > 1:
+        words = runs[0].words
+        found.append(f"who chooses a run by what the {words.test} said has tuned on them: choose by validation")
+    return found
+
+
+def screen(made: Mapping[str, Any]) -> RenderableType:
+    """The runs as a table, then the settings in which they differ, a line each."""
+    rows = made["runs"]
+    least = min((row["val_loss"] for row in rows if row["val_loss"] is not None), default=None)
+    protocols = list(dict.fromkeys(name for row in rows for name in row["accuracy"]))
+    columns = (
+        Column("run", lambda row: Text(row["run"], "bold"), justify="left", cut=16),
+        Column("state", lambda row: row["state"], 6, "left"),
+        Column("epochs", lambda row: str(row["epochs"]), 4),
+        Column("val loss", lambda row: Text(loss(row["val_loss"]), "bold green" if row["val_loss"] == least else "")),
+        Column("one-shot", lambda row: percent(row["val_oneshot"]), 2),
+        *(Column(name, lambda row, name=name: percent(row["accuracy"].get(name)), 3 + at)
+          for at, name in enumerate(protocols)),
+        Column("took", lambda row: duration(row["seconds"]), 1),
+        Column("trained on", lambda row: row["hardware"] or MISSING, 9, "left"),
+    )  # fmt: skip
+    lines = [Text(), Text("in which their networks differ", "bold")]
+    for key, values in made["settings"].items():
+        lines.append(Text.assemble((f"  {key} ", "dim"), " · ".join(inline(value) for value in values)))
+    if not made["settings"]:
+        lines = [Text(), Text("their networks were taught by the same settings")]
+    return Group(Fitting(lambda width: fitted(columns, rows, width)), *lines)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    best, trained = run.best or {}, run.environment
+    epoch = next((row for row in best.get("history", ()) if row["epoch"] == best["best_epoch"]), {})
+    protocols = (run.result or {}).get("protocols", {})
+    return {
+        "run": run.name,
+        "where": run.where,
+        "kind": "study" if run.study else "training",
+        "state": "over" if run.over else "running" if run.running else "stopped",
+        "trial": best.get("id"),
+        "epochs": sum(trial["epochs"] for trial in run.trials),
+        "best_epoch": best.get("best_epoch"),
+        "val_loss": best.get("val_loss"),
+        "val_oneshot": epoch.get("val_oneshot"),
+        "accuracy": {name: each["accuracy"] for name, each in protocols.items()},
+        "seconds": sum(row.get("seconds") or 0.0 for trial in run.trials for row in trial["history"]),
+        "hardware": hardware(trained) if trained else None,
+        "commit": (trained or {}).get("commit"),
+    }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """`section.key` -> value of what a run's network was taught by."""
+    settings = with_point(run.settings, (run.best or {}).get("settings") or {}, source=run.where)
+    return {f"{name}.{key}": value for name in LEARNT for key, value in getattr(settings, name).model_dump().items()}
