@@ -1,5 +1,6 @@
 """Which class an image is of, from a few examples: a trained network asked as people ask it."""
 
+import contextlib
 import copy
 import io
 import json
@@ -34,6 +35,7 @@ from oneshot.evaluation.scoring import Trials
 from oneshot.evaluation.trials import within
 from oneshot.network.images import resize
 from oneshot.screen.console import percent
+from oneshot.screen.words import Words
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +238,7 @@ def test_probabilities_that_taught_alphabets_gave_are_doubted_whatever_is_asked(
     for where, doubted in ((best, True), (trained_run, False)):
         verify.run(Folder.of(where), image, image, as_json=True, device="cpu")
         assert ("taught the validation alphabets, too" in capsys.readouterr().err) == doubted
-    assert "taught the validation alphabets, too" in export._probabilities(card["calibration"])
+    assert "taught the validation alphabets, too" in export._probabilities(card["calibration"], Words())
 
 
 # Folders of images
@@ -581,7 +583,12 @@ def test_a_pipe_is_no_image_and_is_not_opened(tmp_path: Path, pages: np.ndarray)
     """Nobody need write to it: it would be waited for without an end. Here somebody does, that the test has one."""
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
-    threading.Thread(target=pipe.write_bytes, args=(encode(255 - pages[0, 0]),), daemon=True).start()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):  # nobody reads it
+            pipe.write_bytes(encode(255 - pages[0, 0]))
+
+    threading.Thread(target=write, daemon=True).start()
     try:
         with pytest.raises(UserError, match=r"pipe\.png cannot be used: it is no file; name an image"):
             preprocess.read(pipe, 28)
