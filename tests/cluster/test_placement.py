@@ -45,7 +45,8 @@ def drive(config, packing, note):
     run, data = Folder.of(f"{config['folder']}/{config['trial']}"), Folder.of("/nowhere")
     given = parse({"scale": config["scale"]}, "the test")
     t._trainer(
-        given, data, run, packing, known=0, until=None, name=config["trial"], callbacks=[Report()], followed=False
+        given, data, run, packing, known=0, until=None, name=config["trial"], callbacks=[Report()], followed=False,
+        mark="",
     ).fit()
 
 address, folder, scale, nodes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
