@@ -30,9 +30,8 @@ from oneshot.network.images import Images, distort, distortions
 from oneshot.network.worker import without_tf32
 
 BATCHES = (128, 256, 512, 1024, 2048)  # pairs
-CLOSE = (
-    1e-3  # relative difference of a first fp32 loss and gradient between CPU and GPU: sums are added in other orders
-)
+# Relative difference of a first fp32 loss and gradient between CPU and GPU, which add in other orders.
+CLOSE = 1e-3
 
 
 def koch_gpu(request: Request) -> Measured:

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from ray.train.torch import get_device
 
 from oneshot.base.environment import HARDWARE, this_machine
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import GPU_FULL, RunFailed, UserError
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
@@ -77,7 +78,8 @@ def train(config: dict[str, Any]) -> None:
     who = f"worker {rank} on {socket.gethostname()}"
     # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
     with watchdog(watch, seconds=still(settings.scale), who=who, tell=partial(write_note, run)):
-        if not _sees(run, config["mark"], watch):
+        # A node may have come after `sharing` asked all: what it wrote to a disk of its own would be seen by nobody.
+        if not _within(SHOWN, lambda: is_started(run, config["mark"]), meanwhile=watch.moved):
             raise RunFailed(
                 f"the node {socket.gethostname()} does not see the run folder {run}: it has another disk there, or"
                 " nothing; it came when the others had been asked"
@@ -91,14 +93,14 @@ def train(config: dict[str, Any]) -> None:
             # first one says so, and all return.
             if watch.leads:
                 run.write_json(FAILURE, {"error": str(error)})
-            elif not _told_within(ALONE, run):
+            elif not _within(ALONE, lambda: read_failure(run)):  # this node alone is at fault: its disk, its GPU
                 raise RunFailed(f"on the node {socket.gethostname()}: {error}") from None
 
 
 def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) -> None:
     device = get_device()
     if device.type == "cuda":
-        _take(device)
+        _check_usable()
     worker = RayWorker(device, watch, precision=settings.train.precision, compress=settings.scale.compress)
     here = this_machine(str(device))
     here["gpus"] = [gpu for gpus in worker.of_each(here["gpus"]) for gpu in gpus]  # those of all ranks
@@ -113,34 +115,22 @@ def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) 
     except torch.OutOfMemoryError as error:
         if config["gpus"] < 1:  # others share this GPU: there may be room when it is tried again
             raise
-        raise UserError(f"the GPU has not enough memory: make train.batch or data.size smaller ({error})") from None
+        raise UserError(GPU_FULL.format(error)) from None
 
 
-def _sees(run: Folder, mark: str, watch: Ahead) -> bool:
-    """Whether this node has the run's folder, and not one of its own at that place: a node may have come after
-    `sharing` asked all, and what it wrote there would be seen by nobody."""
-    end = time.monotonic() + SHOWN
-    while not is_started(run, mark):
-        if time.monotonic() > end:
-            return False
-        watch.moved()
-        time.sleep(0.2)
-    return True
-
-
-def _take(device: torch.device) -> None:
-    """Use this GPU from now on. Raises UserError where there is none."""
+def _check_usable() -> None:
+    """Raises UserError where Ray gives this worker a GPU that torch cannot use."""
     if not torch.cuda.is_available():
         why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
         raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
-    torch.cuda.set_device(device)  # of this thread
 
 
-def _told_within(seconds: float, run: Folder) -> bool:
-    """Whether rank 0 ends so soon, too. Where it does not, this node alone is at fault: another disk, another GPU."""
+def _within(seconds: float, holds: Callable[[], object], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Whether it holds, or comes to hold, within so many seconds."""
     end = time.monotonic() + seconds
-    while not read_failure(run):
+    while not holds():
         if time.monotonic() > end:
             return False
+        meanwhile()
         time.sleep(0.2)
     return True
