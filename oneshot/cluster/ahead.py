@@ -19,7 +19,7 @@ from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 from ray.experimental import internal_kv
 
-from oneshot.base import garbage
+from oneshot.base import garbage, memory
 
 KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
 IMPORTS = {DRIVER: ["oneshot.search.trial"], WORKER: ["oneshot.cluster.worker"], OTHER: []}
@@ -61,7 +61,7 @@ def first(training: str) -> bool:
 
 def environment(kind: str) -> dict[str, Any]:
     """The runtime environment of processes of a kind; without one, a process is a trial's driver."""
-    return {"env_vars": {KIND: kind}}
+    return {"env_vars": {KIND: kind} | (memory.ONE_ARENA if kind == WORKER else {})}  # Ray trains in a thread of it
 
 
 def this_process() -> Process:

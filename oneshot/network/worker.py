@@ -1,7 +1,6 @@
 """What the training loop knows of where it runs: a Worker. Local mode, Ray Train and plain gloo processes build one."""
 
 import contextlib
-import ctypes
 import functools
 import warnings
 from collections.abc import Iterator
@@ -13,13 +12,12 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from oneshot.base import memory
 from oneshot.base.environment import bf16_instructions
 from oneshot.base.errors import UserError
 from oneshot.network.distributed import average_in_bf16, interleaved
 
 T = TypeVar("T")
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 class Worker:
@@ -35,7 +33,7 @@ class Worker:
         self.precision = resolve_precision(precision, device)
         if device.type == "cpu":
             settle()
-            keep_memory()
+            memory.keep()
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module on the worker's device, wrapped so that its gradients are those of the global batch."""
@@ -148,20 +146,6 @@ def settle() -> None:
         few = torch.ones(8, dtype=kind)
         for function in (torch.exp, torch.log, torch.sqrt):
             function(few)
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Let this process keep what it frees: the next batch asks for as much, and memory that is touched for the first
-    time takes longer than what is computed in it.
-
-    By glibc's own rule it depends on what was freed first whether a batch's memory goes back to the system: 800
-    drawings took conv4 in float32 0.12 or 0.3 s. Blocks above 32 MB always do, as by that rule. Other C libraries are
-    left as they are.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(M_TRIM_THRESHOLD, 512 << 20)
 
 
 @functools.cache

@@ -59,6 +59,7 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Pat
     assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
 
 
+@pytest.mark.parametrize("step", ["exec sleep 60", "exit 1"])  # it lasts, or it has ended when the job ends
 @pytest.mark.parametrize(
     ("patience", "said"),
     [
@@ -67,11 +68,11 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Pat
     ],
 )
 def test_a_manual_launch_that_comes_to_nothing_says_so_and_names_rays_log(
-    patience: str, said: str, tmp_path: Path
+    patience: str, said: str, step: str, tmp_path: Path
 ) -> None:
     """Without SLURM: what the script calls is made up, and of its two waits one runs out."""
     commands = {
-        "srun": 'case "$*" in *" ray "*) exec sleep 60 ;; esac', "timeout": patience, "python": "echo token",
+        "srun": f'case "$*" in *" ray "*) {step} ;; esac', "timeout": patience, "python": "echo token",
         "hostname": "echo 10.0.0.1",
     }  # fmt: skip
     for name, does in commands.items():
