@@ -115,6 +115,7 @@ def describe(
         f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
         f" at once, with {each}{' each' * (packing.concurrent > 1)}"
         + _why_no_more(scale, every) * (more_room and packing.concurrent in driven(scale, every))
+        + _more_cores(packing, nodes) * (training == "training" and not packing.gpus)
         + _taken(packing, scale, nodes, used, training)
     )
 
@@ -123,6 +124,14 @@ def _why_no_more(scale: Scale, nodes: list[Node]) -> str:
     memory = max((node.memory for node in nodes), default=0)
     else_ = f" ({_driving(False):.1g} with --set scale.ahead=false)" * scale.ahead
     return f"; the head node's {memory:.3g} GB hold no more trials' drivers, {_driving(scale.ahead):.1g} GB each{else_}"
+
+
+def _more_cores(packing: Packing, nodes: list[Node]) -> str:
+    """How many cores the workers of one training could have on these nodes, where that is more than they have."""
+    sizes = range(int(max((node.cpus for node in nodes), default=0)), packing.cpus, -1)
+    fits = (cpus for cpus in sizes if sum(room(node, cpus, 0) for node in nodes) >= packing.workers)
+    most = next(fits, None)
+    return f"; a worker of this one can have {most} cores: --set scale.cpus={most}" if most else ""
 
 
 def _taken(packing: Packing, scale: Scale, nodes: list[Node], used: Node | None, training: str) -> str:

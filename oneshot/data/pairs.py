@@ -28,11 +28,6 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.left)
 
-    def share(self, rank: int, world_size: int) -> "Pairs":
-        """Every world_size-th pair, from the rank-th."""
-        part = slice(rank, None, world_size)
-        return Pairs(self.left[part], self.right[part], self.same[part], self.turn[part])
-
 
 @dataclass(frozen=True)
 class Episode:

@@ -1,5 +1,7 @@
 """Training batches on the device: drawings chosen by a dataset, gathered and distorted; and the objective they feed."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,6 +15,10 @@ from oneshot.network.models import Siamese
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labels: what the objective takes
 
+# Pixels of the batches that are made one after the other, some 4 MB. After a training step nothing that makes a batch
+# is in a CPU's cache any more, and the first one takes three times as long as those that follow at once.
+AT_ONCE = 1 << 20
+
 
 class _Batches:
     """What a dataset chooses, as a device sees it."""
@@ -21,51 +27,81 @@ class _Batches:
         self, dataset: PairDataset | EpisodeDataset, images: Images, data: settings.Data, train: settings.Train
     ) -> None:
         self.dataset, self.images, self.data, self.train = dataset, images, data, train
+        self.steps = train.examples // train.batch  # of an epoch
+        self._made: tuple[tuple[int, int, int], range, list[Batch]] = ((0, 0, 0), range(0), [])
+
+    def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """Batch number `step` of an epoch: of its images every world_size-th, from the rank-th. Those that follow it
+        are made with it, and kept until they are asked for."""
+        asked = (epoch, rank, world_size)
+        found, steps, made = self._made
+        if found != asked or step not in steps:
+            steps = range(step, max(step + 1, min(step + self._at_once(world_size), self.steps)))
+            made = self._make(epoch, steps, rank, world_size)
+            self._made = asked, steps, made
+        return made[step - steps.start]
+
+    def _at_once(self, world_size: int) -> int:
+        """How many batches are made at once, one at least."""
+        images = self.train.batch * (2 if self.data.sampling == "pairs" else 1) // world_size
+        return max(1, AT_ONCE // (images * self.images.size**2))
+
+    def _make(self, epoch: int, steps: range, rank: int, world_size: int) -> list[Batch]:
+        raise NotImplementedError
 
     def _seen(
-        self, drawing: np.ndarray, image: np.ndarray, *, epoch: int, start: int, turn: np.ndarray
-    ) -> torch.Tensor:
-        """The drawings as the images number `image` of the global batch, of which `turn` has all and `start` is the
-        first: distorted as the settings say."""
+        self, drawing: np.ndarray, image: np.ndarray, turn: np.ndarray, *, epoch: int, start: int
+    ) -> Iterator[torch.Tensor]:
+        """The drawings (batches, n) as the images (batches, n) of all that are made, of which `turn` (N,) has each and
+        `start` is the number in its epoch of the first: distorted as the settings say, a batch after the other."""
         data = self.data
-        gathered = self.images.gather(drawing)
         if not (data.distort or data.elastic or data.rotations or data.flips):
-            return gathered
+            yield from map(self.images.gather, drawing)
+            return
         which = {"seed": self.train.seed, "epoch": epoch, "start": start, "count": len(turn)}
-        maps = distortions(**which, chance=data.distort, turn=turn)[image]
-        return distort(gathered, maps, bends(**which, spread=data.elastic)[image] if data.elastic else None)
+        maps = distortions(**which, chance=data.distort, turn=turn)
+        bent = bends(**which, spread=data.elastic) if data.elastic else None
+        for drawings, images in zip(drawing, image, strict=True):
+            yield distort(self.images.gather(drawings), maps[images], None if bent is None else bent[images])
 
 
 class PairBatches(_Batches):
-    """Independent pairs, half of them same. A rank gets its share of each global batch."""
+    """Independent pairs, half of them same. Of each batch a rank gets its share: left twins, then right twins
+    (2n, 1, S, S), and labels (n,) bool; n = batch / world_size."""
 
     dataset: PairDataset
 
-    def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """Left twins, then right twins (2n, 1, S, S); labels (n,) bool; n = batch / world_size."""
-        start, count = step * self.train.batch, self.train.batch
-        pairs = self.dataset.pairs(epoch=epoch, start=start, count=count)
+    def _make(self, epoch: int, steps: range, rank: int, world_size: int) -> list[Batch]:
+        batch, start = self.train.batch, steps.start * self.train.batch
+        pairs = self.dataset.pairs(epoch=epoch, start=start, count=len(steps) * batch)
+
+        def share(twins: np.ndarray) -> np.ndarray:  # of pairs, (N, 2), by batch: left twins, then right twins
+            return twins.reshape(len(steps), batch, 2)[:, rank::world_size].swapaxes(1, 2).reshape(len(steps), -1)
+
         # Twin t of pair i is image 2i + t: each twin is distorted on its own (Koch et al. 2015, section 4.1).
-        drawing = np.stack([pairs.left, pairs.right], axis=1)[rank::world_size].T.reshape(-1)
-        image = np.arange(2 * count).reshape(count, 2)[rank::world_size].T.reshape(-1)
-        images = self._seen(drawing, image, epoch=epoch, start=2 * start, turn=pairs.turn.reshape(-1))
-        return images, on(images.device, pairs.share(rank, world_size).same)
+        drawing, image = np.stack([pairs.left, pairs.right], axis=1), np.arange(2 * len(pairs))
+        made = self._seen(share(drawing), share(image), pairs.turn.reshape(-1), epoch=epoch, start=2 * start)
+        same = pairs.same.reshape(len(steps), batch)[:, rank::world_size]
+        return [(images, on(images.device, labels)) for images, labels in zip(made, same, strict=True)]
 
     def objective(self, net: Siamese) -> nn.Module:
         return PairObjective(net)
 
 
 class EpisodeBatches(_Batches):
-    """Episodes of P characters x K drawers. A rank gets its share of the drawings and all labels."""
+    """Episodes of P characters x K drawers. A rank gets its share of each one's drawings (batch / world_size, 1, S, S),
+    every world_size-th, and all labels (batch,) int64."""
 
     dataset: EpisodeDataset
 
-    def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """Drawings (batch / world_size, 1, S, S), every world_size-th of the episode; all labels (batch,) int64."""
-        episode = self.dataset.episode(epoch=epoch, step=step)
-        drawing, image = episode.drawing[rank::world_size], np.arange(len(episode))[rank::world_size]
-        images = self._seen(drawing, image, epoch=epoch, start=step * self.train.batch, turn=episode.turn)
-        return images, on(images.device, episode.label)
+    def _make(self, epoch: int, steps: range, rank: int, world_size: int) -> list[Batch]:
+        batch = self.train.batch
+        episodes = [self.dataset.episode(epoch=epoch, step=step) for step in steps]
+        drawing = np.stack([each.drawing for each in episodes])[:, rank::world_size]
+        image = np.arange(drawing.shape[0] * batch).reshape(-1, batch)[:, rank::world_size]
+        turn = np.concatenate([each.turn for each in episodes])
+        made = self._seen(drawing, image, turn, epoch=epoch, start=steps.start * batch)
+        return [(images, on(images.device, each.label)) for images, each in zip(made, episodes, strict=True)]
 
     def objective(self, net: Siamese) -> nn.Module:
         return EpisodeObjective(net, self.train.objective)

@@ -170,6 +170,27 @@ def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any],
 
 
 @pytest.mark.parametrize(
+    ("nodes", "scale", "clause"),
+    [
+        ([LAPTOP], {}, "; a worker of this one can have 8 cores: --set scale.cpus=8"),
+        ([LAPTOP], {"workers": 3}, "; a worker of this one can have 2 cores: --set scale.cpus=2"),
+        ([LAPTOP, LAPTOP], {"workers": 3, "cpus": 2}, "; a worker of this one can have 4 cores: --set scale.cpus=4"),
+        ([LAPTOP], {"cpus": 8}, ""),
+        ([LAPTOP], {"workers": "1..5"}, ""),
+        ([GPU_NODE], {}, ""),  # they work on the GPU
+    ],
+)
+def test_a_training_alone_is_told_of_the_cores_that_it_leaves(
+    nodes: list[Node], scale: dict[str, Any], clause: str
+) -> None:
+    given = Scale(**scale)
+    packing = pack(given, nodes)
+    assert describe(packing, given, nodes, training="training").endswith(clause)
+    assert ("scale.cpus" in describe(packing, given, nodes, training="training")) == bool(clause)
+    assert "scale.cpus" not in describe(packing, given, nodes)
+
+
+@pytest.mark.parametrize(
     ("nodes", "used", "scale", "clause"),
     [
         ([LAPTOP], Node("", 0, 0), {}, ""),

@@ -71,15 +71,6 @@ def test_a_pair_depends_on_seed_epoch_and_index_alone(drawings: Drawings) -> Non
     assert not np.array_equal(whole.left, PairDataset(drawings, seed=6).pairs(epoch=3, start=0, count=100).left)
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 8])
-def test_any_number_of_workers_has_the_same_pairs(drawings: Drawings, world_size: int) -> None:
-    batch = PairDataset(drawings, seed=0, rotations=True).pairs(epoch=1, start=48, count=48)
-    shares = [batch.share(rank, world_size) for rank in range(world_size)]
-    assert [len(share) for share in shares] == [48 // world_size] * world_size
-    again = {key: np.stack([getattr(share, key) for share in shares], axis=1) for key in vars(batch)}
-    assert equal(Pairs(**{key: value.reshape(-1, *value.shape[2:]) for key, value in again.items()}), batch)
-
-
 @pytest.mark.parametrize(("start", "count"), [(1, 2), (0, 3)])
 def test_pairs_come_in_twos(drawings: Drawings, start: int, count: int) -> None:
     with pytest.raises(ValueError, match="must be even"):

@@ -274,6 +274,22 @@ def test_any_number_of_workers_sees_the_same_images(sampling: str, world_size: i
         assert all(torch.equal(share[1], labels) for share in shares)
 
 
+@pytest.mark.parametrize("sampling", ["pairs", "episodes"])
+def test_batches_made_at_once_are_those_made_one_by_one(sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings, changes = tiny.parts().train, {"distort": 0.5, "elastic": 2.0, "rotations": True, "flips": True}
+    together = make(drawings, sampling=sampling, **changes)
+    asked = [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)]  # of epochs of three
+    found = [together.get(epoch=epoch, step=step) for epoch, step in asked]
+    monkeypatch.setattr("oneshot.training.batches.AT_ONCE", 1)
+    alone = make(drawings, sampling=sampling, **changes)
+    made = []
+    monkeypatch.setattr(alone, "_make", lambda *given, make=alone._make: made.append(given[1]) or make(*given))
+    for (epoch, step), (images, labels) in zip(asked, found, strict=True):
+        one = alone.get(epoch=epoch, step=step)
+        assert torch.equal(images, one[0]) and torch.equal(labels, one[1])
+    assert [len(steps) for steps in made] == [1] * 5
+
+
 def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
     made = make(tiny.parts().train, distort=0.5)
     first, step, epoch = (made.get(epoch=e, step=s)[0] for e, s in [(1, 0), (1, 1), (2, 0)])
