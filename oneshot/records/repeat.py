@@ -13,8 +13,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, jobs_folder, override, parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.evaluation import modelcard
-from oneshot.evaluation.evaluate import evaluate
+from oneshot.evaluation.evaluate import judge_once
 from oneshot.evaluation.judgement import check_judged, result_of
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
@@ -165,11 +164,7 @@ def judge(
             return
         check_time(until)
         with stages:
-            result = evaluate(
-                run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate,
-                device=device, keep=True, progress=stages,
-            )  # fmt: skip
-        modelcard.keep_result(run, result)
+            judge_once(run, data, settings, device=device, progress=stages)
 
 
 def _judged(run: Folder) -> dict[str, Any] | None:

@@ -9,8 +9,7 @@ from oneshot.base.errors import NoRoom, RunFailed
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.cluster.packing import Packing
-from oneshot.evaluation.judgement import result_of
+from oneshot.cluster.packing import Packing, patience
 from oneshot.run.watch import STAGE, Showing, staged, staging
 from oneshot.search.study import Study
 
@@ -34,7 +33,7 @@ def judge_best(
     job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
     known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
-    patience = settings.scale.timeout * (1 + settings.scale.max_failures)
+    waits = patience(settings.scale)
     study.run.remove(STAGE)  # of a session that was killed
     try:
         with staged(study.run, progress):
@@ -43,13 +42,12 @@ def judge_best(
                 device=packing.device, threads=threads,
             )  # fmt: skip
             seen = None
-            while not ray.wait([judging], timeout=START + patience)[0]:
+            while not ray.wait([judging], timeout=START + waits)[0]:
                 stage = study.patiently(partial(_stage, study.run))
                 if stage == seen:  # nothing, or what a process left that died: Ray waits to run it again
                     ray.cancel(judging)
                     raise NoRoom(
-                        f"the cluster had no room for the final job for {patience:g} s: a node is lost, or others use"
-                        " it"
+                        f"the cluster had no room for the final job for {waits:g} s: a node is lost, or others use it"
                     )
                 seen = stage
             return ray.get(judging)
@@ -75,8 +73,7 @@ def _judge(
 ) -> dict[str, Any]:  # fmt: skip
     import torch
 
-    from oneshot.evaluation import modelcard
-    from oneshot.evaluation.evaluate import evaluate
+    from oneshot.evaluation.evaluate import judge_once
     from oneshot.network.worker import pick_device
     from oneshot.training.train import finish
 
@@ -88,11 +85,4 @@ def _judge(
         finish(
             chosen, run, device=pick_device(device), data=data, trial=trial, best_trial=best_trial, progress=progress
         )  # fmt: skip
-        if result := result_of(run):
-            return result
-        result = evaluate(
-            run, data, dataset=chosen.data.dataset, split=chosen.data.split, how=chosen.evaluate, device=device,
-            keep=True, progress=progress,
-        )  # fmt: skip
-    modelcard.keep_result(run, result)
-    return result
+        return judge_once(run, data, chosen, device=device, progress=progress)
