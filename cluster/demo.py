@@ -56,6 +56,7 @@ def head() -> Iterator[Head]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # else a job that is told to stop is killed after 3 s, while it saves
     }  # fmt: skip
     command = [
         RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", f"--temp-dir={temp}",
@@ -86,7 +87,7 @@ def _free_ports(number: int) -> list[int]:
 def _answers(up: Head, process: "subprocess.Popen[bytes]") -> bool:
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             if up.api("GET", "jobs/").ok:
                 return True
         time.sleep(0.5)

@@ -127,7 +127,11 @@ async def _connect(session: aiohttp.ClientSession, port_file: Path) -> aiohttp.C
         assert time.monotonic() < end, "Chromium did not start"
         await asyncio.sleep(0.05)
     port = port_file.read_text().splitlines()[0]
-    async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
-        targets = await answer.json(content_type=None)
-    url = next(target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page")
-    return await session.ws_connect(url, max_msg_size=1 << 28)
+    while True:
+        async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+            targets = await answer.json(content_type=None)
+        if pages := [target["webSocketDebuggerUrl"] for target in targets if target["type"] == "page"]:
+            break
+        assert time.monotonic() < end, "Chromium has no page"
+        await asyncio.sleep(0.05)
+    return await session.ws_connect(pages[0], max_msg_size=1 << 28)

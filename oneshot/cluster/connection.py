@@ -21,7 +21,7 @@ from oneshot.base.errors import RayDied, UserError
 from oneshot.base.storage import needing_room
 from oneshot.cluster import embedded, watching
 from oneshot.cluster.packing import Node
-from oneshot.screen.console import heard, print_line
+from oneshot.screen.console import heard, print_line, print_warning
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
 # block (2 s at Ray's default); the others cost time for what this program does not use.
@@ -56,6 +56,20 @@ def address(option: str | None) -> str | None:
     return option or os.environ.get("RAY_ADDRESS") or None
 
 
+def beside() -> str | None:
+    """The address of the cluster that `ray start` has made this machine a part of, where its head answers: for who
+    embeds a Ray beside it, perhaps unawares. Ray writes it down in its own folder."""
+    places = (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp")
+    file = Path(next(place for place in places if place), "ray", "ray_current_cluster")
+    try:
+        where = file.read_text().strip()
+        host, _, port = where.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+    except (OSError, ValueError, OverflowError):  # none is there, it is another user's, or it has died
+        return None
+    return where
+
+
 @contextlib.contextmanager
 def connect(
     where: str | None, *, console: Console, verbose: bool = False, how_to_go_on: Callable[[], str] = str,
@@ -74,6 +88,12 @@ def connect(
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
+    elif other := beside():
+        print_warning(
+            console,
+            f"a Ray cluster runs on this machine ({other}), and this does not run on it but beside it: --address"
+            f" {other}, RAY_ADDRESS or `ray job submit` would",
+        )
     with contextlib.nullcontext("") if verbose else _chatter_to_file(console) as log:
         from oneshot.cluster.reclaim import reclaiming  # here, as all that imports Ray
 

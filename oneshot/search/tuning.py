@@ -234,12 +234,11 @@ class Recorder(Callback):
         self._show()
 
     def _show(self) -> None:
-        began = time.monotonic()
-        if began < self.due:
+        if time.monotonic() < self.due:
             return
+        began = time.thread_time()  # not the clock's, by which others' work would silence the screen
         self.view.update(self.study.record())
-        ended = time.monotonic()
-        self.due = ended + max(self.seconds, 100 * (ended - began))
+        self.due = time.monotonic() + max(self.seconds, 100 * (time.thread_time() - began))
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with the experiment, to restore them; nothing is restored from there."""

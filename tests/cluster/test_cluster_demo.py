@@ -102,14 +102,16 @@ def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
     assert head.api("GET", "jobs/").json() == before  # and nothing was started
 
 
+def places(process: psutil.Process) -> list[Any]:
+    """Where a process listens; nowhere, where it is gone by now."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [each.laddr for each in process.net_connections(kind="inet") if each.status == psutil.CONN_LISTEN]
+    return []
+
+
 def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(head: demo.Head) -> None:
     """Ray's other ports listen on every interface, whatever address the head is given."""
-    listening = [
-        socket.laddr
-        for process in psutil.Process().children(recursive=True)
-        for socket in process.net_connections(kind="inet")
-        if socket.status == psutil.CONN_LISTEN
-    ]
+    listening = [address for process in psutil.Process().children(recursive=True) for address in places(process)]
     dashboard = int(head.url.rpartition(":")[2])
     assert {address.ip for address in listening if address.port == dashboard} == {"127.0.0.1"}
     before, answers = head.api("GET", "jobs/").json(), set()
@@ -142,12 +144,16 @@ def test_without_the_token_grpc_is_refused(
 ) -> None:
     """Of the ports of a part one serves this; the others do not speak gRPC, or other words of it."""
 
+    def of_part(process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return part == process.name() or part in process.cmdline()
+        return False
+
     def codes(metadata: list[tuple[str, str]]) -> set[grpc.StatusCode]:
         found = set()
         for process in psutil.Process().children(recursive=True):
-            if part == process.name() or part in process.cmdline():
-                listening = [each.laddr.port for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
-                for port in set(listening):
+            if of_part(process):
+                for port in {address.port for address in places(process)}:
                     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                         call = getattr(stub(channel), method).future(order, timeout=30, metadata=metadata)
                         found.add(call.code())
@@ -199,7 +205,7 @@ def test_a_stopped_job_leaves_a_study_that_goes_on(
 ) -> None:
     where = ["--run", str(tmp_path / "run"), "--data", str(data_root)]
     changes = settings(
-        search__trials="1", search__first="[]", search__grace="0", train__epochs="12", train__examples="1024"
+        search__trials="1", search__first="[]", search__grace="0", train__epochs="24", train__examples="1024"
     )
     study = ["python", "-m", "oneshot.tune", "quick", *where, *changes]
     process = subprocess.Popen(
@@ -209,20 +215,20 @@ def test_a_stopped_job_leaves_a_study_that_goes_on(
     text = ""
     for line in process.stdout or []:
         text += line
-        if re.search(r"trial 000 epoch +1/12", line):
+        if re.search(r"trial 000 epoch +1/24", line):
             assert head.api("POST", "jobs/stopped/stop").ok  # what `ray job stop` asks, without its seconds to start
     assert process.wait(timeout=300) == 0  # to Ray's client a stopped job is no failed one
     assert head.api("GET", "jobs/stopped").json()["status"] == "STOPPED"
     assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in text and "Traceback" not in text
     (trial,) = json.loads((tmp_path / "run/study.json").read_text())["trials"]
-    assert trial["status"] == "pending" and 1 <= trial["epochs"] < 12
+    assert trial["status"] == "pending" and 1 <= trial["epochs"] < 24
 
     capfd.readouterr()
     assert demo.submit(head, ["--resume", str(tmp_path / "run"), "--data", str(data_root)]) == 0
     text = capfd.readouterr().out
-    assert "trial 000 goes on after epoch" in text and not re.search(r"trial 000 epoch +1/12", text)
+    assert "trial 000 goes on after epoch" in text and not re.search(r"trial 000 epoch +1/24", text)
     (trial,) = json.loads((tmp_path / "run/study.json").read_text())["trials"]
-    assert (trial["status"], trial["epochs"]) == ("finished", 12)
+    assert (trial["status"], trial["epochs"]) == ("finished", 24)
 
 
 def test_a_refused_study_gives_its_own_exit_code(head: demo.Head, capfd: pytest.CaptureFixture[str]) -> None:

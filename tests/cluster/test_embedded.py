@@ -79,3 +79,23 @@ def test_an_embedded_ray_leaves_no_file() -> None:
         temp = Path(ray.get_runtime_context().get_temp_dir())
         assert stat.S_IMODE(temp.parent.stat().st_mode) == 0o700 and next(temp.glob("session_2*/sockets/raylet"))
     assert not temp.parent.exists()
+
+
+def test_a_cluster_that_runs_on_this_machine_is_found_while_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert connection.beside() is None
+    (tmp_path / "ray").mkdir()
+    file = tmp_path / "ray" / "ray_current_cluster"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        file.write_text(f"127.0.0.1:{port}\n")
+        assert connection.beside() == f"127.0.0.1:{port}"
+    assert connection.beside() is None
+    for damaged in ("", "127.0.0.1", "127.0.0.1:99999999", "\0:1", "[::1]:x"):
+        file.write_text(damaged)
+        assert connection.beside() is None
+    file.unlink()
+    file.mkdir()
+    assert connection.beside() is None

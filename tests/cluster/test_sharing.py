@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,17 +72,20 @@ def cluster(server: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> It
     made = Cluster(f"127.0.0.1:{port}", tmp_path_factory.mktemp("hidden"), token)
     own = {key: value for key, value in environment(**token).items() if not key.startswith("AWS_")}
     own["ONESHOT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    own["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="os-", dir="/tmp")  # a short path, for sockets; and no part of others'
     start = [str(RAY), "start", "--num-cpus=1", "--block", "--disable-usage-stats"]
     nodes = [_start([*start, "--head", f"--port={port}", "--include-dashboard=false"], own | server.variables())]
     try:
         _wait_for(port, nodes[0])
         other = f"mount -t tmpfs none {made.hidden} && exec {' '.join(start)} --address={made.address}"
         nodes.append(_start(["unshare", "--mount", "sh", "-c", other], own))
+        made.look()  # waits for both
         yield made
     finally:
         for node in reversed(nodes):
             node.terminate()
             node.wait()
+        shutil.rmtree(own["RAY_TMPDIR"], ignore_errors=True)
 
 
 def _start(command: list[str], variables: dict[str, str]) -> "subprocess.Popen[bytes]":

@@ -18,7 +18,7 @@ from oneshot.cluster.watching import Places, watched
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("PAUSE", 0.05), ("REFUSING", 0.5), ("SILENT", 1.0)):
+    for name, seconds in (("PAUSE", 0.05), ("REFUSING", 2.0), ("SILENT", 1.0)):
         monkeypatch.setattr(watching, name, seconds)
 
 

@@ -40,8 +40,9 @@ def test_the_copy_is_the_data_and_is_fetched_once(far: Folder, small_glyphs: Fol
     assert [object_store.gets(name) for name in (store.DRAWINGS, store.TRIALS)] == [1, 1]
 
 
-def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: ObjectStore) -> None:
-    """The first one gets its answer when all eight have asked what there is: they are at it at once."""
+def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: ObjectStore, tmp_path: Path) -> None:
+    """The first one gets its answer when all eight have asked what there is: they are at it at once. They meet before,
+    as a client of S3 gives up an answer of which nothing comes for three seconds."""
     running = []
 
     def hold(method: str, path: str, query: str) -> None:
@@ -51,8 +52,14 @@ def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: Obje
             time.sleep(0.01)
 
     object_store.refuse = hold
-    code = "import sys; from oneshot.data.cache import near, Folder; print(near(Folder.of(sys.argv[1])))"
-    command = [sys.executable, "-c", code, far.uri]
+    (tmp_path / "met").mkdir()
+    code = (
+        "import os, pathlib, sys, time; from oneshot.data.cache import near, Folder\n"
+        "far, met = Folder.of(sys.argv[1]), pathlib.Path(sys.argv[2]); far.has('x'); (met / str(os.getpid())).touch()\n"
+        "while len(list(met.iterdir())) < 8: time.sleep(0.01)\n"
+        "print(near(far))"
+    )
+    command = [sys.executable, "-c", code, far.uri, str(tmp_path / "met")]
     running += [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) for _ in range(8)]
     said = {one.communicate(timeout=300)[0].strip() for one in running}
     assert [one.returncode for one in running] == [0] * 8

@@ -18,7 +18,7 @@ from oneshot.data.download import Patience
 from oneshot.data.omniglot import Archive, drawings, obtain, resolve_trials
 from oneshot.data.png import encode
 
-HASTE = Patience(connect=2, read=1, attempts=2, pause=0)
+HASTE = Patience(attempts=2, pause=0)
 X = Archive("images_x", content_digest(MEMBERS), ("deep/images_x.zip", "images_x.zip"))
 
 

@@ -194,6 +194,8 @@ def test_a_training_may_go_on_with_another_number_of_workers(
     more = made[0]["train"]["begun by one"]["history"]
     with ranks.smooth():
         less = tiny.train(folder / "ended by one", GOES_ON).history
+    assert [row.get("resumed_at") for row in more] == [None, 2, None]
+    assert [row.get("resumed_at") for row in less] == [None, None, 0]
     for history in (more, less):
         assert [row["epoch"] for row in history] == [1, 2, 3]
         for row, same in zip(history, expected, strict=True):
@@ -213,6 +215,7 @@ def test_many_workers_that_go_on_end_with_the_bits_of_those_that_never_stopped(
     )
     assert going_on is not None and whole is not None
     assert going_on.progress.epoch == whole.progress.epoch == 3
+    assert [row.get("resumed_at") for row in going_on.progress.history] == [None, 0, None]
     assert all(torch.equal(value, whole.weights[name]) for name, value in going_on.weights.items())
 
 

@@ -277,9 +277,11 @@ def test_any_number_of_workers_sees_the_same_images(sampling: str, world_size: i
 @pytest.mark.parametrize("sampling", ["pairs", "episodes"])
 def test_batches_made_at_once_are_those_made_one_by_one(sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawings, changes = tiny.parts().train, {"distort": 0.5, "elastic": 2.0, "rotations": True, "flips": True}
-    together = make(drawings, sampling=sampling, **changes)
+    together, many = make(drawings, sampling=sampling, **changes), []
+    monkeypatch.setattr(together, "_make", lambda *given, make=together._make: many.append(given[1]) or make(*given))
     asked = [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)]  # of epochs of three
     found = [together.get(epoch=epoch, step=step) for epoch, step in asked]
+    assert [len(steps) for steps in many] == [3, 1, 2]
     monkeypatch.setattr("oneshot.training.batches.AT_ONCE", 1)
     alone = make(drawings, sampling=sampling, **changes)
     made = []

@@ -144,7 +144,7 @@ def test_an_owner_that_was_silent_too_long_gives_way(run: Folder, over: bool) ->
     try:
         who = "another process" if over else "process 7 on elsewhere"
         with pytest.raises(RunFailed, match=f"was taken over by {who}"):
-            with signed(run, every=0.05) as lost:
+            with signed(run, every=0.5) as lost:  # not before what follows is written
                 assert not lost.is_set()
                 run.remove(NOTE) if over else run.write_json(NOTE, OTHER | {"time": time.time()})
                 with pytest.raises(KeyboardInterrupt):

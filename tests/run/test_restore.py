@@ -39,6 +39,9 @@ def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_been(optimizer: str
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
+        for state in resumed.state.values():
+            for value in state.values():
+                value.zero_()
     load_weights(other, net.state_dict(), "it")
     load_optimizer(resumed, packed(going), "it")
     torch.manual_seed(1)

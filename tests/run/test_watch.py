@@ -83,10 +83,14 @@ def test_a_pulse_knows_the_newest_step_and_tells_all_it_hears() -> None:
 def test_a_training_leaves_a_pulse_while_it_runs_and_none_after(tmp_path: Path) -> None:
     folder, seen = Folder.of(tmp_path / "run"), []
 
+    def at(pulse: dict[str, Any] | None, place: tuple[int, int]) -> dict[str, Any] | None:
+        return pulse if pulse and (pulse["epoch"], pulse["step"]) == place else None
+
     class Looking(Watch):
         def step(self, done: int, loss: float, images_per_second: float) -> None:
             if done == 2 and len(seen) < 2:
-                seen.append(wait_for(lambda: (read_pulse(folder) or {}).get("step") == 2 and read_pulse(folder)))
+                place = (len(seen) + 1, 2)
+                seen.append(wait_for(lambda: at(read_pulse(folder), place)))
 
     train(folder, settings(epochs=2), watch=Looking())
     assert [(pulse["epoch"], pulse["step"], pulse["steps"]) for pulse in seen] == [(1, 2, 3), (2, 2, 3)]
@@ -118,7 +122,6 @@ def test_a_folder_that_cannot_be_written_does_not_disturb_the_training(tmp_path:
         assert tried.wait(30)
 
 
-@pytest.mark.usefixtures("quick")
 def test_what_a_killed_session_left_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     folder = Folder.of(tmp_path)
     for name, block in (

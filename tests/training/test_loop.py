@@ -107,6 +107,7 @@ def test_interrupted_at_every_epoch_it_still_ends_the_same(
         with pytest.raises(Killed):
             tiny.train(tmp_path, settings, data=data, watch=Killer(after=epoch))
     tiny.train(tmp_path, settings, data=data)
+    assert [row.get("resumed_at") for row in rows(tmp_path)] == [None, 0, 0, 0]
     assert digest(tmp_path) == digest(folder)
     assert without_clock(rows(tmp_path)) == without_clock(rows(folder))
 
@@ -178,6 +179,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_changes_nothing(
     tiny.train(tmp_path, settings, data=data, watch=watch)
     assert len(watch.notes) == 1
     assert "epoch-0003 is damaged" in watch.notes[0] and "using the one before it" in watch.notes[0]
+    assert [row.get("resumed_at") for row in rows(tmp_path)] == [None, None, 0, None]
     assert digest(tmp_path) == digest(folder)
     assert without_clock(rows(tmp_path)) == without_clock(rows(folder))
 
