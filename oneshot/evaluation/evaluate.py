@@ -15,13 +15,13 @@ import torch
 from oneshot.answers import artifact
 from oneshot.base.environment import environment
 from oneshot.base.errors import UserError
-from oneshot.base.settings import Evaluate, Settings
+from oneshot.base.settings import Evaluate
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
-from oneshot.evaluation import modelcard, pixels
-from oneshot.evaluation.judgement import TOUCHED, check, lowered, result_of, trials_of
+from oneshot.evaluation import pixels
+from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
 from oneshot.evaluation.lots import Unsuited
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
@@ -169,21 +169,6 @@ def evaluate(
             where.write(OUTCOMES, text.encode())
         except Exception as error:  # the judgement is made: nothing that is only shown may cost it
             result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
-    return result
-
-
-def judge_once(
-    run: Folder, data: Folder, settings: Settings, *, device: str, progress: Showing | None = None
-) -> dict[str, Any]:  # fmt: skip
-    """Judge a run's own network as the run's settings say, and keep the result, single trials and the card that tells
-    it. Where the network has its result, that: the test alphabets are touched once. Raises as `evaluate`."""
-    if result := result_of(run):
-        return result
-    result = evaluate(
-        run, data, dataset=settings.data.dataset, split=settings.data.split, how=settings.evaluate, device=device,
-        keep=True, progress=progress,
-    )  # fmt: skip
-    modelcard.keep_result(run, result)
     return result
 
 

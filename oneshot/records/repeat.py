@@ -13,8 +13,8 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, jobs_folder, override, parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.evaluation.evaluate import judge_once
 from oneshot.evaluation.judgement import check_judged, result_of
+from oneshot.evaluation.once import judge_once
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
 from oneshot.report.ladder import judged

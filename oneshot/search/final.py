@@ -73,7 +73,7 @@ def _judge(
 ) -> dict[str, Any]:  # fmt: skip
     import torch
 
-    from oneshot.evaluation.evaluate import judge_once
+    from oneshot.evaluation.once import judge_once
     from oneshot.network.worker import pick_device
     from oneshot.training.train import finish
 
