@@ -17,7 +17,7 @@ from oneshot.base.storage import Folder
 from oneshot.bench import flops, source
 from oneshot.bench.data import part
 from oneshot.bench.rows import OF_MATMUL, Measured, Request
-from oneshot.bench.timing import in_turns, rate
+from oneshot.bench.timing import apart, in_turns, rate
 from oneshot.data.drawings import Drawings
 from oneshot.network import models
 from oneshot.network.worker import Worker
@@ -53,7 +53,7 @@ def pipeline(request: Request) -> Measured:
     """The training step with batches made for it, and on one batch that is there; of both nets, the worse ratio."""
     drawings = part(request)
     cpu = torch.device("cpu")
-    few, many = (request.repeats * (1 if request.quick else turns) for turns in (6, 40))
+    few, many = (request.repeats * (1 if request.quick else turns) for turns in (6, 20))
     cases: list[tuple[str, Settings, torch.device, int]] = [
         ("conv4 at 28 px", small_settings(), cpu, many),
         ("koch at 105 px", koch_settings(pairs=2 if request.quick else 32), cpu, few),  # more than a second a step
@@ -73,9 +73,11 @@ def pipeline(request: Request) -> Measured:
 
 def _with_and_without(drawings: Drawings, settings: Settings, device: torch.device, turns: int) -> list[list[float]]:
     run = training(drawings, settings, device)
-    # A difference of 2 % is looked for, on machines whose speed drifts by more from one second to the next.
-    made, still, seconds = fed(run), constant(run), 0.05
-    return in_turns(lambda: rate(made, seconds=seconds), lambda: rate(still, seconds=seconds), repeats=turns)
+    # A difference of 2 % is looked for, on machines whose speed drifts by more from one second to the next: so a turn
+    # is as short as can be, the steps whose batches are made at once.
+    made, still, steps = fed(run), constant(run), run.batches.at_once()
+    sides = [lambda side=side: rate(lambda: sum(side() for _ in range(steps)), seconds=0) for side in (made, still)]
+    return in_turns(*sides, repeats=turns)
 
 
 def fed(run: Training) -> Callable[[], int]:
@@ -163,10 +165,10 @@ def koch_cpu(request: Request) -> Measured:
     pairs, seconds = (2, 0.01) if quick else (64, 2.0)
     run = training(part(request), koch_settings(pairs=pairs), cpu)
     ours = constant(run)
-    theirs = document_step(pairs=pairs, device=cpu)
-    value, reference = in_turns(
-        lambda: rate(ours, seconds=seconds), lambda: rate(theirs, seconds=seconds), repeats=request.repeats
-    )
+    with apart(document_step, pairs=pairs, device=cpu) as theirs:
+        value, reference = in_turns(
+            lambda: rate(ours, seconds=seconds), lambda: theirs(seconds), repeats=request.repeats
+        )  # fmt: skip
     ceiling = matmul_rate(cpu, side=256 if quick else 2048, seconds=seconds)
     share = float(np.median(value)) * flops.training(run.net.encoder, size=KOCH_SIZE) / ceiling
     tried = _layouts(quick)

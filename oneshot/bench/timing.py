@@ -1,7 +1,11 @@
 """Stopwatches: two sides measured in turns, so that a machine that slows down slows both."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
 
 
 def rate(work: Callable[[], int], *, seconds: float) -> float:
@@ -12,6 +16,26 @@ def rate(work: Callable[[], int], *, seconds: float) -> float:
         passed = time.perf_counter() - began
         if passed >= seconds:
             return done / passed
+
+
+@contextlib.contextmanager
+def apart(make: Callable[..., Callable[[], int]], **given: Any) -> Iterator[Callable[[float], float]]:
+    """The `rate` of the work that `make(**given)` gives, as a function of the seconds, for the time of the block; in a
+    process of its own, which has nothing of this one: not the memory that it keeps, either."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(make, given)) as pool:
+        yield lambda seconds: pool.submit(_rate, seconds).result()
+
+
+def _begin(make: Callable[..., Callable[[], int]], given: dict[str, Any]) -> None:
+    _work.append(make(**given))
+
+
+_work: list[Callable[[], int]] = []  # of a process that `apart` started
+
+
+def _rate(seconds: float) -> float:
+    return rate(_work[0], seconds=seconds)
 
 
 def in_turns(*sides: Callable[[], float], repeats: int, warm: bool = True) -> list[list[float]]:

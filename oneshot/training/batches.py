@@ -36,12 +36,12 @@ class _Batches:
         asked = (epoch, rank, world_size)
         found, steps, made = self._made
         if found != asked or step not in steps:
-            steps = range(step, max(step + 1, min(step + self._at_once(world_size), self.steps)))
+            steps = range(step, max(step + 1, min(step + self.at_once(world_size), self.steps)))
             made = self._make(epoch, steps, rank, world_size)
             self._made = asked, steps, made
         return made[step - steps.start]
 
-    def _at_once(self, world_size: int) -> int:
+    def at_once(self, world_size: int = 1) -> int:
         """How many batches are made at once, one at least."""
         images = self.train.batch * (2 if self.data.sampling == "pairs" else 1) // world_size
         return max(1, AT_ONCE // (images * self.images.size**2))
