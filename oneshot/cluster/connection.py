@@ -91,8 +91,8 @@ def connect(
     elif other := beside():
         print_warning(
             console,
-            f"a Ray cluster runs on this machine ({other}), and this does not run on it but beside it: --address"
-            f" {other}, RAY_ADDRESS or `ray job submit` would",
+            f"a Ray cluster runs on this machine, and this run is not on it but beside it: --address {other} puts it"
+            " there, as RAY_ADDRESS and `ray job submit` do",
         )
     with contextlib.nullcontext("") if verbose else _chatter_to_file(console) as log:
         from oneshot.cluster.reclaim import reclaiming  # here, as all that imports Ray
