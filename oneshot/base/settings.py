@@ -139,6 +139,11 @@ class Train(Section):
     """One-shot trials on the validation alphabets after each epoch: they are shown, and decide nothing but where
     train.keep = "oneshot"."""
 
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self.examples // self.batch
+
 
 class Search(Section):
     """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) and dotted keys of any section."""

@@ -111,7 +111,7 @@ def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) 
         train(run)
     epochs = settings.train.epochs
     ends[epochs] = history.stat().st_mtime
-    images = (epochs - 1) * (settings.train.examples // settings.train.batch) * settings.train.batch
+    images = (epochs - 1) * settings.train.steps * settings.train.batch
     return images / (ends[epochs] - ends[1])
 
 

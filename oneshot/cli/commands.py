@@ -115,8 +115,8 @@ def _train_there(
     from oneshot.cluster.trainer import train_on_ray
 
     with TrainView(console, prints=False) as view, watch.following(folder, view, settings.train):
-        steps, done = settings.train.examples // settings.train.batch, len(history.read_history(folder))
-        view.start(epochs=settings.train.epochs, steps_per_epoch=steps, done=done)
+        done = len(history.read_history(folder))
+        view.start(epochs=settings.train.epochs, steps_per_epoch=settings.train.steps, done=done)
         train_on_ray(settings, data, folder, packing, name=folder.name)
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -58,16 +57,14 @@ def address(option: str | None) -> str | None:
 
 def beside() -> str | None:
     """The address of the cluster that `ray start` has made this machine a part of, where its head answers: for who
-    embeds a Ray beside it, perhaps unawares. Ray writes it down in its own folder."""
-    places = (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp")
-    file = Path(next(place for place in places if place), "ray", "ray_current_cluster")
+    embeds a Ray beside it, perhaps unawares."""
+    from ray._private.utils import read_ray_address
+
     try:
-        where = file.read_text().strip()
-        host, _, port = where.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-    except (OSError, ValueError, OverflowError):  # none is there, it is another user's, or it has died
+        where = read_ray_address()
+        return where if where and watching.why_not(where, seconds=1.0) is None else None
+    except (OSError, ValueError):  # another user's, or damaged
         return None
-    return where
 
 
 @contextlib.contextmanager
@@ -88,14 +85,15 @@ def connect(
         os.environ.setdefault(key, value)
     if where:
         _check_answers(where)
-    elif other := beside():
-        print_warning(
-            console,
-            f"a Ray cluster runs on this machine, and this run is not on it but beside it: --address {other} puts it"
-            " there, as RAY_ADDRESS and `ray job submit` do",
-        )
     with contextlib.nullcontext("") if verbose else _chatter_to_file(console) as log:
         from oneshot.cluster.reclaim import reclaiming  # here, as all that imports Ray
+
+        if where is None and (other := beside()):
+            print_warning(
+                console,
+                f"a Ray cluster runs on this machine, and this run is not on it but beside it: --address {other} puts"
+                " it there, as RAY_ADDRESS and `ray job submit` do",
+            )
 
         def last_words() -> None:
             if how := how_to_go_on():
@@ -268,10 +266,8 @@ def _check_answers(where: str) -> None:
             return  # which Ray looks up
         name = host if colon else port
         raise UserError(f"'{where}' names no port; give the cluster's address as HOST:PORT, as {name}:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running?") from None
+    if error := watching.why_not(_place(where), seconds=PATIENCE):
+        raise UserError(f"cannot reach the Ray cluster at '{where}': {error}; is it running?")
 
 
 def _check_speaks(where: str) -> None:

@@ -111,11 +111,12 @@ def describe(
     worker = _size(Node("", packing.cpus, packing.gpus))
     each = f"{scale.workers} worker{'s' * (packing.workers > 1)}"
     more_room = packing.concurrent < rooms // packing.workers
+    alone = training == "training" and not packing.gpus
     return (
         f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
         f" at once, with {each}{' each' * (packing.concurrent > 1)}"
         + _why_no_more(scale, every) * (more_room and packing.concurrent in driven(scale, every))
-        + _more_cores(packing, nodes) * (training == "training" and not packing.gpus)
+        + (_more_cores(packing, nodes) if alone else "")
         + _taken(packing, scale, nodes, used, training)
     )
 

@@ -54,14 +54,14 @@ class Places:
     looked at: something stands between that lets Ray alone through."""
 
     def __init__(self, listening: dict[str, str]) -> None:
-        self.listening = {name: place for name, place in listening.items() if not _why_not(place)}
+        self.listening = {name: place for name, place in listening.items() if not why_not(place, seconds=PAUSE)}
         self.failing: dict[str, float] = {}  # since when
 
     def gone(self) -> list[str]:
         """A sentence for each that has not answered for so long that it will not do so any more."""
         found = []
         for name, place in self.listening.items():
-            error = _why_not(place)
+            error = why_not(place, seconds=PAUSE)
             if error is None:
                 self.failing.pop(name, None)
                 continue
@@ -77,11 +77,13 @@ class Places:
         return found
 
 
-def _why_not(place: str) -> OSError | None:
-    """Why nothing can be reached at `host:port`; None where it can."""
+def why_not(place: str, *, seconds: float) -> OSError | None:
+    """Why nothing is reached at `host:port` in so many seconds; None where something is."""
     host, _, port = place.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PAUSE).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
     except OSError as error:
         return error
+    except OverflowError as error:  # a port that there cannot be
+        return OSError(str(error))
     return None

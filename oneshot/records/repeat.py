@@ -17,7 +17,7 @@ from oneshot.evaluation.judgement import check_judged, result_of
 from oneshot.evaluation.once import judge_once
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
-from oneshot.report.ladder import judged
+from oneshot.report.ladder import times_judged
 from oneshot.report.reading import touched
 from oneshot.run import cards, formats
 from oneshot.run.history import read_history
@@ -211,7 +211,7 @@ def _record(
         "split": settings.data.split,
         "summary": summary([row["result"] for row in rows]),
         "seconds": statistics.mean(row["seconds"] for row in rows),
-        "test_evaluations": sum(judged(row) for row in rows),
+        "test_evaluations": sum(times_judged(row) for row in rows),
         "seeds": list(rows),
     }
     formats.check(formats.Repeated, made)

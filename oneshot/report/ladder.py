@@ -84,7 +84,7 @@ def started(result: Mapping[str, Any]) -> str:
     return ", started from another network" if result.get("start") else ""
 
 
-def judged(row: Mapping[str, Any]) -> int:
+def times_judged(row: Mapping[str, Any]) -> int:
     """How often a network was judged, by its record or by the row of its seed; older ones do not count what came after
     the judgement that they hold."""
     return row.get("judged") or row["result"].get("test_evaluations") or 1
@@ -94,7 +94,7 @@ def judged_again(record: Mapping[str, Any]) -> str:
     """Of networks that were judged more than once, how often: `, judged 2 times`, or `, seed 3 judged 2 times`."""
     said = []
     for row in record.get("seeds") or [record]:
-        often = judged(row)
+        often = times_judged(row)
         if often > 1:
             said.append(f", seed {row['seed']} judged {often} times" if "seed" in row else f", judged {often} times")
     return "".join(said)

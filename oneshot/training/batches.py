@@ -1,5 +1,6 @@
 """Training batches on the device: drawings chosen by a dataset, gathered and distorted; and the objective they feed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,14 +21,14 @@ Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labe
 AT_ONCE = 1 << 20
 
 
-class _Batches:
+class _Batches(ABC):
     """What a dataset chooses, as a device sees it."""
 
     def __init__(
         self, dataset: PairDataset | EpisodeDataset, images: Images, data: settings.Data, train: settings.Train
     ) -> None:
         self.dataset, self.images, self.data, self.train = dataset, images, data, train
-        self.steps = train.examples // train.batch  # of an epoch
+        self.images_per_step = train.batch * (2 if data.sampling == "pairs" else 1)  # of all ranks
         self._made: tuple[tuple[int, int, int], range, list[Batch]] = ((0, 0, 0), range(0), [])
 
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
@@ -36,18 +37,18 @@ class _Batches:
         asked = (epoch, rank, world_size)
         found, steps, made = self._made
         if found != asked or step not in steps:
-            steps = range(step, max(step + 1, min(step + self.at_once(world_size), self.steps)))
+            steps = range(step, max(step + 1, min(step + self.at_once(world_size), self.train.steps)))
             made = self._make(epoch, steps, rank, world_size)
             self._made = asked, steps, made
         return made[step - steps.start]
 
     def at_once(self, world_size: int = 1) -> int:
         """How many batches are made at once, one at least."""
-        images = self.train.batch * (2 if self.data.sampling == "pairs" else 1) // world_size
-        return max(1, AT_ONCE // (images * self.images.size**2))
+        return max(1, AT_ONCE // (self.images_per_step // world_size * self.images.size**2))
 
+    @abstractmethod
     def _make(self, epoch: int, steps: range, rank: int, world_size: int) -> list[Batch]:
-        raise NotImplementedError
+        """The rank's share of these batches of an epoch."""
 
     def _seen(
         self, drawing: np.ndarray, image: np.ndarray, turn: np.ndarray, *, epoch: int, start: int

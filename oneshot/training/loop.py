@@ -81,8 +81,7 @@ class Training:
         images = Images(parts.train, size=size, device=worker.device)
         self.batches = batches(parts.train, images, data=settings.data, train=train)
         self.validation = Validation(parts.validation, train, size=size, device=worker.device)
-        self.steps = train.examples // train.batch
-        self.images_per_step = train.batch * (2 if settings.data.sampling == "pairs" else 1)
+        self.steps, self.images_per_step = train.steps, self.batches.images_per_step
         self.optimizer = optimizer(self.net, train)
         self.progress = Progress()
         self.average = Average(self.net, train.ema) if train.ema else None

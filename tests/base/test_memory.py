@@ -46,9 +46,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the r
 def first_touches(how: str, thread: str, size: int, **variables: str) -> int:
     """Pages touched for the first time in four rounds of the same three blocks of `size` MB."""
     command = [sys.executable, "-c", ROUNDS, how, thread, str(size)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(**variables), text=True, capture_output=True, check=True
-    )  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=environment(**variables), text=True, capture_output=True, check=True)
     return int(done.stdout)
 
 

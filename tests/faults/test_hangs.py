@@ -53,3 +53,4 @@ def test_a_worker_that_hangs_while_it_saves_is_noticed_and_the_training_goes_on(
     assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2]
     notes = read_notes(Folder.of(tmp_path / "run"))  # a slow machine may stand still elsewhere, too
     assert any("stood still for 5 s in _save (training/loop.py:" in note for note in notes), notes
+    assert all("stood still for 5 s in " in note for note in notes), notes

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,19 +278,25 @@ def test_any_number_of_workers_sees_the_same_images(sampling: str, world_size: i
 @pytest.mark.parametrize("sampling", ["pairs", "episodes"])
 def test_batches_made_at_once_are_those_made_one_by_one(sampling: str, monkeypatch: pytest.MonkeyPatch) -> None:
     drawings, changes = tiny.parts().train, {"distort": 0.5, "elastic": 2.0, "rotations": True, "flips": True}
-    together, many = make(drawings, sampling=sampling, **changes), []
-    monkeypatch.setattr(together, "_make", lambda *given, make=together._make: many.append(given[1]) or make(*given))
+
+    def blocks_of(batches: Any) -> list[int]:
+        """How many are made at once, each time that some are."""
+        blocks, make = [], batches._make
+        monkeypatch.setattr(batches, "_make", lambda *given: blocks.append(len(given[1])) or make(*given))
+        return blocks
+
+    together = make(drawings, sampling=sampling, **changes)
+    many = blocks_of(together)
     asked = [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)]  # of epochs of three
     found = [together.get(epoch=epoch, step=step) for epoch, step in asked]
-    assert [len(steps) for steps in many] == [3, 1, 2]
+    assert many == [3, 1, 2]
     monkeypatch.setattr("oneshot.training.batches.AT_ONCE", 1)
     alone = make(drawings, sampling=sampling, **changes)
-    made = []
-    monkeypatch.setattr(alone, "_make", lambda *given, make=alone._make: made.append(given[1]) or make(*given))
+    single = blocks_of(alone)
     for (epoch, step), (images, labels) in zip(asked, found, strict=True):
         one = alone.get(epoch=epoch, step=step)
         assert torch.equal(images, one[0]) and torch.equal(labels, one[1])
-    assert [len(steps) for steps in made] == [1] * 5
+    assert single == [1] * 5
 
 
 def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
