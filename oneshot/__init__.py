@@ -1,4 +1,4 @@
-"""oneshot: train, tune and judge Siamese one-shot image recognition at scale.
+"""oneshot: train, tune and evaluate Siamese networks for one-shot image recognition at scale.
 
 import oneshot
 net = oneshot.load("runs/quick")

@@ -42,7 +42,7 @@ class DiskFull(RunFailed):
     """There is no room for a file: what is tried next would fail too, so everything stops until room is made."""
 
 
-GPU_FULL = "the GPU has not enough memory: make train.batch or data.size smaller ({})"  # and what torch says of it
+GPU_FULL = "the GPU is out of memory: make train.batch or data.size smaller ({})"  # and what torch says of it
 _LISTED = 20  # words in a hint
 
 TROUBLE = (OSError, UserError, RunFailed)  # what a folder that cannot be used for the moment may answer

@@ -19,11 +19,11 @@ RANGE = re.compile(r"\d{1,10}\.\.\d{1,10}")
 def _plain(value: Any) -> Any:
     if isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= MOST):
         return value
-    raise PydanticCustomError("plain", "Input should be a text, true, false or a number")
+    raise PydanticCustomError("plain", "Input should be a string, true, false or a number")
 
 
 Plain = Annotated[
-    Any, AfterValidator(_plain), Field(description="a text, true, false or a number")
+    Any, AfterValidator(_plain), Field(description="a string, true, false or a number")
 ]  # what any single setting is
 
 

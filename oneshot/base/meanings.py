@@ -99,7 +99,7 @@ def _takes(schema: Mapping[str, Any], named: Mapping[str, Any]) -> str:
         keys, each = schema.get("propertyNames"), schema["additionalProperties"]
         of = f", each {_takes(each, named)}" if isinstance(each, Mapping) else ""
         return f"a table of {_takes(keys, named) if keys else 'keys'}{of}"
-    return {"boolean": "true or false", "string": "a text"}.get(schema["type"]) or _number(schema)
+    return {"boolean": "true or false", "string": "a string"}.get(schema["type"]) or _number(schema)
 
 
 def _number(schema: Mapping[str, Any]) -> str:

@@ -29,20 +29,20 @@ class Data(Section):
     """The data set: omniglot; glyphs, or glyphs-80 for another number of generated alphabets; auto, which is Omniglot
     where it can be had and else glyphs; or the name of a set of your own images (folder, where there is only one)."""
     split: SplitName = "lake"
-    """Which alphabets teach, validate and judge. With -all at its end, those that validate are taught too. Your own
-    images have one split, own, and lake becomes it."""
+    """Which alphabets train, validate and test. A split ending in -all also trains on the validation alphabets. Your
+    own images have one split, own, which lake then means."""
     size: Annotated[int, Field(ge=16, le=512)] = 105
     """Pixels a side of a drawing, as the network sees it. The koch network needs 65 at least."""
     extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """So many generated alphabets are taught too. 0: none."""
+    """Number of generated alphabets to train on as well. 0: none."""
     composed_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """So many alphabets are taught too whose characters are composed of halves of the set's own. 0: none. Not of
-    photos."""
+    """Number of alphabets to train on as well whose characters are composed of halves of the set's own. 0: none. Not
+    for photos."""
     sampling: Literal["pairs", "episodes"] = "pairs"
     """What a batch is made of: independent pairs, half of them same; or episodes, of which all pairs count: some
     characters of some alphabets, several drawings of each."""
     balance: bool = True
-    """Equal weight to each alphabet (Koch et al. 2015, section 4.1), instead of to each character."""
+    """Equal weight to each alphabet (Koch et al. 2015, section 4.2), instead of to each character."""
     hard_negatives: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The share of different pairs whose two characters are taken from one alphabet; the others are of any. 0: all are
     of any. Needs data.sampling = "pairs"."""
@@ -79,8 +79,8 @@ class Model(Section):
     """How a fresh head starts: plain, as model.init says; or calibrated, scaled on the first batch so that the logits
     of its pairs spread by 1."""
     views: Views = 1
-    """Positions in which the trained network compares two images, and takes the mean: 4 are the quarter turns, 8 the
-    mirrored ones too. A training and its validation look at one. 4 needs data.rotations, 8 needs data.flips too."""
+    """Positions in which the trained network compares two images, averaging the results: 4 are the quarter turns, 8
+    add their mirror images. Training and its validation use 1. 4 needs data.rotations, 8 also needs data.flips."""
 
 
 class Train(Section):
@@ -90,9 +90,9 @@ class Train(Section):
     """The loss: binary cross-entropy of same and different; softmax, picking the same character among the different
     ones of the episode; or their sum. All but bce need data.sampling = "episodes"."""
     optimizer: Optimizer = "sgd"
-    """The optimizer. adamw decays the weights apart from the gradient."""
+    """The optimizer. adamw decouples weight decay from the gradient."""
     lr: Annotated[float, Field(gt=0)] = 1e-2
-    """The learning rate at its height, before train.schedule lowers it."""
+    """The peak learning rate, before train.schedule lowers it."""
     batch: Several = 128
     """Pairs of a step, or drawings where data.sampling = "episodes", over all workers together. Pairs: an even number;
     drawings: a multiple of data.drawers x data.alphabets. Each number of scale.workers must divide it."""
@@ -107,32 +107,32 @@ class Train(Section):
     head_lr: Annotated[float, Field(gt=0)] = 1.0
     """The head's learning rate as a multiple of train.lr."""
     schedule: Literal["none", "step", "cosine"] = "none"
-    """How the learning rate goes after its warm-up: it stays; step, times 0.99 an epoch; cosine, to 0 with the last
-    epoch."""
+    """The learning rate after warm-up: none, constant; step, multiplied by 0.99 each epoch; cosine, falling to 0 with
+    the last epoch."""
     warmup: Natural = 0
-    """Steps over which the learning rate rises to its height. 0: it starts there."""
+    """Steps over which the learning rate rises to train.lr. 0: no warm-up."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share that a moving average of the weights keeps at each step; the average is what is validated and kept.
-    0: no average."""
+    """The decay per step of a moving average of the weights; the averaged weights are validated and kept. 0: no
+    average."""
     clip: Annotated[float, Field(ge=0)] = 0.0
-    """The greatest norm of a step's gradient; a longer one is shortened to it. 0: no clipping."""
+    """The maximum norm of a step's gradient; a larger one is scaled down to it. 0: no clipping."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """The numbers that layers multiply: 32 bits (in training on a GPU, convolutions round them to TF32's 19), or
     bfloat16; auto is bf16 where the hardware multiplies it."""
     patience: Natural = 0
-    """Epochs without a better one, as train.keep has it, after which a training ends. 0: it never ends so. Not with
+    """Epochs without improvement, as measured by train.keep, after which a training ends early. 0: off. Not with
     train.keep = "last", and at most train.epochs."""
     keep: Literal["best", "oneshot", "last"] = "best"
-    """Which epoch's network is kept: best, that of the lowest validation loss; oneshot, that of the highest one-shot
-    accuracy within the validation alphabets (Koch et al. 2015, section 3.2), of equals the lowest loss; last. A search
-    goes by the validation loss of that epoch, its early stopping (search.grace) by that of each."""
+    """Which epoch's network is kept: best, the lowest validation loss; oneshot, the highest one-shot accuracy within
+    the validation alphabets (Koch et al. 2015, section 3.2), ties going to the lowest loss; last, the last. A search
+    compares trials by the validation loss of that epoch, its early stopping (search.grace) by that of each epoch."""
     seed: Natural = 0
-    """The seed of all that chance decides in a training: first weights, batches, distortions."""
+    """The seed of everything random in a training: initial weights, batches, distortions."""
     start: str = ""
-    """A network to go on from in place of fresh weights: a run's folder, its best/ or a checkpoint; a path or a URI. It
-    has to have the same model.name, model.width, model.depth and data.size. Encoder and head are taken as they are:
-    model.init and model.head then say nothing. The run keeps a copy in start/, and its settings name it PATH@DIGEST;
-    so named, no other network is taken. Empty: none."""
+    """A network to start from instead of fresh weights: a run's folder, its best/ or a checkpoint; a path or a URI. It
+    must have the same model.name, model.width, model.depth and data.size. Encoder and head are taken as they are:
+    model.init and model.head are ignored. The run keeps a copy in start/, and its settings name it PATH@DIGEST, which
+    accepts no other network. Empty: none."""
     val_pairs: Several = 4_000
     """Pairs that the validation loss is measured on after each epoch; an odd number is made even."""
     val_trials: Positive = 400
@@ -149,9 +149,9 @@ class Search(Section):
     """What the tuner varies. A point is a set of `train` keys (optimizer, lr, batch) and dotted keys of any section."""
 
     trials: Annotated[int, Field(ge=1, le=100_000)] = 16
-    """Points that are tried, those of search.first among them."""
+    """The number of points to try, including those of search.first."""
     searcher: Literal["random", "optuna"] = "random"
-    """Who proposes them: chance, or Optuna's TPE, which learns from the trials so far."""
+    """How points are proposed: at random, or by Optuna's TPE, which learns from the trials so far."""
     seed: Natural = 0
     """The seed of the points that are drawn."""
     lr: dict[Optimizer, Annotated[list[float], Field(min_length=2, max_length=2)]] = {
@@ -172,9 +172,10 @@ class Search(Section):
     """Points that are tried before all others: keys of train, and dotted keys of other sections. What one leaves out
     is as the job has it."""
     grace: Natural = 1
-    """Epochs after which a trial stops and has to be among the best to go on. 0: all run to their end."""
+    """Epochs after which a trial stops and continues only if it is among the best. 0: all trials run to their end."""
     reduction: Several = 3
-    """Of the trials that come so far, the best one in this many goes on, this many times as far."""
+    """Of the trials that get that far, the best one in this many continues, until it has trained this many times as
+    long."""
 
     @model_validator(mode="after")
     def _check(self) -> "Search":
@@ -204,12 +205,12 @@ class Group(Section):
 
 
 class Scale(Section):
-    """On what it runs, and what it survives. Nothing here changes what a training learns, but for how sums are rounded;
-    which trials a search stops early may depend on it."""
+    """What it runs on, and which failures it survives. Nothing here changes what a training learns, except how sums are
+    rounded; which trials a search stops early may depend on it."""
 
     workers: NumberOrRange = 1
-    """Processes of a training, each with its share of every batch. A range, '1..4': as many of it as the nodes that
-    are there hold, fewer when one is lost, more when one is added."""
+    """Worker processes of a training, each with its share of every batch. A range such as '1..4' is elastic: as many as
+    the current nodes hold, fewer when one is lost, more when one is added."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs of a worker: 1; 0 for none; below 1, trials of one worker share a GPU; auto is 1 where a node has one."""
     cpus: Positive = 1
@@ -219,8 +220,8 @@ class Scale(Section):
     max_failures: Natural = 2
     """Restarts of a training whose worker or node died, from its last checkpoint. 0: none."""
     timeout: Annotated[float, Field(ge=5, le=1e6)] = 300
-    """Seconds that a worker may be silent, stand still or be without room before its training is restarted. To stand
-    still, alive, it has a minute at least."""
+    """Seconds that a worker may be silent, make no progress or wait for room before its training is restarted. One that
+    is alive but makes no progress has at least a minute."""
     compress: Literal["none", "bf16"] = "none"
     """How gradients travel between workers: as they are, or in bf16, which is half the bytes, rounded."""
     ahead: bool = True

@@ -56,7 +56,7 @@ def bench(
     source: Source = None,
     debug: Trace = False,
 ) -> None:
-    """Measure this program side by side with the usual way: ratios, their goals, a record. Wants a quiet machine."""
+    """Benchmark this program against the usual approach: ratios, goals, a record. Needs an otherwise idle machine."""
     wanted = chosen(None if rows is None else [name.strip() for name in rows.split(",") if name.strip()])
     if not wanted:
         raise UserError(f"--rows names no row; known: {', '.join(NAMES)}")

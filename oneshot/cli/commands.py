@@ -202,13 +202,13 @@ def _check_judgement(
     name, about = settings.data.split, store.describe(near(prepared.folder))
     if splits.split(name, about).validation_seen:
         raise UserError(
-            f"data.split = '{name}': training sees what validates, and a search would choose by it;"
+            f"data.split = '{name}': it also trains on the validation alphabets, so a search cannot choose by them;"
             f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
         )
     if begin and overlap.taught(begin.origins, about, dataset=settings.data.dataset, split=name) is True:
         raise UserError(
-            f"train.start = '{settings.train.start}': that network was taught what validates here, and a search would"
-            " choose by it; start from another, or search with another data.split"
+            f"train.start = '{settings.train.start}': that network was trained on the validation alphabets, so a search"
+            " cannot choose by them; start from another, or search with another data.split"
         )
     for protocol, why in judgement.check(prepared.folder, split=name, how=settings.evaluate).items():
         print_warning(console, f"{protocol} will be {why}")
@@ -239,11 +239,11 @@ def _how_it_ended(study: Study, limit: float | None) -> str:
     if failed:
         again = f"; {failed} trial{'s' * (failed > 1)} failed: --resume tries {'them' if failed > 1 else 'it'} again"
     if limit is None:
-        return f"the search is over{again}; the test alphabets judge the best trial's network, once"
+        return f"the search is over{again}; judging the best trial's network on the test alphabets, once"
     waiting = study.waiting()
     left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
     reached = f"the time limit of {duration(limit)} is reached: {left}{again}"
-    return f"{reached}; the test alphabets judge the best network so far"
+    return f"{reached}; judging the best network so far on the test alphabets"
 
 
 def _study(

@@ -47,10 +47,10 @@ def data(
     as_json: Annotated[bool, typer.Option("--json", help="Print name and folder as JSON and nothing else.")] = False,
     debug: Trace = False,
 ) -> None:
-    """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet. Done already: says so.
+    """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet, if that is not done yet.
 
     Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size.
-    A set that is made anew keeps what no option says otherwise.
+    A set that is made anew keeps what the options do not change.
     """
     given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
     how = {key: value for key, value in given.items() if value is not None}

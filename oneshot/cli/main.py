@@ -31,7 +31,7 @@ class InOrder(TyperGroup):
 
 app = typer.Typer(
     cls=InOrder,
-    help="Train, tune and judge Siamese one-shot image recognition at scale.",
+    help="Train, tune and evaluate Siamese networks for one-shot image recognition at scale.",
     epilog="Example: python -m oneshot.tune quick\n\nExit codes: 0 done, 1 the run failed, 2 the request was wrong,"
     " 130 interrupted.",
     no_args_is_help=True,
@@ -59,11 +59,11 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show Ray's own message
 def train(
     job: Job = None,
     local: Annotated[
-        bool, typer.Option("--local", help="In this process, without Ray; a debugger can stop in it.")
+        bool, typer.Option("--local", help="Train in this process, without Ray, so that a debugger works.")
     ] = False,
     workers: Annotated[
         str | None,
-        typer.Option("--workers", metavar="N", help="Ray Train's workers, as 4 or 1..4; instead of scale.workers."),
+        typer.Option("--workers", metavar="N", help="Ray Train workers, e.g. 4 or 1..4; overrides scale.workers."),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="A GPU for each worker; an error where there is none.")] = False,
     device: Device = "auto",
@@ -77,7 +77,7 @@ def train(
     as_json: AsJson = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="With --local: show parameters and a batch, try to learn it. Also: tracebacks."),
+        typer.Option("--debug", help="With --local: show parameters and a batch, and overfit it. Also: tracebacks."),
     ] = False,
 ) -> None:
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
@@ -121,7 +121,7 @@ def tune(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", metavar="RUN", help="Go on with a run, by its own settings; --set may change those of scale."
+            "--resume", metavar="RUN", help="Resume a run with its own settings; --set may change only scale.KEY."
         ),
     ] = None,
     set_: Set = None,
@@ -134,7 +134,7 @@ def tune(
         ),
     ] = None,
     max_concurrent: Annotated[
-        int | None, typer.Option("--max-concurrent", min=1, help="Trials at once, at the most. Default: all that fit.")
+        int | None, typer.Option("--max-concurrent", min=1, help="Most trials to run at once. Default: all that fit.")
     ] = None,
     root: RunDataRoot = None,
     source: Source = None,
@@ -233,15 +233,15 @@ def _explain(error: Exception) -> int:
         return 1
     said = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, RuntimeError) and "_STATUS_ALLOC_FAILED" in said:  # of CUDA's own libraries
-        print_error(console, f"the GPU has not enough memory, or others use it: nvidia-smi shows whom ({said})")
+        print_error(console, f"the GPU is out of memory, or others are using it: nvidia-smi shows who ({said})")
         return 1
     if type(error).__name__ == "AcceleratorError" or said.startswith("CUDA error"):
-        print_error(console, f"the GPU failed: {said}; is it another's alone, or broken? nvidia-smi shows it")
+        print_error(console, f"the GPU failed: {said}; is it reserved by another process, or broken? See nvidia-smi")
         return 1
     if isinstance(error, MemoryError):
-        print_error(console, f"there is not enough memory ({error or 'none is left'}); make what is asked for smaller")
+        print_error(console, f"there is not enough memory ({error or 'none is left'}); ask for less")
         return 1
-    print_error(console, f"{type(error).__name__}: {error}; this is a fault of the program: --debug shows where")
+    print_error(console, f"{type(error).__name__}: {error}; this is a bug in oneshot: --debug shows where")
     return 1
 
 

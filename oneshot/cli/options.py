@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but where the result lies; warnings aside.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only where the result is; warnings go to stderr.")]
 Trace = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Network = Annotated[str, typer.Argument(metavar="RUN", help="A run, its best/, or a checkpoint's folder; or a URI.")]
 Set = Annotated[
@@ -38,4 +38,4 @@ Source = Annotated[
         help="Omniglot's archives. Default: $ONESHOT_SOURCE, else their home. For the data set folder: your images.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else; warnings aside.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON; warnings go to stderr.")]

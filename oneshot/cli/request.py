@@ -40,7 +40,7 @@ def scaled(settings: Settings, changes: list[str]) -> Settings:
     """The settings of a run that goes on, with what of its scale is changed. Raises UserError for any other change."""
     for text in changes:
         if not text.strip().startswith("scale."):
-            raise UserError(f"--set {text}: a run that goes on keeps its settings; --set scale.KEY=VALUE alone changes")
+            raise UserError(f"--set {text}: a resumed run keeps its settings; only --set scale.KEY=VALUE is allowed")
     return changed(settings, changes)
 
 
@@ -55,7 +55,7 @@ def default_job(console: Console, nodes: list[Node]) -> str:
     """The job where none is named, by what the nodes have; it is said which."""
     gpus = sum(node.gpus for node in nodes)
     job, why = ("koch", f"{gpus:g} GPU(s)") if gpus >= 1 else ("quick", "no GPU")
-    print_line(console, f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)")
+    print_line(console, f"no job was named and there is {why}: using {job} (tune_jobs/{job}.toml)")
     return job
 
 

@@ -39,7 +39,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of these trials. Default: the run's (0).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, as in result.json.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print protocol and accuracy alone; warnings aside.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Protocol and accuracy only; warnings go to stderr.")] = False,
     device: Device = "auto",
     dataset: Annotated[
         str | None, typer.Option("--dataset", help=f"Judge on another data set. Default: the run's. {DATASETS}")
@@ -85,8 +85,8 @@ def classify(
         float | None,
         typer.Option(
             "--false-accept",
-            help="Of images of no class, the share that may be taken for one: 0.01, 0.05, 0.1, 0.2 or 0.5; 1: never"
-            " say none of these. Default: 0.1.",
+            help="Share of images of no class that may be accepted as one: 0.01, 0.05, 0.1, 0.2 or 0.5; 1: never"
+            " answer none of these. Default: 0.1.",
         ),
     ] = None,
     as_json: Json = False,
@@ -108,8 +108,8 @@ def verify(
         float | None,
         typer.Option(
             "--false-match",
-            help="Of pairs of two classes, the share that may be told the same: 0.1, 0.01 or 0.001. Default: a"
-            " probability of one half decides.",
+            help="Share of different-class pairs that may be called the same: 0.1, 0.01 or 0.001. Default: the same"
+            " if the probability exceeds one half.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

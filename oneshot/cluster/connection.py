@@ -257,8 +257,8 @@ def _check_answers(where: str) -> None:
     if where.startswith("ray://"):
         host = _place(where).rpartition(":")[0] or _place(where)
         raise UserError(
-            f"'{where}' is of Ray Client, by which nothing of a run would be recorded; run on a node of the cluster"
-            f" or by `ray job submit`, and give the cluster's own address, as {host}:6379"
+            f"'{where}' is a Ray Client address, through which nothing of a run would be recorded; run on a node of"
+            f" the cluster or with `ray job submit`, and give the cluster's own address, such as {host}:6379"
         )
     host, colon, port = _place(where).rpartition(":")
     if not colon or not port.isdigit():
@@ -281,7 +281,7 @@ def _check_speaks(where: str) -> None:
     try:
         grpc.channel_ready_future(channel).result(timeout=PATIENCE)
     except grpc.FutureTimeoutError:
-        raise UserError(f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379") from None
+        raise UserError(f"'{where}' is not the address of a Ray cluster; give one, such as HOST:6379") from None
     finally:
         channel.close()
 

@@ -76,7 +76,7 @@ def _tables(drawings: Drawings | Characters) -> Characters:
 
 
 class PairDataset:
-    """Pairs of drawings, half of them of one character, half of two (Koch et al. 2015, section 4.1).
+    """Pairs of drawings, half of them of one character, half of two (Koch et al. 2015, section 4.2).
 
     Each two neighbours (2j, 2j + 1) hold one of each kind in random order: every even batch is exactly half and half,
     and a rank's share is near it. A same pair is two different drawings of one character.

@@ -87,9 +87,9 @@ def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared
     except UserError as error:
         if source and "://" not in source:  # who names a folder means what lies there, and no drawings of another kind
             raise UserError(f"{error}; a folder of your own images goes with --dataset {keep.GENERIC}") from error
-        why = f"Omniglot cannot be had: {error}"
+        why = f"Omniglot is not available: {error}"
     if console:
-        print_warning(console, f"{why}. Generated glyphs take its place")
+        print_warning(console, f"{why}. Using generated glyphs instead")
     made = _glyphs(root, "glyphs", glyphs.ALPHABETS, 0, console)
     return Prepared(made.folder, made.dataset, made.name, why)
 

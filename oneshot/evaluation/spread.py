@@ -13,13 +13,14 @@ _GROUPS = 5  # fewer say nothing of others
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation between seeds, and Student's 95 % interval of the mean: of other seeds, not of other
-    trials. One seed has neither."""
+    """Mean, standard deviation between seeds, and Student's 95 % interval of the mean of all seeds, on the same trials;
+    a single further seed may lie sqrt(seeds + 1) times as far from the mean. One seed has neither; seeds whose counts
+    are the same by chance have no interval: it would have no width, and nothing is that certain."""
     mean = statistics.mean(values)
-    if len(values) == 1:
-        return {"mean": mean, "interval": None, "spread": None, "seeds": 1}
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    if not spread:
+        return {"mean": mean, "interval": None, "spread": spread, "seeds": len(values)}
     low, high = student(values)
-    spread = statistics.stdev(values)
     return {"mean": mean, "interval": [max(0.0, low), min(1.0, high)], "spread": spread, "seeds": len(values)}
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from oneshot.base import counter
 from oneshot.data.drawings import Drawings
 
-# Koch et al. 2015, section 4.1: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
+# Koch et al. 2015, section 3.2: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
 ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105
 # The elastic distortion: a field of displacements made of so many bumps a side, each so wide. The image spans -1 .. 1.
 BUMPS, BUMP_WIDTH = 6, 0.3

@@ -79,7 +79,7 @@ class PairBatches(_Batches):
         def share(twins: np.ndarray) -> np.ndarray:  # of pairs, (N, 2), by batch: left twins, then right twins
             return twins.reshape(len(steps), batch, 2)[:, rank::world_size].swapaxes(1, 2).reshape(len(steps), -1)
 
-        # Twin t of pair i is image 2i + t: each twin is distorted on its own (Koch et al. 2015, section 4.1).
+        # Twin t of pair i is image 2i + t: each twin is distorted on its own (Koch et al. 2015, section 3.2).
         drawing, image = np.stack([pairs.left, pairs.right], axis=1), np.arange(2 * len(pairs))
         made = self._seen(share(drawing), share(image), pairs.turn.reshape(-1), epoch=epoch, start=2 * start)
         same = pairs.same.reshape(len(steps), batch)[:, rank::world_size]

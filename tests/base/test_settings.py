@@ -109,9 +109,12 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
         ({"search": {"choices": {"model.name": []}}}, "search.choices.model.name: an empty list leaves nothing"),
         (
             {"search": {"choices": {"train.lr": [[1]]}}},
-            "search.choices.train.lr.0 = [1]: must be a text, true, false or",
+            "search.choices.train.lr.0 = [1]: must be a string, true, false or",
         ),
-        ({"search": {"first": [{"lr": math.nan}]}}, "search.first.0.lr = nan: must be a text, true, false or a number"),
+        (
+            {"search": {"first": [{"lr": math.nan}]}},
+            "search.first.0.lr = nan: must be a string, true, false or a number",
+        ),
         ({"train": {"epochs": 2**31}}, "train.epochs = 2147483648: must be less than or equal to 2147483647"),
         ({"train": {"epochs": 1 << 99_999}}, "train.epochs = a number of thousands of digits: must be less than"),
         ({"data": {"dataset": 3 * ["x" * 99]}}, "data.dataset = ['xxxx"),

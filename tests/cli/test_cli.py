@@ -89,7 +89,7 @@ WRONG = {
     ),
     "a search by what was taught": (
         ["tune", "quick", "--set", "data.split=lake-all", "--set", "data.dataset=glyphs-10"],
-        "data.split = 'lake-all': training sees what validates",
+        "data.split = 'lake-all': it also trains on the validation alphabets",
     ),
     "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
     "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),
@@ -231,24 +231,24 @@ def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Pa
         (
             MemoryError("Unable to allocate 9 TiB"),
             1,
-            "there is not enough memory (Unable to allocate 9 TiB); make what",
+            "there is not enough memory (Unable to allocate 9 TiB); ask for less",
         ),
         (
             torch.OutOfMemoryError("Tried to allocate 9 TiB"),
             1,
-            "the GPU has not enough memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)",
+            "the GPU is out of memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)",
         ),
         (
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
             1,
-            "the GPU has not enough memory, or others use it: nvidia-smi shows whom (CUDA error: CUBLAS_STATUS_ALLOC",
+            "the GPU is out of memory, or others are using it: nvidia-smi shows who (CUDA error: CUBLAS_STATUS_ALLOC",
         ),
         (
             torch.AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy\nCompile with TORCH_USE_CUDA_DSA"),
             1,
-            "the GPU failed: CUDA error: CUDA-capable device(s) is/are busy; is it another's alone, or broken?",
+            "the GPU failed: CUDA error: CUDA-capable device(s) is/are busy; is it reserved by another",
         ),
-        (ValueError("odd"), 1, "ValueError: odd; this is a fault of the program: --debug shows where"),
+        (ValueError("odd"), 1, "ValueError: odd; this is a bug in oneshot: --debug shows where"),
     ],
 )
 def test_what_goes_wrong_on_the_way_is_a_sentence_too(

@@ -67,7 +67,7 @@ def test_where_no_job_is_named_it_is_said_which_it_is(
     nodes = [Node("one", 4, 0), Node("other", 4, gpus)]
     assert request.default_job(console(), nodes) == job
     said = " ".join(capsys.readouterr().out.split())
-    assert said == f"no job is named and there is {why}: the job is {job} (tune_jobs/{job}.toml)"
+    assert said == f"no job was named and there is {why}: using {job} (tune_jobs/{job}.toml)"
 
 
 def test_a_name_that_is_empty_is_no_default() -> None:
@@ -102,7 +102,9 @@ def test_a_study_that_goes_on_finds_its_data(tmp_path: Path, data_root: Path) ->
     own = read(job_file("quick"), ["data.dataset=glyphs-10", "data.split=lake-all"])  # which no search may have
     where.write("experiment.toml", own.to_toml().encode())
     request.keep_data_root(where, str(data_root))
-    assert "training sees what validates" in refused("tune", "--resume", where.path, ONESHOT_DATA=str(other))
+    assert "it also trains on the validation alphabets" in refused(
+        "tune", "--resume", where.path, ONESHOT_DATA=str(other)
+    )
     assert not other.exists()
 
 

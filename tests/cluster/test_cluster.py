@@ -312,7 +312,7 @@ def test_an_address_at_which_something_else_listens_is_named(monkeypatch: pytest
     monkeypatch.setattr(connection, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
-        assert refused(where) == f"what listens at '{where}' is no Ray cluster; give its address, as HOST:6379"
+        assert refused(where) == f"'{where}' is not the address of a Ray cluster; give one, such as HOST:6379"
 
 
 def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
@@ -322,7 +322,7 @@ def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
 def test_an_address_of_ray_client_is_refused_with_that_of_the_cluster() -> None:
     """Before anything is asked: nothing listens at this one."""
     for where in ("ray://head:10001", "ray://head"):
-        assert refused(where).startswith(f"'{where}' is of Ray Client") and "as head:6379" in refused(where)
+        assert refused(where).startswith(f"'{where}' is a Ray Client address") and "as head:6379" in refused(where)
 
 
 @pytest.mark.parametrize("where", ["head", "head:", "head:ray"])

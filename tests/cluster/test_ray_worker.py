@@ -98,7 +98,7 @@ def test_a_gpu_that_is_too_small_is_not_tried_again_and_a_shared_one_is(
     monkeypatch.setattr(worker, "fit", fit)
     with pytest.raises(error) if error else contextlib.nullcontext():
         work(run, 0, monkeypatch, gpus=gpus)
-    said = "the GPU has not enough memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)"
+    said = "the GPU is out of memory: make train.batch or data.size smaller (Tried to allocate 9 TiB)"
     assert read_failure(run) == (None if error else said)
 
 

@@ -62,7 +62,9 @@ def test_auto_takes_glyphs_where_omniglot_cannot_be_had_and_says_why(tmp_path: P
     console, text = printed()
     made = prepare("auto", data_root=tmp_path, source=NOWHERE, console=console)
     assert (made.dataset, made.name, made.folder.name) == ("glyphs", "glyphs (generated)", "glyphs")
-    assert made.why.startswith("Omniglot cannot be had: cannot reach http://127.0.0.1:9/omniglot/images_background.zip")
+    assert made.why.startswith(
+        "Omniglot is not available: cannot reach http://127.0.0.1:9/omniglot/images_background.zip"
+    )
     assert made.why in " ".join(text.getvalue().split())
     assert store.describe(made.folder).name == "glyphs (generated)"
 

@@ -219,6 +219,10 @@ def test_the_interval_of_the_mean_is_students() -> None:
     assert spread_of([0.9]) == {"mean": 0.9, "interval": None, "spread": None, "seeds": 1}
 
 
+def test_seeds_that_agree_by_chance_are_not_certain() -> None:
+    assert spread_of([0.9625] * 2) == {"mean": 0.9625, "interval": None, "spread": 0.0, "seeds": 2}
+
+
 def test_the_interval_of_a_difference_is_welchs() -> None:
     one = {"mean": 0.95, "spread": 0.02, "seeds": 5}
     alike, certain = one | {"mean": 0.92}, one | {"mean": 0.96, "spread": 0.0}
@@ -247,11 +251,20 @@ def test_two_splits_are_compared_once_both_were_run() -> None:
     made = {job: {"split": "x", "seconds": 1.0, "seeds": [row] * 5, "summary": found}
             for job, found in (("cpu5-lake", summary), ("cpu5-koch", better))}  # fmt: skip
     text = pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
-    assert "+1.0 points (-0.5 to +2.5) on `lake400` and +1.0 points" in text
+    assert "+1.0 points (-0.5 to +2.5) on `lake400` and +1.0 points" in text and "8 validation alphabets" not in text
+    text = pages.seeds_table(record.Records(studies={}, repeated=made | {"cpu5": made["cpu5-koch"]}, chaos={}))
+    assert "in as many steps: +1.0 points (-0.5 to +2.5) on `lake400`" in text
     made["cpu5-koch"]["seeds"] = [row]  # one seed has no spread
     assert "points" not in pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
     del made["cpu5-koch"]
     assert "points" not in pages.seeds_table(record.Records(studies={}, repeated=made, chaos={}))
+
+
+def test_the_first_figure_of_the_front_page_is_that_of_its_record() -> None:
+    shown = record.read()
+    said = pages.headline(shown)
+    assert f"**{100 * shown.repeated['cpu5']['summary']['lake400']['mean']:.1f} %**" in said and "People: 95.5;" in said
+    assert pages.headline(record.Records(studies={}, repeated={}, chaos={})) == ""
 
 
 def test_one_run_folder_is_for_one_job() -> None:

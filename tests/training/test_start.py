@@ -456,7 +456,7 @@ def tune(run: Path, root: Path, **more: str) -> dict[str, Any]:
         ({"search__choices": '{"train.start" = ["", "x"]}'}, r"'train\.start' cannot vary between trials"),
         ({"search__first": '[{"data.size" = 32}]'}, r"'data\.size' cannot vary between trials that all start from one"),
         ({"data__size": "32"}, r"that network has data\.size = 28 and not 32; to start from it: --set data\.size=28"),
-        ({}, "was taught what validates here, and a search would choose by it"),
+        ({}, "was trained on the validation alphabets, so a search cannot choose by them"),
     ],
 )
 def test_a_search_that_could_not_compare_its_trials_is_refused(
