@@ -66,10 +66,10 @@ def headline(records: Records) -> str:
         return ""
     others = {figure.name: f"{100 * figure.accuracy:.1f}" for figure in published("lake400")}
     return (
-        f"Five minutes of training on two CPU cores get **{100 * record['summary']['lake400']['mean']:.1f} %** of Lake's"
-        f" 400 one-shot trials right (job `cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds). People:"
-        f" {others['humans']}; the original Siamese network: {others['convolutional Siamese net']}; BPL:"
-        f" {others['BPL']}; the best published, ARC: {others['ARC']}. [All results](#results)."
+        f"Five minutes of training on two CPU cores get **{100 * record['summary']['lake400']['mean']:.1f} %** of"
+        f" Lake's 400 one-shot trials right (`cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds)."
+        f" People: {others['humans']}; the original Siamese network: {others['convolutional Siamese net']};"
+        f" BPL: {others['BPL']}; the best published, ARC: {others['ARC']}. [All results](#results)."
     )
 
 

@@ -21,7 +21,7 @@ from oneshot.screen.results import commits, compares, short
 PROTOCOLS = (*NAMES, "verification")
 VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."
 INTERVALS = (
-    "95 % intervals over trials (Wilson) say where the same network may lie on other trials, all taken as independent,"
+    "95 % intervals over trials (Wilson) say where the same network may lie on other trials, taken as independent,"
     " and nothing of other trainings; those over seeds (Student) where the mean of many trainings may lie on the same"
     " trials (one more training: 2.4 times as far from the mean of five), and nothing of other trials: those add about"
     " 2 points where there are 400. Rows a point apart on `lake400` do not differ."
