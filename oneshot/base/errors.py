@@ -48,6 +48,11 @@ _LISTED = 20  # words in a hint
 TROUBLE = (OSError, UserError, RunFailed)  # what a folder that cannot be used for the moment may answer
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
     """A hint that names the known word nearest to `word`, or all of them, of many the first, where none is `alike` (0
     to 1)."""

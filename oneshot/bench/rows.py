@@ -55,7 +55,6 @@ class Row:
     smaller_is_better: bool = False  # of the unit: the ratio is reference / value
     cost: bool = False  # a ratio of what is spent, value / reference: less is better
     asked_for: bool = False  # runs only where it is named: it takes hours
-    formerly: str = ""  # how records that describe the row in other words measured it
     reworded: tuple[str, str] | None = None  # `what` and `against` of older records that compare the very same
 
     def limit(self, request: Request) -> float:
@@ -87,7 +86,6 @@ ROWS = (
         "distort", "affine distortion of images that are there, 28 px", "the same on PIL, image by image", "images/s",
         "≥ 20 x; of a GPU step < 3 %",
         lambda value, ratio, shares: ratio >= 20 and shares.get("of a GPU step", 0) < 0.03, "gpu:distortion", 120,
-        formerly="the reference distorted at 105 px, then shrank and converted",
     ),
     Row(
         "pipeline", "training step with its input pipeline", "the same on a constant batch", "images/s", "≥ 98 %",

@@ -18,7 +18,7 @@ from oneshot.base.environment import commit, environment
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import jobs_folder
 from oneshot.base.storage import Folder
-from oneshot.bench.rows import ACCURACY, NAMES, Request, Row
+from oneshot.bench.rows import NAMES, Request, Row
 from oneshot.run import formats
 
 KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
@@ -139,16 +139,7 @@ def read(path: Path) -> dict[str, Any]:
     record = folder.read_json(path.name)
     if not isinstance(record, dict) or record.get("kind") != "bench":
         raise UserError(f"{path} is no record of the bench; `python -m oneshot.bench --out {path.name}` makes one")
-    record = formats.read(formats.Bench, folder, path.name)
-    for row in record["rows"]:
-        row.setdefault("bound", _bound(row))
-    return record
-
-
-def _bound(row: dict[str, Any]) -> bool:
-    """Of a row that does not say it, as older ones do not: whether its reference was broken off."""
-    reached = (row.get("details") or {}).get("reference_reached")
-    return isinstance(reached, float) and reached < ACCURACY
+    return formats.read(formats.Bench, folder, path.name)
 
 
 def kept(path: Path, hardware: dict[str, Any], *, quick: bool, data: str | None = None) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
+from oneshot.base.errors import first_line
 from oneshot.base.jobs import job_file, override, read
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
@@ -197,7 +198,7 @@ def _layouts(quick: bool) -> dict[str, float | str]:
         try:
             found[name] = _layout(half, last, pairs, compiled)
         except Exception as error:  # no compiler, no memory: the others count all the same
-            found[name] = f"failed ({(str(error).strip() or type(error).__name__).splitlines()[0][:80]})"
+            found[name] = f"failed ({first_line(error)[:80]})"
     return found
 
 

@@ -8,8 +8,8 @@ import typer
 
 from oneshot.base.errors import UserError
 from oneshot.bench.rows import CAP, NAMES, REPEATS, ROWS, Request, Row, chosen, in_todays_words
-from oneshot.cli.data import DataRoot, Dataset, Source
-from oneshot.cli.options import Trace
+from oneshot.cli.data import Dataset
+from oneshot.cli.options import DataRoot, Source, Trace
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 

@@ -85,7 +85,8 @@ def train(
     with request.told_how_to_go_on(console, lambda: how):
         _show_network(console, folder, settings)
     rows = history.read_history(folder)
-    return {"run": str(folder), "network": str(folder / "best"), "epochs": len(rows), "best_epoch": history.kept(rows)}
+    epochs = len(history.measured(rows))
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": epochs, "best_epoch": history.kept(rows)}
 
 
 def _device(name: str) -> Any:
@@ -109,7 +110,7 @@ def _train_here(
 
 
 def _train_there(
-    console: Console, settings: Settings, data: Folder, folder: Folder, packing: Packing | None
+    console: Console, settings: Settings, data: Folder, folder: Folder, packing: Packing
 ) -> None:  # fmt: skip
     """Under the Ray that this process is connected to, and seen from here."""
     from oneshot.cluster.trainer import train_on_ray

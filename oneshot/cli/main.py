@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from oneshot.base import garbage, interrupts
-from oneshot.base.errors import GPU_FULL, RayDied, RunFailed, UserError, nearest
+from oneshot.base.errors import GPU_FULL, RayDied, RunFailed, UserError, first_line, nearest
 from oneshot.cli import verbs
 from oneshot.cli.bench import bench
 from oneshot.cli.data import data_app
@@ -231,7 +231,7 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         print_error(console, GPU_FULL.format(error))
         return 1
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = first_line(error)
     if isinstance(error, RuntimeError) and "_STATUS_ALLOC_FAILED" in said:  # of CUDA's own libraries
         print_error(console, f"the GPU is out of memory, or others are using it: nvidia-smi shows who ({said})")
         return 1

@@ -34,6 +34,7 @@ def run(
     if folder is not None and len(jobs) > 1:
         raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
+    as_it_is = all(change.startswith("scale.") for change in changes)  # trained in this process, which has no workers
     if commit() is None:
         print_warning(console, "no commit is known, and the record will name none: set ONESHOT_COMMIT to it")
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -44,7 +45,7 @@ def run(
         settings, begin = start.settle(settings, *(repeat.place(where, seed) for seed in numbers))
         untaught = parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
-        if not changes:
+        if as_it_is:
             repeat.check_record(file, settings, dataset=prepared.name)
         chosen[job] = settings, prepared, where, begin, untaught
     for job, (settings, prepared, where, begin, untaught) in chosen.items():
@@ -60,7 +61,7 @@ def run(
                     until=until, begin=begin,
                 )  # fmt: skip
                 repeat.judge(given, prepared.folder, run, device=device, stages=Stages(console), until=until)
-                made = _kept(console, settings, where, numbers, job=job, as_it_is=not changes)
+                made = _kept(console, settings, where, numbers, job=job, as_it_is=as_it_is)
         console.print(seeds_table(made))
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
-from oneshot.base.environment import cores
-from oneshot.base.errors import RayDied, UserError
+from oneshot.base.errors import RayDied, UserError, first_line
 from oneshot.base.storage import needing_room
 from oneshot.cluster import embedded, watching
-from oneshot.cluster.packing import Node
+from oneshot.cluster.packing import Node, this_machine
 from oneshot.screen.console import heard, print_line, print_warning
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
@@ -246,7 +245,9 @@ def _options(where: str | None, handed_on: Iterable[str], *, verbose: bool, tria
         "address": where or "local",
     }  # fmt: skip
     if where is None:
-        options |= {"num_cpus": cores(), "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+        there = this_machine()  # what was packed for: Ray itself counts the GPUs that the driver has, and not torch's
+        options |= {"num_cpus": there.cpus, "num_gpus": there.gpus}
+        options |= {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     return options
 
 
@@ -292,7 +293,7 @@ def _place(where: str) -> str:
 
 def _why_not(where: str | None, error: Exception) -> str:
     """Why there is no connection, in a sentence."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     if where is None:
         return f"cannot start Ray on this machine: {reason}; --verbose shows its own messages"
     versions = re.findall(r"^ +(?:Ray|Python): (\S+)$", str(error), re.MULTILINE)

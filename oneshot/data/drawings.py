@@ -1,7 +1,7 @@
 """Drawings in memory: one on its way into a file, many as a network meets them, and what is known of a whole set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -132,19 +132,15 @@ class Drawings:
         """The drawings for which `keep` (N,) is true; characters and alphabets with none left leave the lists."""
         used, character = np.unique(self.character[keep], return_inverse=True)
         alphabets, alphabet_of = np.unique(self.alphabet_of[used], return_inverse=True)
-        return Drawings(
+        return replace(
+            self,
             packed=self.packed[keep],
-            height=self.height,
-            width=self.width,
-            bits=self.bits,
             row=self.row[keep],
             character=character,
             drawer=self.drawer[keep],
             characters=tuple(self.characters[index] for index in used),
             alphabet_of=alphabet_of,
             alphabets=tuple(self.alphabets[index] for index in alphabets),
-            own=self.own,
-            polarity=self.polarity,
         )
 
 
@@ -168,17 +164,16 @@ def joined(one: Drawings, other: Drawings) -> Drawings:
         raise UserError(f"drawings of {' and of '.join(kinds)} do not go together; leave one of them out")
     if shared := set(one.alphabets) & set(other.alphabets):
         raise UserError(f"there are two alphabets '{min(shared)}'; leave one of them out")
-    return Drawings(
+    return replace(
+        one,
         packed=np.concatenate([one.packed, other.packed]),
-        height=one.height, width=one.width, bits=one.bits,
         row=np.concatenate([one.row, other.row + int(one.row.max(initial=-1)) + 1]),
         character=np.concatenate([one.character, other.character + len(one.characters)]),
         drawer=np.concatenate([one.drawer, other.drawer]),
         characters=one.characters + other.characters,
         alphabet_of=np.concatenate([one.alphabet_of, other.alphabet_of + len(one.alphabets)]),
         alphabets=one.alphabets + other.alphabets,
-        own=one.own, polarity=one.polarity,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, eq=False)

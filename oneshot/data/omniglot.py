@@ -54,9 +54,7 @@ class Drawing(NamedTuple):
     path: str
 
 
-def build(
-    folder: Folder, *, source: str, downloads: Path, progress: Progress | None = None, patience: Patience = Patience()
-) -> None:
+def build(folder: Folder, *, source: str, downloads: Path, progress: Progress | None = None) -> None:
     """Write Omniglot's trials.parquet, then drawings.parquet, into `folder`.
 
     `source` is a local folder or a base URL (such as HOME) that holds the archives; what is fetched stays in
@@ -65,8 +63,7 @@ def build(
     progress = progress or (lambda what, done, total: None)
     archives = (BACKGROUND, EVALUATION, RUNS)
     background, evaluation, runs = (
-        obtain(archive, source=source, downloads=downloads, progress=progress, patience=patience)
-        for archive in archives
+        obtain(archive, source=source, downloads=downloads, progress=progress) for archive in archives
     )
     first = len(drawings(background, BACKGROUND.name))
     trials, alphabets = resolve_trials(runs, evaluation, first_row=first)
@@ -88,7 +85,6 @@ def obtain(
     downloads: Path,
     progress: Progress,
     patience: Patience = Patience(),
-    limits: Limits = Limits(),
 ) -> dict[str, bytes]:
     """The archive's members in memory, verified by its digest, from a local folder or a base URL.
 
@@ -96,14 +92,14 @@ def obtain(
     more from its beginning first.
     """
     if not source.startswith(("http://", "https://")):
-        return _verified(archive, _local(archive, at_home(source)), limits)
+        return _verified(archive, _local(archive, at_home(source)))
     target = downloads / f"{archive.name}.zip"
     fresh = False
     while True:
         found = target.exists()
-        continued = found or _fetch(archive, source, target, progress, patience, limits)
+        continued = found or _fetch(archive, source, target, progress, patience)
         try:
-            return _verified(archive, target, limits)
+            return _verified(archive, target)
         except UserError as error:
             target.unlink(missing_ok=True)
             if fresh or not continued:
@@ -122,7 +118,7 @@ def _local(archive: Archive, folder: Path) -> Path:
     raise UserError(f"{folder} does not hold {' or '.join(archive.places)}; get it from {HOME}")
 
 
-def _fetch(archive: Archive, source: str, target: Path, progress: Progress, patience: Patience, limits: Limits) -> bool:
+def _fetch(archive: Archive, source: str, target: Path, progress: Progress, patience: Patience) -> bool:
     """Download from the first place that has it; True where an earlier part was continued."""
     missing: NotThere | None = None
     for place in archive.places:
@@ -130,7 +126,7 @@ def _fetch(archive: Archive, source: str, target: Path, progress: Progress, pati
             return download(
                 f"{source.rstrip('/')}/{place}",
                 target,
-                limit=limits.archive,
+                limit=Limits().archive,
                 progress=lambda done, total: progress(f"fetching {archive.name}", done, total),
                 patience=patience,
             )
@@ -141,8 +137,8 @@ def _fetch(archive: Archive, source: str, target: Path, progress: Progress, pati
     raise missing or AssertionError("an archive has a place")
 
 
-def _verified(archive: Archive, path: Path, limits: Limits) -> dict[str, bytes]:
-    members = read_zip(path, limits=limits)
+def _verified(archive: Archive, path: Path) -> dict[str, bytes]:
+    members = read_zip(path)
     digest = content_digest(members)
     if digest != archive.digest:
         raise UserError(

@@ -7,18 +7,20 @@ from PIL import Image
 
 from oneshot.base.errors import UserError
 
+SIZE = (105, 105)  # height, width
 
-def decode(png: bytes, *, where: str, size: tuple[int, int] = (105, 105)) -> np.ndarray:
-    """The drawing in a 1-bit PNG: uint8 (height, width), 0 = paper, 255 = ink (a PNG's 0 is ink, its 1 is paper).
 
-    `size` is (height, width). Raises UserError, which names `where`, for anything else than a 1-bit PNG of that size.
+def decode(png: bytes, *, where: str) -> np.ndarray:
+    """The drawing in a 1-bit PNG: uint8 (105, 105), 0 = paper, 255 = ink (a PNG's 0 is ink, its 1 is paper).
+
+    Raises UserError, which names `where`, for anything else than a 1-bit PNG of that size.
     """
     if not png:
         raise UserError(f"{where} is empty, not a PNG; get the archive it lies in again")
     try:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             mode, found = image.mode, image.size[::-1]
-            paper = np.asarray(image) if (mode, found) == ("1", size) else None
+            paper = np.asarray(image) if (mode, found) == ("1", SIZE) else None
     except Exception as error:  # Pillow answers damage with some ten kinds of exception
         raise UserError(f"{where} is not a readable PNG ({error}); get the archive it lies in again") from error
     if mode != "1":
@@ -27,7 +29,7 @@ def decode(png: bytes, *, where: str, size: tuple[int, int] = (105, 105)) -> np.
         )
     if paper is None:
         raise UserError(
-            f"{where} is {found[1]} x {found[0]} pixels, and a drawing is {size[1]} x {size[0]}; get the archive again"
+            f"{where} is {found[1]} x {found[0]} pixels, and a drawing is {SIZE[1]} x {SIZE[0]}; get the archive again"
         )
     if paper.min() == paper.max():
         raise UserError(f"{where} is blank, all of one colour, and no drawing; get the archive it lies in again")

@@ -1,8 +1,8 @@
 """Drawings and fixed trials as Parquet files: written once, one row group an alphabet, read without decoding pictures.
 
 `image` is for people and viewers (PNG, the convention of Hugging Face `datasets`); `pixels` is the same drawing as
-bits, which is what training reads. An alphabet has a row group to itself: who reads some
-alphabets reads no pixel of another.
+bits, which is what training reads. An alphabet has a row group to itself: who reads some alphabets reads no pixel of
+another.
 """
 
 import itertools

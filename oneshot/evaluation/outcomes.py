@@ -18,6 +18,7 @@ from oneshot.answers import matching
 from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
+from oneshot.data.sheet import spread
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet
 from oneshot.evaluation.verification import Scored
 
@@ -86,7 +87,7 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
         "trials": len(trials),
         "correct": int(hits.sum()),
         "per_alphabet": per_alphabet(trials, hits, seen.drawings),
-        "gallery": [_trial(trials, scores, order, at, kept) for at in _spread(len(trials), GALLERY)],
+        "gallery": [_trial(trials, scores, order, at, kept) for at in spread(len(trials), GALLERY)],
         "errors": [
             _trial(trials, scores, order, at, kept, short=True) for at in _worst(seen, trials, scores, order, hits)
         ],
@@ -129,11 +130,6 @@ def _trial(
 
 def _number(value: float) -> float | None:
     return round(float(value), 3) if np.isfinite(value) else None
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """So many of `count` places, at equal distances."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def _worst(seen: Seen, trials: Trials, scores: np.ndarray, order: np.ndarray, hits: np.ndarray) -> list[int]:
@@ -180,9 +176,9 @@ def _map(seen: Seen, kept: _Kept) -> list[dict[str, Any]]:
     drawings, maps = seen.drawings, []
     if not np.isfinite(seen.embeddings).all():
         return []
-    for alphabet in _spread(len(drawings.alphabets), MAP_ALPHABETS):
+    for alphabet in spread(len(drawings.alphabets), MAP_ALPHABETS):
         characters = np.flatnonzero(drawings.alphabet_of == alphabet)
-        characters = characters[_spread(len(characters), MAP_CHARACTERS)]
+        characters = characters[spread(len(characters), MAP_CHARACTERS)]
         rows = [np.flatnonzero(drawings.character == one)[:MAP_DRAWERS] for one in characters]
         plane, explained = _plane(seen.embeddings[np.concatenate(rows)])
         entries, at = [], 0

@@ -1,4 +1,4 @@
-"""What one-shot trials are, and how a scorer is judged by them; `trials` makes them and re-exports all of this.
+"""What one-shot trials are, and how a scorer is judged by them; `trials` makes them.
 
 Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions count in a `Drawings`.
 """

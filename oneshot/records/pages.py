@@ -199,7 +199,7 @@ def _bench_cells(row: Mapping[str, Any]) -> list[str]:
     said, ratio = status(row)[0], "; ".join([times(row), *conditions(row)])
     met = {"met": "yes", "not met": "no"}.get(said, said)
     if now and (row["what"], row["against"]) != (now.what, now.against):
-        ratio, met = "–", f"measured otherwise: {now.formerly or 'to be measured anew'}"
+        ratio, met = "–", "measured otherwise: to be measured anew"
     sides = [measure(row, side) for side in ("value", "reference")]
     return [f"`{row['name']}`", row["what"], row["against"] or "–", *sides, ratio, row["goal"], met]
 

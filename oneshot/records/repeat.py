@@ -20,7 +20,7 @@ from oneshot.records import record
 from oneshot.report.ladder import times_judged
 from oneshot.report.reading import touched
 from oneshot.run import cards, formats
-from oneshot.run.history import read_history
+from oneshot.run.history import measured, read_history
 from oneshot.run.opened import IDENTITY, equal, open_run
 from oneshot.run.watch import Relay, Watch
 from oneshot.screen.progress import Stages, TrainView
@@ -183,7 +183,7 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
             spent = formats.read(formats.Spent, here, TIME)
             often = max(touched(here), result["test_evaluations"] or 0)
             rows.append(
-                {"seed": seed, **spent, "epochs": len(read_history(here)), "judged": often, "result": result}
+                {"seed": seed, **spent, "epochs": len(measured(read_history(here))), "judged": often, "result": result}
             )  # fmt: skip
     return _record(settings, rows, seeds, job=job)
 

@@ -26,10 +26,10 @@ def final(record: Mapping[str, Any], *, command: str) -> str:
     return _drawn(screen, title="oneshot")
 
 
-def live(record: Mapping[str, Any], *, command: str, share: float = SHARE) -> str:
-    """The screen of a study when the share of its seconds had passed; `share` is 0 to 1."""
+def live(record: Mapping[str, Any], *, command: str) -> str:
+    """The screen of a study when SHARE of its seconds had passed."""
     halving = Halving(parse_toml(record["experiment"].encode(), "the record"))
-    study = at(record["study"], share * record["study"]["seconds"], halving)
+    study = at(record["study"], SHARE * record["study"]["seconds"], halving)
     # The view adds to the study's seconds what passed since the update: nothing, in a picture.
     view = StudyView(Console(file=io.StringIO(), quiet=True), clock=lambda: 0.0)
     view.update(study)

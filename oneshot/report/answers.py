@@ -102,9 +102,7 @@ def _unjudged(run: Run) -> str:
 
 def state(run: Run) -> str:
     """What a reader has to know before the figures: the run goes on, something is missing, was invented or left out."""
-    notes = []
-    if not run.over:
-        notes.append(note(_progress(run), "live"))
+    live = "" if run.over else note(_progress(run), "live")
     said = [esc(sentence) for sentence in run.missing]
     if (run.result and not is_omniglot(run.result)) or "generated" in run.dataset:
         why = (run.study or {}).get("why") or ""
@@ -116,7 +114,9 @@ def state(run: Run) -> str:
         compares = " No published figure compares." if is_omniglot(run.result or {}) else ""
         said.append(esc(f"{overlap[0].upper()}{overlap[1:]}.{compares}"))
     if teaches_all(split := run.settings.data.split):
-        said.append(f"Split {split}: what validates was taught too, so validation figures flatter.")
+        said.append(
+            f"Split {split}: the validation alphabets were trained on too, so validation figures are optimistic."
+        )
     elif run.taught:
         how = "may have been" if run.taught == "perhaps" else "was"
         said.append(f"What validates {how} taught to a network that this one started from: validation figures flatter.")
@@ -129,7 +129,7 @@ def state(run: Run) -> str:
     for name, why in ((run.result or {}).get("skipped") or {}).items():
         same.setdefault(why, []).append(name)
     said += [esc(f"Not measured: {', '.join(names)}: {why}.") for why, names in same.items()]
-    return "".join(notes) + note(said)
+    return live + note(said)
 
 
 def _progress(run: Run) -> list[str]:

@@ -70,7 +70,7 @@ def _asset(name: str) -> str:
 
 def _contents(sections: list[str]) -> str:
     links = []
-    for text in filter(None, sections):
+    for text in sections:
         _, _, rest = text.partition('<h2 id="')
         name, _, rest = rest.partition('">')
         links.append(f'<li><a href="#{name}">{rest.partition("<")[0]}</a></li>')

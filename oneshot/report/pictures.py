@@ -12,6 +12,7 @@ from oneshot.screen.words import Words, times
 
 Outcomes = Mapping[str, Any]
 _ERRORS_WIDE = 6  # errors beside each other in the picture of all
+_MAPS_WIDE, _MAP = 4, 260.0  # maps beside each other in that of theirs, and the side of each
 
 
 def place_of(right: int) -> str:
@@ -146,12 +147,12 @@ def map_of(alphabet: Mapping[str, Any], drawings: Sequence[Mapping[str, Any]], w
     return canvas
 
 
-def maps(outcomes: Outcomes, words: Words, columns: int = 4, side: float = 260) -> Canvas | None:
+def maps(outcomes: Outcomes, words: Words) -> Canvas | None:
     """The maps of all alphabets, side by side."""
     shown = outcomes["map"]
     if not shown:
         return None
-    columns = min(columns, len(shown))
+    side, columns = _MAP, min(_MAPS_WIDE, len(shown))
     canvas = Canvas(columns * (side + 12) + 12, -(-len(shown) // columns) * (side + 34) + 6, "Maps of the embeddings")
     for number, alphabet in enumerate(shown):
         left, top = 12 + number % columns * (side + 12), 28 + number // columns * (side + 34)

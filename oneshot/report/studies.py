@@ -112,7 +112,7 @@ def _broken(trials: list[dict[str, Any]]) -> str:
     """Why trials broke off, and what befell others."""
     same: dict[str, list[str]] = {}
     for trial in trials:
-        notes = trial.get("notes") if isinstance(trial.get("notes"), list) else []
+        notes = trial.get("notes", [])
         for sentence in [trial["error"]] * bool(trial["error"]) + notes:
             same.setdefault(one_line(sentence), []).append(trial["id"])
     if not same:

@@ -352,7 +352,7 @@ class BenchRow(Record):
     note: str | None
     better: Literal["more", "less"] = "more"
     commit: str | None
-    bound: bool | None = None  # older rows do not say, and `bench.run.read` sees it from their details
+    bound: bool = False  # the reference was broken off, so the ratio is a least one
     details: dict[str, Any] = {}
     settings: dict[str, Any] | None = None  # those it was measured with, as of the whole record; older rows: unknown
     versions: dict[str, str | None] | None = None

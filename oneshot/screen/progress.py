@@ -25,6 +25,18 @@ def epoch_text(epoch: Mapping[str, Any], most: int) -> str:
     )
 
 
+def _bars(console: Console, *, described: bool = True, wide: bool = True, prints: bool = True) -> Progress:
+    """Bars that go with their block. `described`: words stand before each; `prints`: what the process prints comes
+    above them."""
+    return Progress(
+        *[TextColumn("{task.description}")] * described,
+        BarColumn(bar_width=None if wide else 40, complete_style="cyan", finished_style="cyan"),
+        TextColumn("{task.fields[state]}"),
+        console=console, transient=True, expand=wide, refresh_per_second=4,
+        redirect_stdout=prints, redirect_stderr=prints,
+    )  # fmt: skip
+
+
 class TrainView:
     """One training while it runs; it has the methods of `run.watch.Watch`.
 
@@ -57,13 +69,7 @@ class TrainView:
         if not self.console.is_interactive:
             return
         print_line(self.console, Text(_HEAD, "dim"))
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
-            TextColumn("{task.fields[state]}"),
-            console=self.console, transient=True, expand=True, refresh_per_second=4,
-            redirect_stdout=self._prints, redirect_stderr=self._prints,
-        )  # fmt: skip
+        self._progress = _bars(self.console, prints=self._prints)
         self._progress.add_task("", total=epochs * steps_per_epoch, state="")
         self._show(0, None, None)
         self._progress.start()
@@ -125,11 +131,7 @@ class Counting:
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
-            self._progress = Progress(
-                BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan"),
-                TextColumn("{task.fields[state]}"),
-                console=self.console, transient=True, expand=True, refresh_per_second=4,
-            )  # fmt: skip
+            self._progress = _bars(self.console, described=False)
             self._progress.add_task("", total=self.total, state=self._state())
             self._progress.start()
         return self
@@ -173,12 +175,7 @@ class Stages:
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(complete_style="cyan", finished_style="cyan"),
-                TextColumn("{task.fields[state]}"),
-                console=self.console, transient=True, refresh_per_second=4,
-            )  # fmt: skip
+            self._progress = _bars(self.console, wide=False)
             self._progress.start()
         return self
 

@@ -213,9 +213,9 @@ def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
     """The best `top` trials of a study, best first; then why others broke; then what was run, and what was saved.
 
     Trials that diverged or failed are named below the table with the reason, as many together as share it, and what
-    befell others, as a damaged checkpoint. Settings
-    other than optimizer, lr and batch have a column where they differ between trials; one-shot accuracy has one where
-    the record holds the trials' histories (study.json in a run folder does not).
+    befell others, as a damaged checkpoint. Settings other than optimizer, lr and batch have a column where they differ
+    between trials; one-shot accuracy has one where the record holds the trials' histories (study.json in a run folder
+    does not).
     """
     rows = sorted(trial_rows(study), key=by_loss)
     ranked = [row for row in rows if _finite(row.best_loss)]
@@ -283,8 +283,7 @@ def epochs_not_run(trials: Sequence[Mapping[str, Any]], *, most: int) -> dict[st
 
 
 def _caption(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> list[Text]:
-    ran = study.get("epochs_run", sum(row.epochs for row in rows))
-    possible = study.get("epochs_if_all_had_finished", len(rows) * study["epochs"])  # 0 before a trial is begun
+    ran, possible = study["epochs_run"], study["epochs_if_all_had_finished"]  # the latter 0 before a trial is begun
     not_run = epochs_not_run(study["trials"], most=study["epochs"])
     shares = [f"{100 * epochs / possible:.0f} % {what}" for what, epochs in not_run.items()]
     text = f"  ran {count(ran)} of {count(possible)} epochs in {duration(study['seconds'])}"

@@ -108,7 +108,9 @@ class EpisodeBatches(_Batches):
         return EpisodeObjective(net, self.train.objective)
 
 
-def batches(drawings: Drawings, images: Images, *, data: settings.Data, train: settings.Train):
+def batches(
+    drawings: Drawings, images: Images, *, data: settings.Data, train: settings.Train
+) -> "PairBatches | EpisodeBatches":
     """The batches that the settings ask for. Raises UserError where the drawings cannot give them."""
     kind = PairBatches if data.sampling == "pairs" else EpisodeBatches
     return kind(dataset(drawings, data=data, train=train), images, data, train)

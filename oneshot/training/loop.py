@@ -212,6 +212,7 @@ class Training:
         self.watch.moved()
 
     def set_lr(self, epoch: int, step: int) -> float:
+        """Set the learning rates of this step, that of the head as well; the encoder's, for the history."""
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
         *encoder, head = self.optimizer.param_groups
         for group in encoder:

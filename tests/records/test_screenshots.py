@@ -62,7 +62,7 @@ def test_at_its_beginning_nothing_is_known() -> None:
 
 
 def test_the_picture_shows_the_moment_and_says_that_it_is_a_replay() -> None:
-    svg = screenshots.live(RECORD, command="make tune", share=0.6).replace("&#160;", " ")
+    svg = screenshots.live(RECORD, command="make tune").replace("&#160;", " ")
     assert duration(0.6 * KEPT["seconds"]) in svg and "replayed from the record" in svg
     (longest,) = [each for each in KEPT["trials"] if each["epochs"] == KEPT["epochs"]]
     then = screenshots.at(KEPT, 0.6 * KEPT["seconds"], HALVING)["trials"][int(longest["id"])]["epochs"]
