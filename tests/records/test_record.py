@@ -237,5 +237,5 @@ def test_a_kept_record_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_readme_without_its_blocks_is_named() -> None:
-    with pytest.raises(UserError, match="has no block 'seeds'"):
+    with pytest.raises(UserError, match="has no block 'headline'"):
         pages.render("# oneshot\n", pages.blocks()[pages.README])
