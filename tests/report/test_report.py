@@ -562,6 +562,9 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     assert "over seeds, started from another network, commit" in ladder.rungs({"five": seen})[0].source
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
+    finer = {"five": {**record, "summary": summary | {"within_fixed": {"mean": 0.8, "interval": None}}},
+             "one": {"result": result | {"within_fixed": {"accuracy": 0.9}}}}  # fmt: skip
+    assert ladder.best(finer) == "one" and ladder.best({"none": {"result": result | {"protocols": {}}}}) is None
     assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("one", {"result": result})
     other = result | {"per_alphabet": result["per_alphabet"] | {"Tengwar": samples.outcome(36, 40, 0.7, 0.97)}}
     mean = ladder.alphabets("five", {"seeds": [{"seed": 1, "result": result}, {"seed": 2, "result": other}]})

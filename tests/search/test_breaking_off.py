@@ -74,7 +74,7 @@ def test_a_search_that_ends_with_failed_trials_says_that_they_are_tried_again(st
     study.end("000")
     assert commands._how_it_ended(study, None).startswith("the search is over; judging the best trial's network")
     study.end("001", error="no")
-    assert "is over; 1 trial failed: --resume tries it again; the test" in commands._how_it_ended(study, None)
+    assert "is over; 1 trial failed: --resume tries it again; judging" in commands._how_it_ended(study, None)
     study.end("000", error="no")
     assert "on; 2 trials failed: --resume tries them again; the test" in commands._how_it_ended(study, 60)
 
