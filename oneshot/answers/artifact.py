@@ -35,7 +35,8 @@ from oneshot.run.restore import load_weights
 FORMAT = 1
 EXPORTED = "onnx"  # in a network's folder: what `export` made of it
 
-One = Image.Image | np.ndarray | str | os.PathLike[str]  # an image, or the file that it lies in
+# An image, or the file that it lies in: its path, its bytes, or the file opened to read these.
+One = Image.Image | np.ndarray | str | os.PathLike[str] | preprocess.Opened
 Images = One | Sequence[One]
 Support = Mapping[str, Images] | str | os.PathLike[str] | Classes
 
@@ -150,6 +151,7 @@ class OneShot:
     """A trained network with the preprocessing it was trained with, and what its scores are worth.
 
     `calibration` is None where that was not measured: of a checkpoint, and of a `best/` that an older version wrote.
+    It is safe to call from several threads: nothing that is asked of it changes it.
     """
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
@@ -165,9 +167,9 @@ class OneShot:
         return f"OneShot({name} at {self.net.size} px, {source}; embeddings of {self.net.dimension} numbers)"
 
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or the
-        path of a file: dark ink on light paper, or, of a network that was trained on one's own images, such images,
-        which are cleaned as those were.
+        """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or a
+        file, by its path, its bytes, or opened in binary mode: dark ink on light paper, or, of a network that was
+        trained on one's own images, such images, which are cleaned as those were.
 
         An array (N, H, W) is a sequence; (H, W, 3) and (H, W, 4) are one image in colour, whatever they were meant for,
         which only a network of one's own images takes. Raises UserError."""
@@ -288,10 +290,10 @@ class OneShot:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
         return preprocess.fit(image, self.net.size, self.cleaning)
 
-    def read(self, path: Path, *, votes: Counter[str] | None = None) -> torch.Tensor:
+    def read(self, file: Path | preprocess.Opened, *, votes: Counter[str] | None = None) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
         with preprocess.unwarned():
-            return preprocess.read(path, self.net.size, self.cleaning, votes=votes)
+            return preprocess.read(file, self.net.size, self.cleaning, votes=votes)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -303,8 +305,8 @@ class OneShot:
         """uint8 (B, S, S), ink 255; `votes` as in `preprocess.fit`."""
         given = images if isinstance(images, Iterable) and not _is_one(images) else [images]
         fitted = [
-            self.read(at_home(image), votes=votes)
-            if isinstance(image, str | os.PathLike)
+            self.read(at_home(image) if isinstance(image, str | os.PathLike) else image, votes=votes)
+            if _is_file(image)
             else preprocess.fit(image, self.net.size, self.cleaning, votes=votes)
             for image in given
         ]
@@ -317,7 +319,12 @@ def _is_one(images: Images) -> bool:
     """Whether it is one image; an array may have its colours in the last axis, or the one that a grey image has."""
     if isinstance(images, np.ndarray):
         return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-    return isinstance(images, Image.Image | str | os.PathLike | bytes | bytearray | memoryview)  # what lies in a file
+    return isinstance(images, Image.Image) or _is_file(images)
+
+
+def _is_file(image: One) -> bool:
+    """Whether an image is yet to be read: from a path, bytes, or what is open to be read."""
+    return isinstance(image, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(image, "read")
 
 
 def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:
