@@ -19,7 +19,7 @@ from PIL import Image
 
 from oneshot.answers import matching, preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.embeddings import Classes, uneven
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError, shown
@@ -243,19 +243,27 @@ class OneShot:
             raise UserError(f"top = {shown(top)}: at least one class is to be named, by a whole number")
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept, top=top)
 
-    def classes(self, support: Support) -> Classes:
+    def classes(self, support: Support, *, per_class: int | None = None) -> Classes:
         """Classes to choose from, embedded once and asked often: one or more images of each, by its name; a folder of
         them, as `python -m oneshot.classify --support` takes it; or a file of `python -m oneshot.embed` or of
         `Classes.save`, a path or a URI. What it has made comes back as it is.
 
         The embeddings of a class's images are averaged; copies of an image count once. A mean of more images is nearer
-        to everything: give each class as many, or those with more are named too often. Raises UserError where there is
-        no class, a class without an image, an image that is none, or a file that is damaged or of another network.
+        to everything: give each class as many, or those with more are named too often, of which a warning is given.
+        `per_class`: take so many different images of each, the first by name or as they are given; which classes have
+        fewer is said in a warning. Raises UserError where there is no class, a class without an image, an image that is
+        none, or a file that is damaged or of another network, and for `per_class` below 1, or of what is embedded.
         """
+        if per_class is not None and not (isinstance(per_class, Integral) and per_class >= 1):
+            raise UserError(f"per_class = {shown(per_class)}: at least one image of each class, by a whole number")
         if isinstance(support, Classes):
+            if per_class is not None:
+                raise UserError(
+                    f"per_class = {per_class}: these classes are embedded already; give it where they are made"
+                )
             return support
         if isinstance(support, str | os.PathLike):
-            found = queries.read_support(self, support)
+            found = queries.read_support(self, support, per_class=per_class)
         elif not isinstance(support, Mapping):
             raise UserError(
                 f"an object of type {type(support).__name__} is no support; give images by the name of their class,"
@@ -264,9 +272,11 @@ class OneShot:
         else:
             votes: Counter[str] = Counter()
             pixels = {name: self._prepare(images, votes) for name, images in support.items()}
+            if per_class is not None:
+                pixels = {name: queries.different(each, per_class) for name, each in pixels.items()}
             why = preprocess.looks_light(votes)
             found = replace(self.averaged(pixels), warnings=(why,) if why else ())
-        for why in found.warnings:
+        for why in filter(None, [*found.warnings, uneven(found.names, found.counts, per_class=per_class)]):
             warnings.warn(why, stacklevel=3)
         return found
 
