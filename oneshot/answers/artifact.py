@@ -198,6 +198,13 @@ class OneShot:
             "dimension": self.net.dimension, "cleaning": self.cleaning,
         }  # fmt: skip
 
+    @property
+    def head(self) -> dict[str, Any]:
+        """What scores two embeddings a and b: the sum of `weight`, D numbers of either sign, times |a - b|, and `bias`.
+
+        `classify` ranks by that, and `verify` rises with it; cosine and L2 give another order."""
+        return {"weight": self.net.head.weight[0].tolist(), "bias": self.net.head.bias[0].item()}
+
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
         """Probabilities (B,) that left and right image show the same character, as the network was taught them.
@@ -294,6 +301,7 @@ class OneShot:
             pixels=torch.stack([each[0] for each in pixels.values()]),
             paths=tuple(paths) or (None,) * len(counts),
             network=self.identity,
+            head=self.head,
         )
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:

@@ -45,7 +45,7 @@ def run(
         total, parts = _of_classes(net, support, votes, per_class, kept)
     elif kept is None:
         kind, (total, parts) = embeddings.IMAGES, _of_images(net, images, votes)
-    with embeddings.writing(file, kind, net.identity) as rows, Counting(console, total) as counting:
+    with embeddings.writing(file, kind, net.identity, net.head) as rows, Counting(console, total) as counting:
         if kept is not None:
             rows.add(**kept.columns())
             rows.warnings += kept.warnings

@@ -2,7 +2,8 @@
 
 A file is Parquet, as all data here, and no archive of NumPy's: it is written and read a part at a time, so that it may
 be larger than the memory; names and numbers are rows of one table, which pandas, Polars and DuckDB read in a line; its
-pages have checksums, by which damage is noticed; and its footer says by which network it was made. Its columns are
+pages have checksums, by which damage is noticed; and its footer says by which network it was made, and how that scores
+two embeddings (`OneShot.head`; older files do not say). Its columns are
 
 - of images: `path`, as it was named, and `embedding`, a list of D float32;
 - of classes: `class`; `images`, how many there are of it, copies aside; `path` and `pixels` of the first of them, null
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
 from oneshot.base.errors import UserError, nearest, shown
 from oneshot.base.kinds import Positive, Views
@@ -55,11 +56,26 @@ class _Network(BaseModel):
     cleaning: Cleaning | None
 
 
+class _Head(BaseModel):
+    """What scores two embeddings: `OneShot.head`."""
+
+    weight: list[FiniteFloat]
+    bias: FiniteFloat
+
+
 class _Facts(BaseModel):
     """What the footer says."""
 
     network: _Network
+    head: _Head | None = None
     warnings: list[str]
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Facts":
+        if self.head and len(self.head.weight) != self.network.dimension:
+            found, dimension = len(self.head.weight), self.network.dimension
+            raise ValueError(f"head.weight: {found} numbers for embeddings of {dimension}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,8 @@ class Classes:
     """What can be chosen from: names, the mean embedding (C, D) of each, and of how many images it is, copies aside.
 
     `OneShot.classes` makes them, of the first image of each with the pixels (C, S, S) that the network sees and its
-    path. `network`: which they are of. `warnings`: what is wrong with their images, in sentences.
+    path. `network`: which they are of, and `head` how it scores. `warnings`: what is wrong with their images, in
+    sentences.
     """
 
     names: tuple[str, ...]
@@ -76,6 +93,7 @@ class Classes:
     pixels: torch.Tensor | None = None
     paths: tuple[str | None, ...] = ()
     network: Mapping[str, Any] | None = None
+    head: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -134,7 +152,7 @@ class Classes:
         replaced. `OneShot.classes` reads it. Raises UserError, also where their names are no texts, OSError."""
         if self.network is None or not all(isinstance(name, str) for name in self.names):
             raise UserError("only classes that `OneShot.classes` made, and whose names are texts, have a file")
-        with writing(place(path), CLASSES, self.network) as rows:
+        with writing(place(path), CLASSES, self.network, self.head) as rows:
             rows.add(**self.columns())
             rows.warnings += self.warnings
 
@@ -155,6 +173,7 @@ def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
         pixels=torch.cat([part.pixels for part in parts]),
         paths=tuple(path for part in parts for path in part.paths),
         network=parts[0].network,
+        head=parts[0].head,
         warnings=tuple(warnings),
     )
 
@@ -210,10 +229,12 @@ class Rows:
 
 
 @contextlib.contextmanager
-def writing(file: Folder, kind: str, network: Mapping[str, Any] | None) -> Iterator[Rows]:
-    """A file of a kind, of a network's embeddings: it appears, whole, when the block is over, and not where that ends
-    by an error. Raises as `Folder.writing`."""
-    facts = {"network": network}
+def writing(
+    file: Folder, kind: str, network: Mapping[str, Any] | None, head: Mapping[str, Any] | None
+) -> Iterator[Rows]:
+    """A file of a kind, of a network's embeddings, which it scores by this head: it appears, whole, when the block is
+    over, and not where that ends by an error. Raises as `Folder.writing`."""
+    facts = {"network": network, "head": head}
     with (
         file.parent.writing(file.name) as stream,
         pq.ParquetWriter(

@@ -53,7 +53,7 @@ def read_support(net: "OneShot", where: str | os.PathLike[str], *, per_class: in
                 " (per_class) out, or give it to `python -m oneshot.embed --support FOLDER`"
             )
         found = embeddings.read(reach(where), net.identity)
-        return replace(found, z_CD=found.z_CD.to(net.device))
+        return replace(found, z_CD=found.z_CD.to(net.device), head=net.head)
     votes, parts = Counter[str](), []
     for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes, per_class=per_class):
         if errors:

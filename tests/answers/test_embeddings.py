@@ -219,8 +219,44 @@ def test_any_program_reads_embeddings_by_name(
 
 def test_a_file_says_which_network_made_it(net: OneShot, file: Path) -> None:
     facts = footer(file)
-    assert facts == {"kind": "embeddings of classes", "format": 1, "network": net.identity, "warnings": []}
+    made = {"network": net.identity, "head": net.head}
+    assert facts == {"kind": "embeddings of classes", "format": 1, **made, "warnings": []}
     assert net.identity["sha256"] == net.card["sha256"]
+
+
+@pytest.mark.parametrize("kind", [{}, {"views": 8, "rotations": True, "flips": True}, {"cleaning": CLEANING}])
+def test_whoever_has_the_files_scores_as_classify_does(
+    kind: dict[str, Any], support: Path, asked: Path, tmp_path: Path
+) -> None:
+    """By the footer of either, without the network; by cosine or distance the order is another."""
+    where, files = network(tmp_path / "run", 1, **kind), [tmp_path / "images.parquet", tmp_path / "classes.parquet"]
+    net = oneshot.load(where, device="cpu")
+    embedded(where, files[0], asked)
+    embedded(where, files[1], support=support)
+    a, b = (np.stack(pd.read_parquet(file)["embedding"]) for file in files)
+    head = footer(files[0])["head"]
+    scores = np.abs(a[:, None] - b) @ head["weight"] + head["bias"]
+    found, names = net.classify(sorted(asked.iterdir()), files[1]), [*pd.read_parquet(files[1])["class"]]
+    orders = [[names.index(each) for each in one.classes] for one in found]
+    assert head == footer(files[1])["head"] == net.head and min(head["weight"]) < 0 < max(head["weight"])
+    assert np.array_equal(np.argsort(-scores, axis=1), orders)
+    assert np.take_along_axis(scores, np.array(orders), 1) == pytest.approx(
+        np.array([one.scores for one in found]), abs=1e-5
+    )
+    cosine = (a @ b.T) / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
+    for other in (cosine, -np.linalg.norm(a[:, None] - b, axis=2)):
+        assert not np.array_equal(np.argsort(-other, axis=1), orders)
+
+
+def test_a_file_of_before_it_said_how_it_is_scored_is_read_and_added_to(
+    trained: Path, net: OneShot, file: Path, tmp_path: Path
+) -> None:
+    known, known_classes = footer(file), net.classes(file)
+    del known["head"]
+    pq.write_table(pq.read_table(file).replace_schema_metadata({"oneshot": json.dumps(known)}), file)
+    assert "head" not in footer(file) and same(net.classes(file), known_classes)
+    embedded(trained, file, add_to=str(file), drop=["class00"])
+    assert footer(file)["head"] == net.head and same(net.classes(file), known_classes.without("class00"))
 
 
 # What is printed
@@ -607,6 +643,10 @@ MAKES_ONE = r"; `python -m oneshot\.embed RUN --support FOLDER --out FILE` makes
         ),
         (lambda file: rewritten(file, facts={"warnings": 3}), "does not say rightly what it holds .*warnings"),
         (lambda file: rewritten(file, facts={"network": {}}), "does not say rightly what it holds .*network"),
+        (
+            lambda file: rewritten(file, facts={"head": {"weight": [0.5], "bias": 1.0}}),
+            r"does not say rightly what it holds \(head\.weight: 1 numbers for embeddings of 64",
+        ),
         (lambda file: rewritten(file, change=lambda table: table.slice(0, 0)), "holds no classes"),
         (lambda file: rewritten(file, change=lambda table: pa.concat_tables([table] * 2)), "holds a class twice"),
         (lambda file: rewritten(file, change=lambda table: table.drop_columns("images")), "has no column 'images'"),
