@@ -34,7 +34,7 @@ def run(
 ) -> None:  # fmt: skip
     """Write the file and say what it holds: images, or classes, with `add_to` beside those of a file, of which some are
     to `drop`. Raises UserError for a request that is wrong, and RunFailed at the end where some images could not be
-    read; the file holds the others, and is not written where there are none."""
+    read; the file holds the others, and is not written where there are none, nor with `add_to`."""
     console, aside = make_console(quiet=quiet or as_json), make_console(stderr=True)
     file = embeddings.place(out)
     net = artifact.load(where, device=device)
@@ -52,10 +52,12 @@ def run(
         tally = _fill(rows, parts, counting, aside)
         if tally.looked and tally.looked == tally.unreadable:
             raise RunFailed(f"none of {count(tally.looked)} images could be read: {file} is not written")
+        failed = f"{count(tally.unreadable)} of {count(tally.looked)} images could not be read"
+        if tally.unreadable and kept is not None:  # what is added cannot be added again, and what is dropped is gone
+            raise RunFailed(f"{failed}: {file} is not written; mend them or take them away, and give the command again")
         if why := looks_light(votes):
             print_warning(aside, why)
             rows.warnings.append(why)
-        failed = f"{count(tally.unreadable)} of {count(tally.looked)} images could not be read"
         if tally.unreadable:
             rows.warnings.append(f"{failed} when {file.name} was made")
         if tally.left_out:

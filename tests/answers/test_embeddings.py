@@ -430,6 +430,12 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
     (new / "new.png").write_bytes(b"")
     with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet is not written"):
         embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
+    figure(30).save(new / "more.png")
+    with pytest.raises(
+        RunFailed, match=r"1 of 2 images could not be read: .*classes\.parquet is not written; mend them"
+    ):
+        embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
+    assert file.read_bytes() == before
     figure(30).save(new / "new.png")
 
     def interrupted(*_: Any) -> Classes:
