@@ -17,6 +17,8 @@ from objects import KEY, ObjectStore
 from pictures import figure, tree
 from pyarrow import fs
 
+import oneshot
+
 PAGES = [(ROOT / name).read_text() for name in ("README.md", "oneshot/README.md")]
 PACKAGES = [path.parent for path in (ROOT / "oneshot").glob("*/__init__.py")]
 
@@ -117,6 +119,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     (place / "classes").mkdir()
     for number, name in enumerate(("alpha", "beta", "gamma")):
         figure(number).save(place / "classes" / f"{name}.png")
+    tree(place / "new", classes=1, images=3)
     for name, take in (("scan", 1), ("one", 2), ("other", 3)):
         figure(0, take).save(place / f"{name}.png")
     shell(tiny("python -m oneshot.tune quick --run runs/quick"), place)  # as README does, which the guide goes on from
@@ -152,8 +155,14 @@ def test_what_the_pages_say_of_python_runs(block: Block, place: Path, monkeypatc
     monkeypatch.chdir(place)
     first, second = figure(0), np.asarray(figure(1).convert("L"))
     names = {"query": figure(0, 1), "image": second, "image_a": first, "image_b": second}
+    if "scans.parquet" in block.text:
+        files = "--support classes --out classes.parquet", "scans --out scans.parquet"
+        shell("\n".join(f"python -m oneshot.embed runs/quick {each}" for each in files), place)
     exec(compile(block.text, "README.md", "exec"), names)
-    net = names["net"]
+    net = names.get("net") or oneshot.load("runs/quick")
+    if "scores" in names:
+        best = [each.best for each in net.classify(sorted(Path("scans").rglob("*.png")), "classes", false_accept=1)]
+        assert [("alpha", "beta", "gamma")[place] for place in names["scores"].argmax(axis=1)] == best
     assert len(net.verify([first], [second])) == 1
     assert net.classify(first, {"alpha": first, "beta": [second, second]})[0].best in ("alpha", "beta")
 

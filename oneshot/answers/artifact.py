@@ -19,7 +19,7 @@ from PIL import Image
 
 from oneshot.answers import matching, preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.embeddings import Classes, uneven
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError, shown
@@ -35,7 +35,8 @@ from oneshot.run.restore import load_weights
 FORMAT = 1
 EXPORTED = "onnx"  # in a network's folder: what `export` made of it
 
-One = Image.Image | np.ndarray | str | os.PathLike[str]  # an image, or the file that it lies in
+# An image, or the file that it lies in: its path, its bytes, or the file opened to read these.
+One = Image.Image | np.ndarray | str | os.PathLike[str] | preprocess.Opened
 Images = One | Sequence[One]
 Support = Mapping[str, Images] | str | os.PathLike[str] | Classes
 
@@ -150,6 +151,7 @@ class OneShot:
     """A trained network with the preprocessing it was trained with, and what its scores are worth.
 
     `calibration` is None where that was not measured: of a checkpoint, and of a `best/` that an older version wrote.
+    It is safe to call from several threads: nothing that is asked of it changes it.
     """
 
     def __init__(self, net: Siamese, card: dict[str, Any], device: torch.device) -> None:
@@ -165,9 +167,9 @@ class OneShot:
         return f"OneShot({name} at {self.net.size} px, {source}; embeddings of {self.net.dimension} numbers)"
 
     def embed(self, images: Images) -> torch.Tensor:
-        """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or the
-        path of a file: dark ink on light paper, or, of a network that was trained on one's own images, such images,
-        which are cleaned as those were.
+        """Embeddings (B, D) of images, one or a sequence, each a PIL image, a uint8 array (H, W) or (H, W, 1), or a
+        file, by its path, its bytes, or opened in binary mode: dark ink on light paper, or, of a network that was
+        trained on one's own images, such images, which are cleaned as those were.
 
         An array (N, H, W) is a sequence; (H, W, 3) and (H, W, 4) are one image in colour, whatever they were meant for,
         which only a network of one's own images takes. Raises UserError."""
@@ -195,6 +197,13 @@ class OneShot:
             "sha256": self.card["sha256"], "views": self.card.get("views", 1), "size": self.net.size,
             "dimension": self.net.dimension, "cleaning": self.cleaning,
         }  # fmt: skip
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What scores two embeddings a and b: the sum of `weight`, D numbers of either sign, times |a - b|, and `bias`.
+
+        `classify` ranks by that, and `verify` rises with it; cosine and L2 give another order."""
+        return {"weight": self.net.head.weight[0].tolist(), "bias": self.net.head.bias[0].item()}
 
     @torch.no_grad()
     def similarity(self, left: Images, right: Images) -> torch.Tensor:
@@ -241,19 +250,27 @@ class OneShot:
             raise UserError(f"top = {shown(top)}: at least one class is to be named, by a whole number")
         return rank(self.net, self.calibration, classes, self.embed(query), false_accept=false_accept, top=top)
 
-    def classes(self, support: Support) -> Classes:
+    def classes(self, support: Support, *, per_class: int | None = None) -> Classes:
         """Classes to choose from, embedded once and asked often: one or more images of each, by its name; a folder of
         them, as `python -m oneshot.classify --support` takes it; or a file of `python -m oneshot.embed` or of
         `Classes.save`, a path or a URI. What it has made comes back as it is.
 
         The embeddings of a class's images are averaged; copies of an image count once. A mean of more images is nearer
-        to everything: give each class as many, or those with more are named too often. Raises UserError where there is
-        no class, a class without an image, an image that is none, or a file that is damaged or of another network.
+        to everything: give each class as many, or those with more are named too often, of which a warning is given.
+        `per_class`: take so many different images of each, the first by name or as they are given; which classes have
+        fewer is said in a warning. Raises UserError where there is no class, a class without an image, an image that is
+        none, or a file that is damaged or of another network, and for `per_class` below 1, or of what is embedded.
         """
+        if per_class is not None and not (isinstance(per_class, Integral) and per_class >= 1):
+            raise UserError(f"per_class = {shown(per_class)}: at least one image of each class, by a whole number")
         if isinstance(support, Classes):
+            if per_class is not None:
+                raise UserError(
+                    f"per_class = {per_class}: these classes are embedded already; give it where they are made"
+                )
             return support
         if isinstance(support, str | os.PathLike):
-            found = queries.read_support(self, support)
+            found = queries.read_support(self, support, per_class=per_class)
         elif not isinstance(support, Mapping):
             raise UserError(
                 f"an object of type {type(support).__name__} is no support; give images by the name of their class,"
@@ -262,9 +279,11 @@ class OneShot:
         else:
             votes: Counter[str] = Counter()
             pixels = {name: self._prepare(images, votes) for name, images in support.items()}
+            if per_class is not None:
+                pixels = {name: queries.different(each, per_class) for name, each in pixels.items()}
             why = preprocess.looks_light(votes)
             found = replace(self.averaged(pixels), warnings=(why,) if why else ())
-        for why in found.warnings:
+        for why in filter(None, [*found.warnings, uneven(found.names, found.counts, per_class=per_class)]):
             warnings.warn(why, stacklevel=3)
         return found
 
@@ -282,16 +301,17 @@ class OneShot:
             pixels=torch.stack([each[0] for each in pixels.values()]),
             paths=tuple(paths) or (None,) * len(counts),
             network=self.identity,
+            head=self.head,
         )
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:
         """An image as this network sees it, see `preprocess.fit`: uint8 (1, S, S), ink 255. Raises UserError."""
         return preprocess.fit(image, self.net.size, self.cleaning)
 
-    def read(self, path: Path, *, votes: Counter[str] | None = None) -> torch.Tensor:
+    def read(self, file: Path | preprocess.Opened, *, votes: Counter[str] | None = None) -> torch.Tensor:
         """The image in a file as this network sees it, see `preprocess.read`. Raises UserError."""
         with preprocess.unwarned():
-            return preprocess.read(path, self.net.size, self.cleaning, votes=votes)
+            return preprocess.read(file, self.net.size, self.cleaning, votes=votes)
 
     def _pairs(self, left: Images, right: Images) -> tuple[torch.Tensor, torch.Tensor]:
         a_BD, b_BD = self.embed(left), self.embed(right)
@@ -303,8 +323,8 @@ class OneShot:
         """uint8 (B, S, S), ink 255; `votes` as in `preprocess.fit`."""
         given = images if isinstance(images, Iterable) and not _is_one(images) else [images]
         fitted = [
-            self.read(at_home(image), votes=votes)
-            if isinstance(image, str | os.PathLike)
+            self.read(at_home(image) if isinstance(image, str | os.PathLike) else image, votes=votes)
+            if _is_file(image)
             else preprocess.fit(image, self.net.size, self.cleaning, votes=votes)
             for image in given
         ]
@@ -317,7 +337,12 @@ def _is_one(images: Images) -> bool:
     """Whether it is one image; an array may have its colours in the last axis, or the one that a grey image has."""
     if isinstance(images, np.ndarray):
         return images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-    return isinstance(images, Image.Image | str | os.PathLike | bytes | bytearray | memoryview)  # what lies in a file
+    return isinstance(images, Image.Image) or _is_file(images)
+
+
+def _is_file(image: One) -> bool:
+    """Whether an image is yet to be read: from a path, bytes, or what is open to be read."""
+    return isinstance(image, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(image, "read")
 
 
 def load(path: str | Path | Folder, *, device: str = "auto") -> OneShot:

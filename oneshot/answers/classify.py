@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from oneshot.answers import artifact, queries
 from oneshot.answers.calibration import RATE, doubt, flattered
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.embeddings import Classes, uneven
 from oneshot.answers.preprocess import looks_light
 from oneshot.answers.queries import Answer
 from oneshot.answers.ranking import check_rate
@@ -27,13 +27,10 @@ NOT_CALIBRATED = (
     " scores tell no classes apart"
 )
 
-# The mean of more embeddings is nearer to everything, and the calibration was measured with as many for each class.
-UNEVEN = "the classes have unlike numbers of images, and those with more are named too often: give each as many"
-
 
 def run(
     where: Folder, images: Sequence[str], *, support: str, top: int, false_accept: float | None, as_json: bool,
-    device: str,
+    device: str, per_class: int | None = None,
 ) -> None:  # fmt: skip
     """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
     the end where some images could not be read."""
@@ -44,15 +41,15 @@ def run(
     if net.calibration is None and false_accept not in (None, 1):
         raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
     paths = queries.find(images)
-    classes = queries.read_support(net, support)
+    classes = queries.read_support(net, support, per_class=per_class)
     for why in classes.warnings:
         print_warning(aside, f"--support: {why}")
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
     elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
         print_warning(aside, why)
-    if (least := min(classes.counts)) < (most := max(classes.counts)):
-        print_warning(aside, f"{UNEVEN} ({least} to {most} are there)")
+    if why := uneven(classes.names, classes.counts, per_class=per_class):
+        print_warning(aside, why)
     votes = Counter[str]()  # by themselves: there may be one that is asked about, and many classes
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
     # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.

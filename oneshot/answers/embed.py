@@ -1,78 +1,130 @@
-"""`python -m oneshot.embed RUN IMAGE... --out FILE`: a file of embeddings, of images or of `--support`'s classes."""
+"""`python -m oneshot.embed RUN IMAGE... --out FILE`: a file of embeddings, of images or of `--support`'s classes, which
+`--add-to` and `--drop` change."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from rich.console import Console
 
 from oneshot.answers import artifact, embeddings, queries
 from oneshot.answers.artifact import OneShot
+from oneshot.answers.embeddings import Classes, Rows
 from oneshot.answers.preprocess import looks_light
 from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.reach import reach
 from oneshot.base.storage import Folder, at_home
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import count, print_line, print_warning
 from oneshot.screen.progress import Counting
 
-# Columns of some of the rows, if there are any; of how many images they are; why others could not be read; and the
-# classes that are left out.
+# Columns of some of the rows, if there are any; how many images were read for them or tried; why some could not be; and
+# the classes that are left out.
 Parts = Iterator[tuple[dict[str, Any], int, list[str], list[str]]]
-NAMED = 10  # classes in a warning
+# Said for as long as the file is there: the classes may have been added since.
+LEFT_OUT = "no image of these classes could be read, so that they were left out"
 
 
 def run(
-    where: Folder, images: Sequence[str], *, support: str | None, out: str, as_json: bool, quiet: bool, device: str
-) -> None:
-    """Write the file and say what it holds. Raises UserError for a request that is wrong, and RunFailed at the end
-    where some images could not be read; the file holds the others, and is not written where there are none."""
+    where: Folder, images: Sequence[str], *, support: str | None, out: str, add_to: str | None, drop: Sequence[str],
+    per_class: int | None, as_json: bool, quiet: bool, device: str,
+) -> None:  # fmt: skip
+    """Write the file and say what it holds: images, or classes, with `add_to` beside those of a file, of which some are
+    to `drop`. Raises UserError for a request that is wrong, and RunFailed at the end where some images could not be
+    read; the file holds the others, and is not written where there are none, nor with `add_to`."""
     console, aside = make_console(quiet=quiet or as_json), make_console(stderr=True)
     file = embeddings.place(out)
     net = artifact.load(where, device=device)
+    kept = _kept(net, add_to, drop) if add_to is not None else None
     votes = Counter[str]()
-    kind, total, parts = _of_images(net, images, votes) if support is None else _of_classes(net, support, votes)
-    unreadable, missing = 0, list[str]()
-    with embeddings.writing(file, kind, net.identity) as rows, Counting(console, total) as counting:
-        for columns, asked, errors, left_out in parts:
-            for error in errors:
-                print_warning(aside, error)
-            if columns:
-                rows.add(**columns)
-            unreadable += len(errors)
-            missing += left_out
-            counting.advance(asked)
-        if not rows.count:
-            raise RunFailed(f"none of {count(total)} images could be read: {file} is not written")
+    kind, total, parts = embeddings.CLASSES, 0, iter(())
+    if support is not None:
+        total, parts = _of_classes(net, support, votes, per_class, kept)
+    elif kept is None:
+        kind, (total, parts) = embeddings.IMAGES, _of_images(net, images, votes)
+    with embeddings.writing(file, kind, net.identity, net.head) as rows, Counting(console, total) as counting:
+        if kept is not None:
+            rows.add(**kept.columns())
+            rows.warnings += kept.warnings
+        tally = _fill(rows, parts, counting, aside)
+        if tally.looked and tally.looked == tally.unreadable:
+            raise RunFailed(f"none of {count(tally.looked)} images could be read: {file} is not written")
+        failed = f"{count(tally.unreadable)} of {count(tally.looked)} images could not be read"
+        if tally.unreadable and kept is not None:  # what is added cannot be added again, and what is dropped is gone
+            raise RunFailed(f"{failed}: {file} is not written; mend them or take them away, and give the command again")
         if why := looks_light(votes):
             print_warning(aside, why)
             rows.warnings.append(why)
-        failed = f"{count(unreadable)} of {count(total)} images could not be read"
-        if unreadable:
+        if tally.unreadable:
             rows.warnings.append(f"{failed} when {file.name} was made")
-        if missing:
-            rows.warnings.append(_left_out(missing))
+        if tally.left_out:
+            rows.warnings.append(f"{LEFT_OUT}: {embeddings.listed(tally.left_out)}")
             print_warning(aside, rows.warnings[-1])
-        rate = f"{count(total / counting.seconds)} images/s"
-    told = {"file": str(file), "images": total - unreadable, "unreadable": unreadable, "dimension": net.net.dimension}
-    what = f"{count(total - unreadable)} images"
-    if support is not None:
-        told |= {"classes": rows.count, "left_out": missing}
+        if per_class and (why := embeddings.uneven(tally.classes, tally.counts, per_class=per_class)):
+            print_warning(aside, why)
+        rate = f"; {count(tally.looked / counting.seconds)} images/s" if tally.looked else ""
+    read, dimension = tally.looked - tally.unreadable, net.net.dimension
+    told = {"file": str(file), "images": read, "unreadable": tally.unreadable, "dimension": dimension}
+    what = f"{count(read)} images"
+    if kind == embeddings.CLASSES:
+        told |= {"classes": rows.count, "left_out": tally.left_out}
         what = f"{count(rows.count)} classes of {what}"
-    print_line(console, f"{file}: {what}, {count(net.net.dimension)} numbers each; {rate}")
-    if support is not None:
+    if kept is not None:
+        told |= {"added": len(tally.classes), "dropped": len(set(drop))}
+        changed = [f"{count(told[how])} {how}" for how in ("added", "dropped") if told[how]]
+        what = f"{count(rows.count)} classes ({', '.join(changed)})"
+    print_line(console, f"{file}: {what}, {count(dimension)} numbers each{rate}")
+    if kind == embeddings.CLASSES:
         asks = f"python -m oneshot.classify {where.quoted} --support {file.quoted} IMAGE..."
         print_line(console, f"to ask it: {asks}")
     if as_json or quiet:
         print(json.dumps(told) if as_json else file)
-    if unreadable:
+    if tally.unreadable:
         raise RunFailed(f"{failed}; {file} holds the others")
 
 
-def _left_out(names: Sequence[str]) -> str:
-    more = f" and {count(len(names) - NAMED)} more" if len(names) > NAMED else ""
-    return f"no image of these classes could be read, so that they are no answer: {', '.join(names[:NAMED])}{more}"
+@dataclass
+class _Tally:
+    """Of how many images were read or tried, and how many of these could not be; the classes and of how many images
+    each is; those that are left out."""
+
+    looked: int = 0
+    unreadable: int = 0
+    classes: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
-def _of_images(net: OneShot, images: Sequence[str], votes: Counter[str]) -> tuple[str, int, Parts]:
+def _fill(rows: Rows, parts: Parts, counting: Counting, aside: Console) -> _Tally:
+    """Write the rows of all parts, and say which images could not be read."""
+    tally = _Tally()
+    for columns, asked, errors, left_out in parts:
+        for error in errors:
+            print_warning(aside, error)
+        if columns:
+            rows.add(**columns)
+        tally.classes += columns.get("class", ())
+        tally.counts += columns.get("images", ())
+        tally.unreadable += len(errors)
+        tally.looked += asked
+        tally.left_out += left_out
+        counting.advance(asked)
+    return tally
+
+
+def _kept(net: OneShot, add_to: str, drop: Sequence[str]) -> Classes:
+    """The classes of a file that are to stay."""
+    found = embeddings.read(reach(add_to), net.identity)
+    try:
+        return found.without(drop)
+    except UserError as error:
+        raise UserError(f"--drop: of {add_to} {error}") from None
+
+
+def _of_images(net: OneShot, images: Sequence[str], votes: Counter[str]) -> tuple[int, Parts]:
     paths = queries.find(images)
 
     def parts() -> Parts:
@@ -81,18 +133,25 @@ def _of_images(net: OneShot, images: Sequence[str], votes: Counter[str]) -> tupl
             errors = [each for _, each in read if isinstance(each, str)]
             yield {"path": good, "embedding": z_BD} if good else {}, len(read), errors, []
 
-    return embeddings.IMAGES, len(paths), parts()
+    return len(paths), parts()
 
 
-def _of_classes(net: OneShot, support: str, votes: Counter[str]) -> tuple[str, int, Parts]:
+def _of_classes(
+    net: OneShot, support: str, votes: Counter[str], per_class: int | None, kept: Classes | None
+) -> tuple[int, Parts]:
     if "://" in support:
         raise UserError(
             f"--support {support}: a folder of classes must lie on this machine; copy it, and name the copy"
         )
     paths = queries.classes_in(at_home(support))
+    known = set(kept.names if kept else ())
+    if twice := [name for name in paths if name in known]:
+        raise UserError(
+            f"--add-to: the file has a class '{twice[0]}' already; --drop {shlex.quote(twice[0])} takes it out first"
+        )
 
     def parts() -> Parts:
-        for classes, asked, errors, left_out in queries.classes_of(net, paths, votes=votes):
+        for classes, asked, errors, left_out in queries.classes_of(net, paths, votes=votes, per_class=per_class):
             yield classes.columns() if classes else {}, asked, errors, left_out
 
-    return embeddings.CLASSES, sum(map(len, paths.values())), parts()
+    return sum(queries.images_of(inside, per_class) for inside in paths.values()), parts()

@@ -2,7 +2,8 @@
 
 A file is Parquet, as all data here, and no archive of NumPy's: it is written and read a part at a time, so that it may
 be larger than the memory; names and numbers are rows of one table, which pandas, Polars and DuckDB read in a line; its
-pages have checksums, by which damage is noticed; and its footer says by which network it was made. Its columns are
+pages have checksums, by which damage is noticed; and its footer says by which network it was made, and how that scores
+two embeddings (`OneShot.head`; older files do not say). Its columns are
 
 - of images: `path`, as it was named, and `embedding`, a list of D float32;
 - of classes: `class`; `images`, how many there are of it, copies aside; `path` and `pixels` of the first of them, null
@@ -12,7 +13,7 @@ Legend of shapes: C classes, N rows, D the length of an embedding, S the side in
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
-from oneshot.base.errors import UserError, shown
+from oneshot.base.errors import UserError, nearest, shown
 from oneshot.base.kinds import Positive, Views
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
@@ -37,7 +38,12 @@ IMAGES, CLASSES = "embeddings of images", "embeddings of classes"
 ENDING = ".parquet"
 ROWS = 1_024  # of a row group: what is held at once where a file is written or read
 _NAMED = 5  # of the classes, where they are shown in a line
+NAMED = 10  # of them, in a warning
 AGAIN = "`python -m oneshot.embed RUN --support FOLDER --out FILE` makes one"
+
+# The mean of more embeddings is nearer to everything, and the calibration was measured with as many for each class.
+UNEVEN = "the classes have unlike numbers of images, and those with more are named too often: give each as many"
+FEWER = "these classes have fewer than {} different images, and the others are named too often: {}"
 
 
 class _Network(BaseModel):
@@ -50,11 +56,26 @@ class _Network(BaseModel):
     cleaning: Cleaning | None
 
 
+class _Head(BaseModel):
+    """What scores two embeddings: `OneShot.head`."""
+
+    weight: list[FiniteFloat]
+    bias: FiniteFloat
+
+
 class _Facts(BaseModel):
     """What the footer says."""
 
     network: _Network
+    head: _Head | None = None
     warnings: list[str]
+
+    @model_validator(mode="after")
+    def _check(self) -> "_Facts":
+        if self.head and len(self.head.weight) != self.network.dimension:
+            found, dimension = len(self.head.weight), self.network.dimension
+            raise ValueError(f"head.weight: {found} numbers for embeddings of {dimension}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -62,7 +83,8 @@ class Classes:
     """What can be chosen from: names, the mean embedding (C, D) of each, and of how many images it is, copies aside.
 
     `OneShot.classes` makes them, of the first image of each with the pixels (C, S, S) that the network sees and its
-    path. `network`: which they are of. `warnings`: what is wrong with their images, in sentences.
+    path. `network`: which they are of, and `head` how it scores. `warnings`: what is wrong with their images, in
+    sentences.
     """
 
     names: tuple[str, ...]
@@ -71,6 +93,7 @@ class Classes:
     pixels: torch.Tensor | None = None
     paths: tuple[str | None, ...] = ()
     network: Mapping[str, Any] | None = None
+    head: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -87,12 +110,49 @@ class Classes:
         """The number of images that scores are taken to rest on: the least of a class."""
         return min(self.counts)
 
+    def merged(self, other: "Classes", *, replace: bool = False) -> "Classes":
+        """These classes, then those of another. `replace`: what both have is taken from the other, in its place here.
+
+        Raises UserError where not the same network embedded both, and, without `replace`, for a name that both have."""
+        if not isinstance(other, Classes):
+            raise UserError(f"an object of type {type(other).__name__} is no Classes; `OneShot.classes` makes them")
+        if self.network is None or self.network != other.network:
+            raise UserError("these classes are not embeddings of one network; make both with the one that is asked")
+        known = set(self.names)
+        twice = [name for name in other.names if name in known]
+        if twice and not replace:
+            raise UserError(f"both have a class '{twice[0]}': leave one of them out by `without`, or say replace=True")
+        both = joined([self, other], warnings=tuple(dict.fromkeys(self.warnings + other.warnings)))
+        places = {name: place for place, name in enumerate(both.names)}  # a key keeps its place, with the latter value
+        return both._at([*places.values()]) if twice else both
+
+    def without(self, names: str | Iterable[str]) -> "Classes":
+        """These classes but for some, by name. Raises UserError for a name that none has, and where none is left."""
+        out, known = dict.fromkeys([names] if isinstance(names, str) else names), set(self.names)
+        for name in out:
+            if name not in known:
+                raise UserError(f"there is no class '{name}' to leave out; {nearest(str(name), map(str, self.names))}")
+        if len(out) == len(self):
+            raise UserError("no class would be left; keep one at least")
+        return self._at([place for place, name in enumerate(self.names) if name not in out])
+
+    def _at(self, places: list[int]) -> "Classes":
+        """The classes at these places."""
+        return replace(
+            self,
+            names=tuple(self.names[place] for place in places),
+            z_CD=self.z_CD[places],
+            counts=tuple(self.counts[place] for place in places),
+            pixels=None if self.pixels is None else self.pixels[places],
+            paths=tuple(self.paths[place] for place in places) if self.paths else (),
+        )
+
     def save(self, path: str | Path | Folder) -> None:
         """Write them to a file whose name ends in .parquet, a path or a URI, whole or not at all; what is there is
         replaced. `OneShot.classes` reads it. Raises UserError, also where their names are no texts, OSError."""
         if self.network is None or not all(isinstance(name, str) for name in self.names):
             raise UserError("only classes that `OneShot.classes` made, and whose names are texts, have a file")
-        with writing(place(path), CLASSES, self.network) as rows:
+        with writing(place(path), CLASSES, self.network, self.head) as rows:
             rows.add(**self.columns())
             rows.warnings += self.warnings
 
@@ -108,13 +168,30 @@ def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
     """Classes that were embedded in parts, one at least, as one."""
     return Classes(
         names=tuple(name for part in parts for name in part.names),
-        z_CD=torch.cat([part.z_CD for part in parts]),
+        z_CD=torch.cat([part.z_CD.to(parts[0].z_CD.device) for part in parts]),
         counts=tuple(count for part in parts for count in part.counts),
         pixels=torch.cat([part.pixels for part in parts]),
         paths=tuple(path for part in parts for path in part.paths),
         network=parts[0].network,
+        head=parts[0].head,
         warnings=tuple(warnings),
     )
+
+
+def uneven(names: Sequence[str], counts: Sequence[int], *, per_class: int | None = None) -> str:
+    """What is to be said of the numbers of images of classes, in words: which have fewer than were asked for of each,
+    or, where nothing was asked for, that they are unlike. Empty where nothing is."""
+    if per_class is None:
+        least, most = min(counts), max(counts)
+        return f"{UNEVEN} ({least} to {most} are there)" if least < most else ""
+    few = [name for name, count in zip(names, counts, strict=True) if count < per_class]
+    return FEWER.format(per_class, listed(few)) if few else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Classes in a warning."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(map(str, names[:NAMED]))}{more}"
 
 
 def place(path: str | Path | Folder) -> Folder:
@@ -152,10 +229,12 @@ class Rows:
 
 
 @contextlib.contextmanager
-def writing(file: Folder, kind: str, network: Mapping[str, Any] | None) -> Iterator[Rows]:
-    """A file of a kind, of a network's embeddings: it appears, whole, when the block is over, and not where that ends
-    by an error. Raises as `Folder.writing`."""
-    facts = {"network": network}
+def writing(
+    file: Folder, kind: str, network: Mapping[str, Any] | None, head: Mapping[str, Any] | None
+) -> Iterator[Rows]:
+    """A file of a kind, of a network's embeddings, which it scores by this head: it appears, whole, when the block is
+    over, and not where that ends by an error. Raises as `Folder.writing`."""
+    facts = {"network": network, "head": head}
     with (
         file.parent.writing(file.name) as stream,
         pq.ParquetWriter(

@@ -1,16 +1,18 @@
 """What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
 
 import contextlib
+import io
+import re
 import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from oneshot.base.errors import UserError
 from oneshot.data import clean
@@ -19,6 +21,8 @@ from oneshot.run.cards import STEPS
 
 SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
 FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
+Opened = bytes | bytearray | memoryview | BinaryIO  # what lies in a file, or the file, open to read its bytes
+_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # a filter of Python's warnings
 _OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what the shell has opened for this process, a pipe too
 
 
@@ -119,35 +123,63 @@ def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np
 
 @contextlib.contextmanager
 def unwarned() -> Iterator[None]:
-    """No warnings of Pillow's: of damage that it gets over, of sizes that `read` checks. Whoever reads by several
-    threads enters it once, around them: Python keeps its filters for the whole process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """No warnings of Pillow's: of damage that it gets over, of sizes that `read` checks.
+
+    Python keeps its filters for the whole process. Threads may be in here at once, as each takes away the filter that
+    it put there: to put back the filters that it found, as `warnings.catch_warnings` does, would be to put back those
+    of the others."""
+    filters: Any = warnings.filters  # this very list: another may have taken its place when the block is over
+    filters.insert(0, _OF_PILLOW)
+    try:
         yield
+    finally:
+        with contextlib.suppress(ValueError):  # somebody has removed them all
+            filters.remove(_OF_PILLOW)
 
 
 def read(
-    path: Path, size: int, cleaning: dict[str, Any] | None = None, *, votes: Counter[str] | None = None
+    file: Path | Opened, size: int, cleaning: dict[str, Any] | None = None, *, votes: Counter[str] | None = None
 ) -> torch.Tensor:
-    """The image in a file as `fit` makes it: uint8 (1, size, size).
+    """The image in a file as `fit` makes it: uint8 (1, size, size). A file that is open is read from its beginning,
+    where it has one to go back to, and stays open.
 
     Only the small image is kept. See `unwarned`. Raises UserError naming the file where it is no image that can be
     read."""
+    name = file if isinstance(file, Path) else _named(file)
     try:
-        # To open a pipe to which nobody writes waits for ever, in a thread that no signal reaches.
-        if not stat.S_ISREG(path.stat().st_mode) and not str(path).startswith(_OPEN):
-            raise UserError("it is no file; name an image")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(_opened(file), formats=FORMATS) as image:
             if image.width * image.height > clean.MOST_PIXELS:
                 raise UserError(f"it has {image.width} x {image.height} pixels; make it smaller")
             return fit(image, size, cleaning, votes=votes)
     except UserError as error:
-        raise UserError(f"{path} cannot be used: {error}") from None
+        raise UserError(f"{name} cannot be used: {error}") from None
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; name an image") from None
+        raise UserError(f"{name}: no such file; name an image") from None
     except Exception as error:  # Pillow answers damage with some ten kinds of exception
-        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).replace(f" '{path}'", "")
-        raise UserError(f"{path} is not a readable image ({reason}); use {', '.join(FORMATS)}") from None
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "cannot identify image file"  # without the name, or the address of the bytes in memory
+        raise UserError(f"{name} is not a readable image ({reason}); use {', '.join(FORMATS)}") from None
+
+
+def _named(file: Opened) -> str:
+    """What it is called in a sentence: a file that was opened by its name, or that was uploaded with one, has it."""
+    name = getattr(file, "name", None)
+    return name if name and isinstance(name, str) else "what was given as bytes"
+
+
+def _opened(file: Path | Opened) -> Path | BinaryIO:
+    """What Pillow opens. Raises UserError for what is no file, or no file of bytes."""
+    if isinstance(file, Path):
+        # To open a pipe to which nobody writes waits for ever, in a thread that no signal reaches.
+        if not stat.S_ISREG(file.stat().st_mode) and not str(file).startswith(_OPEN):
+            raise UserError("it is no file; name an image")
+        return file
+    if isinstance(file, bytes | bytearray | memoryview):
+        return io.BytesIO(file)
+    if not isinstance(file.read(0), bytes):
+        raise UserError("no bytes are read from it; open it in binary mode, 'rb'")
+    return file
 
 
 def _upright(image: Image.Image) -> Image.Image:

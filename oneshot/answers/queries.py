@@ -39,17 +39,23 @@ class Answer:
     error: str = ""
 
 
-def read_support(net: "OneShot", where: str | os.PathLike[str]) -> Classes:
+def read_support(net: "OneShot", where: str | os.PathLike[str], *, per_class: int | None = None) -> Classes:
     """The classes in a folder, by name, or in a file of embeddings, a path or a URI, on the network's device.
+    `per_class`: so many different images of each in a folder, the first by name.
 
     Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a
-    file as `embeddings.read`."""
+    file as `embeddings.read`, and with `per_class`."""
     named = str(where).endswith(embeddings.ENDING) and not at_home(where).is_dir()
     if "://" in str(where) or named or at_home(where).is_file():
+        if per_class is not None:
+            raise UserError(
+                f"{where}: of a file's classes no images can be left out, they are embedded already: leave --per-class"
+                " (per_class) out, or give it to `python -m oneshot.embed --support FOLDER`"
+            )
         found = embeddings.read(reach(where), net.identity)
-        return replace(found, z_CD=found.z_CD.to(net.device))
+        return replace(found, z_CD=found.z_CD.to(net.device), head=net.head)
     votes, parts = Counter[str](), []
-    for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes):
+    for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes, per_class=per_class):
         if errors:
             raise UserError(
                 f"{errors[0]}; `python -m oneshot.embed --support` makes a file that leaves such images out"
@@ -59,30 +65,61 @@ def read_support(net: "OneShot", where: str | os.PathLike[str]) -> Classes:
 
 
 def classes_of(
-    net: "OneShot", paths: Mapping[str, Sequence[Path]], *, votes: Counter[str]
+    net: "OneShot", paths: Mapping[str, Sequence[Path]], *, votes: Counter[str], per_class: int | None = None
 ) -> Iterator[tuple[Classes | None, int, list[str], list[str]]]:
     """The classes of these images in their order, some at a time: with a batch of images, or the whole of a larger
-    class. With them how many images those are, why some could not be read, and the classes that are left out, as none
-    of theirs could. `votes` as in `preprocess.fit`."""
+    class. With them how many images were read or tried, why some could not be read, and the classes that are left out,
+    as none of theirs could. `votes` as in `preprocess.fit`; `per_class`: of each the first so many that differ."""
     with ThreadPoolExecutor(cores()) as pool:
-        for some in _portions(paths):
-            with preprocess.unwarned():
-                read = iter(list(pool.map(lambda path: _read(net, path, votes), itertools.chain(*some.values()))))
-            found = {name: [(path, next(read)) for path in inside] for name, inside in some.items()}
+        for some in _portions(paths, per_class):
+            found = _looked(net, some, pool, votes, per_class)
             errors = [each for pairs in found.values() for _, each in pairs if isinstance(each, str)]
             good = {name: [pair for pair in pairs if not isinstance(pair[1], str)] for name, pairs in found.items()}
             pixels = {name: torch.cat([each for _, each in pairs]) for name, pairs in good.items() if pairs}
             first = tuple(str(pairs[0][0]) for pairs in good.values() if pairs)
             classes = net.averaged(pixels, first) if pixels else None
             left_out = [name for name, pairs in good.items() if not pairs]
-            yield classes, sum(map(len, some.values())), errors, left_out
+            yield classes, sum(map(len, found.values())), errors, left_out
 
 
-def _portions(paths: Mapping[str, Sequence[Path]]) -> Iterator[dict[str, Sequence[Path]]]:
+def _looked(
+    net: "OneShot", some: Mapping[str, Sequence[Path]], pool: ThreadPoolExecutor, votes: Counter[str],
+    per_class: int | None,
+) -> dict[str, list[tuple[Path, torch.Tensor | str]]]:  # fmt: skip
+    """Each class's images as `_read` gives them: all, or as many as it takes to have the first `per_class` that differ,
+    copies and what cannot be read among them."""
+    found: dict[str, list[tuple[Path, torch.Tensor | str]]] = {name: [] for name in some}
+    differ: dict[str, set[bytes]] = {name: set() for name in some}
+    left = {name: iter(inside) for name, inside in some.items()}
+
+    def wanted(name: str) -> Iterator[Path]:
+        return itertools.islice(left[name], None if per_class is None else per_class - len(differ[name]))
+
+    while paths := [(name, path) for name in some for path in wanted(name)]:
+        with preprocess.unwarned():
+            read = list(pool.map(lambda each: _read(net, each[1], votes), paths))
+        for (name, path), each in zip(paths, read, strict=True):
+            found[name].append((path, each))
+            if per_class is not None and not isinstance(each, str):
+                differ[name].add(each.numpy().tobytes())
+    return found
+
+
+def different(images: torch.Tensor, most: int) -> torch.Tensor:
+    """The first of images (k, S, S) that differ, in their order, `most` of them at the most."""
+    return torch.cat([*{each.numpy().tobytes(): each for each in images.split(1)}.values()][:most])
+
+
+def images_of(inside: Sequence[Path], per_class: int | None) -> int:
+    """How many of a class's images are read, copies and what cannot be read aside."""
+    return len(inside) if per_class is None else min(len(inside), per_class)
+
+
+def _portions(paths: Mapping[str, Sequence[Path]], per_class: int | None) -> Iterator[dict[str, Sequence[Path]]]:
     """Whole classes, as few as make a batch of images."""
     some, images = {}, 0
     for name, inside in paths.items():
-        some[name], images = inside, images + len(inside)
+        some[name], images = inside, images + images_of(inside, per_class)
         if images >= BATCH:
             yield some
             some, images = {}, 0

@@ -1,15 +1,22 @@
 """Locks of the operating system: they go with the process that holds one, however that ends."""
 
 import errno
-import fcntl
 from typing import IO
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: a network is asked there all the same
+    fcntl = None  # type: ignore[assignment]
 
 NONE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # how a file system says that it has no locks
 
 
-def hold(file: IO[bytes], *, wait: bool) -> bool:
-    """Hold the lock of a file until that is closed; wait for it where another process does, or raise BlockingIOError.
-    False: its file system has no locks, as some of clusters and of user space, and nobody waited."""
+def hold(file: IO[bytes] | int, *, wait: bool) -> bool:
+    """Hold the lock of a file, or of what a descriptor is of, until that is closed; wait for it where another process
+    does, or raise BlockingIOError. False: its file system has no locks, as some of clusters and of user space, or the
+    operating system has none of this kind, and nobody waited."""
+    if fcntl is None:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

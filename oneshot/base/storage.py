@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shlex
@@ -17,6 +16,7 @@ from typing import Any, BinaryIO
 
 from pyarrow import fs
 
+from oneshot.base import locks
 from oneshot.base.errors import DiskFull, Refused, RunFailed, UserError
 
 PARTIAL = ".partial-"  # how the names of unfinished files begin
@@ -55,7 +55,7 @@ class Folder:
         if "\0" in text:
             raise UserError(f"the folder '{text}' has a name with a zero byte: name another")
         if "://" not in text:
-            return cls(fs.LocalFileSystem(), str(at_home(text).absolute()))
+            return cls(fs.LocalFileSystem(), at_home(text).absolute().as_posix())
         refuse_secrets(text)
         try:
             filesystem, path = fs.FileSystem.from_uri(_in_one_request(text))
@@ -245,7 +245,7 @@ class Folder:
         folder = os.open(self.path, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):  # NFS
-                fcntl.flock(folder, fcntl.LOCK_EX)
+                locks.hold(folder, wait=True)
             yield
         finally:
             os.close(folder)

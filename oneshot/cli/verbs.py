@@ -13,6 +13,14 @@ from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
+PerClass = Annotated[
+    int | None,
+    typer.Option(
+        "--per-class",
+        min=1,
+        help="Of each class in a folder of --support so many different images, the first by name. Default: all.",
+    ),
+]
 
 
 def evaluate(
@@ -81,6 +89,7 @@ def classify(
         ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
+    per_class: PerClass = None,
     false_accept: Annotated[
         float | None,
         typer.Option(
@@ -97,7 +106,10 @@ def classify(
     network = cards.place(reach(where))
     from oneshot.answers import classify
 
-    classify.run(network, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device)
+    classify.run(
+        network, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device,
+        per_class=per_class,
+    )  # fmt: skip
 
 
 def verify(
@@ -125,10 +137,6 @@ def verify(
 
 def embed(
     where: Network,
-    out: Annotated[
-        str,
-        typer.Option("--out", metavar="FILE", help="Where to: a path or URI that ends in .parquet."),
-    ],
     images: Annotated[
         list[str] | None, typer.Argument(metavar="IMAGE...", help="Images, or folders of images: a row each.")
     ] = None,
@@ -140,18 +148,49 @@ def embed(
             help="In place of images: classes, DIR/class.png or DIR/class/ with images, a row each, for `classify`.",
         ),
     ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Where to: a path or URI that ends in .parquet. Default: --add-to's file."
+        ),
+    ] = None,
+    add_to: Annotated[
+        str | None,
+        typer.Option(
+            "--add-to",
+            metavar="FILE",
+            help="A file of classes that this network embedded: they are kept, but for those of --drop, and those of"
+            " --support added.",
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", metavar="CLASS", help="A class to take out of --add-to's file first; repeatable."),
+    ] = None,
+    per_class: PerClass = None,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
     device: Device = "auto",
     debug: Trace = False,
 ) -> None:
     """Write embeddings to a Parquet file: of images, for an index, or of classes, embedded once and asked often."""
-    if bool(images) == (support is not None):
+    if bool(images) == (support is not None or add_to is not None):
         raise UserError("name what to embed: images, or folders of images, or else --support with a folder of classes")
+    if drop and add_to is None:
+        raise UserError("--drop takes classes out of a file: name it by --add-to")
+    if add_to is not None and support is None and not drop:
+        raise UserError("--add-to changes a file: name classes to add by --support, or to take out by --drop")
+    if per_class is not None and support is None:
+        raise UserError("--per-class takes some images of each class: name a folder of classes by --support")
+    if (file := out if out is not None else add_to) is None:
+        raise UserError("name where to write to: --out, a file that ends in .parquet")
     network = cards.place(reach(where))
     from oneshot.answers import embed
 
-    embed.run(network, images or [], support=support, out=out, as_json=as_json, quiet=quiet, device=device)
+    embed.run(
+        network, images or [], support=support, out=file, add_to=add_to, drop=drop or [], per_class=per_class,
+        as_json=as_json, quiet=quiet, device=device,
+    )  # fmt: skip
 
 
 def export(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,9 @@ from oneshot.base.errors import UserError
 from oneshot.network.distributed import average_in_bf16, interleaved
 
 T = TypeVar("T")
+
+_switching = threading.Lock()
+_usual: list[list[bool]] = []  # what `without_tf32` puts back in the end, once for each block that is in it
 
 
 class Worker:
@@ -122,16 +126,22 @@ class ProcessGroupWorker(Worker):
 def without_tf32() -> Iterator[None]:
     """For the time of the block, convolutions and products in float32 on a GPU keep all bits of a number: TF32, which
     keeps ten, is cuDNN's default, and an image's environment may make it the default of products, too. By torch's older
-    switches, as every version has them and its newer ones follow them; a process may use only one of the two kinds."""
+    switches, as every version has them and its newer ones follow them; a process may use only one of the two kinds.
+
+    They are the whole process's: of threads that are in here at once, the last to leave puts back what the first found.
+    """
     switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    usual = [each.allow_tf32 for each in switches]
-    for each in switches:
-        each.allow_tf32 = False
+    with _switching:
+        _usual.append(_usual[0] if _usual else [each.allow_tf32 for each in switches])
+        for each in switches:
+            each.allow_tf32 = False
     try:
         yield
     finally:
-        for each, allowed in zip(switches, usual, strict=True):
-            each.allow_tf32 = allowed
+        with _switching:
+            usual = _usual.pop()
+            for each, allowed in zip(switches, usual, strict=True):
+                each.allow_tf32 = allowed and not _usual
 
 
 @functools.cache

@@ -1,10 +1,17 @@
 """A trained network handed on as a folder: the same scores wherever it is loaded, for images as they lie in files."""
 
 import hashlib
+import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +22,10 @@ import torch
 from PIL import Image
 
 import oneshot
-from oneshot.answers import artifact
+from oneshot.answers import artifact, preprocess
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
+from oneshot.data import clean
 from oneshot.evaluation.calibrate import measure
 from oneshot.network.models import Siamese, build
 from oneshot.run import cards, checkpoint, tensors
@@ -184,6 +192,137 @@ def test_an_image_may_be_named_by_its_file(run: Path, tmp_path: Path) -> None:
         loaded.embed(tmp_path / "none.png")
 
 
+def test_an_image_may_be_the_bytes_of_its_file(run: Path, tmp_path: Path) -> None:
+    """In whatever they are held, or in a file that is open, which stays so: to the bit as by its path."""
+    loaded, files = oneshot.load(run, device="cpu"), [tmp_path / f"{number}.png" for number in range(2)]
+    for page, file in zip(pages(2, 40, 30), files, strict=True):
+        Image.fromarray(page).save(file)
+    data = [file.read_bytes() for file in files]
+    expected = loaded.embed(files)
+    for kind in (bytes, bytearray, memoryview, io.BytesIO):
+        assert torch.equal(loaded.embed([kind(each) for each in data]), expected), kind
+        assert torch.equal(loaded.embed(kind(data[0])), loaded.embed(files[0])), f"one alone, {kind}"
+    assert loaded.verify(data, files[::-1]).equal(loaded.verify(files, files[::-1]))
+    named, given = ({"one": some[0], "two": [some[1]]} for some in (files, data))
+    assert loaded.classify(data[1], given) == loaded.classify(files[1], named)
+    with open(files[0], "rb") as opened, tempfile.SpooledTemporaryFile() as uploaded:
+        uploaded.write(data[0])
+        for file in (opened, uploaded):
+            file.read()  # whoever looked into it may have left it at its end
+            assert torch.equal(loaded.embed(file), loaded.embed(files[0])) and not file.closed
+    reading, writing = os.pipe()
+    with open(reading, "rb") as piped:
+        os.write(writing, data[0])
+        os.close(writing)
+        assert torch.equal(loaded.embed(piped), loaded.embed(files[0])), "it has no beginning to go back to"
+
+
+def test_bytes_that_are_no_image_are_a_sentence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what looks at files, too: foreign formats are not tried, and a bomb is not unpacked."""
+    loaded, kinds = oneshot.load(run, device="cpu"), {}
+    for kind in ("PNG", "PPM"):
+        Image.fromarray(pages(1)[0]).save(stream := io.BytesIO(), kind)
+        kinds[kind] = stream.getvalue()
+    (tmp_path / "page.txt").write_text("no image")
+    closed = open(tmp_path / "page.txt", "rb")
+    closed.close()
+    unknown, as_text = r"\(cannot identify image file\); use PNG, .*GIF$", open(tmp_path / "page.txt")
+    with as_text:
+        for image, sentence in (
+            (b"", rf"^what was given as bytes is not a readable image {unknown}"),
+            (io.BytesIO(kinds["PPM"]), rf"^what was given as bytes is not a readable image {unknown}"),
+            (kinds["PNG"][:60], "^what was given as bytes is not a readable image"),
+            (open(tmp_path / "page.txt", "rb"), rf"^.*page\.txt is not a readable image {unknown}"),
+            (closed, r"page\.txt is not a readable image \(.*closed file"),
+            (as_text, r"page\.txt cannot be used: no bytes are read from it; open it in binary mode, 'rb'"),
+        ):
+            with pytest.raises(UserError, match=sentence) as refused:
+                loaded.embed(image)
+            assert "0x" not in str(refused.value) and "\n" not in str(refused.value)
+    monkeypatch.setattr(clean, "MOST_PIXELS", 28 * 28 - 1)
+    for image in (kinds["PNG"], io.BytesIO(kinds["PNG"])):
+        with pytest.raises(UserError, match="what was given as bytes cannot be used: it has 28 x 28 pixels"):
+            loaded.embed(image)
+
+
+# Several threads
+
+
+def test_eight_threads_are_answered_as_one_is(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them read at the same moment, and embed at the same moment: what a process has one of, its filters of
+    warnings and torch's switches, is then as it was."""
+    loaded, threads = oneshot.load(run, device="cpu"), 8
+    for number, page in enumerate(pages(threads)):
+        Image.fromarray(page).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.iterdir())
+    asked = [file if number % 2 else file.read_bytes() for number, file in enumerate(files)]
+    support = loaded.classes({file.stem: file for file in files[:5]})
+    expected = [loaded.classify(image, support) for image in asked]
+    assert len({one.classes for (one,) in expected}) > 1
+    switches, together = (torch.backends.cudnn, torch.backends.cuda.matmul), threading.Barrier(threads, timeout=60)
+
+    def meeting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def met(*arguments: Any, **options: Any) -> Any:
+            together.wait()  # all are within
+            done = function(*arguments, **options)
+            together.wait()  # and none is out
+            return done
+
+        return met
+
+    monkeypatch.setattr(preprocess, "fit", meeting(preprocess.fit))
+    monkeypatch.setattr(loaded.net, "embed", meeting(loaded.net.embed))
+    before = list(warnings.filters), [each.allow_tf32 for each in switches]
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(lambda image: loaded.classify(image, support), asked)) == expected
+    assert (list(warnings.filters), [each.allow_tf32 for each in switches]) == before
+
+
+def test_who_reads_hears_no_warning_of_pillows_and_all_others(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who came first may leave first, and somebody may have changed the filters in between."""
+    Image.fromarray(pages(1)[0]).save(tmp_path / "page.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 - 1)  # of which Pillow warns, up to twice as many
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(tmp_path / "page.png").close()
+    with warnings.catch_warnings(action="error"):
+        oneshot.load(run, device="cpu").embed(tmp_path / "page.png")
+        before = list(warnings.filters)
+        one, other = preprocess.unwarned(), preprocess.unwarned()
+        for step in (one.__enter__, other.__enter__, lambda: one.__exit__(None, None, None)):
+            step()
+            Image.open(tmp_path / "page.png").close()
+            with pytest.raises(UserWarning, match="of others"):
+                warnings.warn("of others", stacklevel=1)
+        other.__exit__(None, None, None)
+        assert warnings.filters == before
+        with preprocess.unwarned():
+            warnings.resetwarnings()
+        assert warnings.filters == []
+
+
+# Other operating systems
+
+ELSEWHERE = """
+import sys
+sys.modules.update(dict.fromkeys(("fcntl", "pwd")))  # to import one is a ModuleNotFoundError, as on Windows
+import oneshot
+run, image, file = sys.argv[1:]
+net = oneshot.load(run, device="cpu")
+net.classes({"alpha": image}).save(file)
+(ranking,) = net.classify(image, file)
+print(ranking.classes[0])
+"""
+
+
+def test_a_network_is_asked_where_there_are_no_locks(run: Path, tmp_path: Path) -> None:
+    Image.fromarray(pages(1)[0]).save(tmp_path / "page.png")
+    command = [sys.executable, "-c", ELSEWHERE, str(run), str(tmp_path / "page.png"), str(tmp_path / "new.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "alpha\n", "")
+
+
 def test_who_asks_keeps_the_warnings_of_its_own(run: Path, tmp_path: Path) -> None:
     """Files are read by several threads; Python's filters are the whole process's."""
     for number, page in enumerate(pages(40)):
@@ -224,7 +363,7 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         ([], "no image was given"),
         ([3], "an object of type int is no image; give PIL images or uint8 arrays"),
         (3, "an object of type int is no image"),
-        (b"\x89PNG", "an object of type bytes is no image; give PIL images or uint8 arrays"),
+        (b"\x89PNG", r"what was given as bytes is not a readable image \(cannot identify image file\); use PNG"),
         ([[Image.new("L", (28, 28))]], "an object of type list is no image"),
     ],
 )

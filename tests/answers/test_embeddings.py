@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +82,8 @@ def asked(tmp_path: Path) -> Path:
 
 
 def embedded(where: Path, out: Path, *images: Path, support: Path | None = None, **options: Any) -> None:
-    given = {"as_json": True, "quiet": False, "device": "cpu"} | options
+    usual = {"add_to": None, "drop": [], "per_class": None, "as_json": True, "quiet": False, "device": "cpu"}
+    given = usual | options
     place = Folder.of(where / "best" if (where / "best").exists() else where)
     names = [str(image) for image in images]
     embed.run(place, names, support=support and str(support), out=str(out), **given)
@@ -216,8 +219,44 @@ def test_any_program_reads_embeddings_by_name(
 
 def test_a_file_says_which_network_made_it(net: OneShot, file: Path) -> None:
     facts = footer(file)
-    assert facts == {"kind": "embeddings of classes", "format": 1, "network": net.identity, "warnings": []}
+    made = {"network": net.identity, "head": net.head}
+    assert facts == {"kind": "embeddings of classes", "format": 1, **made, "warnings": []}
     assert net.identity["sha256"] == net.card["sha256"]
+
+
+@pytest.mark.parametrize("kind", [{}, {"views": 8, "rotations": True, "flips": True}, {"cleaning": CLEANING}])
+def test_whoever_has_the_files_scores_as_classify_does(
+    kind: dict[str, Any], support: Path, asked: Path, tmp_path: Path
+) -> None:
+    """By the footer of either, without the network; by cosine or distance the order is another."""
+    where, files = network(tmp_path / "run", 1, **kind), [tmp_path / "images.parquet", tmp_path / "classes.parquet"]
+    net = oneshot.load(where, device="cpu")
+    embedded(where, files[0], asked)
+    embedded(where, files[1], support=support)
+    a, b = (np.stack(pd.read_parquet(file)["embedding"]) for file in files)
+    head = footer(files[0])["head"]
+    scores = np.abs(a[:, None] - b) @ head["weight"] + head["bias"]
+    found, names = net.classify(sorted(asked.iterdir()), files[1]), [*pd.read_parquet(files[1])["class"]]
+    orders = [[names.index(each) for each in one.classes] for one in found]
+    assert head == footer(files[1])["head"] == net.head and min(head["weight"]) < 0 < max(head["weight"])
+    assert np.array_equal(np.argsort(-scores, axis=1), orders)
+    assert np.take_along_axis(scores, np.array(orders), 1) == pytest.approx(
+        np.array([one.scores for one in found]), abs=1e-5
+    )
+    cosine = (a @ b.T) / np.linalg.norm(a, axis=1)[:, None] / np.linalg.norm(b, axis=1)
+    for other in (cosine, -np.linalg.norm(a[:, None] - b, axis=2)):
+        assert not np.array_equal(np.argsort(-other, axis=1), orders)
+
+
+def test_a_file_of_before_it_said_how_it_is_scored_is_read_and_added_to(
+    trained: Path, net: OneShot, file: Path, tmp_path: Path
+) -> None:
+    known, known_classes = footer(file), net.classes(file)
+    del known["head"]
+    pq.write_table(pq.read_table(file).replace_schema_metadata({"oneshot": json.dumps(known)}), file)
+    assert "head" not in footer(file) and same(net.classes(file), known_classes)
+    embedded(trained, file, add_to=str(file), drop=["class00"])
+    assert footer(file)["head"] == net.head and same(net.classes(file), known_classes.without("class00"))
 
 
 # What is printed
@@ -254,6 +293,270 @@ def test_the_command_embeds_and_the_file_is_asked(
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
+# Classes come and go
+
+
+def of_some(net: OneShot, support: Path, *names: str) -> Classes:
+    """The classes of the folder as it was when it held only these."""
+    aside = support.with_name("aside")
+    aside.mkdir()
+    for path in [path for path in support.iterdir() if path.stem not in names]:
+        path.rename(aside / path.name)
+    found = net.classes(support)
+    for path in [*aside.iterdir()]:
+        path.rename(support / path.name)
+    aside.rmdir()
+    return found
+
+
+FIRST, LAST = [f"class{number:02}" for number in range(6)], [f"class{number:02}" for number in range(6, 9)]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each class is embedded by itself: the last bits of a number may depend on what stands beside it in a batch."""
+    monkeypatch.setattr(queries, "BATCH", 1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_classes_that_are_merged_are_those_of_one_folder_and_without_one_part_the_other(
+    net: OneShot, support: Path
+) -> None:
+    one, other = of_some(net, support, *FIRST), of_some(net, support, *LAST)
+    both = one.merged(other)
+    assert same(both, net.classes(support)) and len(one) == 6 and len(other) == 3, "neither is changed"
+    assert same(both.without(LAST), one) and same(both.without(iter(FIRST)), other)
+    assert both.without("class08").names == (*FIRST, *LAST[:2])
+    assert net.classify(figure(7, 1), both) == net.classify(figure(7, 1), support)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_class_that_both_have_is_refused_or_replaced_where_it_stands(net: OneShot, support: Path) -> None:
+    one, other = of_some(net, support, *FIRST), of_some(net, support, "class03", "class08")
+    figure(20).save(support / "class08.png")
+    anew = of_some(net, support, "class08")
+    with pytest.raises(UserError, match="both have a class 'class03': leave one of them out by `without`, or say repl"):
+        one.merged(other)
+    found = one.merged(other, replace=True)
+    assert found.names == (*FIRST, "class08") and same(found, one.merged(other.without(["class03"])))
+    found = found.merged(anew, replace=True)
+    assert found.names == (*FIRST, "class08") and same(found, one.merged(anew))
+    assert not torch.equal(anew.z_CD[0], other.z_CD[1])
+
+
+def test_what_is_said_of_classes_stays_with_them(net: OneShot) -> None:
+    one, other = (replace(net.classes({name: figure(0)}), warnings=("of all", f"of {name}")) for name in "ab")
+    assert one.merged(other).warnings == ("of all", "of a", "of b") == one.merged(other).without("b").warnings
+
+
+def test_classes_that_do_not_go_together_are_not_merged(net: OneShot, tmp_path: Path) -> None:
+    classes = net.classes({"alpha": figure(0), "beta": figure(1)})
+    stranger = oneshot.load(network(tmp_path / "other", 1), device="cpu").classes({"gamma": figure(2)})
+    nobody = Classes(("gamma",), torch.zeros(1, 64), (1,))
+    for one, other in ((classes, stranger), (stranger, classes), (classes, nobody), (nobody, nobody)):
+        with pytest.raises(UserError, match="these classes are not embeddings of one network; make both"):
+            one.merged(other)
+    with pytest.raises(UserError, match=r"an object of type dict is no Classes; `OneShot\.classes` makes them"):
+        classes.merged({"gamma": figure(2)})  # type: ignore[arg-type]
+    for names, sentence in {
+        ("alpa",): r"there is no class 'alpa' to leave out; did you mean 'alpha'\?",
+        ("beta", "x"): r"there is no class 'x' to leave out; known: alpha, beta$",
+        ("beta", "alpha"): "no class would be left; keep one at least",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            classes.without(names)
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_file_is_added_to_and_taken_from(
+    trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the bit it is that of the folder with both; without the images of those that were there."""
+    file, new = tmp_path / "classes.parquet", tmp_path / "new"
+    whole = net.classes(support)
+    of_some(net, support, *FIRST).save(file)
+    before = net.classes(file)
+    new.mkdir()
+    for name in LAST:
+        (support / f"{name}.png").rename(new / f"{name}.png")
+    capsys.readouterr()
+    embedded(trained, file, support=new, add_to=str(file), as_json=False)
+    told, _ = capsys.readouterr().out.splitlines()
+    assert told.startswith(f"{file}: 9 classes (3 added), 64 numbers each; ") and told.endswith(" images/s")
+    paths = tuple(str(new / f"{name}.png") for name in LAST)
+    assert same(net.classes(file), replace(whole, paths=whole.paths[:-3] + paths))
+    elsewhere = tmp_path / "elsewhere.parquet"
+    embedded(trained, elsewhere, support=new, add_to=str(file), drop=LAST)
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(elsewhere), "images": 3, "unreadable": 0, "dimension": 64, "classes": 9, "left_out": [], "added": 3,
+        "dropped": 3,
+    }  # fmt: skip
+    assert same(net.classes(elsewhere), net.classes(file))
+    assert cli._answer(["embed", str(trained), "--add-to", str(file), *(f"--drop={name}" for name in LAST)]) == 0
+    assert capsys.readouterr().out.startswith(f"{file}: 6 classes (3 dropped), 64 numbers each\nto ask it: ")
+    assert same(net.classes(file), before)
+    embedded(trained, file, add_to=str(file), drop=["class05", "class05"])
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(file), "images": 0, "unreadable": 0, "dimension": 64, "classes": 5, "left_out": [], "added": 0,
+        "dropped": 1,
+    }  # fmt: skip
+
+
+def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
+    trained: Path, support: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    before, new, other = file.read_bytes(), tmp_path / "new", network(tmp_path / "other", 1)
+    new.mkdir()
+    figure(30).save(new / "new.png")
+    for where, options, sentence in (
+        (
+            trained,
+            ["--support", str(support)],
+            "--add-to: the file has a class 'class00' already; --drop class00 takes",
+        ),
+        (
+            trained,
+            ["--support", str(new), "--drop", "class1"],
+            f"--drop: of {file} there is no class 'class1' to leave",
+        ),
+        (trained, ["--support", str(tmp_path / "none")], "no such file or directory; name a folder of classes"),
+        (other, ["--support", str(new)], "classes.parquet was made by another network, its sha256 is"),
+        (other, ["--drop", "class00"], "classes.parquet was made by another network, its sha256 is"),
+    ):
+        assert cli._answer(["embed", str(where), "--add-to", str(file), *options]) == 2
+        assert sentence.lower() in capsys.readouterr().err.lower()
+        assert file.read_bytes() == before
+    (new / "new.png").write_bytes(b"")
+    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet is not written"):
+        embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
+    figure(30).save(new / "more.png")
+    with pytest.raises(
+        RunFailed, match=r"1 of 2 images could not be read: .*classes\.parquet is not written; mend them"
+    ):
+        embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
+    assert file.read_bytes() == before
+    figure(30).save(new / "new.png")
+
+    def interrupted(*_: Any) -> Classes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OneShot, "averaged", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embedded(trained, file, support=new, add_to=str(file))
+    assert file.read_bytes() == before and not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_could_not_be_read_is_still_true_when_it_was_added(
+    trained: Path, net: OneShot, support: Path, tmp_path: Path
+) -> None:
+    (support / "class01.png").write_bytes(b"")
+    file = tmp_path / "classes.parquet"
+    with pytest.raises(RunFailed, match="1 of 12 images could not be read"):
+        embedded(trained, file, support=support)
+    (tmp_path / "new").mkdir()
+    figure(1).save(tmp_path / "new" / "class01.png")
+    embedded(trained, file, support=tmp_path / "new", add_to=str(file))
+    found = net.classes(file)
+    assert len(found) == 9 and found.names[-1] == "class01"
+    assert found.warnings == (
+        "1 of 12 images could not be read when classes.parquet was made",
+        "no image of these classes could be read, so that they were left out: class01",
+    )
+
+
+# As many images of each
+
+
+@pytest.fixture
+def many_images(tmp_path: Path) -> Path:
+    """Four classes of five images each, but for `class02` of two, and with copies among those of `class01`."""
+    folder = tree(tmp_path / "many", classes=4, images=5)
+    for take in (2, 3, 4):
+        (folder / "class02" / f"image{take}.png").unlink()
+    shutil.copy(folder / "class01" / "image0.png", folder / "class01" / "image1.png")
+    return folder
+
+
+FEWER = "these classes have fewer than 3 different images, and the others are named too often: class02"
+
+
+def test_so_many_different_images_of_each_are_those_of_a_folder_thinned_by_hand(
+    trained: Path, net: OneShot, many_images: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From Python, on the command line and by way of a file; a single warning names those that have fewer."""
+    with pytest.warns(UserWarning) as said:
+        found = net.classes(many_images, per_class=3)
+    assert [str(each.message) for each in said] == [FEWER] and found.counts == (3, 3, 2, 3)
+    embedded(trained, tmp_path / "classes.parquet", support=many_images, per_class=3, as_json=False)
+    told = capsys.readouterr()
+    assert f"warning: {FEWER}\n" == told.err and "4 classes of 12 images" in told.out
+    assert same(net.classes(tmp_path / "classes.parquet"), found)
+    ask(trained, many_images, asked, per_class=3)
+    told = capsys.readouterr()
+    assert told.err.count("too often") == 1 and FEWER in told.err
+    for name in (
+        "class00/image3",
+        "class00/image4",
+        "class01/image1",
+        "class01/image4",
+        "class03/image3",
+        "class03/image4",
+    ):
+        (many_images / f"{name}.png").unlink()
+    assert same(net.classes(many_images), found)
+    ask(trained, many_images, asked)
+    assert capsys.readouterr().out == told.out
+    embedded(trained, tmp_path / "classes.parquet", support=many_images, per_class=2)
+    assert capsys.readouterr().err == "", "all have two"
+
+
+def test_only_as_many_images_are_read_as_it_takes(
+    net: OneShot, many_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot be read or that is a copy has the next in its place."""
+    read, opened = queries._read, list[str]()
+    monkeypatch.setattr(queries, "_read", lambda net, path, votes: opened.append(path.stem) or read(net, path, votes))
+    (many_images / "class00" / "image0.png").write_bytes(b"")
+    paths = queries.classes_in(many_images)
+    ((classes, looked, errors, _),) = queries.classes_of(net, paths, votes=Counter(), per_class=2)
+    assert classes is not None and classes.counts == (2, 2, 2, 2)
+    assert (looked, len(opened), len(errors)) == (10, 10, 1) and opened.count("image2") == 2
+    assert classes.paths[0] == str(many_images / "class00" / "image1.png")
+
+
+def test_of_images_by_name_the_first_that_differ_are_taken(net: OneShot) -> None:
+    images = [figure(1), figure(1), figure(1, 1), figure(1, 2)]
+    found = net.classes({"alpha": images, "beta": images[2:]}, per_class=2)
+    assert same(found, net.classes({"alpha": images[1:3], "beta": images[2:]}))
+
+
+def test_unlike_numbers_of_images_are_warned_of_in_python_too(net: OneShot, file: Path, support: Path) -> None:
+    for given in (file, support, {"alpha": figure(0), "beta": [figure(1), figure(1, 1), figure(1, 2)]}):
+        with pytest.warns(UserWarning, match=r"named too often: give each as many \(1 to 3 are there\)$"):
+            classes = net.classes(given)
+    with warnings.catch_warnings(action="error"):
+        net.classes({"alpha": figure(0), "beta": [figure(1), figure(1)]})
+        net.classify(figure(0), classes)
+
+
+def test_a_number_of_images_that_cannot_be_taken_is_refused(
+    trained: Path, net: OneShot, support: Path, file: Path, asked: Path
+) -> None:
+    for wrong in (0, -1, 1.5, "3"):
+        with pytest.raises(UserError, match=f"per_class = {wrong!r}: at least one image of each class"):
+            net.classes(support, per_class=wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match="per_class = 3: these classes are embedded already; give it where they are made"
+    ):
+        net.classes(net.classes({"alpha": figure(0)}), per_class=3)
+    for refused in (lambda: net.classes(file, per_class=3), lambda: ask(trained, file, asked, per_class=3)):
+        with pytest.raises(
+            UserError, match=r"classes\.parquet: of a file's classes no images can be left out, they are"
+        ):
+            refused()
+
+
 # Images that cannot be read
 
 
@@ -270,7 +573,7 @@ def test_images_that_cannot_be_read_are_named_counted_and_left_out(
     assert "class01.png is not a readable image" in said.err and "image0.png is not a readable image" in said.err
     told = json.loads(said.out)
     assert (told["classes"], told["images"], told["unreadable"], told["left_out"]) == (8, 10, 2, ["class01"])
-    missing = "no image of these classes could be read, so that they are no answer: class01"
+    missing = "no image of these classes could be read, so that they were left out: class01"
     assert missing in said.err
     ask(trained, out, asked)
     told = capsys.readouterr().err
@@ -346,6 +649,10 @@ MAKES_ONE = r"; `python -m oneshot\.embed RUN --support FOLDER --out FILE` makes
         ),
         (lambda file: rewritten(file, facts={"warnings": 3}), "does not say rightly what it holds .*warnings"),
         (lambda file: rewritten(file, facts={"network": {}}), "does not say rightly what it holds .*network"),
+        (
+            lambda file: rewritten(file, facts={"head": {"weight": [0.5], "bias": 1.0}}),
+            r"does not say rightly what it holds \(head\.weight: 1 numbers for embeddings of 64",
+        ),
         (lambda file: rewritten(file, change=lambda table: table.slice(0, 0)), "holds no classes"),
         (lambda file: rewritten(file, change=lambda table: pa.concat_tables([table] * 2)), "holds a class twice"),
         (lambda file: rewritten(file, change=lambda table: table.drop_columns("images")), "has no column 'images'"),
@@ -421,6 +728,18 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(
             "x.parquet",
         ): "name what to embed: images, or folders of images",
         ("--out", "x.parquet"): "name what to embed: images, or folders of images, or else --support",
+        (str(asked), "--add-to", "x.parquet"): "name what to embed: images, or folders of images, or else --support",
+        (str(asked),): "name where to write to: --out, a file that ends in .parquet",
+        ("--support", str(support)): "name where to write to: --out, a file that ends in .parquet",
+        ("--support", str(support), "--out", "x.parquet", "--drop", "a"): "--drop takes classes out of a file: name it",
+        (
+            "--add-to",
+            "x.parquet",
+        ): "--add-to changes a file: name classes to add by --support, or to take out by --drop",
+        (str(asked), "--out", "x.parquet", "--per-class", "3"): "--per-class takes some images of each class: name a",
+        ("--add-to", "x.parquet", "--drop", "a", "--per-class", "3"): "--per-class takes some images of each class",
+        ("--support", str(support), "--add-to", str(tmp_path / "x.parquet")): "x.parquet does not exist; `python -m",
+        ("--support", str(support), "--add-to", str(asked / "0.png")): "0.png: name a file that ends in .parquet",
         (str(tmp_path / "none"), "--out", str(tmp_path / "x.parquet")): "none: no such file",
     }.items():
         assert cli._answer(["embed", str(trained), *options]) == 2

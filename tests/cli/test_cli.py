@@ -80,7 +80,7 @@ WRONG = {
     "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
     "no image": (["classify", "runs/x", "--support", "y"], "Missing argument 'IMAGE...'"),
     "no network to embed by": (["embed", "no/such/run", "y.png", "--out", "x.parquet"], "no such folder; name a run"),
-    "no place for embeddings": (["embed", "runs/x", "y.png"], "Missing option '--out'"),
+    "no place for embeddings": (["embed", "runs/x", "y.png"], "name where to write to: --out, a file"),
     "nothing to embed": (["embed", "runs/x", "--out", "x.parquet"], "name what to embed: images, or folders of images"),
     "no format": (["export", "runs/x"], "name what to export to: --onnx"),
     "an unknown split": (

@@ -71,7 +71,9 @@ def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
     assert (found["top"], found["false_accept"], found["as_json"]) == (5, None, False)
     ask("classify", "run", "--support", "classes", "--top", "3", "--false-accept", "0.01", "--json", "one.png")
     assert (found["top"], found["false_accept"], found["as_json"]) == (3, 0.01, True)
-    assert found["support"] == "classes" and found["arguments"][1] == ["one.png"]
+    assert found["support"] == "classes" and found["arguments"][1] == ["one.png"] and found["per_class"] is None
+    ask("classify", "run", "--support", "classes", "--per-class", "3", "one.png")
+    assert found["per_class"] == 3
 
 
 def test_what_is_embedded_and_what_is_printed_of_it(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +85,25 @@ def test_what_is_embedded_and_what_is_printed_of_it(given: Given, monkeypatch: p
     ask("embed", "run", "--support", "classes", "--out", "x.parquet", "--quiet", "--json")
     assert found["arguments"][1] == [] and found["support"] == "classes"
     assert (found["quiet"], found["as_json"]) == (True, True)
+    assert (found["add_to"], found["drop"], found["per_class"]) == (None, [], None)
+    ask(
+        "embed",
+        "run",
+        "--support",
+        "classes",
+        "--add-to",
+        "x.parquet",
+        "--drop",
+        "a",
+        "--drop",
+        "b",
+        "--per-class",
+        "3",
+    )
+    assert (found["out"], found["add_to"], found["drop"]) == ("x.parquet", "x.parquet", ["a", "b"])
+    ask("embed", "run", "--add-to", "x.parquet", "--drop", "a", "--out", "y.parquet")
+    assert (found["out"], found["add_to"], found["support"]) == ("y.parquet", "x.parquet", None)
+    assert found["per_class"] is None
 
 
 def test_how_long_seeds_are_trained(given: Given) -> None:

@@ -11,7 +11,7 @@ from oneshot.network import embedding
 from oneshot.network.embedding import class_scores, embed, similarity
 from oneshot.network.images import Images
 from oneshot.network.models import Siamese, build
-from oneshot.network.worker import Worker, pick_device, resolve_precision
+from oneshot.network.worker import Worker, pick_device, resolve_precision, without_tf32
 
 CPU = torch.device("cpu")
 
@@ -74,6 +74,25 @@ def test_what_is_float32_is_embedded_without_tf32(
         for each, allowed in zip(switches, before, strict=True):
             each.allow_tf32 = allowed
     assert seen == [False] * 8
+
+
+def test_of_blocks_without_tf32_that_overlap_the_last_puts_back_what_was() -> None:
+    """As threads enter and leave: the first to enter may be the first to leave."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [each.allow_tf32 for each in switches]
+    try:
+        for usual in ([True, True], [False, True]):
+            for each, allowed in zip(switches, usual, strict=True):
+                each.allow_tf32 = allowed
+            one, other = without_tf32(), without_tf32()
+            for step in (one.__enter__, other.__enter__, lambda one=one: one.__exit__(None, None, None)):
+                step()
+                assert [each.allow_tf32 for each in switches] == [False, False]
+            other.__exit__(None, None, None)
+            assert [each.allow_tf32 for each in switches] == usual
+    finally:  # monkeypatch cannot give the second one back
+        for each, allowed in zip(switches, before, strict=True):
+            each.allow_tf32 = allowed
 
 
 def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images) -> None:

@@ -76,7 +76,7 @@ def test_a_search_that_ends_with_failed_trials_says_that_they_are_tried_again(st
     study.end("001", error="no")
     assert "is over; 1 trial failed: --resume tries it again; judging" in commands._how_it_ended(study, None)
     study.end("000", error="no")
-    assert "on; 2 trials failed: --resume tries them again; the test" in commands._how_it_ended(study, 60)
+    assert "on; 2 trials failed: --resume tries them again; judging" in commands._how_it_ended(study, 60)
 
 
 @pytest.fixture
