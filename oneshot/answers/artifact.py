@@ -19,7 +19,7 @@ from PIL import Image
 
 from oneshot.answers import matching, preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.embeddings import Classes, mark
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError, shown
@@ -282,6 +282,7 @@ class OneShot:
             pixels=torch.stack([each[0] for each in pixels.values()]),
             paths=tuple(paths) or (None,) * len(counts),
             network=self.identity,
+            seen=frozenset(mark(image) for each in different for image in each),
         )
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:

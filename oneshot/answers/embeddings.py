@@ -12,6 +12,7 @@ Legend of shapes: C classes, N rows, D the length of an embedding, S the side in
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,7 +63,8 @@ class Classes:
     """What can be chosen from: names, the mean embedding (C, D) of each, and of how many images it is, copies aside.
 
     `OneShot.classes` makes them, of the first image of each with the pixels (C, S, S) that the network sees and its
-    path. `network`: which they are of. `warnings`: what is wrong with their images, in sentences.
+    path. `network`: which they are of. `warnings`: what is wrong with their images, in sentences. `seen`: the `mark` of
+    each of their images, also of those that are not the first; a file has none.
     """
 
     names: tuple[str, ...]
@@ -72,6 +74,7 @@ class Classes:
     paths: tuple[str | None, ...] = ()
     network: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    seen: frozenset[bytes] = field(default=frozenset(), compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,6 +107,11 @@ class Classes:
         }  # fmt: skip
 
 
+def mark(pixels_SS: torch.Tensor) -> bytes:
+    """By which an image is known again that a network sees as exactly these pixels, uint8 (S, S)."""
+    return hashlib.blake2b(pixels_SS.numpy().tobytes(), digest_size=16).digest()
+
+
 def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
     """Classes that were embedded in parts, one at least, as one."""
     return Classes(
@@ -114,6 +122,7 @@ def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
         paths=tuple(path for part in parts for path in part.paths),
         network=parts[0].network,
         warnings=tuple(warnings),
+        seen=frozenset().union(*(part.seen for part in parts)),
     )
 
 
