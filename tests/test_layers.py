@@ -217,6 +217,7 @@ def test_the_help_of_a_verb_waits_for_neither_torch_nor_ray(verb: str) -> None:
     [
         "evaluate {}",
         "classify {} --support . x.png",
+        "classify {} --support . --labelled .",
         "verify {} a.png b.png",
         "embed {} a.png --out x.parquet",
         "export {} --onnx",

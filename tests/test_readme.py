@@ -120,6 +120,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
     for number, name in enumerate(("alpha", "beta", "gamma")):
         figure(number).save(place / "classes" / f"{name}.png")
     tree(place / "new", classes=1, images=3)
+    for name, number in (("alpha", 0), ("beta", 1), ("other", 5)):
+        (place / "known" / name).mkdir(parents=True)
+        figure(number, 4).save(place / "known" / name / "1.png")
     for name, take in (("scan", 1), ("one", 2), ("other", 3)):
         figure(0, take).save(place / f"{name}.png")
     shell(tiny("python -m oneshot.tune quick --run runs/quick"), place)  # as README does, which the guide goes on from

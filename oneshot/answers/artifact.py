@@ -19,7 +19,7 @@ from PIL import Image
 
 from oneshot.answers import matching, preprocess, queries
 from oneshot.answers.calibration import RATE, Calibration
-from oneshot.answers.embeddings import Classes, uneven
+from oneshot.answers.embeddings import Classes, mark, uneven
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base import jobs, settings
 from oneshot.base.errors import UserError, shown
@@ -302,6 +302,7 @@ class OneShot:
             paths=tuple(paths) or (None,) * len(counts),
             network=self.identity,
             head=self.head,
+            seen=frozenset(mark(image) for each in different for image in each),
         )
 
     def fit(self, image: Image.Image | np.ndarray) -> torch.Tensor:

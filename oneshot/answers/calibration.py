@@ -52,8 +52,11 @@ class Calibration:
         `rate`, one of RATES or 1 (always): of images of no class, the share that passes all the same."""
         if rate == 1:
             return np.ones(len(scores_QC), dtype=bool)
-        limits = [self._limit(shot["none"], scores_QC.shape[1], rate) for shot in self.record["shots"]]
-        return evidence(scores_QC, self.record["lead"]) >= self._by_shots(k_shot, limits)
+        return evidence(scores_QC, self.record["lead"]) >= self.limit(scores_QC.shape[1], k_shot=k_shot, rate=rate)
+
+    def limit(self, ways: int, *, k_shot: int = 1, rate: float = RATE) -> float:
+        """What the evidence of the best of so many classes has to reach; `rate`: one of RATES."""
+        return self._by_shots(k_shot, [self._limit(shot["none"], ways, rate) for shot in self.record["shots"]])
 
     def _limit(self, cells: Sequence[Mapping[str, Any]], ways: int, rate: float) -> float:
         """The limit for a number of classes. Beyond those measured it goes on as it rose between the last two.

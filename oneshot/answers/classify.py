@@ -35,21 +35,9 @@ def run(
     """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
     the end where some images could not be read."""
     console, aside = make_console(), make_console(stderr=True)
-    net = artifact.load(where, device=device)
-    rate = RATE if false_accept is None else false_accept
-    check_rate(net.calibration, rate)
-    if net.calibration is None and false_accept not in (None, 1):
-        raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
+    net, rate = network(where, false_accept=false_accept, device=device)
     paths = queries.find(images)
-    classes = queries.read_support(net, support, per_class=per_class)
-    for why in classes.warnings:
-        print_warning(aside, f"--support: {why}")
-    if net.calibration is None:
-        print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
-    elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
-        print_warning(aside, why)
-    if why := uneven(classes.names, classes.counts, per_class=per_class):
-        print_warning(aside, why)
+    classes = choices(net, support, rate=rate, per_class=per_class, aside=aside)
     votes = Counter[str]()  # by themselves: there may be one that is asked about, and many classes
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
     # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
@@ -77,6 +65,30 @@ def run(
         print_line(console, _summary(tally, classes, seconds))
     if tally["unreadable"]:
         raise RunFailed(f"{count(tally['unreadable'])} of {count(len(paths))} images could not be read")
+
+
+def network(where: Folder, *, false_accept: float | None, device: str) -> tuple[artifact.OneShot, float]:
+    """The network that is asked, and its rate of false acceptance; where it has no calibration: 1. Raises UserError."""
+    net = artifact.load(where, device=device)
+    if net.calibration is None and false_accept not in (None, 1):
+        raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
+    rate = 1 if net.calibration is None else RATE if false_accept is None else false_accept
+    check_rate(net.calibration, rate)
+    return net, rate
+
+
+def choices(net: artifact.OneShot, support: str, *, rate: float, per_class: int | None, aside: Console) -> Classes:
+    """The classes to choose from; what makes the answers doubtful is said aside. Raises UserError."""
+    classes = queries.read_support(net, support, per_class=per_class)
+    for why in classes.warnings:
+        print_warning(aside, f"--support: {why}")
+    if net.calibration is None:
+        print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
+    elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
+        print_warning(aside, why)
+    if why := uneven(classes.names, classes.counts, per_class=per_class):
+        print_warning(aside, why)
+    return classes
 
 
 def _kind(answer: Answer) -> str:

@@ -13,6 +13,7 @@ Legend of shapes: C classes, N rows, D the length of an embedding, S the side in
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class Classes:
 
     `OneShot.classes` makes them, of the first image of each with the pixels (C, S, S) that the network sees and its
     path. `network`: which they are of, and `head` how it scores. `warnings`: what is wrong with their images, in
-    sentences.
+    sentences. `seen`: the `mark` of each of their images, also of those that are not the first; a file has none.
     """
 
     names: tuple[str, ...]
@@ -95,6 +96,7 @@ class Classes:
     network: Mapping[str, Any] | None = None
     head: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    seen: frozenset[bytes] = field(default=frozenset(), compare=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -145,6 +147,7 @@ class Classes:
             counts=tuple(self.counts[place] for place in places),
             pixels=None if self.pixels is None else self.pixels[places],
             paths=tuple(self.paths[place] for place in places) if self.paths else (),
+            seen=frozenset(),  # by which class each was is not known
         )
 
     def save(self, path: str | Path | Folder) -> None:
@@ -164,6 +167,11 @@ class Classes:
         }  # fmt: skip
 
 
+def mark(pixels_SS: torch.Tensor) -> bytes:
+    """By which an image is known again that a network sees as exactly these pixels, uint8 (S, S)."""
+    return hashlib.blake2b(pixels_SS.numpy().tobytes(), digest_size=16).digest()
+
+
 def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
     """Classes that were embedded in parts, one at least, as one."""
     return Classes(
@@ -175,6 +183,7 @@ def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
         network=parts[0].network,
         head=parts[0].head,
         warnings=tuple(warnings),
+        seen=frozenset().union(*(part.seen for part in parts)),
     )
 
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from oneshot.answers import artifact, preprocess
-from oneshot.answers.calibration import flattered
+from oneshot.answers import artifact, port
 from oneshot.base.environment import version
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.markdown import table
@@ -43,7 +43,8 @@ class Exported:
 
 
 def onnx(where: Folder, out: Folder | None = None) -> Exported:
-    """Write `encoder.onnx`, `scorer.onnx` and what one has to know of them to `out` (default: `onnx/` beside the card).
+    """Write `encoder.onnx`, `scorer.onnx` and what one has to know of them to `out` (default: `onnx/` beside the card):
+    the calibration's numbers, if there is one, an example, a page.
 
     Both take any number of images or pairs. Raises UserError where a package is missing or there is no network, and
     RunFailed, with nothing written, where onnxruntime does not answer as torch does.
@@ -63,9 +64,16 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
             f"the exported network of {where} differs from torch by {difference:.1e}, more than {TOLERANCE:.0e}:"
             " nothing was written; try another version of torch or onnxruntime"
         )
-    for name, data in (files | {README: _readme(net, card, difference).encode()}).items():
-        out.write(name, data)
-    return Exported(out, (*files, README), difference)
+    example = port.example(net, card)
+    if calibration := card.get("calibration"):
+        files[port.CALIBRATION] = f"{json.dumps(calibration, indent=1)}\n".encode()
+    else:
+        out.remove(port.CALIBRATION)  # of another network that was there before
+    files[README] = _readme(net, card, difference).encode()
+    for folder, each in ((out / port.EXAMPLE, example), (out, files)):
+        for name, data in each.items():
+            folder.write(name, data)
+    return Exported(out, (*files, *(f"{port.EXAMPLE}/{name}" for name in example)), difference)
 
 
 def run(where: Folder, *, out: str | None) -> None:
@@ -158,6 +166,8 @@ def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
         (f"`{ENCODER}`", f"`image`: float32 (batch, 1, {size}, {size})", f"`embedding`: float32 (batch, {dimension})"),
         (f"`{SCORER}`", f"`query`, `support`: float32 (batch, {dimension})", "`logit`: float32 (batch)"),
     )
+    worth = ", its `probability`, and `limits` of evidence for some numbers of classes and of images a class"
+    worth *= bool(card.get("calibration"))
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
 
@@ -173,47 +183,16 @@ embeddings are averaged. The greater the logit, the more alike.
 ## From an image to the input
 
 Ink is {seen["ink"]}; the image is
-{seen["fit"]}. {_recipe(seen)}
+{seen["fit"]}. {port.recipe(seen, size)}
 
 ## From logits to probabilities
 
-{_probabilities(card.get("calibration"), words)}
+{port.probabilities(card.get("calibration"), words)}
+
+## An example
+
+`{port.EXAMPLE}/` holds two images, and in `{port.EXPECTED}` what becomes of them: `inputs`, times 255, row by row;
+`embeddings`; the `logit` of the two{worth}.
+A port is right if its inputs differ from these by 1 or 2 of 255 at most, and if it makes of these inputs the same
+embeddings and logit to {TOLERANCE:.0e}.
 """
-
-
-def _recipe(seen: dict[str, Any]) -> str:
-    if cleaning := seen.get("cleaning"):
-        needed = "It needs this package (`pip install --no-deps` does), NumPy, Pillow and pydantic, and no torch."
-        return f"{needed} In full:\n\n```python\n{preprocess.CLEANED.format(**cleaning)}```"
-    return f"Light ink on dark paper is to be inverted first. In full:\n\n```python\n{preprocess.RECIPE}```"
-
-
-def _probabilities(found: dict[str, Any] | None, words: Words) -> str:
-    if found is None:
-        return "This network's probabilities are not calibrated: the sigmoid of a logit is what it was taught, no more."
-    rows = []
-    for shot in found["shots"]:
-        pair = shot["pair"]
-        chosen = (pair["slope"], pair["offset"], shot["classes"]["temperature"])
-        rows.append((shot["k_shot"], *(f"{each:.6f}" for each in chosen)))
-    made = table(("images a class", "slope", "offset", "temperature"), rows)
-    text = (
-        "Two images show the same class with the probability sigmoid(slope · logit + offset), where half of all pairs"
-        " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
-        f" Chosen on the {words.held}; the model card beside this folder says how good they are."
-    )
-    if why := flattered(found):
-        text += f" {why[0].upper()}{why[1:]}."
-    return "\n".join([text, "", made, *_thresholds(found.get("match"))])
-
-
-def _thresholds(found: dict[str, Any] | None) -> list[str]:
-    """Logits above which two images are to be told the same; older cards have none."""
-    if not found:
-        return []
-    rows = [(f"{rate:g}", f"{limit:.6f}") for rate, limit in zip(found["rates"], found["limits"], strict=True)]
-    text = (
-        "For few false matches call two images the same only where the logit is greater than that which so many of"
-        f" {found['pairs']:,} pairs of two validation classes were above:"
-    )
-    return ["", text, "", table(("false match rate", "logit"), rows)]

@@ -3,7 +3,8 @@
 Legend of shapes: Q queries, C classes, D the length of an embedding.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,6 @@ def check_rate(calibration: Calibration | None, false_accept: float) -> None:
         )
 
 
-@torch.no_grad()
 def rank(
     net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, false_accept: float = RATE,
     top: int | None = None,
@@ -62,21 +62,32 @@ def rank(
 
     Beside the embeddings little memory is needed, however many classes there are, where `top` is few. Raises UserError.
     """
-    check_rate(calibration, false_accept)
+    return [one for (one,) in rank_at(net, calibration, classes, z_QD, rates=(false_accept,), top=top)]
+
+
+@torch.no_grad()
+def rank_at(
+    net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, rates: Sequence[float],
+    top: int | None = None,
+) -> list[tuple[Ranking, ...]]:  # fmt: skip
+    """As `rank`, of each query a ranking for each of these rates of false acceptance, in their order. All are of one
+    scoring and differ in `known` alone. Raises UserError."""
+    for rate in rates:
+        check_rate(calibration, rate)
     z_CD, ranked = classes.z_CD.to(z_QD.device), []
     for part in z_QD.split(max(1, TABLE // len(z_CD))):
         scores_QC = net.score_between(part, z_CD).double().cpu().numpy()
-        probabilities_QC, known = _worth(calibration, scores_QC, classes.k_shot, false_accept)
+        probabilities_QC = _worth(calibration, scores_QC, classes.k_shot)
+        known = [_known(calibration, scores_QC, classes.k_shot, rate) for rate in rates]
         for query, (scores, probabilities) in enumerate(zip(scores_QC, probabilities_QC, strict=True)):
             order = _best(scores, top)
-            ranked.append(
-                Ranking(
-                    classes=tuple(classes.names[place] for place in order),
-                    probabilities=tuple(probabilities[order].tolist()),
-                    scores=tuple(scores[order].tolist()),
-                    known=None if known is None else bool(known[query]),
-                )
+            one = Ranking(
+                classes=tuple(classes.names[place] for place in order),
+                probabilities=tuple(probabilities[order].tolist()),
+                scores=tuple(scores[order].tolist()),
+                known=None,
             )
+            ranked.append(tuple(replace(one, known=each and each[query]) for each in known))
     return ranked
 
 
@@ -89,11 +100,13 @@ def _best(scores: np.ndarray, top: int | None) -> np.ndarray:
     return places[np.argsort(-scores[places], kind="stable")][:top]
 
 
-def _worth(
-    calibration: Calibration | None, scores_QC: np.ndarray, k_shot: int, false_accept: float
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _worth(calibration: Calibration | None, scores_QC: np.ndarray, k_shot: int) -> np.ndarray:
     alone = scores_QC.shape[1] == 1
     if calibration is None:
-        return (sigmoid(scores_QC) if alone else softmax(scores_QC)), None
-    probabilities = calibration.pair if alone else calibration.classes
-    return probabilities(scores_QC, k_shot=k_shot), calibration.known(scores_QC, k_shot=k_shot, rate=false_accept)
+        return sigmoid(scores_QC) if alone else softmax(scores_QC)
+    return (calibration.pair if alone else calibration.classes)(scores_QC, k_shot=k_shot)
+
+
+def _known(calibration: Calibration | None, scores_QC: np.ndarray, k_shot: int, rate: float) -> list[bool] | None:
+    """Of each query whether its best class is good enough; None where nothing says so."""
+    return None if calibration is None else calibration.known(scores_QC, k_shot=k_shot, rate=rate).tolist()

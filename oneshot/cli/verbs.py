@@ -79,7 +79,6 @@ def evaluate(
 
 def classify(
     where: Network,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")],
     support: Annotated[
         str,
         typer.Option(
@@ -88,6 +87,18 @@ def classify(
             help="The classes: DIR/class.png, or DIR/class/ with images; or a file of `oneshot embed --support`.",
         ),
     ],
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="Images, or folders of images.")
+    ] = None,
+    labelled: Annotated[
+        str | None,
+        typer.Option(
+            "--labelled",
+            metavar="DIR",
+            help="In place of images: DIR/class/ with images whose class is known, to measure how often the answer is"
+            " right at each --false-accept. A folder that is named as no class holds images of none.",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
     per_class: PerClass = None,
     false_accept: Annotated[
@@ -103,13 +114,23 @@ def classify(
     debug: Trace = False,
 ) -> None:
     """Tell which class an image is of, from one or more examples of each, or that it is none of these."""
+    if bool(images) == (labelled is not None):
+        raise UserError(
+            "name what to classify: images, or folders of images, or else --labelled with a folder of them by class"
+        )
     network = cards.place(reach(where))
+    how = {
+        "support": support, "per_class": per_class, "top": top, "false_accept": false_accept, "as_json": as_json,
+        "device": device,
+    }  # fmt: skip
+    if labelled is not None:
+        from oneshot.evaluation import labelled as measuring
+
+        measuring.run(network, labelled, **how)
+        return
     from oneshot.answers import classify
 
-    classify.run(
-        network, images, support=support, top=top, false_accept=false_accept, as_json=as_json, device=device,
-        per_class=per_class,
-    )  # fmt: skip
+    classify.run(network, images, **how)
 
 
 def verify(

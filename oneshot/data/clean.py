@@ -28,6 +28,7 @@ _UNEVEN = 48  # of 255, between the quartiles of the border: no paper varies so 
 _FAINT = 12  # of 255: less contrast is noise on a blank page
 _STROKE = 0.25  # of the strongest difference from paper: what differs less is no ink to judge polarity by
 _GLINTS = 0.05  # of what is covered: so little may be light in a figure that is dark
+_WIDE = 3  # where an image gets smaller by two times that or more, whole blocks of pixels are averaged first
 _GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
 
 
@@ -61,6 +62,50 @@ def prepare(image: Image.Image, *, side: int, polarity: str) -> np.ndarray:
     return ink(fit(image, side), side=side, polarity=polarity)
 
 
+def steps(*, side: int, polarity: str) -> list[str]:
+    """What `prepare` does, in sentences for those who write it anew without this module: one a step, with all numbers.
+
+    g is the grey of a pixel, c how clear it is."""
+    inked = polarity != "photo"
+    laid = {
+        "dark": "Lay it on white, and turn it over: g becomes 255 - (g + c).",
+        "light": "It lies on black: g stays.",
+        "photo": "Where some c is not 0: take the sum of 255 - c of all pixels, and that of those whose g is greater"
+        f" than (255 - c) / 2. Where this is less than {_GLINTS} times that, the figure is dark and is laid on white: g"
+        " becomes g + c. Else it lies on black: g stays.",
+    }[polarity]
+    levels = (
+        f"The border is the first and last max(1, round(h / {1 / _FRAME:g})) rows and max(1, round(w / {1 / _FRAME:g}))"
+        " columns. Paper is the lesser of two medians of g, that of the border and that of all. low is paper, or the"
+        " least g where paper is not below the middle between the least and the greatest; high is the greatest g."
+        if inked
+        else "low and high are the 1st and the 99th percentile of g, on lines between ranks."
+    )
+    stretched = (
+        f"((g - low) / max(high - low, 1) - {_GRAIN}) / {1 - _GRAIN}" if inked else "(g - low) / max(high - low, 1)"
+    )
+    return [
+        "Turn and mirror the image as its EXIF orientation says.",
+        "g = floor((19595 R + 38470 G + 7471 B + 32768) / 65536), of red, green and blue of 8 bits; of an image that is"
+        " grey already, its grey. Of values v of more bits g = round(255 v / d), where d is the least of"
+        f" {', '.join(map(str, _DEPTHS))} that none exceeds; of fractions up to 1 g = round(255 v).",
+        "Of an image with an opacity of 0 to 255 that is not 255 everywhere, c = 255 - opacity, and g becomes"
+        " floor(g · opacity / 255). Of others c = 0.",
+        f"Scale g and c, so that the longer side gets {side} pixels and the other round({side} · shorter / longer), at"
+        f" least 1. Of a width or height that shrinks by a factor f of {2 * _WIDE} or more b = floor(f / {_WIDE}), else"
+        " b = 1: first take means, rounded, of blocks of the width's b by the height's b pixels; those at the end hold"
+        " what is left. Then along each row, and after that along each column, the new pixel i is the mean, rounded, of"
+        " all old x with the weights max(0, 1 - |x + 1/2 - (i + 1/2) s| / max(s, 1)), where s = length before the"
+        " blocks / b / new length. (Halves of these means are rounded up.) The result has h rows and w columns.",
+        laid,
+        f"Where the greatest g is less than {_FAINT} above the least, the image is blank: refuse it.",
+        levels,
+        f"v = {stretched}, cut to 0 .. 1.",
+        f"In a square of zeros, {side} x {side}, place round(255 v) from row floor(({side} - h) / 2) and column"
+        f" floor(({side} - w) / 2) on.",
+    ]
+
+
 def read(data: bytes) -> Image.Image:
     """The image in a file of one of FORMATS. Raises Unusable where it is none, is damaged or too large."""
     if not data:
@@ -88,7 +133,7 @@ def fit(image: Image.Image, side: int) -> Fitted:
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     grey, cover = _grey(image)
     light, clear = (
-        layer and np.asarray(layer.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0))
+        layer and np.asarray(layer.resize(size, Image.Resampling.BILINEAR, reducing_gap=_WIDE))
         for layer in (grey, cover and ImageChops.invert(cover))
     )
     return Fitted(light, clear)

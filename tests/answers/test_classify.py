@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 import oneshot
-from oneshot.answers import classify, export, preprocess, queries, verify
+from oneshot.answers import classify, port, preprocess, queries, verify
 from oneshot.answers.artifact import OneShot
 from oneshot.answers.calibration import Calibration
 from oneshot.answers.ranking import Classes, Ranking, rank
@@ -240,7 +240,7 @@ def test_probabilities_that_taught_alphabets_gave_are_doubted_whatever_is_asked(
     for where, doubted in ((best, True), (trained_run, False)):
         verify.run(Folder.of(where), image, image, as_json=True, device="cpu")
         assert ("taught the validation alphabets, too" in capsys.readouterr().err) == doubted
-    assert "taught the validation alphabets, too" in export._probabilities(card["calibration"], Words())
+    assert "taught the validation alphabets, too" in port.probabilities(card["calibration"], Words())
 
 
 # Folders of images

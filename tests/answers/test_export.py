@@ -40,7 +40,8 @@ def test_every_network_answers_the_same_on_onnxruntime(name: str, views: int, tm
     run = network(Folder.of(tmp_path), name, views=views)
     made = export.onnx(Folder.of(run))
     assert made.folder.path == str(run / "best" / "onnx") and made.difference <= export.TOLERANCE
-    assert sorted(made.files) == sorted(path.name for path in (run / "best" / "onnx").iterdir())
+    written = [path for path in (run / "best" / "onnx").rglob("*") if path.is_file()]
+    assert sorted(made.files) == sorted(str(path.relative_to(run / "best" / "onnx")) for path in written)
     net = artifact.load(run, device="cpu").net
     encoder, scorer = (
         onnxruntime.InferenceSession(run / "best" / "onnx" / name) for name in (export.ENCODER, export.SCORER)
@@ -60,7 +61,7 @@ def test_the_command_prints_how_near_it_is(
     export.run(Folder.of(trained_run), out=str(tmp_path / "onnx"))
     said = capsys.readouterr().out
     assert re.search(r"checked on onnxruntime: at most \d\.\de-\d\d from torch", said)
-    assert "encoder.onnx, scorer.onnx, README.md" in said
+    assert "encoder.onnx, scorer.onnx, calibration.json, README.md, example/one.png, example/other.png," in said
     card = artifact.load(trained_run, device="cpu").card
     readme = (tmp_path / "onnx" / "README.md").read_text()
     assert card["sha256"] in readme and f"{card['calibration']['shots'][0]['pair']['slope']:.6f}" in readme

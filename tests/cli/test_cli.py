@@ -78,7 +78,15 @@ WRONG = {
     "no network": (["evaluate", "no/such/run"], "no such folder"),
     "no network to ask": (["classify", "no/such/run", "--support", "x", "y.png"], "no such folder; name a run"),
     "no support": (["classify", "runs/x", "y.png"], "Missing option '--support'"),
-    "no image": (["classify", "runs/x", "--support", "y"], "Missing argument 'IMAGE...'"),
+    "no image": (["classify", "runs/x", "--support", "y"], "name what to classify: images, or folders of images, or"),
+    "images and labelled ones": (
+        ["classify", "runs/x", "--support", "y", "z.png", "--labelled", "z"],
+        "name what to classify: images, or folders of images, or else --labelled with a folder of them by class",
+    ),
+    "no network for labelled images": (
+        ["classify", "no/such/run", "--support", "x", "--labelled", "y"],
+        "no such folder; name a run",
+    ),
     "no network to embed by": (["embed", "no/such/run", "y.png", "--out", "x.parquet"], "no such folder; name a run"),
     "no place for embeddings": (["embed", "runs/x", "y.png"], "name where to write to: --out, a file"),
     "nothing to embed": (["embed", "runs/x", "--out", "x.parquet"], "name what to embed: images, or folders of images"),

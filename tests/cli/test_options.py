@@ -14,6 +14,7 @@ from oneshot.bench import run as bench
 from oneshot.cli import commands, repeat
 from oneshot.cli import main as cli
 from oneshot.data import sets, store
+from oneshot.evaluation import labelled
 from oneshot.run import cards
 
 Given = Callable[[Any, str], dict[str, Any]]
@@ -74,6 +75,17 @@ def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
     assert found["support"] == "classes" and found["arguments"][1] == ["one.png"] and found["per_class"] is None
     ask("classify", "run", "--support", "classes", "--per-class", "3", "one.png")
     assert found["per_class"] == 3
+
+
+def test_labelled_images_are_asked_about_with_the_same_options(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    found = given(labelled, "run")
+    ask("classify", "run", "--support", "classes", "--labelled", "known")
+    assert found["arguments"][1] == "known" and found["support"] == "classes"
+    assert (found["top"], found["false_accept"], found["as_json"], found["device"]) == (5, None, False, "auto")
+    options = ["--top", "3", "--false-accept", "0.2", "--json", "--device", "cpu"]
+    ask("classify", "run", "--support", "classes", "--labelled", "known", *options)
+    assert (found["top"], found["false_accept"], found["as_json"], found["device"]) == (3, 0.2, True, "cpu")
 
 
 def test_what_is_embedded_and_what_is_printed_of_it(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
