@@ -179,6 +179,8 @@ def tune(
             with StudyView(console) as view:
                 over = search.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
+            if failed := study.failed():
+                print_warning(console, _to_try_again(failed, of=len(study.trials)))
             searched = study.record()  # its time is the search's, not the judgement's
             with Stages(console) as stages:
                 result = final.judge_best(
@@ -192,7 +194,7 @@ def tune(
             console.print(study_table(searched or study.record()), new_line_start=True)
     with request.told_how_to_go_on(console, lambda: how):
         _show_result(console, folder, result, to_go_on="" if over and not study.failed() else how)
-    return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
+    return {"run": str(folder), "network": str(folder / "best"), "over": over, "trials": study.counts(), **result}
 
 
 def _check_judgement(
@@ -235,15 +237,15 @@ def _seconds(text: str) -> int:
 
 
 def _how_it_ended(study: Study, limit: float | None) -> str:
-    failed, again = study.failed(), ""
-    if failed:
-        again = f"; {failed} trial{'s' * (failed > 1)} failed: --resume tries {'them' if failed > 1 else 'it'} again"
     if limit is None:
-        return f"the search is over{again}; the test alphabets judge the best trial's network, once"
+        return "the search is over; the test alphabets judge the best trial's network, once"
     waiting = study.waiting()
     left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
-    reached = f"the time limit of {duration(limit)} is reached: {left}{again}"
-    return f"{reached}; the test alphabets judge the best network so far"
+    return f"the time limit of {duration(limit)} is reached: {left}; the test alphabets judge the best network so far"
+
+
+def _to_try_again(failed: int, *, of: int) -> str:
+    return f"{failed} of {of} trials failed, {STUDY} says why: --resume tries {'them' if failed > 1 else 'it'} again"
 
 
 def _study(

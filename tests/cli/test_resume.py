@@ -1,18 +1,21 @@
-"""What a study's run folder holds when its session ends, and what may be changed when it goes on. Ray does not run."""
+"""What a study's run folder holds when its session ends, what a script is told of it then, and what may be changed when
+it goes on. Ray does not run."""
 
 import contextlib
 import io
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import TINY
+from command import TINY, settings
 from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.cli import commands, request
+from oneshot.cli import main as cli
 from oneshot.cluster.packing import Node
 from oneshot.run import opened, owner
 from oneshot.search.study import STUDY, Study
@@ -42,6 +45,57 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(commands.search, "tune", search)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return given
+
+
+@pytest.fixture
+def over(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How the trials of searches are to end, of which nothing else runs; a made-up judgement follows."""
+    ends: list[str] = []
+
+    def search(settings: Any, study: Study, *_: object, **__: object) -> bool:
+        for trial, end in zip(study.trials, ends, strict=False):
+            study.start(trial["id"], {})
+            failed = end == "failed"
+            study.row(trial["id"], {"epoch": 1, "val_loss": 0.5, "best": True, "ended": "" if failed else end})
+            study.end(trial["id"], error="the GPU is full" if failed else None)
+        return len(ends) == len(study.trials)
+
+    monkeypatch.setattr(commands.connection, "connect", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(commands.search, "tune", search)
+    monkeypatch.setattr(commands.final, "judge_best", lambda *_, **__: {"protocols": {"within": 0.5}})
+    monkeypatch.setattr(commands, "_show_result", lambda *_, **__: None)
+    monkeypatch.setattr(request, "why_no_gpu", str)
+    monkeypatch.setattr(request, "this_machine", lambda: Node("here", 4, 0))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("ends", "counts", "warned"),
+    [
+        (["epochs", "", "", "epochs"], [2, 2, 0, 0, 0], ""),
+        (["diverged", "epochs"], [1, 0, 1, 0, 2], ""),
+        (
+            ["", "failed", "epochs", "failed"],
+            [1, 1, 0, 2, 0],
+            "warning: 2 of 4 trials failed, study.json says why: --resume tries them again\n",
+        ),
+    ],
+)
+def test_a_script_is_told_how_many_trials_ended_how_and_warned_of_those_that_failed(
+    ends: list[str], counts: list[int], warned: str, over: list[str], tmp_path: Path, data_root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    over[:] = ends
+    asked = ["tune", "quick", "--data", str(data_root), *settings(search__trials="4"), "--debug"]
+    assert cli._answer([*asked, "--json", "--run", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr()
+    told = json.loads(printed.out)
+    assert told["trials"] == dict(zip(("finished", "stopped", "diverged", "failed", "pending"), counts, strict=True))
+    assert told["over"] == (len(ends) == 4) and told["protocols"] == {"within": 0.5}
+    assert printed.err == warned
+    assert cli._answer([*asked, "--quiet", "--run", str(tmp_path / "quiet")]) == 0
+    assert capsys.readouterr() == (f"{tmp_path / 'quiet'}\n", warned)
 
 
 def test_who_lost_its_run_to_another_process_writes_no_record_any_more(

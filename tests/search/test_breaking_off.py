@@ -70,13 +70,16 @@ def test_a_search_whose_trials_fail_one_after_the_other_is_a_failed_run(
         tune.tune(SETTINGS, study, study.run, PACKING, View())
 
 
-def test_a_search_that_ends_with_failed_trials_says_that_they_are_tried_again(study: Study) -> None:
-    study.end("000")
+def test_it_is_said_how_a_search_ended_and_how_many_trials_are_tried_again() -> None:
+    assert commands._to_try_again(1, of=4) == "1 of 4 trials failed, study.json says why: --resume tries it again"
+    assert commands._to_try_again(3, of=32) == "3 of 32 trials failed, study.json says why: --resume tries them again"
+
+
+def test_a_search_that_ended_at_its_time_limit_says_so(study: Study) -> None:
     assert commands._how_it_ended(study, None).startswith("the search is over; the test alphabets judge")
-    study.end("001", error="no")
-    assert "is over; 1 trial failed: --resume tries it again; the test" in commands._how_it_ended(study, None)
-    study.end("000", error="no")
-    assert "on; 2 trials failed: --resume tries them again; the test" in commands._how_it_ended(study, 60)
+    assert "of 1:00 is reached: 2 of 2 trials are saved and wait; the test" in commands._how_it_ended(study, 60)
+    study.end("000"), study.end("001", error="no")
+    assert "of 1:00 is reached: the best trials would go on; the test" in commands._how_it_ended(study, 60)
 
 
 @pytest.fixture

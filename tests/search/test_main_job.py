@@ -62,6 +62,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert result["best_trial"]["id"] == best["id"]
     assert result["best_trial"]["val_loss"] == best["val_loss"]
     assert (result["views"], result["test_evaluations"]) == (4, 1)
+    assert "warning: 1 of 4 trials failed, study.json says why: --resume tries it again" in text
     assert f"report: {tmp_path / 'run/report.html'}" in text
     page = (tmp_path / "run/report.html").read_text()
     assert "Trials, as they came" in page and study["trials"][2]["error"] in page
