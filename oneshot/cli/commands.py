@@ -144,11 +144,14 @@ def tune(
         nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how, trials=True)
         if resume is not None:
             folder = reach(resume)
-            settings, job = request.scaled(request.settings_of(folder), changes), folder.name
+            settings, job = request.resumed(request.settings_of(folder), changes), folder.name
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
+        asked, had = settings.search.trials, request.trials_of(folder)
+        if resume is None:  # the command that began it, as schedulers give it again, may be of fewer
+            settings = override(settings, {"search.trials": max(asked, had)}, source="the run")
         points.check(settings)
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
         scale = override(settings, bound, source="--max-concurrent").scale
@@ -156,8 +159,9 @@ def tune(
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
         untaught: list[str] = []
-        if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
-            untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
+        if asked > had:  # of those that were begun the other trials are worth going on with
+            new = points.drawn(settings.search) if had else points.variants(settings.search)
+            untaught = parts.check_each(settings, prepared.folder, new)
         _check_judgement(console, settings, prepared, begin)
         nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
         packing = pack(scale, nodes)
@@ -165,6 +169,7 @@ def tune(
         lost = held.enter_context(
             request.held_run(console, settings, folder, prepared, begin, root, kind="study", fixed=fixed)
         )
+        request.tell_trials(console, had=had, asked=asked)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         for sentence in untaught:
             print_line(console, sentence)

@@ -121,7 +121,9 @@ def tune(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", metavar="RUN", help="Go on with a run, by its own settings; --set may change those of scale."
+            "--resume",
+            metavar="RUN",
+            help="Go on with a run, by its own settings; --set may change those of scale, and raise search.trials.",
         ),
     ] = None,
     set_: Set = None,

@@ -23,12 +23,12 @@ from oneshot.search.study import STUDY, Study
 NEW_OWNERS = b"{}"
 
 
-def tune(where: Path, root: Path, **changes: Any) -> None:
+def tune(where: Path, root: Path, *, said: io.StringIO | None = None, **changes: Any) -> None:
     given: dict[str, Any] = {
         "job": "quick", "run": str(where), "resume": None, "changes": [f"{key}={value}" for key, value in TINY.items()],
         "root": str(root), "source": None, "address": None, "verbose": False, "max_time": None, "max_concurrent": None,
     }  # fmt: skip
-    commands.tune(Console(file=io.StringIO(), width=200), **given | changes)
+    commands.tune(Console(file=said or io.StringIO(), width=200), **given | changes)
 
 
 @pytest.fixture
@@ -174,3 +174,59 @@ def test_how_many_trials_run_at_once_is_asked_of_a_session_and_other_scale_of_th
         with pytest.raises(UserError, match=sentence):
             tune(run, data_root, **resumed | {"changes": [change]})
     assert opened.read_experiment(Folder.of(run)).scale == scale
+
+
+def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
+    tmp_path: Path, data_root: Path, searches: list[Any]
+) -> None:
+    run = tmp_path / "run"
+    same = [f"{key}={value}" for key, value in TINY.items()]
+
+    def goes_on(**changes: Any) -> tuple[list[int], list[str]]:
+        """The trials that the search, its settings and its record have then, and what was said of their number."""
+        said = io.StringIO()
+        with pytest.raises(KeyboardInterrupt):
+            tune(run, data_root, said=said, **changes)
+        kept = opened.read_experiment(Folder.of(run)).search.trials
+        numbers = [searches[-1][0].search.trials, kept, len(json.loads((run / STUDY).read_text())["trials"])]
+        return numbers, [line for line in said.getvalue().splitlines() if "in all" in line or "by now" in line]
+
+    def resumed(*changes: str) -> dict[str, Any]:
+        return {"job": None, "run": None, "resume": str(run), "changes": [*changes]}
+
+    assert goes_on() == ([10] * 3, [])
+    assert goes_on(**resumed(" search.trials = 12", "scale.timeout=60")) == ([12] * 3, ["2 trials more, 12 in all"])
+    assert opened.read_experiment(Folder.of(run)).scale.timeout == 60
+    assert goes_on(**resumed()) == ([12] * 3, [])
+    by_now = "warning: search.trials = 10: the run has 12 trials by now and goes on with all of them"
+    assert goes_on() == ([12] * 3, [by_now])  # the job's own number: a scheduler gives the command again
+    assert goes_on(changes=[*same, "search.trials=13"]) == ([13] * 3, ["1 trial more, 13 in all"])
+    kept = {name: (run / name).read_bytes() for name in ("experiment.toml", STUDY)}
+    for refused, sentence in (
+        (resumed("search.trials=12"), r"^search\.trials = 12: .* has 13 trials, and none is taken away"),
+        (resumed("search.trials=20", "search.seed=1"), r"^--set search\.seed=1: a run that goes on keeps its settings"),
+        ({"changes": [*same, "search.trials=20", "search.seed=1"]}, r"a run with search\.seed = 0, not 1"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            tune(run, data_root, **refused)
+    assert kept == {name: (run / name).read_bytes() for name in kept}
+
+
+def test_of_the_trials_that_are_added_it_is_known_before_whether_the_drawings_carry_them(
+    tmp_path: Path, data_root: Path, searches: list[Any]
+) -> None:
+    """The one that the search began with is named; what others would draw was not asked of the drawings."""
+    run = tmp_path / "run"
+    own = {
+        "train.examples": "512", "search.trials": "1", "search.first": "[{batch=64}]", "search.batch": "[512]",
+        "search.choices": '{"data.alphabets" = [1]}',
+    }  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        tune(run, data_root, changes=[f"{key}={value}" for key, value in (TINY | own).items()])
+    before = (run / "experiment.toml").read_bytes()
+    more = {"job": None, "run": None, "resume": str(run), "changes": ["search.trials=2"]}
+    with pytest.raises(UserError, match=r"^search\.batch = 512, .* an episode needs 1 alphabets of 128 characters"):
+        tune(run, data_root, **more)
+    assert (run / "experiment.toml").read_bytes() == before
+    with pytest.raises(KeyboardInterrupt):
+        tune(run, data_root, **more | {"changes": []})
