@@ -67,7 +67,7 @@ def train(
         if untaught:
             print_line(console, untaught)
         if packing:
-            used = connection.in_use() if where else None
+            used = connection.in_use(settings.scale.accelerator) if where else None
             print_line(console, describe(packing, settings.scale, nodes, used=used, training="training"))
         how = f"the same command with --run {folder.quoted}"
         if local:
@@ -173,7 +173,7 @@ def tune(
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         for sentence in untaught:
             print_line(console, sentence)
-        used = connection.in_use() if where else None
+        used = connection.in_use(settings.scale.accelerator) if where else None
         print_line(console, describe(packing, settings.scale, nodes, used=used))
         how = f"python -m oneshot.tune --resume {folder.quoted}"
         try:

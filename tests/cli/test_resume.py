@@ -143,7 +143,7 @@ def test_a_run_is_held_until_the_workers_of_a_cluster_are_gone(
             left.append("the cluster")
 
     monkeypatch.setattr(commands.connection, "connect", attached)
-    monkeypatch.setattr(commands.connection, "in_use", lambda: Node("others", 0, 0))
+    monkeypatch.setattr(commands.connection, "in_use", lambda _: Node("others", 0, 0))
     with pytest.raises(KeyboardInterrupt):
         tune(tmp_path / "run", data_root, address="there:6379")
     assert left == ["the cluster"]

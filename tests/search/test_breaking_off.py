@@ -95,6 +95,21 @@ def judged(study: Study) -> None:
     final.judge_best(SETTINGS, study, study.run, PACKING, progress=lambda *_: None)
 
 
+def test_the_final_job_is_on_a_node_with_the_kind_of_gpu_that_is_asked_for(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    job = SimpleNamespace(remote=lambda *_, **__: "the job")
+    monkeypatch.setattr(ray, "remote", lambda **options: asked.update(options) or (lambda _: job))
+    monkeypatch.setattr(ray, "wait", lambda jobs, **_: (jobs, []))
+    monkeypatch.setattr(ray, "get", lambda _: {"the": "result"})
+    packing = Packing(workers=2, cpus=3, gpus=1, concurrent=1, accelerator="H100")
+    found = final.judge_best(SETTINGS, study, study.run, packing, progress=lambda *_: None)
+    assert found == {"the": "result"}
+    assert (asked["num_cpus"], asked["num_gpus"]) == (3, 1)
+    assert asked["resources"] == {"accelerator_type:H100": 0.001}
+
+
 def ended(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The final job has its process, and ends by this error."""
 
