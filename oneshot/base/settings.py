@@ -213,6 +213,9 @@ class Scale(Section):
     the current nodes hold, fewer when one is lost, more when one is added."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs of a worker: 1; 0 for none; below 1, trials of one worker share a GPU; auto is 1 where a node has one."""
+    accelerator: str = ""
+    """The GPU that a node must have for workers to run on it, by Ray's name for its kind, as in H100. Empty: any or
+    none."""
     cpus: Positive = 1
     """Cores of a worker, and its torch threads."""
     max_concurrent: Natural = 0
@@ -229,8 +232,8 @@ class Scale(Section):
     checkpoint_steps: Natural = 0
     """A checkpoint every so many steps inside an epoch, too. 0: after each epoch only."""
     autoscaler: list[Group] = []
-    """Nodes that the cluster's autoscaler may bring, as in [{nodes = 4, cpus = 8, gpus = 1}]; those of such a size
-    that are there already count."""
+    """Nodes that the cluster's autoscaler may bring, as in [{nodes = 4, cpus = 8, gpus = 1}], with GPUs of the kind
+    scale.accelerator; those of such a size that are there already count."""
 
     @property
     def least(self) -> int:

@@ -67,7 +67,7 @@ def train(
         if untaught:
             print_line(console, untaught)
         if packing:
-            used = connection.in_use() if where else None
+            used = connection.in_use(settings.scale.accelerator) if where else None
             print_line(console, describe(packing, settings.scale, nodes, used=used, training="training"))
         how = f"the same command with --run {folder.quoted}"
         if local:
@@ -145,11 +145,14 @@ def tune(
         nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how, trials=True)
         if resume is not None:
             folder = reach(resume)
-            settings, job = request.scaled(request.settings_of(folder), changes), folder.name
+            settings, job = request.resumed(request.settings_of(folder), changes), folder.name
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
+        asked, had = settings.search.trials, request.trials_of(folder)
+        if resume is None:  # the command that began it, as schedulers give it again, may be of fewer
+            settings = override(settings, {"search.trials": max(asked, had)}, source="the run")
         points.check(settings)
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's
         scale = override(settings, bound, source="--max-concurrent").scale
@@ -157,8 +160,9 @@ def tune(
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
         untaught: list[str] = []
-        if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
-            untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))
+        if asked > had:  # of those that were begun the other trials are worth going on with
+            new = points.drawn(settings.search) if had else points.variants(settings.search)
+            untaught = parts.check_each(settings, prepared.folder, new)
         _check_judgement(console, settings, prepared, begin)
         nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
         packing = pack(scale, nodes)
@@ -166,10 +170,11 @@ def tune(
         lost = held.enter_context(
             request.held_run(console, settings, folder, prepared, begin, root, kind="study", fixed=fixed)
         )
+        request.tell_trials(console, had=had, asked=asked)
         study = _study(console, settings, folder, prepared, packing, job=Path(job).stem)
         for sentence in untaught:
             print_line(console, sentence)
-        used = connection.in_use() if where else None
+        used = connection.in_use(settings.scale.accelerator) if where else None
         print_line(console, describe(packing, settings.scale, nodes, used=used))
         how = f"python -m oneshot.tune --resume {folder.quoted}"
         try:
@@ -180,6 +185,8 @@ def tune(
             with StudyView(console) as view:
                 over = search.tune(settings, study, prepared.folder, packing, view, seconds=limit)
             print_line(console, _how_it_ended(study, limit if not over else None))
+            if failed := study.failed():
+                print_warning(console, _to_try_again(failed, of=len(study.trials)))
             searched = study.record()  # its time is the search's, not the judgement's
             with Stages(console) as stages:
                 result = final.judge_best(
@@ -193,7 +200,7 @@ def tune(
             console.print(study_table(searched or study.record()), new_line_start=True)
     with request.told_how_to_go_on(console, lambda: how):
         _show_result(console, folder, result, to_go_on="" if over and not study.failed() else how)
-    return {"run": str(folder), "network": str(folder / "best"), "over": over, **result}
+    return {"run": str(folder), "network": str(folder / "best"), "over": over, "trials": study.counts(), **result}
 
 
 def _check_judgement(
@@ -236,15 +243,16 @@ def _seconds(text: str) -> int:
 
 
 def _how_it_ended(study: Study, limit: float | None) -> str:
-    failed, again = study.failed(), ""
-    if failed:
-        again = f"; {failed} trial{'s' * (failed > 1)} failed: --resume tries {'them' if failed > 1 else 'it'} again"
     if limit is None:
-        return f"the search is over{again}; judging the best trial's network on the test alphabets, once"
+        return "the search is over; judging the best trial's network on the test alphabets, once"
     waiting = study.waiting()
     left = f"{waiting} of {len(study.trials)} trials are saved and wait" if waiting else "the best trials would go on"
-    reached = f"the time limit of {duration(limit)} is reached: {left}{again}"
+    reached = f"the time limit of {duration(limit)} is reached: {left}"
     return f"{reached}; judging the best network so far on the test alphabets"
+
+
+def _to_try_again(failed: int, *, of: int) -> str:
+    return f"{failed} of {of} trials failed, {STUDY} says why: --resume tries {'them' if failed > 1 else 'it'} again"
 
 
 def _study(

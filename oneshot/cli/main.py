@@ -121,7 +121,9 @@ def tune(
     resume: Annotated[
         str | None,
         typer.Option(
-            "--resume", metavar="RUN", help="Resume a run with its own settings; --set may change only scale.KEY."
+            "--resume",
+            metavar="RUN",
+            help="Resume a run with its own settings; --set may change scale.KEY, and raise search.trials.",
         ),
     ] = None,
     set_: Set = None,

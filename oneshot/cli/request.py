@@ -36,12 +36,29 @@ def settings_of(run: Folder) -> Settings:
     return opened.read_experiment(run)
 
 
-def scaled(settings: Settings, changes: list[str]) -> Settings:
-    """The settings of a run that goes on, with what of its scale is changed. Raises UserError for any other change."""
+def resumed(settings: Settings, changes: list[str]) -> Settings:
+    """The settings of a search that goes on, with what of its scale and its number of trials is changed. Raises
+    UserError for any other change."""
     for text in changes:
-        if not text.strip().startswith("scale."):
-            raise UserError(f"--set {text}: a resumed run keeps its settings; only --set scale.KEY=VALUE is allowed")
+        key = text.partition("=")[0].strip()
+        if key != "search.trials" and not key.startswith("scale."):
+            raise UserError(
+                f"--set {text}: a resumed run keeps its settings; --set may change only scale.KEY and search.trials"
+            )
     return changed(settings, changes)
+
+
+def trials_of(run: Folder) -> int:
+    """How many trials a search is to have that was begun in this folder; 0: none was."""
+    return opened.read_experiment(run).search.trials if run.has(opened.EXPERIMENT) else 0
+
+
+def tell_trials(console: Console, *, had: int, asked: int) -> None:
+    """Say where a search that goes on, of `had` trials, has other trials than before or than are asked for."""
+    if 0 < had < asked:
+        print_line(console, f"{asked - had} trial{'s' * (asked - had > 1)} more, {asked} in all")
+    if asked < had:
+        print_warning(console, f"search.trials = {asked}: the run has {had} trials by now and goes on with all of them")
 
 
 def settings_for(where: Folder) -> Settings:

@@ -18,7 +18,7 @@ from rich.console import Console
 from oneshot.base.errors import RayDied, UserError, first_line
 from oneshot.base.storage import needing_room
 from oneshot.cluster import embedded, watching
-from oneshot.cluster.packing import Node, this_machine
+from oneshot.cluster.packing import KIND, Node, this_machine
 from oneshot.screen.console import heard, print_line, print_warning
 
 # Read by Ray when it is imported, here and in its actors. The health check's interval bounds how long a report may
@@ -312,18 +312,26 @@ def nodes() -> list[Node]:
     return [_node(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def in_use() -> Node:
-    """What others use now of the connected cluster, by which nothing of this process's runs yet."""
+def in_use(accelerator: str = "") -> Node:
+    """What others use now of the connected cluster, by which nothing of this process's runs yet: of its nodes with this
+    kind of GPU, or of all."""
     import ray
+    from ray._private.state import available_resources_per_node
 
-    all_, free = ray.cluster_resources(), ray.available_resources()
-    cpus, gpus = (max(0.0, round(all_.get(kind, 0) - free.get(kind, 0), 4)) for kind in ("CPU", "GPU"))
+    free = available_resources_per_node()
+    all_ = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"] and node["NodeID"] in free]
+    there = [each for each in all_ if not accelerator or f"{KIND}{accelerator}" in each[1]]
+    cpus, gpus = (
+        max(0.0, round(sum(has.get(kind, 0) - free[name].get(kind, 0) for name, has in there), 4))
+        for kind in ("CPU", "GPU")
+    )
     return Node("", cpus, gpus)
 
 
 def _node(name: str, resources: dict[str, float]) -> Node:
     memory = resources.get("memory", 0) / 1e9 if HEAD in resources else 0
-    return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory)
+    kinds = tuple(sorted(key.removeprefix(KIND) for key in resources if key.startswith(KIND)))
+    return Node(name, resources.get("CPU", 0), resources.get("GPU", 0), memory, kinds)
 
 
 @contextlib.contextmanager

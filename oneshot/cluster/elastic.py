@@ -145,6 +145,8 @@ class Elastic(_Starting, ElasticScalingPolicy):
         return sum(self._room(resources) for resources in available_resources_per_node().values())
 
     def _room(self, resources: dict[str, float]) -> int:
+        if not self.packing.kind.keys() <= resources.keys():
+            return 0
         node = Node("", resources.get("CPU", 0), resources.get("GPU", 0))
         return room(node, self.packing.cpus, self.packing.gpus)
 

@@ -11,18 +11,21 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Scale
 
 DRIVER = 0.2  # GB of the head node that each process takes that leads to a trial's workers
+KIND, SLIVER = "accelerator_type:", 0.001  # a resource of nodes with GPUs of a kind; what each worker takes of it
 DEVICES = ("nvidiactl", "dxg", "kfd")  # what the drivers of NVIDIA, of Windows beneath Linux and of AMD show
 
 
 @dataclass(frozen=True)
 class Node:
     """What a node offers: cores and GPUs. One that an autoscaler may still bring has no name. `memory`: of a cluster's
-    head node, on which the drivers of all trials run, the GB that Ray counts; 0 of others."""
+    head node, on which the drivers of all trials run, the GB that Ray counts; 0 of others. `kinds`: of its GPUs, as Ray
+    names them."""
 
     name: str
     cpus: float
     gpus: float
     memory: float = 0
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,16 @@ class Packing:
     cpus: int  # a worker's
     gpus: float  # a worker's
     concurrent: int  # trainings at once
+    accelerator: str = ""  # the kind of GPU that a worker's node has
 
     @property
     def device(self) -> str:
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def kind(self) -> dict[str, float]:
+        """What a worker asks of Ray beyond cores and GPUs: that it lies on a node with such GPUs."""
+        return {f"{KIND}{self.accelerator}": SLIVER} if self.accelerator else {}
 
 
 def pack(scale: Scale, nodes: list[Node]) -> Packing:
@@ -44,6 +53,13 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
 
     Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
     """
+    every, nodes = nodes, usable(scale.accelerator, nodes)
+    if not nodes and scale.accelerator and not scale.autoscaler:
+        kinds = ", ".join(sorted({kind for node in every for kind in node.kinds}))
+        raise UserError(
+            f"scale.accelerator = '{scale.accelerator}': no node has such a GPU; "
+            + (f"there are: {kinds}" if kinds else "none shows of which kind its GPUs are; leave it empty")
+        )
     nodes = nodes + expected(scale, nodes)
     gpus = scale.gpus
     if gpus == "auto":
@@ -58,6 +74,7 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
     rooms = [room(node, scale.cpus, gpus) for node in nodes]
     if sum(rooms) < scale.least:
         need = f"{scale.cpus} core(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
+        need += f" of a node with {scale.accelerator}" * bool(scale.accelerator)
         have = "; ".join(
             f"{node.name or 'one from the autoscaler'} ({node.cpus:g} cores, {node.gpus:g} GPUs) holds {held}"
             for node, held in zip(nodes, rooms, strict=True)
@@ -67,8 +84,13 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
             f" {have}; ask for fewer or smaller workers, or name in scale.autoscaler what nodes may still come"
         )
     fits = max(1, sum(rooms) // scale.most)
-    concurrent = min([fits, *[scale.max_concurrent] * bool(scale.max_concurrent), *driven(scale, nodes)])
-    return Packing(scale.most, scale.cpus, gpus, concurrent)
+    concurrent = min([fits, *[scale.max_concurrent] * bool(scale.max_concurrent), *driven(scale, every)])
+    return Packing(scale.most, scale.cpus, gpus, concurrent, scale.accelerator)
+
+
+def usable(accelerator: str, nodes: list[Node]) -> list[Node]:
+    """The nodes on which workers may run that want this kind of GPU; empty: on all."""
+    return [node for node in nodes if not accelerator or accelerator in node.kinds]
 
 
 def driven(scale: Scale, nodes: list[Node]) -> list[int]:
@@ -105,15 +127,17 @@ def describe(
 ) -> str:
     """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these; what
     others `used` of it all now."""
-    every, nodes, coming = nodes, [node for node in nodes if node.cpus], expected(scale, nodes)
+    every, nodes = nodes, usable(scale.accelerator, nodes)
+    nodes, coming = [node for node in nodes if node.cpus], expected(scale, nodes)
     places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
     rooms = sum(room(node, packing.cpus, packing.gpus) for node in nodes + coming)
     worker = _size(Node("", packing.cpus, packing.gpus))
     each = f"{scale.workers} worker{'s' * (packing.workers > 1)}"
     more_room = packing.concurrent < rooms // packing.workers
     alone = training == "training" and not packing.gpus
+    lie = " and ".join(places) + f", only those with {scale.accelerator}" * bool(scale.accelerator)
     return (
-        f"{' and '.join(places)}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
+        f"{lie}: room for {_many(rooms, 'worker')} of {worker}; {_many(packing.concurrent, training)}"
         f" at once, with {each}{' each' * (packing.concurrent > 1)}"
         + _why_no_more(scale, every) * (more_room and packing.concurrent in driven(scale, every))
         + (_more_cores(packing, nodes) if alone else "")

@@ -109,7 +109,7 @@ def _trainer(
     }
     for variable, seconds in limits.items():
         os.environ[f"RAY_TRAIN_{variable}_TIMEOUT_S"] = str(seconds)
-    resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {})
+    resources = {"CPU": packing.cpus} | ({"GPU": packing.gpus} if packing.gpus else {}) | packing.kind
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
     scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)

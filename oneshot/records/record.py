@@ -73,7 +73,7 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         raise UserError(f"--name {name}: a record's name is one word, as in --name {study['job']}")
     old = replaced(name, STUDIES, dataset=result["dataset"], advice="give this one another --name")
     _check_settings(settings, run, name, old)
-    if not Halving(settings).over(study["trials"]):
+    if len(study["trials"]) < settings.search.trials or not Halving(settings).over(study["trials"]):
         raise UserError(
             f"the search in {run} is not over, and a better network may come of it, which would be judged anew:"
             f" first python -m oneshot.tune --resume {run.quoted}"

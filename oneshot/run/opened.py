@@ -28,7 +28,7 @@ def open_run(
 
     Raises UserError where it holds something else, a run of the other kind, or one whose `fixed` sections are others or
     whose checkpoints are of an older version or of a training that could not go on so, or is in use, or is another
-    user's.
+    user's. A study may be given more trials than it has, and no fewer.
     """
     trust.check(run)
     begun = run.has(EXPERIMENT)
@@ -54,7 +54,14 @@ def _check_begun(settings: Settings, run: Folder, *, kind: Kind, fixed: tuple[st
     for other in LEAVES:
         if other != kind and names & LEAVES[other]:
             raise UserError(f"{run} holds a {other}, and not a {kind}: name another folder")
-    check_same(read_experiment(run).model_dump(), settings, f"{run} holds a run", fixed=fixed)
+    known = read_experiment(run)
+    free = ("trials",) if kind == "study" else ()  # the points of the first ones do not depend on it
+    check_same(known.model_dump(), settings, f"{run} holds a run", fixed=fixed, free=free)
+    if kind == "study" and settings.search.trials < known.search.trials:
+        raise UserError(
+            f"search.trials = {settings.search.trials}: {run} has {known.search.trials} trials, and none is taken away;"
+            " ask for as many or more"
+        )
     saved = checkpoint.settings_of(run / "checkpoints")
     if saved is not None:
         check_training(saved, settings, run)

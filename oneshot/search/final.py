@@ -29,8 +29,10 @@ def judge_best(
 
     best = study.best()
     assert best is not None
-    kind = ahead.environment(ahead.OTHER)
-    job = ray.remote(num_cpus=packing.cpus, num_gpus=packing.gpus, max_retries=2, runtime_env=kind)(_judge)
+    job = ray.remote(
+        num_cpus=packing.cpus, num_gpus=packing.gpus, resources=packing.kind, max_retries=2,
+        runtime_env=ahead.environment(ahead.OTHER),
+    )(_judge)  # fmt: skip
     known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
     waits = patience(settings.scale)

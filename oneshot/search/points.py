@@ -55,12 +55,16 @@ def check(settings: Settings) -> None:
 
 
 def variants(search: Search) -> Iterator[tuple[str, Point]]:
-    """Every point that is named and, where others are drawn, every combination of batch size and choices; each with the
-    setting that asks for it."""
+    """Every point that is named and, where others are drawn, all that these may be; each with the setting that asks for
+    it."""
     for number, point in enumerate(search.first):
         yield f"search.first.{number}", point
-    if search.trials == len(search.first):
-        return
+    if search.trials != len(search.first):
+        yield from drawn(search)
+
+
+def drawn(search: Search) -> Iterator[tuple[str, Point]]:
+    """Every combination of batch size and choices, each with the settings that ask for it."""
     # Two choices may each fit and contradict each other; a study must not learn of it at its fortieth trial.
     for batch, *values in itertools.product(search.batch, *search.choices.values()):
         point = {"batch": batch} | dict(zip(search.choices, values, strict=True))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -211,6 +212,11 @@ class Study:
     def failed(self) -> int:
         """How many trials failed and were not tried again since."""
         return sum(trial["status"] == "failed" for trial in self.trials)
+
+    def counts(self) -> dict[str, int]:
+        """How many trials ended in which way, and how many wait; those that run wait, once the search has ended."""
+        found = Counter(trial["status"] for trial in self.trials)
+        return {status: found[status] for status in (*OVER, "failed", "pending")}
 
     def best(self) -> dict[str, Any] | None:
         """The trial with the lowest validation loss, however it ended; the first of equals."""

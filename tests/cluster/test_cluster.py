@@ -108,6 +108,65 @@ def test_of_a_cluster_the_heads_memory_is_known() -> None:
     resources = {"CPU": 2.0, "memory": 5e9}
     assert connection._node("a", resources) == Node("a", 2, 0)
     assert connection._node("b", resources | {"node:__internal_head__": 1.0, "GPU": 1.0}) == Node("b", 2, 1, 5)
+    shown = {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
+    assert connection._node("c", shown) == Node("c", 2, 1, kinds=("H100",))
+
+
+MIXED = [Node("head", 4, 0, memory=30), *[Node("fast", 8, 2, kinds=("H100",))] * 2, Node("slow", 16, 4, kinds=("T4",))]
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected", "line"),
+    [
+        ({}, (1, 1, 8), "1 node of 4 cores, 2 nodes of 8 cores and 2 GPUs, 1 node of 16 cores and 4 GPUs: room for 8"),
+        ({"accelerator": "H100"}, (1, 1, 4), "2 nodes of 8 cores and 2 GPUs, only those with H100: room for 4 workers"),
+        ({"accelerator": "T4", "workers": 2}, (2, 1, 2), "1 node of 16 cores and 4 GPUs, only those with T4: room for"),
+        ({"accelerator": "T4", "gpus": 0}, (1, 0, 16), "only those with T4: room for 16 workers of 1 core; 16 trials"),
+        ({"accelerator": "T4", "gpus": 0, "cpus": 2, "max_concurrent": 3}, (1, 0, 3), "room for 8"),
+        (
+            {"accelerator": "H100", "autoscaler": [{"nodes": 3, "cpus": 8, "gpus": 2}]},  # two of which are there
+            (1, 1, 6),
+            "2 GPUs and 1 node of 8 cores and 2 GPUs from the autoscaler, only those with H100: room for 6 workers",
+        ),
+        (
+            {"accelerator": "L4", "autoscaler": [{"nodes": 1, "cpus": 16, "gpus": 4}]},  # that with T4 is none of these
+            (1, 1, 4),
+            "1 node of 16 cores and 4 GPUs from the autoscaler, only those with L4: room for 4 workers",
+        ),
+    ],
+)
+def test_of_a_mixed_cluster_the_nodes_with_one_kind_of_gpu_are_used_where_that_is_asked_for(
+    scale: dict[str, Any], expected: tuple[int, float, int], line: str
+) -> None:
+    assert packed(MIXED, **scale) == expected
+    made = pack(Scale(**scale), MIXED)
+    assert line in describe(made, Scale(**scale), MIXED)
+    assert made.kind == ({f"accelerator_type:{scale['accelerator']}": 0.001} if "accelerator" in scale else {})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "scale", "sentence"),
+    [
+        (MIXED, {"accelerator": "h100"}, r"^scale\.accelerator = 'h100': no node has such a GPU; there are: H100, T4$"),
+        ([GPU_NODE], {"accelerator": "H100"}, r"no node has such a GPU; none shows of which kind .*; leave it empty$"),
+        (
+            MIXED,
+            {"accelerator": "T4", "workers": 5},
+            r"each needs 1 core\(s\) and 1 GPU\(s\) of a node with T4, .* holds 4 such worker\(s\): slow \(16 cores, 4",
+        ),
+    ],
+)
+def test_a_kind_of_gpu_that_is_not_there_is_refused_with_those_that_are(
+    nodes: list[Node], scale: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        pack(Scale(**scale), nodes)
+
+
+def test_a_head_without_gpus_drives_the_trials_on_nodes_of_one_kind() -> None:
+    nodes = [Node("head", 4, 0, memory=1.2), *MIXED[1:]]
+    made = pack(Scale(accelerator="H100"), nodes)
+    assert made.concurrent == 2 and "the head node's 1.2 GB" in describe(made, Scale(accelerator="H100"), nodes)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +290,18 @@ def test_what_others_use_is_said_and_how_long_is_waited_for_it(
 
 def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
+    from ray._private import state
 
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
-    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 2.5})
+    fast = {"CPU": 3.0, "GPU": 2.0, "accelerator_type:H100": 1.0}
+    nodes = {"a": {"CPU": 1.0}, "b": fast, "dead": {"CPU": 9.0}, "new": {"CPU": 9.0}}
+    there = [{"NodeID": name, "Alive": name != "dead", "Resources": has} for name, has in nodes.items()]
+    free: dict[str, dict[str, float]] = {"a": {"CPU": 0.5}, "b": {"CPU": 2.0}, "dead": {}}
+    monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr(state, "available_resources_per_node", lambda: free)
     assert connection.in_use() == Node("", 1.5, 2)
-    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    assert connection.in_use("H100") == Node("", 1, 2)
+    assert connection.in_use("T4") == Node("", 0, 0)
+    free |= {"a": {"CPU": 1.0}, "b": fast}
     assert connection.in_use() == Node("", 0, 0)
 
 

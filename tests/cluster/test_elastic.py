@@ -27,8 +27,10 @@ class Cluster:
         patch.setattr(elastic, "available_resources_per_node", free)
         patch.setattr(elastic, "_somebody_waits", lambda: self.waiting)
 
-    def policy(self, *, numbers: list[int], concurrent: int = 1, restarts: int = 2) -> Elastic:
-        packing = Packing(workers=numbers[-1], cpus=1, gpus=0, concurrent=concurrent)
+    def policy(
+        self, *, numbers: list[int], concurrent: int = 1, restarts: int = 2, accelerator: str = ""
+    ) -> Elastic:  # fmt: skip
+        packing = Packing(numbers[-1], cpus=1, gpus=0, concurrent=concurrent, accelerator=accelerator)
         scaling = ScalingConfig(num_workers=(numbers[0], numbers[-1]) if len(numbers) > 1 else numbers[0])
         return elastic.policy(scaling, packing=packing, numbers=numbers, restarts=restarts, grows=False)
 
@@ -65,6 +67,17 @@ def test_a_training_starts_with_its_share_of_what_is_there_rounded_to_what_share
     assert starts(cluster.policy(numbers=[1, 2, 4, 8], concurrent=3), 1) == [2]
     cluster.alive = [4.0, 3.0]
     assert starts(cluster.policy(numbers=[1, 2, 4, 8]), 1) == [4]
+
+
+def test_nodes_with_another_kind_of_gpu_are_no_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [{"CPU": 4.0, "accelerator_type:H100": 1.0}, {"CPU": 8.0, "accelerator_type:T4": 1.0}, {"CPU": 8.0}]
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": each} for each in kinds])
+    monkeypatch.setattr(elastic, "available_resources_per_node", lambda: dict(enumerate(kinds[1:])))
+    policy = cluster.policy(numbers=[1, 2, 4, 8])
+    assert starts(policy, 1) == [8]
+    policy = cluster.policy(numbers=[1, 2, 4, 8], accelerator="H100")
+    assert starts(policy, 2) == [4, 1]
+    assert running(cluster.policy(numbers=[1, 2, 4, 8], accelerator="H100"), 2) is None
 
 
 def test_with_less_than_the_least_it_waits_for_the_least(cluster: Cluster) -> None:

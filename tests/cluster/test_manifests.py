@@ -176,6 +176,15 @@ def test_the_image_is_of_tracked_folders_only_and_its_user_is_not_root() -> None
     assert "ENV ONESHOT_COMMIT=$COMMIT" in lines
 
 
+def test_where_the_image_has_its_packages_from_is_asked_of_the_build_and_not_kept_in_its_environment() -> None:
+    lines = (FOLDER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    (stage,) = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
+    (installs,) = [number for number, line in enumerate(lines) if line.startswith("RUN ") and "pip install" in line]
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        assert stage < lines.index(f"ARG {name}") < installs  # without a value: an empty one would be no index at all
+    assert not [line for line in lines if line.startswith("ENV ") and "PIP_" in line]
+
+
 # What is installed
 
 

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import ROOT, environment
@@ -27,6 +29,8 @@ def note(config):
     context = train.get_context()
     folder = pathlib.Path(config["run"]).parent
     given = {"trial": config["run"], "node": ray.get_runtime_context().get_node_id(), "gpus": ray.get_gpu_ids()}
+    here = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == given["node"])
+    given["kind"] = "".join(key for key in here if key.startswith("accelerator_type:"))
     (folder / f"{pathlib.Path(config['run']).name}-{context.get_world_rank()}.json").write_text(json.dumps(given))
     end = time.monotonic() + 300
     while len(list(folder.glob("*.json"))) < config["all"]:
@@ -76,17 +80,21 @@ for _ in range(2):
 """
 
 
-def place(folder: Path, nodes: int, *, cores: int, cards: int, **scale: float) -> tuple[str, list[dict]]:
-    """Two trials at once on so many equal nodes: what the packing said, and what each worker was given."""
+def place(
+    folder: Path, nodes: int, *, cores: int, cards: int, kinds: Sequence[str] = (), **scale: Any
+) -> tuple[str, list[dict]]:  # fmt: skip
+    """Two trials at once on so many equal nodes, or with GPUs of a kind each, the head's first: what the packing said,
+    and what each worker was given."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     del variables["CUDA_VISIBLE_DEVICES"]  # beyond those that it lets be seen, Ray takes no number
     start = [RAY, "start", f"--num-cpus={cores}", f"--num-gpus={cards}", "--block", "--disable-usage-stats"]
     places = [["--head", f"--port={port}"]] + [[f"--address=127.0.0.1:{port}"]] * (nodes - 1)
+    shown = [[f'--resources={{"accelerator_type:{kind}": 1}}'] for kind in kinds] or [[]] * nodes
     begun = []
     try:
-        for each in places:
+        for each in [[*one, *other] for one, other in zip(places, shown, strict=True)]:
             log, end = open(folder / f"node{len(begun)}.log", "w"), time.monotonic() + 300
             begun.append(subprocess.Popen([*start, *each], env=variables, stdout=log, stderr=log))
             while begun[0].poll() is None:
@@ -122,3 +130,11 @@ def test_two_trials_share_a_gpu(tmp_path: Path) -> None:
     assert "room for 2 workers of 1 core and 0.5 GPU; 2 trials at once, with 1 worker each" in text
     assert [each["gpus"] for each in given] == [[0], [0]]
     assert len({each["trial"] for each in given}) == 2
+
+
+def test_two_trials_lie_on_the_node_with_the_kind_of_gpu_that_is_asked_for(tmp_path: Path) -> None:
+    kinds = ["T4", "H100"]
+    text, given = place(tmp_path, 2, cores=4, cards=4, kinds=kinds, workers=2, gpus=1, accelerator="H100")
+    assert "1 node of 4 cores and 4 GPUs, only those with H100: room for 4 workers of 1 core and 1 GPU; 2" in text
+    assert {each["kind"] for each in given} == {"accelerator_type:H100"}
+    assert len({(each["node"], *each["gpus"]) for each in given}) == len(given) == 4

@@ -76,6 +76,25 @@ def test_of_a_search_that_was_broken_off_there_is_no_record_yet(
     assert record.keep(run) == tmp_path / "records" / "quick.json"
 
 
+def test_of_a_search_that_was_given_more_trials_there_is_a_record_when_they_are_over_and_by_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = record.read_all()["quick"]
+    monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
+    run = finished(tmp_path / "run", kept, **{"search.trials": len(kept["study"]["trials"]) + 1})
+    with pytest.raises(
+        UserError, match=r"has search\.trials = 11, other than tune_jobs/quick\.toml: .* another --name"
+    ):
+        record.keep(run)
+    with pytest.raises(UserError, match=r"the search in .* is not over"):
+        record.keep(run, name="more")
+    last = kept["study"]["trials"][-1] | {"id": "010", "status": "failed", "epochs": 0, "val_loss": None}
+    last |= {"best_epoch": None, "history": [], "error": "no"}
+    run.write_json("study.json", kept["study"] | {"trials": [*kept["study"]["trials"], last]})
+    record.keep(run, name="more")
+    assert record.read_all()["more"]["changes"] == {"search.trials": 11}
+
+
 def test_a_result_of_another_network_is_no_record(
     tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip

@@ -8,6 +8,7 @@ import runs
 import tiny
 
 from oneshot.base.errors import UserError
+from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation.judgement import check_judged
@@ -79,6 +80,18 @@ def test_more_epochs_may_be_asked_for_and_stand_in_the_settings(tmp_path: Path) 
     run = Folder.of(tmp_path / "cosine")
     run.write(EXPERIMENT, tiny.settings(epochs=1, schedule="cosine").to_toml().encode())
     assert "train.epochs = 1, not 2" in refused("training", tiny.settings(epochs=2, schedule="cosine"), run)
+
+
+def test_a_study_may_be_given_more_trials_and_no_fewer(tmp_path: Path) -> None:
+    run = runs.study(tmp_path / "run")
+    settings = read_experiment(run)
+    fewer, more = (override(settings, {"search.trials": n}, source="the test") for n in (9, 12))
+    assert refused("study", fewer, run).startswith(f"search.trials = 9: {run} has 10 trials, and none is taken away")
+    open_for("study", more, run)
+    assert read_experiment(run) == more
+    assert "search.trials = 10: " in refused("study", settings, run)
+    training = runs.training(tmp_path / "training", epochs=2)
+    open_for("training", fewer, training)  # it has none
 
 
 def test_a_study_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:

@@ -70,13 +70,16 @@ def test_a_search_whose_trials_fail_one_after_the_other_is_a_failed_run(
         tune.tune(SETTINGS, study, study.run, PACKING, View())
 
 
-def test_a_search_that_ends_with_failed_trials_says_that_they_are_tried_again(study: Study) -> None:
-    study.end("000")
-    assert commands._how_it_ended(study, None).startswith("the search is over; judging the best trial's network")
-    study.end("001", error="no")
-    assert "is over; 1 trial failed: --resume tries it again; judging" in commands._how_it_ended(study, None)
-    study.end("000", error="no")
-    assert "on; 2 trials failed: --resume tries them again; judging" in commands._how_it_ended(study, 60)
+def test_it_is_said_how_a_search_ended_and_how_many_trials_are_tried_again() -> None:
+    assert commands._to_try_again(1, of=4) == "1 of 4 trials failed, study.json says why: --resume tries it again"
+    assert commands._to_try_again(3, of=32) == "3 of 32 trials failed, study.json says why: --resume tries them again"
+
+
+def test_a_search_that_ended_at_its_time_limit_says_so(study: Study) -> None:
+    assert commands._how_it_ended(study, None).startswith("the search is over; judging the best")
+    assert "of 1:00 is reached: 2 of 2 trials are saved and wait; judging" in commands._how_it_ended(study, 60)
+    study.end("000"), study.end("001", error="no")
+    assert "of 1:00 is reached: the best trials would go on; judging" in commands._how_it_ended(study, 60)
 
 
 @pytest.fixture
@@ -90,6 +93,21 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def judged(study: Study) -> None:
     final.judge_best(SETTINGS, study, study.run, PACKING, progress=lambda *_: None)
+
+
+def test_the_final_job_is_on_a_node_with_the_kind_of_gpu_that_is_asked_for(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    job = SimpleNamespace(remote=lambda *_, **__: "the job")
+    monkeypatch.setattr(ray, "remote", lambda **options: asked.update(options) or (lambda _: job))
+    monkeypatch.setattr(ray, "wait", lambda jobs, **_: (jobs, []))
+    monkeypatch.setattr(ray, "get", lambda _: {"the": "result"})
+    packing = Packing(workers=2, cpus=3, gpus=1, concurrent=1, accelerator="H100")
+    found = final.judge_best(SETTINGS, study, study.run, packing, progress=lambda *_: None)
+    assert found == {"the": "result"}
+    assert (asked["num_cpus"], asked["num_gpus"]) == (3, 1)
+    assert asked["resources"] == {"accelerator_type:H100": 0.001}
 
 
 def ended(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:

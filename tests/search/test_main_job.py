@@ -28,14 +28,19 @@ cli.main()
 """
 
 
-def printed(*arguments: str, **variables: str) -> str:
-    """What a Python that ends well prints on its standard output alone."""
+def ended(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """A Python that has ended well, with what it printed on each of its outputs."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment(**variables), text=True, capture_output=True,
         timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done
+
+
+def printed(*arguments: str, **variables: str) -> str:
+    """What a Python that ends well prints on its standard output alone."""
+    return ended(*arguments, **variables).stdout
 
 
 def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tmp_path: Path, data_root: Path) -> None:
@@ -62,6 +67,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert result["best_trial"]["id"] == best["id"]
     assert result["best_trial"]["val_loss"] == best["val_loss"]
     assert (result["views"], result["test_evaluations"]) == (4, 1)
+    assert "warning: 1 of 4 trials failed, study.json says why: --resume tries it again" in text
     assert f"report: {tmp_path / 'run/report.html'}" in text
     page = (tmp_path / "run/report.html").read_text()
     assert "Trials, as they came" in page and study["trials"][2]["error"] in page
@@ -77,6 +83,33 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     again = [line for line in text.splitlines() if " started" in line or " goes on" in line]
     assert len(again) == 1 and "trial 002" in again[0]  # what failed gets another try, nothing else is run again
     assert json.loads((tmp_path / "run/result.json").read_text()) == result
+
+
+def test_a_search_that_is_over_is_given_more_trials_and_the_same_winner_is_judged_once(
+    tmp_path: Path, data_root: Path
+) -> None:
+    """What is drawn diverges."""
+    where = tmp_path / "run"
+    changes = settings(
+        search__trials="1", search__grace="0", search__first='[{optimizer="adam", lr=3e-3, batch=64}]',
+        search__lr="{sgd=[1e7, 1e7]}", search__batch="[64]",
+    )  # fmt: skip
+    done = ended(
+        "-m", "oneshot.tune", "quick", "--json", "--run", str(where), *changes, ONESHOT_DATA=str(data_root)
+    )  # fmt: skip
+    counts = {"finished": 1, "stopped": 0, "diverged": 0, "failed": 0, "pending": 0}
+    assert json.loads(done.stdout)["trials"] == counts and done.stderr == ""
+    result, before = (where / "result.json").read_bytes(), history(where / "trials/000")
+
+    text = run("tune", "--resume", str(where), "--set", "search.trials=2", ONESHOT_DATA=str(data_root))
+    assert "1 trial more, 2 in all" in text and "warning: " not in text
+    again = [line for line in text.splitlines() if " started" in line or " goes on" in line]
+    assert len(again) == 1 and "trial 001 started" in again[0]
+    study = json.loads((where / "study.json").read_text())
+    assert [trial["status"] for trial in study["trials"]] == ["finished", "diverged"]
+    assert history(where / "trials/000") == before
+    assert (where / "result.json").read_bytes() == result
+    assert len((where / "evaluations.jsonl").read_text().splitlines()) == 1
 
 
 # The limit comes when the first trial has an epoch to show, however fast this machine is.

@@ -66,6 +66,49 @@ def test_a_search_that_is_taken_up_again_proposes_what_it_would_have_without_the
     assert not any(point in first for point in then)
 
 
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_trials_that_are_added_have_the_points_of_a_search_that_had_them_from_the_start(
+    searcher: str, tmp_path: Path
+) -> None:
+    four, eight = (override(SETTINGS, {"search.searcher": searcher, "search.trials": n}, source="test") for n in (4, 8))
+    whole = ran(planned(tmp_path / "whole", eight), trials=8)
+    few = planned(tmp_path / "parts", four)
+    first = ran(few, trials=4)
+    assert few.suggest("over") == Searcher.FINISHED
+    more = planned(tmp_path / "parts", eight)
+    assert first + ran(more, trials=4) == whole
+    assert more.suggest("over") == Searcher.FINISHED and more.study.trials[:4] == few.study.trials
+    assert len({str(point) for point in whole}) == 8
+
+
+def test_where_trials_are_added_one_that_is_over_runs_on_from_its_rung_or_not_at_all(tmp_path: Path) -> None:
+    """Of three one was let go to the end; of six a second one may go on."""
+
+    def goes(search: PlannedSearch, *rows: dict[str, Any]) -> tuple[str, int, int]:
+        """Which trial runs next, after how many epochs and until which; it makes these rows."""
+        config = search.suggest("tune")
+        assert isinstance(config, dict)
+        trial, study = config["trial"], search.study
+        study.start(trial, config["point"])
+        for each in rows:
+            study.row(trial, each)
+        study.end(trial)
+        write_history(study.folder(trial), study.trial(trial)["history"])
+        search.on_trial_complete("tune")
+        return trial, config["known"], config["until"]
+
+    few = planned(tmp_path, GRACE)
+    assert [goes(few, row(1, loss)) for loss in (0.1, 0.2, 0.3)] == [("000", 0, 1), ("001", 0, 1), ("002", 0, 1)]
+    assert goes(few, row(2, 0.1), row(3, 0.1)) == ("000", 1, 3)
+    assert goes(few, row(4, 0.1, "epochs")) == ("000", 3, 4)
+    assert few.suggest("tune") == Searcher.FINISHED and few.halving.over(few.study.trials)
+    more = planned(tmp_path, override(GRACE, {"search.trials": 6}, source="the test"))
+    assert not more.halving.over(more.study.trials)
+    assert [goes(more, row(1, loss)) for loss in (0.4, 0.5, 0.6)] == [("003", 0, 1), ("004", 0, 1), ("005", 0, 1)]
+    assert goes(more, row(2, 0.2), row(3, 0.2)) == ("001", 1, 3)
+    assert more.suggest("tune") == Searcher.FINISHED and more.halving.over(more.study.trials)
+
+
 def test_tune_that_pickles_a_search_takes_nothing_of_its_study(tmp_path: Path) -> None:
     """With every trial's history it would be megabytes, and who it speaks to has a screen, which cannot be pickled."""
     search = planned(tmp_path)
