@@ -2,6 +2,9 @@
 
 import errno
 import fcntl
+import os
+import re
+from pathlib import Path
 from typing import IO
 
 NONE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # how a file system says that it has no locks
@@ -17,3 +20,14 @@ def hold(file: IO[bytes], *, wait: bool) -> bool:
             raise
         return False
     return True
+
+
+def is_held(path: str, *, by: int) -> bool:
+    """Whether a process of this number holds the lock of a file, as far as this machine's system shows, which knows
+    nothing of other machines. Nobody is kept from the lock by the question."""
+    try:
+        inode, all_held = os.stat(path).st_ino, Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    # Not by its device, too: some disks have another number here than for `stat`.
+    return re.search(rf"\bFLOCK +ADVISORY +WRITE +{by} +\w+:\w+:{inode} ", all_held) is not None
