@@ -30,7 +30,7 @@ from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.search import final, points
+from oneshot.search import closing, final, points
 from oneshot.search import tune as search
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
@@ -155,6 +155,7 @@ def tune(
         pack(scale, nodes)  # refuses now what can never run
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
+        closing.check(folder, settings)
         untaught: list[str] = []
         if not folder.has(opened.EXPERIMENT):  # of one that was begun the other trials are worth going on with
             untaught = parts.check_each(settings, prepared.folder, points.variants(settings.search))

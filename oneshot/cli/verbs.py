@@ -197,6 +197,24 @@ def report(
     report.report(console(quiet=as_json), runs=runs, out=out, as_json=as_json)
 
 
+def prune(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs that are over.")],
+    stopped: Annotated[
+        bool,
+        typer.Option("--stopped", help="Also of runs that are not over; a study does not go on after that."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    debug: Trace = False,
+) -> None:
+    """Remove checkpoints that runs need no more: of a study all but the winner's newest and best.
+
+    Histories, events, the network in best/ and the judgement stay.
+    """
+    from oneshot.cli import prune
+
+    prune.prune(console(), runs=runs, stopped=stopped, dry_run=dry_run)
+
+
 def repeat(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
     seeds: Annotated[

@@ -150,8 +150,10 @@ def _progress(run: Run) -> list[str]:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
                 f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
     resumed = f"<code>python -m oneshot.tune --resume {esc(quote(run.where))}</code>"
-    on = resumed if run.study else "the same command with --run"
-    return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. To go on: {on}"]
+    on = f"To go on: {resumed if run.study else 'the same command with --run'}"
+    if run.pruned:
+        on = "Its trials’ checkpoints were removed: it does not go on."
+    return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. {on}"]
 
 
 def standing(run: Run, figures: Figures) -> str:

@@ -92,6 +92,7 @@ def row(run: Run) -> dict[str, Any]:
         "val_oneshot": epoch.get("val_oneshot"),
         "accuracy": {name: each["accuracy"] for name, each in protocols.items()},
         "judged": run.touched,
+        "pruned": run.pruned,
         "seconds": sum(row.get("seconds") or 0.0 for trial in run.trials for row in trial["history"]),
         "hardware": hardware(trained) if trained else None,
         "commit": (trained or {}).get("commit"),

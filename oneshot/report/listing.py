@@ -17,7 +17,7 @@ from oneshot.screen.console import MISSING, Column, Fitting, duration, fitted, l
 
 UNREADABLE = "unreadable"
 _STATES = {  # in the order in which they are listed, and their colours
-    "running": "cyan", "failed": "red", UNREADABLE: "red", "interrupted": "yellow", "diverged": "yellow",
+    "running": "cyan", "failed": "red", UNREADABLE: "red", "interrupted": "yellow", "stopped": "", "diverged": "yellow",
     "finished": "green", "judged": "green",
 }  # fmt: skip
 _AT_ONCE = 8  # runs read at a time, each by several requests: a store far away answers late

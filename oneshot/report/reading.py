@@ -33,6 +33,7 @@ from oneshot.run.history import (
     why_over,
 )
 from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.run.pruning import PRUNED
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
 from oneshot.screen.words import OF_OWN, Words
@@ -71,6 +72,7 @@ class Run:
     read: float
     over: bool
     held: bool  # whether a process is known to hold its folder now
+    pruned: bool  # of a study: whether its trials have lost their checkpoints
     missing: tuple[str, ...] = ()
 
     @property
@@ -79,7 +81,7 @@ class Run:
         what it began has not ended."""
         if self.over or self.held:
             return not self.over
-        if self._failed:
+        if self.pruned or self._failed:
             return False
         begun = [trial for trial in self.trials if trial["status"] != "pending" or trial["history"]]
         times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
@@ -93,13 +95,14 @@ class Run:
     @property
     def state(self) -> str:
         """running; else judged: its network has its result, though trials may wait, as at a time limit; finished or
-        diverged: a training that is not judged; failed: it ended with nothing to show; interrupted: it would go on."""
+        diverged: a training that is not judged; failed: it ended with nothing to show; stopped: it was pruned, and does
+        not go on; interrupted: it would."""
         if self.running:
             return "running"
         if self.result is not None and not self.has("running"):
             return "judged"
-        if self._failed:
-            return "failed"
+        if self.pruned or self._failed:
+            return "failed" if self._failed else "stopped"
         return self.trials[0]["status"] if self.study is None and self.over else "interrupted"
 
     @property
@@ -160,6 +163,7 @@ def read(run: Folder, *, shown: bool = True) -> Run:
         read=time.time(),
         over=over,
         held=owner.is_held(run),
+        pruned=run.has(PRUNED),
         missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))) if shown else (),
     )
 
