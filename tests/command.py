@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # As the help lists them.
 VERBS = (
-    "data", "tune", "train", "evaluate", "report", "classify", "verify", "embed", "export", "settings", "repeat",
-    "record", "bench",
+    "data", "tune", "train", "evaluate", "report", "classify", "verify", "embed", "export", "prune", "settings",
+    "repeat", "record", "bench",
 )  # fmt: skip
 
 # A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Its

@@ -1,6 +1,9 @@
 """Locks of the operating system: they go with the process that holds one, however that ends."""
 
 import errno
+import os
+import re
+from pathlib import Path
 from typing import IO
 
 try:
@@ -24,3 +27,14 @@ def hold(file: IO[bytes] | int, *, wait: bool) -> bool:
             raise
         return False
     return True
+
+
+def is_held(path: str, *, by: int) -> bool:
+    """Whether a process of this number holds the lock of a file, as far as this machine's system shows, which knows
+    nothing of other machines. Nobody is kept from the lock by the question."""
+    try:
+        inode, all_held = os.stat(path).st_ino, Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    # Not by its device, too: some disks have another number here than for `stat`.
+    return re.search(rf"\bFLOCK +ADVISORY +WRITE +{by} +\w+:\w+:{inode} ", all_held) is not None

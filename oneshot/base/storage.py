@@ -136,6 +136,12 @@ class Folder:
             found = self.filesystem.get_file_info([self._path(name) for name in names])
         return max((info.mtime_ns / 1e9 for info in found if info.mtime_ns is not None), default=0.0)
 
+    def size(self) -> int:
+        """The bytes of all files in the folder and in those in it; 0 where there is none."""
+        selector = fs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        with self._answering("list"):
+            return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
+
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError; of a local file, OSError."""
         with self._answering("read", name), self.filesystem.open_input_file(self._path(name)) as stream:

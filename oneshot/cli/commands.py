@@ -30,7 +30,7 @@ from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
-from oneshot.search import final, points
+from oneshot.search import closing, final, points
 from oneshot.search import tune as search
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY, Study
@@ -159,6 +159,7 @@ def tune(
         pack(scale, nodes)  # refuses now what can never run
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
         settings, begin = start.settle(settings, folder)
+        closing.check(folder, settings)
         untaught: list[str] = []
         if asked > had:  # of those that were begun the other trials are worth going on with
             new = points.drawn(settings.search) if had else points.variants(settings.search)

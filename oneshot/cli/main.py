@@ -172,6 +172,7 @@ app.command(epilog="Example: python -m oneshot.classify runs/quick --support cla
 app.command(epilog="Example: python -m oneshot.verify runs/quick one.png other.png")(verbs.verify)
 app.command(epilog="Example: python -m oneshot.embed runs/quick --support classes --out classes.parquet")(verbs.embed)
 app.command(epilog="Example: python -m oneshot.export runs/quick --onnx")(verbs.export)
+app.command(epilog="Example: python -m oneshot.prune runs/quick --dry-run")(verbs.prune)
 app.command(epilog="Example: python -m oneshot.settings quick --set train.lr=0.003")(settings)
 app.command(epilog="Example: python -m oneshot.repeat cpu5 --seeds 1..5", rich_help_panel=RECORDS)(verbs.repeat)
 app.command(epilog="Example: python -m oneshot.record runs/quick --name quick", rich_help_panel=RECORDS)(verbs.record)

@@ -1,4 +1,5 @@
-"""The verb `report`: a run's report made on request and at the end of a run, and the ladder of all records."""
+"""The verb `report`: a run's report made on request and at the end of a run, several runs, and the ladder of all
+records."""
 
 import json
 
@@ -8,28 +9,44 @@ from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
 from oneshot.records import record
-from oneshot.report import compare, ladder, making, reading
+from oneshot.report import compare, ladder, listing, making, reading
 from oneshot.screen.console import print_line, print_warning
 
 LADDER = "ladder"
 
 
 def report(console: Console, *, runs: list[str], out: str | None, as_json: bool) -> None:
-    """Write a run's report; of several runs, print what each came to; of the run `ladder`, all records among the
-    published figures.
+    """Write a run's report; of several runs, print what each came to; of a folder that holds runs, where each stands;
+    of the run `ladder`, all records among the published figures. `as_json`: a row a run, and no page.
 
     Raises UserError where there is no such run, or a file of it is damaged."""
-    alone = len(runs) == 1
-    if out and (not alone or runs == [LADDER]):
-        raise UserError("--out goes with one run; what is compared is printed: leave it out")
-    if as_json and alone:
-        raise UserError("--json goes with several runs; what one came to is in its result.json")
+    if out and (as_json or len(runs) > 1 or runs == [LADDER]):
+        raise UserError("--out goes with one run and its page; all else is printed: leave it out")
     if runs == [LADDER]:
+        if as_json:
+            raise UserError("--json goes with runs; the ladder is of records, which are JSON: leave it out")
         _ladder(console)
-    elif alone:
-        print_line(console, f"report: {making.make(reach(runs[0]), reach(out) if out else None)}")
+        return
+    folders = [reach(run) for run in runs]
+    found = [run for folder in folders for run in listing.runs_in(folder)]
+    if found != folders:
+        if out:
+            raise UserError(f"--out goes with one run and its page, and {runs[0]} holds runs: leave it out")
+        _list(console, found, as_json=as_json)
+    elif len(folders) == 1 and not as_json:
+        print_line(console, f"report: {making.make(folders[0], reach(out) if out else None)}")
     else:
-        _compare(console, [reading.read(reach(run)) for run in runs], as_json=as_json)
+        _compare(console, [reading.read(folder, shown=False) for folder in folders], as_json=as_json)
+
+
+def _list(console: Console, runs: list[Folder], *, as_json: bool) -> None:
+    rows = listing.listed(runs)
+    if as_json:
+        print(json.dumps({"runs": rows}, indent=1))
+    console.print(listing.screen(rows), new_line_start=True)
+    for row in rows:
+        if row["state"] == listing.UNREADABLE:
+            print_warning(console, row["error"])
 
 
 def _compare(console: Console, runs: list[reading.Run], *, as_json: bool) -> None:

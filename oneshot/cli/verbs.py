@@ -8,7 +8,7 @@ import typer
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.cli.data import DATASETS, SPLITS
-from oneshot.cli.options import AsJson, DataRoot, Device, Network, Quiet, RunDataRoot, Set, Source, Trace
+from oneshot.cli.options import DataRoot, Device, Network, Quiet, RunDataRoot, Set, Source, Trace
 from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
@@ -236,22 +236,43 @@ def report(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="A run's folder; several: print them side by side; `ladder`: all records among published figures.",
+            help="A run's folder; several: print them side by side; a folder that holds runs: list them; `ladder`: all"
+            " records among published figures.",
         ),
     ],
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR_OR_URI", help="Where to write. Default: the run's folder.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where each run stands as JSON, and write no page; warnings aside.")
+    ] = False,
     debug: Trace = False,
 ) -> None:
-    """Write the report of a run, also of one that goes on: a page and its figures. Of several, compare them.
+    """Write the report of a run, also of one that goes on: a page and its figures. Of several, compare or list them.
 
     README's tables and pictures are rendered by `oneshot record`.
     """
     from oneshot.cli import report
 
     report.report(console(quiet=as_json), runs=runs, out=out, as_json=as_json)
+
+
+def prune(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders of runs that are over.")],
+    stopped: Annotated[
+        bool,
+        typer.Option("--stopped", help="Also of runs that are not over; a study does not go on after that."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    debug: Trace = False,
+) -> None:
+    """Remove checkpoints that runs need no more: of a study all but the winner's newest and best.
+
+    Histories, events, the network in best/ and the judgement stay.
+    """
+    from oneshot.cli import prune
+
+    prune.prune(console(), runs=runs, stopped=stopped, dry_run=dry_run)
 
 
 def repeat(

@@ -12,7 +12,7 @@ from oneshot.evaluation.spread import over_groups
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
 from oneshot.report.reading import Run
-from oneshot.screen.console import count, duration, interval, loss, percent
+from oneshot.screen.console import count, duration, interval, loss, one_line, percent
 from oneshot.screen.results import few_classes, is_omniglot, meanings, positions
 from oneshot.screen.tables import settings_text
 
@@ -144,12 +144,16 @@ def _progress(run: Run) -> list[str]:
             far = f"All trials are over; the judgement on the {run.words.test} is missing."
     else:
         far = f"{run.trials[0]['epochs']} of {run.settings.train.epochs} epochs done."
+        if why := run.trials[0]["error"]:
+            far += f" It failed: {esc(one_line(why))}."
     if run.running:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
                 f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
     resumed = f"<code>python -m oneshot.tune --resume {esc(quote(run.where))}</code>"
-    on = resumed if run.study else "the same command with --run"
-    return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. To go on: {on}"]
+    on = f"To go on: {resumed if run.study else 'the same command with --run'}"
+    if run.pruned:
+        on = "Its trials’ checkpoints were removed: it does not go on."
+    return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. {on}"]
 
 
 def standing(run: Run, figures: Figures) -> str:

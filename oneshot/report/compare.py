@@ -1,7 +1,8 @@
 """Several runs side by side: what each came to, and in which settings they differ."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -10,6 +11,7 @@ from oneshot.base.environment import hardware
 from oneshot.base.jobs import with_point
 from oneshot.base.meanings import inline
 from oneshot.report.reading import Run
+from oneshot.run.formats import Status
 from oneshot.screen.console import MISSING, Column, Fitting, duration, fitted, loss, percent
 
 LEARNT = ("data", "model", "train", "evaluate")  # the sections that say what a network is taught, and how it is judged
@@ -20,7 +22,7 @@ def compared(runs: Sequence[Run]) -> dict[str, Any]:
     networks of the runs differ. A study's network is that of its best trial, whose point its settings have."""
     each = [_settings(run) for run in runs]
     keys = [key for key in each[0] if any(other[key] != each[0][key] for other in each[1:])]
-    return {"runs": [_row(run) for run in runs], "settings": {key: [one[key] for one in each] for key in keys}}
+    return {"runs": [row(run) for run in runs], "settings": {key: [one[key] for one in each] for key in keys}}
 
 
 def doubts(runs: Sequence[Run]) -> list[str]:
@@ -60,25 +62,49 @@ def screen(made: Mapping[str, Any]) -> RenderableType:
     return Group(Fitting(lambda width: fitted(columns, rows, width)), *lines)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def row(run: Run) -> dict[str, Any]:
+    """What a script may want to know of a run, in plain values. `trials` counts them by status, a single training being
+    one trial; those that ran when a run was interrupted wait. `epochs` are done, of `most_epochs`, which a search that
+    stops early does not run. `judged`: how often the test alphabets were scored; `written`: when it last wrote, seconds
+    since 1970."""
     best, trained = run.best or {}, run.environment
     epoch = next((row for row in best.get("history", ()) if row["epoch"] == best["best_epoch"]), {})
     protocols = (run.result or {}).get("protocols", {})
+    planned = run.settings.search.trials if run.study else 1
     return {
         "run": run.name,
         "where": run.where,
         "kind": "study" if run.study else "training",
-        "state": "over" if run.over else "running" if run.running else "stopped",
+        "state": run.state,
+        "over": run.over,
+        "planned": planned,
+        "trials": _counts(run),
+        "failures": [
+            {"trial": trial["id"] or None, "status": trial["status"], "error": trial["error"]}
+            for trial in sorted(run.trials, key=lambda trial: trial["id"])
+            if trial["status"] in ("failed", "diverged")
+        ],
         "trial": best.get("id"),
         "epochs": sum(trial["epochs"] for trial in run.trials),
+        "most_epochs": planned * run.settings.train.epochs,
         "best_epoch": best.get("best_epoch"),
         "val_loss": best.get("val_loss"),
         "val_oneshot": epoch.get("val_oneshot"),
         "accuracy": {name: each["accuracy"] for name, each in protocols.items()},
+        "judged": run.touched,
+        "pruned": run.pruned,
         "seconds": sum(row.get("seconds") or 0.0 for trial in run.trials for row in trial["history"]),
         "hardware": hardware(trained) if trained else None,
         "commit": (trained or {}).get("commit"),
+        "written": run.written or None,
     }
+
+
+def _counts(run: Run) -> dict[str, int]:
+    how = Counter(trial["status"] for trial in run.trials)
+    if not run.running:  # a session that was killed left them so
+        how["pending"] += how.pop("running", 0)
+    return {status: how[status] for status in get_args(Status)}
 
 
 def _settings(run: Run) -> dict[str, Any]:

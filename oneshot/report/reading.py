@@ -20,9 +20,20 @@ from oneshot.data import glyphs
 from oneshot.data.splits import OWN
 from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
-from oneshot.run import cards, formats
-from oneshot.run.history import HISTORY, kept, measured, reached, read_history, why_over
+from oneshot.run import cards, formats, owner
+from oneshot.run.history import (
+    DIVERGED,
+    FAILURE,
+    HISTORY,
+    kept,
+    measured,
+    reached,
+    read_failure,
+    read_history,
+    why_over,
+)
 from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.run.pruning import PRUNED
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
 from oneshot.screen.words import OF_OWN, Words
@@ -60,12 +71,17 @@ class Run:
     written: float
     read: float
     over: bool
+    held: bool  # whether a process is known to hold its folder now
+    pruned: bool  # of a study: whether its trials have lost their checkpoints
     missing: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, as far as can be told from outside: it wrote lately, and what it began has not ended."""
-        if self.over:
+        """Whether it goes on, as far as can be told from outside: a process holds its folder, or it wrote lately; and
+        what it began has not ended."""
+        if self.over or self.held:
+            return not self.over
+        if self.pruned or self._failed:
             return False
         begun = [trial for trial in self.trials if trial["status"] != "pending" or trial["history"]]
         times = [row["seconds"] for trial in begun for row in trial["history"] if row.get("seconds")]
@@ -75,6 +91,27 @@ class Run:
                 return False  # judged at its time limit
             patience = QUIET  # between two trials, which takes no epoch's time; or it was interrupted
         return self.read - self.written < patience
+
+    @property
+    def state(self) -> str:
+        """running; else judged: its network has its result, though trials may wait, as at a time limit; finished or
+        diverged: a training that is not judged; failed: it ended with nothing to show; stopped: it was pruned, and does
+        not go on; interrupted: it would."""
+        if self.running:
+            return "running"
+        if self.result is not None and not self.has("running"):
+            return "judged"
+        if self.pruned or self._failed:
+            return "failed" if self._failed else "stopped"
+        return self.trials[0]["status"] if self.study is None and self.over else "interrupted"
+
+    @property
+    def _failed(self) -> bool:
+        """Whether it came to its end with nothing to show: a training that says why, or a study none of whose trials
+        has an epoch."""
+        if self.study is None:
+            return self.has("failed")
+        return not (self.has("pending") or self.has("running") or measured(self.trials))
 
     def has(self, status: str) -> bool:
         return any(trial["status"] == status for trial in self.trials)
@@ -96,15 +133,16 @@ def words_of(settings: Settings) -> Words:
     return OF_OWN if settings.data.split == OWN else Words()
 
 
-def read(run: Folder) -> Run:
-    """A run's folder. Raises UserError where it holds none, or where a file in it is damaged."""
+def read(run: Folder, *, shown: bool = True) -> Run:
+    """A run's folder; `shown`: with the single trials of its judgement, and what is missing of all that a page shows.
+    Raises UserError where it holds none, or where a file in it is damaged."""
     if not run.has(EXPERIMENT):
         raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
     settings = read_experiment(run)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
     trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run, settings)]
     result = result_of(run)
-    outcomes = _by_class(read_outcomes(run, result), settings)
+    outcomes = _by_class(read_outcomes(run, result), settings) if shown else None
     best = _best(trials, result)
     network = formats.read(cards.Card, run / "best", cards.CARD) if (run / "best").has(cards.CARD) else {}
     over = _over(study, trials, result)
@@ -124,7 +162,9 @@ def read(run: Folder) -> Run:
         written=_last_word(run, trials, study is not None),
         read=time.time(),
         over=over,
-        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))),
+        held=owner.is_held(run),
+        pruned=run.has(PRUNED),
+        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))) if shown else (),
     )
 
 
@@ -153,16 +193,18 @@ def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[st
 
 def _training(run: Folder, settings: Settings) -> dict[str, Any]:
     """A single training in the form of a study's trial. Whether it is finished, its settings say: they may ask for more
-    than what its last epoch ended."""
-    history = read_history(run)
-    status = "running"
+    than what its last epoch ended. It failed where nothing was written since it said why."""
+    history, error = read_history(run), read_failure(run)
+    if error and run.written([FAILURE]) < run.written([EXPERIMENT, HISTORY, PULSE]):
+        error = None
+    status = "failed" if error else "running"
     if history and history[-1].get("ended") == "diverged":
-        status = "diverged"
+        status, error = "diverged", DIVERGED.format(epoch=history[-1]["epoch"])
     elif best := kept(history):
         over = why_over(settings.train, epoch=history[-1]["epoch"], best_epoch=best["epoch"])
-        status = "finished" if over else "running"
+        status, error = ("finished", None) if over else (status, error)
     trial = {
-        "id": "", "status": status, "settings": {}, "epochs": 0, "best_epoch": None, "val_loss": None, "error": None,
+        "id": "", "status": status, "settings": {}, "epochs": 0, "best_epoch": None, "val_loss": None, "error": error,
         "seconds": float(sum(row.get("seconds") or 0 for row in history)),
     }  # fmt: skip
     return _updated(trial, history)
@@ -178,7 +220,7 @@ def _over(study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result:
     """A study is over when it is judged and no trial waits, as at its time limit; a training after its last epoch."""
     if study is not None:
         return result is not None and all(trial["status"] not in ("pending", "running") for trial in trials)
-    return trials[0]["status"] != "running"
+    return trials[0]["status"] not in ("running", "failed")
 
 
 def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -127,6 +127,28 @@ def best(folder: Folder) -> Checkpoint | None:
     return last if last.name == name else read(folder / name)
 
 
+def names(folder: Folder) -> list[str]:
+    """The names of the checkpoints in a folder, whole or not, the oldest first."""
+    return [name for _, name in sorted(_places(folder))]
+
+
+def needed(folder: Folder, *, best_epoch: int) -> set[str]:
+    """The names of those that a training which is over still needs: the newest whole one, and that of its best epoch,
+    which is `best_epoch` as far as is known, 0 before there is one; where none is whole then, all.
+
+    Raises UserError where that network is not to be had any more, RunFailed as `newest`."""
+    last, _ = newest(folder)
+    if last is None and not best_epoch:
+        return set(names(folder))
+    if last is None or last.progress.best_epoch < best_epoch:
+        raise UserError(
+            f"the checkpoint of the best epoch, {best_epoch}, in {folder} is missing or damaged: restore it, or let the"
+            " run go on, which makes it again"
+        )
+    best_epoch = last.progress.best_epoch
+    return {last.name, *([_name(best_epoch, 0)] if best_epoch else [])}
+
+
 def settings_of(folder: Folder) -> dict[str, Any] | None:
     """The settings of the newest checkpoint whose state can be read, its tensors aside; None where there is none."""
     for _, name in sorted(_places(folder), reverse=True):

@@ -13,6 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Measured = Annotated[float, Field(allow_inf_nan=True)] | None  # for people to look at: whatever it is, it is shown
 Ended = Literal["", "epochs", "patience", "diverged"]
 Status = Literal["pending", "running", "finished", "stopped", "diverged", "failed"]
+TRIAL = r"^\d{3,6}$"  # its id, which is also the name of its folder
 
 
 class Record(BaseModel):
@@ -78,7 +79,7 @@ class State(Record):
 
 
 class Trial(Record):
-    id: Annotated[str, Field(pattern=r"^\d{3,6}$")]  # also the name of its folder
+    id: Annotated[str, Field(pattern=TRIAL)]
     status: Status
     settings: dict[str, Plain]
     epochs: Natural
@@ -112,6 +113,14 @@ class FinishedStudy(Study):
     rungs: list[Positive] = []  # older ones do not name them
     epochs_run: Natural
     epochs_if_all_had_finished: Positive
+
+
+class Pruned(Record):
+    """`pruned.json` of a study: its trials whose checkpoints were removed, or are being removed, since they are needed
+    no more; it does not go on with any."""
+
+    time: float  # seconds since 1970
+    trials: list[Annotated[str, Field(pattern=TRIAL)]]
 
 
 class Score(Record):

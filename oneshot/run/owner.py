@@ -7,6 +7,7 @@ may both believe to own it until the first renewal.
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -107,6 +108,18 @@ def signed(
         with contextlib.suppress(*TROUBLE):
             if is_mine():
                 run.remove(NOTE)
+
+
+def is_held(run: Folder) -> bool:
+    """Whether a process is known to hold a run folder now, which the question does not disturb: by its lock, which only
+    its own machine sees, or by a note that was renewed lately. Where it is not known, nobody may hold it or somebody
+    may."""
+    with contextlib.suppress(*TROUBLE):
+        if note := _read(run):
+            return time.time() - note["time"] < FRESH
+        if run.is_local and (holder := re.match(rb"(\d{1,9}) on ", run.read(NOTE))):
+            return locks.is_held(run.file(NOTE), by=int(holder[1]))
+    return False
 
 
 def _wait_for_silence(run: Folder, every: float, fresh: float, say: Callable[[str], None]) -> None:

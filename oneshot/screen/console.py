@@ -118,6 +118,15 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def size(number: float) -> str:
+    """Bytes with three digits: 310,000,000 is `310 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
 def bar(fraction: float, width: int, style: str = "cyan") -> Text:
     """A line of `width` columns, heavy up to `fraction` (0 to 1) and light after it, readable without colour too."""
     halves = round(2 * width * min(1.0, max(0.0, fraction)))

@@ -38,6 +38,13 @@ def test_a_folder_that_is_not_there_is_empty_and_writing_makes_it(folder: Folder
     assert (folder / "a" / "b").name == "b"
 
 
+def test_a_folder_is_as_large_as_all_files_in_it(folder: Folder) -> None:
+    assert folder.size() == 0
+    folder.write("data", b"xyz")
+    (folder / "a" / "b").write("data", b"x" * 1000)
+    assert (folder.size(), (folder / "a").size(), (folder / "none").size()) == (1003, 1000, 0)
+
+
 def test_lines_are_added_one_by_one(folder: Folder) -> None:
     for number in range(3):
         folder.append_json("lines.jsonl", {"n": number})

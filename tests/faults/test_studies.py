@@ -236,6 +236,21 @@ def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, 
     assert differences(outcome(folder), outcome(whole)) == []
 
 
+def test_a_pruned_study_trains_and_judges_nothing_when_it_is_taken_up_again(
+    whole: Path, tmp_path: Path, data_root: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    assert " freed, " in run("prune", str(folder))
+    left = {each.parent.name: checkpoints(each.parent) for each in folder.glob("trials/*/checkpoints")}
+    assert sorted(map(bool, left.values())) == [False, True]
+    before = {name: (folder / name).read_bytes() for name in ("result.json", "evaluations.jsonl")}
+    text = run("tune", "--resume", str(folder), ONESHOT_DATA=str(data_root))
+    assert "the search is over; the test alphabets judge" in text and not re.search(r"trial 00\d epoch", text)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert {each.parent.name: checkpoints(each.parent) for each in folder.glob("trials/*/checkpoints")} == left
+
+
 @pytest.mark.long
 def test_a_finished_study_makes_its_damaged_best_network_again(
     sessions: Sessions, whole: Path, tmp_path: Path, data_root: Path

@@ -85,8 +85,9 @@ def test_a_script_gets_plain_values_alone(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["a", "b", "--out", "x"], "--out goes with one run; what is compared is printed: leave it out"),
-        (["a", "--json"], "--json goes with several runs; what one came to is in its result.json"),
+        (["a", "b", "--out", "x"], "--out goes with one run and its page; all else is printed: leave it out"),
+        (["a", "--json", "--out", "x"], "--out goes with one run and its page; all else is printed"),
+        (["ladder", "--json"], "--json goes with runs; the ladder is of records, which are JSON: leave it out"),
         (["no/such/run", "b"], "no/such/run holds no run"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from samples import glyphs_result, history, result, small_study, study, trial
 from terminals import Terminal, drawn, log, view_of
 
-from oneshot.screen.console import compact, console, duration, interval, loss, percent, print_error, print_line
+from oneshot.screen.console import compact, console, duration, interval, loss, percent, print_error, print_line, size
 from oneshot.screen.live import StudyView
 from oneshot.screen.progress import TrainView
 from oneshot.screen.results import alphabet_table, result_panel
@@ -139,6 +139,11 @@ class TestConsole:
         (duration(2 * 86400 + 3 * 3600), "2 d 03:00"),
         (duration(-3), "0:00"),
         (duration(None), "–"),
+        (size(0), "0 B"),
+        (size(999), "999 B"),
+        (size(999_900), "1 MB"),
+        (size(310_000_000), "310 MB"),
+        (size(58_149e6), "58.1 GB"),
     ],
 )
 def test_numbers_are_written_in_one_way(written, text):
