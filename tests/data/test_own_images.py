@@ -252,6 +252,39 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
     assert "group0/class00/old/x/y.png lies too deep" in refusal(root, source)
 
 
+@pytest.mark.parametrize("names", [("test", "train", "val"), ("Training", "VALIDATION"), ("dev", "evaluation")])
+def test_folders_of_parts_around_the_classes_are_no_groups(names: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+    shared, apart = tmp_path / "shared", tree(tmp_path / "apart", classes=12, images=2, groups=len(names))
+    for number, name in enumerate(names):
+        tree(shared / name, classes=6, images=2)
+        (apart / f"group{number}").rename(apart / name)
+    said = f"the folders {', '.join(names)} in {{}} hold parts of the images, not groups of classes"
+    told = refusal(root, shared)
+    assert f"{said.format(shared)}: 6 class(es) lie in several of them" in told
+    assert "(class00, class01, class02, class03, class04 and 1 more); put all images of a class into one fo" in told
+    told = refusal(root, apart)
+    assert f"{said.format(apart)}; take the classes out of them, so that images are class/image" in told
+    assert "--split-file" in told and "several" not in told
+    assert not (root / "own").exists()
+
+
+def test_one_folder_around_all_classes_that_is_called_as_a_part_is_no_group(root: Path, tmp_path: Path) -> None:
+    tree(tmp_path / "coins" / "train", classes=6, images=2)
+    assert "the folder train in" in refusal(root, tmp_path / "coins")
+    assert made(root, tmp_path / "coins" / "train")[0].folder.name == "train", "the classes' own folder may be"
+
+
+def test_groups_may_share_names_of_classes_and_one_may_be_called_test(root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "scripts"
+    for name in ("Greek", "Latin"):
+        tree(source / name, classes=6, images=2)
+    for groups in (("Greek", "Latin"), ("Greek", "test")):
+        prepared, _ = made(root / groups[1], source)
+        about = store.describe(prepared.folder)
+        assert (about.alphabets, len(about.classes)) == (groups, 12)
+        (source / groups[1]).rename(source / "test")
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
     [
