@@ -118,6 +118,18 @@ def test_of_an_image_whose_second_page_is_damaged_the_first_is_taken(root: Path,
     assert "left out" not in said and store.describe(prepared.folder).rows == 13
 
 
+def test_colours_that_are_lost_are_told(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    said = "image(s) are in colour and made grey: what colour alone tells apart is lost"
+    assert f"12 {said}" in made(root, source)[1]
+    for path in sorted(source.glob("*/image0.png")):
+        Image.open(path).convert("L").convert("RGB").save(path)
+    assert f"6 {said}" in made(root, source)[1]
+    for path in source.glob("*/image1.png"):
+        Image.open(path).convert("L").save(path)
+    assert said not in made(root, source)[1]
+
+
 def test_only_the_first_few_are_named(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=7, images=4)
     for number in range(9):
