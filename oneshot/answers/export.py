@@ -202,7 +202,7 @@ def _probabilities(found: dict[str, Any] | None, words: Words) -> str:
         " do. An image that is of one of several classes is of each with the probability softmax(logits / temperature)."
         f" Chosen on the {words.held}; the model card beside this folder says how good they are."
     )
-    if why := flattered(found):
+    if why := flattered(found, held=words.held):
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", made, *_thresholds(found.get("match"))])
 

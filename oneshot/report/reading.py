@@ -17,7 +17,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
-from oneshot.data.splits import OWN
+from oneshot.data.splits import is_own
 from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.run import cards, formats
@@ -25,7 +25,7 @@ from oneshot.run.history import HISTORY, kept, measured, reached, read_history, 
 from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
-from oneshot.screen.words import OF_OWN, Words
+from oneshot.screen.words import Words, words_of
 from oneshot.search.study import STUDY, was_begun
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def words(self) -> Words:
-        return words_of(self.settings)
+        return words_of(self.settings.data.split)
 
     @property
     def dataset(self) -> str:
@@ -90,10 +90,6 @@ class Run:
             return str(known)
         asked = self.settings.data.dataset
         return glyphs.NAME if glyphs.numbers_of(asked) else asked
-
-
-def words_of(settings: Settings) -> Words:
-    return OF_OWN if settings.data.split == OWN else Words()
 
 
 def read(run: Folder) -> Run:
@@ -124,7 +120,7 @@ def read(run: Folder) -> Run:
         written=_last_word(run, trials, study is not None),
         read=time.time(),
         over=over,
-        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))),
+        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings.data.split))),
     )
 
 
@@ -197,7 +193,7 @@ def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, An
 def _by_class(outcomes: dict[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
     """Own classes that are in no groups have their set's name for a group, which tells none from another: here they go
     by their own."""
-    if outcomes is None or settings.data.split != OWN:
+    if outcomes is None or not is_own(settings.data.split):
         return outcomes
     group = settings.data.dataset.partition("@")[0] + "/"
     for one in (*outcomes["drawings"], *(each for part in outcomes["map"] for each in part["characters"])):
