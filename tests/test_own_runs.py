@@ -88,6 +88,31 @@ def test_the_network_takes_images_as_they_lie_in_files(trained: Path, place: Pat
     assert "light ink on dark paper" in told and "dark lines" not in told and "whoever trained this network" in told
 
 
+def test_a_last_fit_is_taught_what_validates_too_with_all_the_settings_of_the_network_before_it(
+    trained: Path, place: Path, tmp_path: Path
+) -> None:
+    last, where = tmp_path / "last.toml", tmp_path / "run"
+    last.write_text(run("settings", str(trained), "--toml"))
+    run(
+        "train", str(last), "--local", "--run", str(where), "--set", "data.split=own-all",
+        ONESHOT_DATA=str(place / "root"),
+    )  # fmt: skip
+    text = run("evaluate", str(where), ONESHOT_DATA=str(place / "root"))
+    before, after = (json.loads((each / "best" / "model.json").read_text()) for each in (trained, where))
+    was, now = (card["provenance"]["settings"] for card in (before, after))
+    assert (was["data"].pop("split"), now["data"].pop("split")) == ("own", "own-all") and was == now
+    assert [card["calibration"]["measured_on"]["taught"] for card in (before, after)] == [False, True]
+    assert "taught the validation classes, too" in (where / "best" / "README.md").read_text()
+    assert "validation figures flatter" in (where / "report.html").read_text()
+    result = json.loads((where / "result.json").read_text())
+    assert (result["split"], result["overlap"]) == ("own-all", None)
+    assert "logos (own images) · split own-all" in text and "alphabet" not in text
+    search = ["tune", str(last), "--run", str(tmp_path / "search"), "--set", "data.split=own-all"]
+    said = refused(*search, ONESHOT_DATA=str(place / "root"))
+    assert "data.split = 'own-all': training sees what validates" in said and "--set data.split=own," in said
+    assert not (tmp_path / "search").exists()
+
+
 @pytest.mark.parametrize("polarity", ["dark", "light", "photo"])
 def test_looking_inside_shows_images_and_not_their_negatives(polarity: str) -> None:
     images = torch.zeros(8, 1, 28, 28)

@@ -25,6 +25,7 @@ LEADS = (0.0, 0.25, 0.5, 1.0)
 # Classes; measured on fewer, limits are rough. Simulated, with 20 classes to choose from and 10 % stated: 40 to 53 %
 # pass where 2 classes validated, 16 to 23 % where 3, 11 to 19 % where 6, 11 to 12 % where 11.
 FEW = 10
+HELD = "validation alphabets"  # where nobody says what they are
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
@@ -84,9 +85,10 @@ def _at(points: Sequence[tuple[float, float]], where: float) -> float:
     return float(y[-1] + max(0.0, (y[-1] - y[-2]) / (x[-1] - x[-2])) * (math.log(where) - x[-1]))
 
 
-def doubt(record: Mapping[str, Any]) -> str:
-    """Why the stated rates may not be kept, in words; empty where they were measured on new classes, and enough."""
-    classes, said = record["measured_on"]["characters"], [flattered(record)]
+def doubt(record: Mapping[str, Any], *, held: str = HELD) -> str:
+    """Why the stated rates may not be kept, in words; empty where they were measured on new classes, and enough.
+    `held`: what those are called that validate."""
+    classes, said = record["measured_on"]["characters"], [flattered(record, held=held)]
     if classes < FEW:
         said.append(
             f'the limits of "none of these" were measured on {classes} validation classes only: of images of no class'
@@ -95,13 +97,13 @@ def doubt(record: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, said))
 
 
-def flattered(record: Mapping[str, Any]) -> str:
+def flattered(record: Mapping[str, Any], *, held: str = HELD) -> str:
     """Why the probabilities themselves may be surer than they should be, in words; empty where nothing says so."""
     taught = record["measured_on"].get("taught")  # older records do not say
     if not taught:
         return ""
     return (
-        f"this network {'may have been' if taught == 'perhaps' else 'was'} taught the validation alphabets, too, on"
+        f"this network {'may have been' if taught == 'perhaps' else 'was'} taught the {held}, too, on"
         " which its probabilities were measured: those of new classes are less sure, and their errors more"
     )
 

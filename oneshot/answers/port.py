@@ -113,7 +113,7 @@ def probabilities(found: dict[str, Any] | None, words: Words) -> str:
         " For other numbers of images a class take lines between these over the logarithm of the number, and beyond"
         f" them the nearest. Chosen on the {words.held}; the model card beside this folder says how good they are."
     )
-    if why := flattered(found):
+    if why := flattered(found, held=words.held):
         text += f" {why[0].upper()}{why[1:]}."
     parts = [text, "", made, *_thresholds(found.get("match")), "", "## None of these", "", *_none_of_these(found)]
     return "\n".join(parts)

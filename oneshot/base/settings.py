@@ -13,8 +13,11 @@ from oneshot.base.kinds import Depth, Natural, NumberOrRange, Plain, Positive, S
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
-# Named here too (`splits.SPLITS` and OWN, `trials.NAMES`): a slip is found when the file is read, not by the last job.
-SplitName = Literal["lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all", "own"]
+# Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not by the last job.
+SplitName = Literal[
+    "lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all", "own", "own-all"
+]
+OWN_SPLITS: tuple[SplitName, ...] = ("own", "own-all")  # of images of one's own, which have no others
 Protocol = Literal["lake400", "within", "between", "seed352"]
 
 
@@ -30,7 +33,7 @@ class Data(Section):
     where it can be had and else glyphs; or the name of a set of your own images (folder, where there is only one)."""
     split: SplitName = "lake"
     """Which alphabets train, validate and test. A split ending in -all also trains on the validation alphabets. Your
-    own images have one split, own, which lake then means."""
+    own images have own and own-all; lake then means own."""
     size: Annotated[int, Field(ge=16, le=512)] = 105
     """Pixels a side of a drawing, as the network sees it. The koch network needs 65 at least."""
     extra_alphabets: Annotated[int, Field(ge=0, le=1_000)] = 0

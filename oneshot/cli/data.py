@@ -15,7 +15,7 @@ from oneshot.screen.console import print_line
 data_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
 
 DATASETS = "omniglot, glyphs, glyphs-N (alphabets), auto: Omniglot or else glyphs; folder or NAME: your own images."
-SPLITS = "lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own."
+SPLITS = "lake, lake-all, koch, minimal1, minimal1-all, minimal2 or minimal2-all; of your own images: own, own-all."
 Dataset = Annotated[str | None, typer.Option("--dataset", help=DATASETS)]
 _OWN: Any = {"rich_help_panel": "Your own images (--dataset folder)"}
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from oneshot.evaluation.modelcard import worth
 from oneshot.evaluation.overlap import overlap, taught
 from oneshot.run import cards, opened
 from oneshot.screen.console import heard, print_line, print_warning
+from oneshot.search import points
 from oneshot.training import start
 
 
@@ -145,6 +147,7 @@ def held_run(
         keep_data_root(folder, root)
         start.keep(begin, folder)
         print_line(console, f"run {folder}: {described(settings, prepared)}")
+        tell_enlarged(console, settings, prepared, kind=kind)
         tell_start(console, begin, settings, prepared)
         yield lost
 
@@ -172,6 +175,22 @@ def run_folder(
 def described(settings: Settings, prepared: sets.Prepared) -> str:
     """Network, size, data and split, as the first line of a run says them."""
     return f"{settings.model.name} at {settings.data.size} px on {prepared.name}, split {settings.data.split}"
+
+
+def tell_enlarged(
+    console: Console, settings: Settings, prepared: sets.Prepared, *, kind: Literal["training", "study"]
+) -> None:
+    """Warn where a network is to see one's own images larger than they are kept, in a search by any of its points."""
+    about, size = store.describe(near(prepared.folder)), settings.data.size
+    if kind == "study":
+        size = max(point.get("data.size", size) for _, point in points.variants(settings.search))
+    if about.own and size > about.height:
+        name = settings.data.dataset.partition("@")[0]
+        print_warning(
+            console,
+            f"{about.name} are kept at {about.height} px and seen at {size}: that takes more time and shows no more"
+            f" detail; `python -m oneshot.data --dataset {name} --source {quote(about.source)} --side {size}` keeps it",
+        )
 
 
 def tell_start(console: Console, begin: start.Start | None, settings: Settings, prepared: sets.Prepared) -> None:

@@ -1,6 +1,7 @@
 """The verb `settings`: what there is to set, as a table that fits the terminal, as JSON, or as a job's file."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,10 @@ from rich.text import Text
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import changed, job_file, read
 from oneshot.base.meanings import Setting, explained, inline, sections
+from oneshot.base.reach import reach
 from oneshot.base.settings import Settings
 from oneshot.cli.options import Set, Trace
+from oneshot.run import opened
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
@@ -24,7 +27,9 @@ def settings(
     job: Annotated[
         str | None,
         typer.Argument(
-            metavar="JOB", help="Name of a job in tune_jobs/, or a TOML file. Default: none, the defaults alone."
+            metavar="JOB_OR_RUN",
+            help="Name of a job in tune_jobs/, a TOML file, or a run: what its network was trained with, of a search"
+            " the best trial's. Default: none, the defaults alone.",
         ),
     ] = None,
     set_: Set = None,
@@ -36,10 +41,10 @@ def settings(
     ] = False,
     debug: Trace = False,
 ) -> None:
-    """List every setting: its value in a job, its default, what it takes and what it means."""
+    """List every setting: its value in a job or a run, its default, what it takes and what it means."""
     if as_toml and as_json:
         raise UserError("--toml and --json are two forms of the same: leave one of them out")
-    chosen = read(job_file(job), set_ or []) if job else changed(Settings(), set_ or [])
+    chosen = _chosen(job, set_ or [])
     if as_toml:
         print(chosen.to_toml(), end="")
         return
@@ -49,6 +54,12 @@ def settings(
         print(json.dumps([{name: getattr(each, name) for name in fields} for each in told], indent=1))
         return
     show(make_console(), told, of_job=bool(job or set_))
+
+
+def _chosen(job: str | None, changes: list[str]) -> Settings:
+    if job and ("://" in job or Path(job).is_dir()):
+        return changed(opened.settings_of_network(reach(job)), changes)
+    return read(job_file(job), changes) if job else changed(Settings(), changes)
 
 
 def show(console: Console, told: list[Setting], *, of_job: bool) -> None:

@@ -29,6 +29,7 @@ _FAINT = 12  # of 255: less contrast is noise on a blank page
 _STROKE = 0.25  # of the strongest difference from paper: what differs less is no ink to judge polarity by
 _GLINTS = 0.05  # of what is covered: so little may be light in a figure that is dark
 _WIDE = 3  # where an image gets smaller by two times that or more, whole blocks of pixels are averaged first
+_TINT = 32  # of 255, between the channels of a pixel: less is a cast of the light, or paper that is not quite white
 _GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
 
 
@@ -145,6 +146,17 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # Pillow answers damage with some ten kinds of exception
         return image
+
+
+def coloured(image: Image.Image) -> bool:
+    """Whether an image has colours, which `fit` drops; of a large one by some of its pixels."""
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
+        return False
+    width, height = (min(length, 256) for length in image.size)
+    some = image.resize((width, height), Image.Resampling.NEAREST)
+    pixels = np.asarray(some.convert("RGBA" if some.has_transparency_data else "RGB"))
+    tinted = np.ptp(pixels[..., :3], axis=-1) > _TINT
+    return bool((tinted if pixels.shape[-1] == 3 else tinted & (pixels[..., 3] > 127)).any())
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -60,6 +61,14 @@ class Making:
     polarity: str = ""
 
 
+class _Read(NamedTuple):
+    """What a file holds."""
+
+    image: Fitted
+    coloured: bool
+    frames: int
+
+
 def build(
     folder: Folder,
     tree: Tree,
@@ -104,7 +113,7 @@ def _read(
     """The images of each class that can be read, with their paths; the others are told."""
     every = [(key, path) for key, paths in tree.classes.items() for path in paths]
     found: dict[tuple[str, str], list[tuple[str, Fitted]]] = {}
-    broken, animated = [], 0
+    broken, animated, coloured = [], 0, 0
     # Pillow unpacks outside Python's lock. A few at once: the largest that are taken need up to a GB each meanwhile.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")  # of odd metadata, of images that are large and allowed
@@ -112,25 +121,27 @@ def _read(
             if isinstance(outcome, str):
                 broken.append(f"{text(path)} {outcome}")
             else:
-                image, frames = outcome
-                animated += frames > 1
-                found.setdefault(key, []).append((path, image))
+                animated += outcome.frames > 1
+                coloured += outcome.coloured
+                found.setdefault(key, []).append((path, outcome.image))
             if done % 20 == 0 or done == len(every):
                 progress("reading images", done, len(every))
     _tell_broken(broken, len(every), making)
     if animated:
         making.notes.append(f"{animated} image(s) hold several pictures: of each the first is taken")
+    if coloured:
+        making.notes.append(f"{coloured} image(s) are in colour and made grey: what colour alone tells apart is lost")
     return found
 
 
-def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], tuple[Fitted, int] | str]:
-    def read(one: tuple[tuple[str, str], str]) -> tuple[Fitted, int] | str:
+def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], _Read | str]:
+    def read(one: tuple[tuple[str, str], str]) -> _Read | str:
         path = tree.source / one[1]
         try:
             if path.stat().st_size > MOST_BYTES:
                 return f"is a file of more than {MOST_BYTES >> 20} MB"
             image = clean.read(path.read_bytes())
-            return clean.fit(image, side), _frames(image)
+            return _Read(clean.fit(image, side), clean.coloured(image), _frames(image))
         except Unusable as error:
             return str(error)
         except Exception as error:  # Pillow answers damage with some ten kinds of exception

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from oneshot.base.errors import UserError, nearest
+from oneshot.base.settings import OWN_SPLITS
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Description, Drawings, Own
 from oneshot.data.store import load
 
 SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all")
 ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen
-OWN = "own"  # the one split of a set of one's own images, which lies beside them
+OWN = OWN_SPLITS[0]  # that of a set of one's own images, which lies beside them; the other is OWN + ALL
 
 # Background alphabets of 20 characters and more: a 20-way trial within one of them is possible.
 _LAKE_VALIDATION = (
@@ -35,6 +36,11 @@ _MINIMAL = {
 def teaches_all(name: str) -> bool:
     """Whether a split of this name also teaches what validates."""
     return name.endswith(ALL)
+
+
+def is_own(name: str) -> bool:
+    """Whether a split of this name is of a set of one's own images."""
+    return name in OWN_SPLITS
 
 
 @dataclass(frozen=True)
@@ -81,18 +87,21 @@ def shared(one: Part, other: Part) -> list[str]:
 
 
 def fitting(name: str, description: Description) -> str:
-    """The split to take of this data set where `name` is asked for: one's own images have one, and take no other.
+    """The split to take of this data set where `name` is asked for: one's own images have their own, and take no other.
 
-    "lake", which a job has where nothing is said, becomes theirs. Raises UserError for any other that does not fit.
+    "lake", which a job has where nothing is said, becomes "own". Raises UserError for any other that does not fit.
     """
     if description.own is None:
-        if name == OWN:
+        if is_own(name):
             raise UserError(
-                f"the split '{OWN}' is of one's own images, and {description.name} are none: {nearest('', SPLITS)}"
+                f"the split '{name}' is of one's own images, and {description.name} are none: {nearest('', SPLITS)}"
             )
         return name
-    if name not in (OWN, SPLITS[0]):
-        raise UserError(f"{description.name} have a split of their own: write data.split = '{OWN}', not '{name}'")
+    if is_own(name):
+        return name
+    if name != SPLITS[0]:
+        theirs = OWN + ALL * teaches_all(name)
+        raise UserError(f"{description.name} have a split of their own: write data.split = '{theirs}', not '{name}'")
     return OWN
 
 
@@ -106,15 +115,17 @@ def of_own(own: Own) -> Split:
 
 
 def split(name: str, description: Description) -> Split:
-    """The split of this name (one of SPLITS, or OWN) of the data set that is described.
+    """The split of this name (one of SPLITS or OWN_SPLITS) of the data set that is described.
 
     For Omniglot the lists are fixed, by name; for any other data set they go by position, in the same proportions.
     Raises UserError for an unknown name, for a data set too small, or where two parts share a character.
     """
-    if name not in (*SPLITS, OWN):
-        raise UserError(f"there is no split '{name}': {nearest(name, (*SPLITS, OWN))}")
-    if fitting(name, description) == OWN:
-        return of_own(description.own)
+    if name not in (*SPLITS, *OWN_SPLITS):
+        raise UserError(f"there is no split '{name}': {nearest(name, (*SPLITS, *OWN_SPLITS))}")
+    name = fitting(name, description)
+    if description.own:
+        made = of_own(description.own)
+        return made if name == OWN else _all(made, name)
     background = [one for one in description.alphabets if description.origin[one] == "background"]
     evaluation = tuple(one for one in description.alphabets if description.origin[one] == "evaluation")
     if len(background) < 2 or len(evaluation) < 2:
@@ -129,10 +140,16 @@ def split(name: str, description: Description) -> Split:
         made = _lake(description, background, evaluation)
     else:
         made = _minimal(kind, description, background, evaluation)
-    if name == kind:
-        return made
-    every = dict.fromkeys(made.train.alphabets + made.validation.alphabets)
-    return replace(made, name=name, train=Part(tuple(every)), validation_seen=True)
+    return made if name == kind else _all(made, name)
+
+
+def _all(made: Split, name: str) -> Split:
+    """The split of this name, which teaches what validates in another one, too."""
+    train, validation = made.train, made.validation
+    every = tuple(dict.fromkeys(train.alphabets + validation.alphabets))
+    # Of one's own images a group may have test classes as well; of others all that are not for the test are taught.
+    characters = train.characters | validation.characters if is_own(name) else None
+    return replace(made, name=name, train=Part(every, characters=characters), validation_seen=True)
 
 
 def _named(description: Description, names: Sequence[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from oneshot.data.clean import ENDINGS
 
 NAMED = 5  # how many of a kind are named, before the rest is only counted
 _SHAPES = {2: "class/image", 3: "group/class/image"}
+# What other programs call the folders around the classes: each holds a part of every class's images.
+_PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Tree:
 def scan(source: str) -> Tree:
     """What images lie below a folder. Links are not followed, and hidden files and folders are passed over.
 
-    Raises UserError where it is no folder, cannot be read, or its images lie at two depths or in no class.
+    Raises UserError where it is no folder, cannot be read, or its images lie at two depths, in no class, or in parts
+    (train/class/image) in place of groups.
     """
     root = place(source)
     if not root.is_dir():
@@ -61,7 +64,10 @@ def scan(source: str) -> Tree:
         notes.append(f"{stray} image(s) lie in no class's folder and are left out")
     depth = _depth([path for path, _ in images])
     files = {text(str(path)): [about.st_size, about.st_mtime_ns] for path, about in images}
-    return Tree(root, depth == 2, _classes([path for path, _ in images]), files, tuple(notes))
+    classes = _classes([path for path, _ in images])
+    if depth == 3:
+        _refuse_parts(root, classes)
+    return Tree(root, depth == 2, classes, files, tuple(notes))
 
 
 def place(source: str) -> Path:
@@ -119,6 +125,30 @@ def _classes(paths: Sequence[Path]) -> dict[tuple[str, str], tuple[str, ...]]:
             )
         found.setdefault(key, []).append(str(path))
     return {key: tuple(found[key]) for key in sorted(found)}
+
+
+def _refuse_parts(root: Path, classes: Iterable[tuple[str, str]]) -> None:
+    """Raises UserError where all groups are called as parts of a data set are: a class that lies in two of them would
+    be taken for two, which the network is taught to tell apart."""
+    places: dict[str, list[str]] = {}
+    for group, character in classes:
+        places.setdefault(character, []).append(group)
+    groups = sorted({group for found in places.values() for group in found})
+    if not all(group.casefold() in _PARTS for group in groups):
+        return
+    told = f"the folder{'s' * (len(groups) > 1)} {', '.join(groups)} in {root} hold{'s' * (len(groups) == 1)} parts"
+    told += " of the images, not groups of classes"
+    if twice := [character for character, found in places.items() if len(found) > 1]:
+        some = ", ".join(twice[:NAMED]) + (f" and {len(twice) - NAMED} more" if len(twice) > NAMED else "")
+        raise UserError(
+            f"{told}: {len(twice)} class(es) lie in several of them, each of which would be taken for several classes"
+            f" ({some}); put all images of a class into one folder, class/image: whole classes then teach, validate or"
+            " judge, by lot or as --split-file says"
+        )
+    raise UserError(
+        f"{told}; take the classes out of them, so that images are class/image, and name the classes of each part in"
+        ' a file for --split-file: {"train": [...], "validation": [...], "test": [...]}'
+    )
 
 
 def name(folder: str) -> str:

@@ -1,6 +1,6 @@
 """What a data set holds, shown: a table of its alphabets and their part in a split, and drawings of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,15 +130,14 @@ def _columns(about: Description, split: str, roles: dict[str, str]) -> list[Colu
 
 def _roles(about: Description, name: str) -> dict[str, str]:
     """What each alphabet is for in a split: train, validation, test, some of them, or nothing."""
-    parts = _parts(splits.split(name, about))
-    return {
-        alphabet: " + ".join(role for role, part in parts.items() if alphabet in part.alphabets) or "not used"
-        for alphabet in about.alphabets
-    }
+    split = splits.split(name, about)
+    return {one: _role(split, lambda part, one=one: one in part.alphabets) for one in about.alphabets}
 
 
-def _parts(split: splits.Split) -> dict[str, splits.Part]:
-    return {"train": split.train, "validation": split.validation, "test": split.test}
+def _role(split: splits.Split, holds: Callable[[splits.Part], bool]) -> str:
+    """The parts of a split that hold something."""
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    return " + ".join(role for role, part in parts.items() if holds(part)) or "not used"
 
 
 def _classes(folder: Folder, about: Description, wanted: str | None) -> tuple[Drawings, list[str]]:
@@ -155,12 +154,13 @@ def _classes(folder: Folder, about: Description, wanted: str | None) -> tuple[Dr
 def _table_of_classes(
     console: Console, drawings: Drawings, titles: list[str], shown: list[int], name: str, split: splits.Split
 ) -> None:  # fmt: skip
-    images = np.bincount(drawings.character)
-    role = {one: part for part, its in _parts(split).items() for one in its.characters or ()}
+    images, names = np.bincount(drawings.character), drawings.characters
     columns = [
         Column("class", lambda at: titles[at], justify="left", cut=_NAME),
         Column("images", lambda at: count(images[at])),
-        Column(f"in the split {name}", lambda at: role.get(drawings.characters[at], "not used"), justify="left"),
+        Column(
+            f"in the split {name}", lambda at: _role(split, lambda part: names[at] in part.characters), justify="left"
+        ),
     ]
     console.print(fitted(columns, shown, console.width))
 

@@ -10,13 +10,13 @@ from oneshot.base.environment import hardware
 from oneshot.base.markdown import table
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
-from oneshot.data.splits import OWN, teaches_all
+from oneshot.data.splits import teaches_all
 from oneshot.evaluation.judgement import RESULT, result_of
 from oneshot.run import cards
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
-from oneshot.screen.words import OF_OWN, Words
+from oneshot.screen.words import OF_OWN, Words, words_of
 
 README = "README.md"
 _DATA = {
@@ -52,7 +52,7 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     data, start = card["provenance"]["settings"].get("data", {}), card["provenance"].get("start", [])
     dataset, split = str(data.get("dataset", "unknown")), data.get("split")
     kinds = list(dict.fromkeys([_kind(dataset), *(_kind(_taught(each)[0]) for each in start)]))
-    name, size, words = card["architecture"], card["preprocessing"]["size"], _words(split)
+    name, size, words = card["architecture"], card["preprocessing"]["size"], words_of(str(split))
     parts = [
         _front_matter(kinds, name, result),
         f"# {name} at {size} pixels: one-shot recognition",
@@ -72,10 +72,6 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
         _limits(kinds, card.get("calibration"), words),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _words(split: Any) -> Words:
-    return OF_OWN if split == OWN else Words()
 
 
 def keep_result(folder: Folder, result: dict[str, Any]) -> None:
@@ -152,7 +148,7 @@ def _views(card: dict[str, Any], words: Words) -> str:
 def _figures(result: dict[str, Any] | None, words: Words) -> str:
     if result is None:
         return f"Not judged yet: `python -m oneshot.evaluate RUN` does it, and the {words.test} are touched once."
-    words = _words(result["split"])  # others than those of the training may have judged
+    words = words_of(result["split"])  # others than those of the training may have judged
     baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
     heads = ["protocol", "task", "trials", "accuracy", "95 % interval", *["by pixels alone"] * baseline]
     rows = []
@@ -192,7 +188,7 @@ def _calibration(found: dict[str, Any] | None, words: Words, *, seen: bool) -> s
         ' one that were called "none of these".'
     )
     seen = seen or about.get("taught", False)  # older records do not say it themselves
-    if why := doubt(found | {"measured_on": about | {"taught": seen}}):
+    if why := doubt(found | {"measured_on": about | {"taught": seen}}, held=words.held):
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", table(heads, rows), *_match(found)])
 
@@ -255,8 +251,8 @@ def worth(calibration: Mapping[str, Any]) -> str:
     """What a training that started from another network was worth, by the calibration's `start`."""
     tuned, taught = calibration["start"], calibration["measured_on"].get("taught")
     said = f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
-    how = "may have been" if taught == "perhaps" else "were"
-    return said + f" (these alphabets {how} taught: figures of them flatter)" * bool(taught)
+    how = "may have been" if taught == "perhaps" else "was"
+    return said + f" (what validates {how} taught: figures of it flatter)" * bool(taught)
 
 
 def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None, words: Words) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from oneshot.data.splits import OWN
 from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis
 from oneshot.report.canvas import Canvas
 from oneshot.report.search import NARROW
 from oneshot.screen.console import interval, percent
 from oneshot.screen.published import ladder
 from oneshot.screen.results import compares, is_omniglot, short
+from oneshot.screen.words import words_of
 
 Outcome = Mapping[str, Any]
 _ROW, _NAMES = 24, 190  # height of a line; room for the names on a wide canvas
@@ -81,7 +81,7 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
     rows = sorted(within.items(), key=lambda item: -item[1]["accuracy"])
     two_lines = width <= NARROW  # a phone has no room beside the dots: the name stands above them
     row = 36 if two_lines else 22
-    canvas = Canvas(width, row * len(rows) + 76, f"Accuracy by {'group' if result['split'] == OWN else 'alphabet'}")
+    canvas = Canvas(width, row * len(rows) + 76, f"Accuracy by {words_of(result['split']).group}")
     best, worst = rows[0], rows[-1]
     canvas.description = (
         f"within: from {percent(worst[1]['accuracy'])} ({plain(worst[0])}) to {percent(best[1]['accuracy'])}"

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import Any
 
-from oneshot.data.splits import OWN as OWN_SPLIT
-from oneshot.data.splits import teaches_all
+from oneshot.data.splits import is_own, teaches_all
 from oneshot.evaluation.spread import over_groups
 from oneshot.report import accuracy
 from oneshot.report.html import Column, Figures, esc, note, section, table
@@ -15,6 +14,7 @@ from oneshot.report.reading import Run
 from oneshot.screen.console import count, duration, interval, loss, one_line, percent
 from oneshot.screen.results import few_classes, is_omniglot, meanings, positions
 from oneshot.screen.tables import settings_text
+from oneshot.screen.words import words_of
 
 _FIRST = {  # of which protocol the headline speaks, and in which words
     "lake400": "of Lake’s 400 one‑shot trials are right",
@@ -31,7 +31,7 @@ def headline(run: Run) -> str:
     protocols = run.result["protocols"]
     name = next((each for each in _FIRST if each in protocols), next(iter(protocols)))
     first = protocols[name]
-    own = run.result["split"] == OWN_SPLIT
+    own = is_own(run.result["split"])
     title = f"<h1><b>{percent(first['accuracy'])}</b> {esc(_which(name, run.result))}</h1>"
     task, seen = f"{first['n_way']}-way {first['k_shot']}-shot", positions(run.result.get("views", 1))
     kind, parts = ("classes", "classes") if own else ("characters", "alphabets")
@@ -46,7 +46,7 @@ def headline(run: Run) -> str:
 
 def _which(name: str, result: Mapping[str, Any]) -> str:
     """Which trials are right, so that nobody takes others for Lake's."""
-    if result["split"] == OWN_SPLIT:
+    if is_own(result["split"]):
         return "of the one‑shot trials on your own images are right"
     if name == "lake400" and not is_omniglot(result):
         return f"of {count(result['protocols'][name]['trials'])} fixed one‑shot trials, made like Lake’s, are right"
@@ -174,7 +174,7 @@ def by_alphabet(run: Run, figures: Figures) -> str:
     """Accuracy by alphabet: a figure, and the numbers as a table."""
     if run.result is None or not run.result["per_alphabet"]:
         return ""
-    kind = "group" if run.result["split"] == OWN_SPLIT else "alphabet"
+    kind = words_of(run.result["split"]).group
     said = f"Accuracy on each test {kind}, with 95 % intervals over trials."
     chart = figures.chart("alphabets", lambda width: accuracy.alphabets(run.result, run.outcomes, width), said)
     fixed = run.outcomes["per_alphabet"] if run.outcomes and run.outcomes["protocol"] == "lake400" else {}

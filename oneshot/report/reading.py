@@ -17,7 +17,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
-from oneshot.data.splits import OWN
+from oneshot.data.splits import is_own
 from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.run import cards, formats, owner
@@ -36,7 +36,7 @@ from oneshot.run.opened import EXPERIMENT, read_experiment
 from oneshot.run.pruning import PRUNED
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
-from oneshot.screen.words import OF_OWN, Words
+from oneshot.screen.words import Words, words_of
 from oneshot.search.study import STUDY, was_begun
 
 # Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
@@ -118,7 +118,7 @@ class Run:
 
     @property
     def words(self) -> Words:
-        return words_of(self.settings)
+        return words_of(self.settings.data.split)
 
     @property
     def dataset(self) -> str:
@@ -129,16 +129,13 @@ class Run:
         return glyphs.NAME if glyphs.numbers_of(asked) else asked
 
 
-def words_of(settings: Settings) -> Words:
-    return OF_OWN if settings.data.split == OWN else Words()
-
-
 def read(run: Folder, *, shown: bool = True) -> Run:
     """A run's folder; `shown`: with the single trials of its judgement, and what is missing of all that a page shows.
     Raises UserError where it holds none, or where a file in it is damaged."""
     if not run.has(EXPERIMENT):
         raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
     settings = read_experiment(run)
+    words = words_of(settings.data.split)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
     trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run, settings)]
     result = result_of(run)
@@ -164,7 +161,7 @@ def read(run: Folder, *, shown: bool = True) -> Run:
         over=over,
         held=owner.is_held(run),
         pruned=run.has(PRUNED),
-        missing=tuple(_missing(run, study, trials, result, outcomes, over, words_of(settings))) if shown else (),
+        missing=tuple(_missing(run, study, trials, result, outcomes, over, words)) if shown else (),
     )
 
 
@@ -239,7 +236,7 @@ def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, An
 def _by_class(outcomes: dict[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
     """Own classes that are in no groups have their set's name for a group, which tells none from another: here they go
     by their own."""
-    if outcomes is None or settings.data.split != OWN:
+    if outcomes is None or not is_own(settings.data.split):
         return outcomes
     group = settings.data.dataset.partition("@")[0] + "/"
     for one in (*outcomes["drawings"], *(each for part in outcomes["map"] for each in part["characters"])):

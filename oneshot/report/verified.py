@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from oneshot.answers.matching import ENOUGH
-from oneshot.data.splits import OWN
 from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis, y_axis
 from oneshot.report.canvas import Canvas
 from oneshot.report.html import HALF, Column, Figures, esc, section, table
@@ -55,15 +54,11 @@ def verification(run: Run, figures: Figures) -> str:
 
 
 def _names(run: Run) -> dict[str, str]:
-    return {"any": f"any two {run.words.many}", "within": f"two {run.words.many} of one {_group(run)}"}
+    return {"any": f"any two {run.words.many}", "within": f"two {run.words.many} of one {run.words.group}"}
 
 
 def _short(run: Run, kind: str) -> str:
-    return {"any": "any two", "within": f"in one {_group(run)}"}[kind]
-
-
-def _group(run: Run) -> str:
-    return "group" if run.settings.data.split == OWN else "alphabet"
+    return {"any": "any two", "within": f"in one {run.words.group}"}[kind]
 
 
 def _fine(share: float) -> str:

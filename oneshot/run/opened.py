@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from oneshot.base.errors import UserError
-from oneshot.base.jobs import parse_toml
+from oneshot.base.jobs import parse, parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.run import cards, checkpoint, formats, owner, trust
@@ -98,6 +98,24 @@ def data_root_of(run: Folder) -> str | None:
 def read_experiment(run: Folder) -> Settings:
     """The settings as a run resolved them. Raises UserError where the file is damaged."""
     return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
+
+
+def settings_of_network(where: Folder) -> Settings:
+    """The settings that a network was trained with, of a study those of its best trial: by the folder of a run, of a
+    network or of a checkpoint. What no training depends on, such as `scale`, is as the run has it, else the default.
+
+    Raises UserError where there is no network, as in a run that is not over.
+    """
+    begun = where.has(EXPERIMENT)
+    if begun and not (where / "best").has(cards.CARD):
+        kind, how = "training", f"the command that began it, with --run {where.quoted}, goes on"
+        if where.has(STUDY):
+            kind, how = "search", f"python -m oneshot.tune --resume {where.quoted} goes on"
+        raise UserError(
+            f"{where} has kept no network yet, whose settings these would be: that comes when its {kind} is over; {how}"
+        )
+    own = read_experiment(where).model_dump() if begun else {}
+    return parse(own | cards.recorded_settings(where), str(where))
 
 
 def check_training(saved: Mapping[str, Any], settings: Settings, run: Folder) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from oneshot.screen.console import MISSING, Column, Fitting, bar, count, fitted, interval, loss, percent
 from oneshot.screen.published import ladder
 from oneshot.screen.tables import settings_text
+from oneshot.screen.words import OF_OWN, words_of
 
 _PAIRS = {
     "verification": "pairs, half of them same; a probability of 1/2 decides",
@@ -125,7 +126,7 @@ def commits(results: Sequence[Mapping[str, Any]]) -> str:
 
 def meanings(result: Mapping[str, Any]) -> Mapping[str, str]:
     """What each protocol asks of these drawings. `result`: anything that has a `dataset` and a `split`."""
-    if result["split"] == "own":
+    if words_of(result["split"]) is OF_OWN:
         return OWN
     return PROTOCOLS if is_omniglot(result) else GENERATED
 
@@ -136,9 +137,7 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
         return Text("No accuracy by alphabet: the protocol within was not measured.", "dim")
     rows = sorted(result["per_alphabet"].items(), key=lambda item: (-item[1]["accuracy"], item[0]))
     columns = (
-        Column(
-            "group" if result["split"] == "own" else "alphabet", lambda row: row[0].replace("_", " "), justify="left"
-        ),
+        Column(words_of(result["split"]).group, lambda row: row[0].replace("_", " "), justify="left"),
         Column("trials", lambda row: count(row[1]["trials"]), 2),
         Column("accuracy", lambda row: percent(row[1]["accuracy"])),
         Column("", lambda row: bar(row[1]["accuracy"], 20, "cyan"), 3, "left"),
@@ -212,7 +211,7 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
             f" ({percent(pairs['at_threshold'])} at validation's threshold)"
         )
         if errors := pairs.get("errors"):  # older results have none
-            lines.append(_equal_errors(errors, "group" if result["split"] == "own" else "alphabet"))
+            lines.append(_equal_errors(errors, words_of(result["split"]).group))
     return [Text(), *map(Text, lines)] if lines else []
 
 

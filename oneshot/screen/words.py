@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from oneshot.base.settings import OWN_SPLITS
+
 
 @dataclass(frozen=True)
 class Words:
@@ -20,6 +22,11 @@ class Words:
 OF_OWN = Words(  # of images of one's own
     "class", "classes", "groups", "group", "test classes", "validation classes", "images", "image"
 )  # fmt: skip
+
+
+def words_of(split: str) -> Words:
+    """Of a data set, by its split."""
+    return OF_OWN if split in OWN_SPLITS else Words()
 
 
 def times(number: int) -> str:

@@ -207,7 +207,7 @@ def test_what_is_said_twice_agrees() -> None:
     build(Model(name="koch"), size=settings.KOCH_LEAST)
     with pytest.raises(UserError, match="at least 65 pixels"):
         build(Model(name="koch"), size=settings.KOCH_LEAST - 1)
-    assert get_args(settings.SplitName) == (*splits.SPLITS, splits.OWN)
+    assert get_args(settings.SplitName) == (*splits.SPLITS, *settings.OWN_SPLITS)
     assert get_args(settings.Protocol) == trials.NAMES
 
 

@@ -8,12 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 from command import refused, run, settings
+from pictures import tree
 
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, read
 from oneshot.base.storage import Folder
 from oneshot.cli import request
 from oneshot.cluster.packing import Node
+from oneshot.data.sets import Prepared, prepare
+from oneshot.run import opened
 from oneshot.screen.console import console
 
 
@@ -128,3 +131,66 @@ def test_where_others_may_write_nobody_is_led_to_their_data(tmp_path: Path) -> N
     request.keep_data_root(where, str(tmp_path))
     (tmp_path / "run/data.json").chmod(0o666)
     assert request.data_root(None, where) is None
+
+
+# What is said before a run begins
+
+
+@pytest.fixture(scope="module")
+def coins(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Images of one's own, kept at 105 pixels; their folder has a blank in its name."""
+    place = tmp_path_factory.mktemp("own")
+    return prepare("folder", data_root=place / "root", source=str(tree(place / "my coins", classes=6, images=2)))
+
+
+def said_of(prepared: Prepared, kind: str, where: Path, changes: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a run of the job `own` on this data set says as it is opened."""
+    asked = read(job_file("own"), [f"data.dataset={prepared.dataset}", *changes])
+    capsys.readouterr()
+    fixed = (*opened.IDENTITY, "search")
+    with request.held_run(console(), asked, Folder.of(where), prepared, None, None, kind=kind, fixed=fixed):
+        return capsys.readouterr().out
+
+
+SIZES = ('search.choices={"data.size"=[28, 224]}', "search.trials=4")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "seen"),
+    [
+        ("training", ("data.size=224",), 224),
+        ("training", ("data.size=106",), 106),
+        ("training", ("data.size=105",), None),
+        ("training", ("data.size=56",), None),
+        ("training", SIZES, None),  # which takes no choices
+        ("study", ("data.size=224",), 224),
+        ("study", SIZES, 224),
+        ("study", (*SIZES, "search.trials=1"), None),  # that of search.first alone
+        ("study", ('search.first=[{"data.size"=128}]',), 128),
+        ("study", ("data.size=224", 'search.choices={"data.size"=[28, 56]}', "search.first=[]"), None),
+    ],
+)
+def test_own_images_that_are_seen_larger_than_they_are_kept_are_told(
+    kind: str, changes: tuple[str, ...], seen: int | None, coins: Prepared, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    said = said_of(coins, kind, tmp_path / "run", list(changes), capsys)
+    assert "my-coins (own images), split own" in said
+    if seen is None:
+        assert "warning" not in said
+        return
+    (line,) = (line for line in said.splitlines() if line.startswith("warning: "))
+    assert line.startswith(
+        f"warning: my-coins (own images) are kept at 105 px and seen at {seen}: that takes more time"
+    )
+    source = Path(coins.folder.path).parents[2] / "my coins"
+    assert f"`python -m oneshot.data --dataset my-coins --source '{source}' --side {seen}` keeps it" in line
+
+
+def test_of_other_drawings_there_are_none_with_more_detail(
+    small_glyphs: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = Prepared(small_glyphs, "glyphs-8", "glyphs (generated)")
+    assert "warning" not in said_of(
+        prepared, "training", tmp_path / "run", ["data.size=224", "data.split=lake"], capsys
+    )

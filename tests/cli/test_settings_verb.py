@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+import runs
+import tiny
 from command import refused, run
 from rich.console import Console
 
@@ -12,6 +14,7 @@ from oneshot.base.jobs import changed, job_file, read
 from oneshot.base.meanings import explained
 from oneshot.base.settings import Settings
 from oneshot.cli.settings import show
+from oneshot.network.models import build
 
 
 def shown(width: int, *changes: str) -> list[str]:
@@ -57,7 +60,21 @@ def test_settings_are_printed_as_a_job_that_can_be_used(tmp_path: Path) -> None:
     assert read(tmp_path / "mine.toml") == read(job_file("quick"), ["search.searcher=optuna"])
 
 
-def test_wrong_requests_are_refused() -> None:
+def test_the_settings_of_a_run_are_those_of_its_network(tmp_path: Path) -> None:
+    given = tiny.settings(lr=0.003)  # as a search's best trial may have it
+    where = tiny.network(tmp_path / "run", build(given.model, size=28), given)
+    (where / "experiment.toml").write_text(tiny.settings().to_toml())
+    (tmp_path / "again.toml").write_text(run("settings", str(where), "--set", "train.seed=7", "--toml"))
+    assert read(tmp_path / "again.toml") == tiny.settings(lr=0.003, seed=7)
+    told = {each["key"]: each["value"] for each in json.loads(run("settings", str(where), "--json"))}
+    assert (told["train.lr"], told["data.size"]) == (0.003, 28)
+    assert "train.lr " in run("settings", str(where))
+
+
+def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     assert "leave one of them out" in refused("settings", "--toml", "--json")
     assert "did you mean 'lr'?" in refused("settings", "--set", "train.lrr=1")
     assert "did you mean 'quick'?" in refused("settings", "quik")
+    assert "holds no network" in refused("settings", str(tmp_path))
+    waiting = runs.study(tmp_path / "run", over=False)
+    assert f"python -m oneshot.tune --resume {waiting} goes on" in refused("settings", str(waiting), "--toml")

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from pictures import figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from oneshot.data import clean
 from oneshot.data.clean import Unusable, prepare, vote
@@ -35,6 +35,27 @@ def mark(size: tuple[int, int] = (60, 100), box: tuple[int, int, int, int] = (10
     image = Image.new("L", size, 255)
     image.paste(0, box)
     return image
+
+
+def test_what_has_colours_is_known_in_every_mode() -> None:
+    grey, coloured = figure(3).convert("L").convert("RGB"), figure(3)
+    for mode in ("RGB", "RGBA", "CMYK", "YCbCr", "HSV"):
+        assert clean.coloured(coloured.convert(mode)) and not clean.coloured(grey.convert(mode)), mode
+    assert clean.coloured(coloured.quantize()) and not clean.coloured(grey.quantize()), "P"
+    for mode in ("1", "L", "LA", "I", "F"):
+        assert not clean.coloured(coloured.convert("L").convert(mode)), mode
+    assert clean.coloured(through(coloured, "JPEG", quality=60)) and not clean.coloured(through(grey, "JPEG"))
+    warm = Image.fromarray((np.asarray(grey) * np.array([1, 0.96, 0.92])).astype(np.uint8))
+    assert not clean.coloured(warm), "paper that is not quite white"
+    large = figure(3, size=(3000, 2000))
+    assert clean.coloured(large) and not clean.coloured(large.convert("L").convert("RGB"))
+    hidden = np.dstack([np.asarray(grey), np.full((90, 120), 255, np.uint8)])
+    hidden[:30] = (255, 0, 0, 0)
+    assert not clean.coloured(Image.fromarray(hidden)), "what is transparent shows none"
+    lab = ImageCms.profileToProfile(
+        coloured, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert clean.coloured(lab)
 
 
 # --- what a drawing is

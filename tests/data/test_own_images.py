@@ -118,6 +118,18 @@ def test_of_an_image_whose_second_page_is_damaged_the_first_is_taken(root: Path,
     assert "left out" not in said and store.describe(prepared.folder).rows == 13
 
 
+def test_colours_that_are_lost_are_told(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=6, images=2)
+    said = "image(s) are in colour and made grey: what colour alone tells apart is lost"
+    assert f"12 {said}" in made(root, source)[1]
+    for path in sorted(source.glob("*/image0.png")):
+        Image.open(path).convert("L").convert("RGB").save(path)
+    assert f"6 {said}" in made(root, source)[1]
+    for path in source.glob("*/image1.png"):
+        Image.open(path).convert("L").save(path)
+    assert said not in made(root, source)[1]
+
+
 def test_only_the_first_few_are_named(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=7, images=4)
     for number in range(9):
@@ -250,6 +262,39 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
     deep.mkdir(parents=True)
     figure(1).save(deep / "y.png")
     assert "group0/class00/old/x/y.png lies too deep" in refusal(root, source)
+
+
+@pytest.mark.parametrize("names", [("test", "train", "val"), ("Training", "VALIDATION"), ("dev", "evaluation")])
+def test_folders_of_parts_around_the_classes_are_no_groups(names: tuple[str, ...], root: Path, tmp_path: Path) -> None:
+    shared, apart = tmp_path / "shared", tree(tmp_path / "apart", classes=12, images=2, groups=len(names))
+    for number, name in enumerate(names):
+        tree(shared / name, classes=6, images=2)
+        (apart / f"group{number}").rename(apart / name)
+    said = f"the folders {', '.join(names)} in {{}} hold parts of the images, not groups of classes"
+    told = refusal(root, shared)
+    assert f"{said.format(shared)}: 6 class(es) lie in several of them" in told
+    assert "(class00, class01, class02, class03, class04 and 1 more); put all images of a class into one fo" in told
+    told = refusal(root, apart)
+    assert f"{said.format(apart)}; take the classes out of them, so that images are class/image" in told
+    assert "--split-file" in told and "several" not in told
+    assert not (root / "own").exists()
+
+
+def test_one_folder_around_all_classes_that_is_called_as_a_part_is_no_group(root: Path, tmp_path: Path) -> None:
+    tree(tmp_path / "coins" / "train", classes=6, images=2)
+    assert "the folder train in" in refusal(root, tmp_path / "coins")
+    assert made(root, tmp_path / "coins" / "train")[0].folder.name == "train", "the classes' own folder may be"
+
+
+def test_groups_may_share_names_of_classes_and_one_may_be_called_test(root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "scripts"
+    for name in ("Greek", "Latin"):
+        tree(source / name, classes=6, images=2)
+    for groups in (("Greek", "Latin"), ("Greek", "test")):
+        prepared, _ = made(root / groups[1], source)
+        about = store.describe(prepared.folder)
+        assert (about.alphabets, len(about.classes)) == (groups, 12)
+        (source / groups[1]).rename(source / "test")
 
 
 @pytest.mark.parametrize(

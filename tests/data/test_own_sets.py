@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -61,6 +62,19 @@ def test_no_two_parts_share_a_drawing(groups: int, root: Path, tmp_path: Path) -
     found = splits.split("own", store.describe(prepared.folder))
     rows = [splits.load_part(prepared.folder, part).row for part in (found.train, found.validation, found.test)]
     assert sorted(np.concatenate(rows)) == list(range(36)) and all(map(len, rows))
+
+
+@pytest.mark.parametrize("groups", [0, 3, 6])
+def test_own_all_teaches_what_validates_too_and_nothing_that_judges(groups: int, root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=3, groups=groups))
+    some, all_ = (splits.split(name, store.describe(prepared.folder)) for name in ("own", "own-all"))
+    assert (all_.name, all_.validation_seen, some.validation_seen) == ("own-all", True, False)
+    assert (all_.validation, all_.test) == (some.validation, some.test)
+    taught, was, held, judge = (
+        set(splits.load_part(prepared.folder, part).row)
+        for part in (all_.train, some.train, some.validation, some.test)
+    )
+    assert taught == was | held and not taught & judge and len(taught | judge) == 36
 
 
 def test_the_split_is_a_function_of_names_and_seed(root: Path, tmp_path: Path) -> None:
@@ -238,8 +252,12 @@ def test_only_their_own_split_fits_own_images_and_only_them(root: Path, tmp_path
     assert splits.split("lake", about) == splits.split("own", about)
     with pytest.raises(UserError, match=r"have a split of their own: write data\.split = 'own', not 'koch'"):
         splits.split("koch", about)
-    with pytest.raises(UserError, match="the split 'own' is of one's own images, and glyphs"):
-        splits.split("own", store.describe(small_glyphs))
+    assert splits.fitting("own-all", about) == "own-all"
+    with pytest.raises(UserError, match=r"write data\.split = 'own-all', not 'lake-all'"):
+        splits.split("lake-all", about)
+    for name in ("own", "own-all"):
+        with pytest.raises(UserError, match=f"the split '{name}' is of one's own images, and glyphs"):
+            splits.split(name, store.describe(small_glyphs))
 
 
 # --- names
@@ -518,6 +536,17 @@ def test_a_set_without_groups_is_shown_by_class(root: Path, tmp_path: Path) -> N
     assert "█" in stream.getvalue()
     with pytest.raises(UserError, match=r"has no class 'class9': did you mean 'class0\d'\?"):
         show(Console(file=stream), prepared, alphabet="class9")
+
+
+@pytest.mark.parametrize(("groups", "row"), [(0, "class"), (6, "group")])
+def test_what_validates_and_is_taught_too_is_shown_as_both(groups: int, row: str, root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=groups))
+    stream = StringIO()
+    show(Console(file=stream, width=80), prepared, split="own-all")
+    assert "in the split own-all" in stream.getvalue()
+    roles = re.findall(rf"(?m)^{row}\d+ .*\d  +([a-z+ ]+?) *$", stream.getvalue())
+    shares = (8, 2, 2) if not groups else (4, 1, 1)
+    assert tuple(roles.count(role) for role in ("train", "train + validation", "test")) == shares
 
 
 @pytest.mark.parametrize("groups", [0, 6])

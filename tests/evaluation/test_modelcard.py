@@ -74,23 +74,26 @@ def test_it_says_on_which_trials_it_was_calibrated(trained_run: Path) -> None:
     assert "2,000 trials on the validation alphabets, of which there are" in modelcard.render(card, None)
 
 
-def test_of_own_images_it_speaks_of_classes_and_groups(trained_run: Path) -> None:
-    card = made(trained_run)
-    card["provenance"]["settings"]["data"] |= {"dataset": "coins@01234567", "split": "own"}
-    card["calibration"]["measured_on"] |= {"alphabets": 1, "characters": 12, "drawings": 36}
+@pytest.mark.parametrize("split", ["own", "own-all"])
+def test_of_own_images_it_speaks_of_classes_and_groups(trained_run: Path, split: str) -> None:
+    card, flatters = made(trained_run), split == "own-all"
+    card["provenance"]["settings"]["data"] |= {"dataset": "coins@01234567", "split": split}
+    card["calibration"]["measured_on"] |= {"alphabets": 1, "characters": 12, "drawings": 36, "taught": flatters}
     card["calibration"]["views"] = {"positions": 8, "accuracy": 0.9366, "one": 0.9267}
     start = {"sha256": "0" * 64, "settings": {"data": {"dataset": "coins@01234567", "split": "own"}}}
     card["provenance"]["start"], card["calibration"]["start"] = [start], {"accuracy": 0.9, "before": 0.8}
     card["views"] = 8
-    result = samples.result() | {"dataset": "coins (own images)", "split": "own"}
+    result = samples.result() | {"dataset": "coins (own images)", "split": split}
     for judged in (None, result):
         text = modelcard.render(card, judged)
         assert "alphabet" not in text and "character" not in text
+        assert ("This network was taught the validation classes, too, on which its proba" in text) == flatters
+        assert ("(what validates was taught: figures of it flatter)" in text) == flatters
     assert (
         "2,000 trials that are each inside one group of the validation classes, of which there are 12 in 1 group"
         " (36 images). The figures are those of half of the trials" in text
     )
-    assert "On the test classes of coins (own images), split `own`" in text
+    assert f"On the test classes of coins (own images), split `{split}`" in text
     assert "On the test alphabets of omniglot" in modelcard.render(card, samples.result()), "which judged it elsewhere"
 
 

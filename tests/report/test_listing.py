@@ -92,9 +92,9 @@ def test_where_a_file_system_has_no_locks_the_note_says_that_a_study_runs(
         assert told(capsys, run)[0]["state"] == "interrupted"
 
 
-@pytest.mark.parametrize("left", ["", "1234567 on elsewhere", f"{os.getpid()} on elsewhere"])
+@pytest.mark.parametrize("left", ["", "1234567 on elsewhere", "{} on elsewhere"])
 def test_a_lock_file_that_nobody_holds_says_nothing(tmp_path: Path, left: str) -> None:
-    (tmp_path / owner.NOTE).write_text(left)
+    (tmp_path / owner.NOTE).write_text(left.format(os.getpid()))
     assert not owner.is_held(Folder.of(tmp_path))
 
 

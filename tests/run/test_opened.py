@@ -8,11 +8,12 @@ import runs
 import tiny
 
 from oneshot.base.errors import UserError
-from oneshot.base.jobs import override
+from oneshot.base.jobs import override, with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation.judgement import check_judged
-from oneshot.run.opened import EXPERIMENT, Kind, open_run, read_experiment
+from oneshot.network.models import build
+from oneshot.run.opened import EXPERIMENT, Kind, open_run, read_experiment, settings_of_network
 
 FIXED = {"study": ("data", "model", "train", "search"), "training": ("data", "model")}
 
@@ -114,3 +115,47 @@ def test_other_trials_of_a_judged_run_are_for_evaluate_to_make(tmp_path: Path) -
         check_judged(run, other)
     run.remove("result.json")
     check_judged(run, other)
+
+
+# What a run's network was trained with
+
+
+def networks_run(where: Path, begun: Settings, trained: Settings) -> Folder:
+    """A run that was begun with some settings, and has kept a network that was trained with others."""
+    run = Folder.of(tiny.network(where, build(trained.model, size=trained.data.size), trained))
+    run.write(EXPERIMENT, begun.to_toml().encode())
+    return run
+
+
+def test_a_studys_settings_are_those_of_its_best_trial(tmp_path: Path) -> None:
+    point = {"optimizer": "adam", "lr": 0.002, "batch": 32, "data.size": 32, "model.head": "plain"}
+    begun = override(tiny.settings(), {"search.trials": 5, "evaluate.n_way": 5, "scale.timeout": 60}, source="the test")
+    chosen = with_point(begun, point)
+    run = networks_run(tmp_path / "run", begun, chosen)
+    run.write_json("study.json", {})
+    assert settings_of_network(run) == chosen != begun
+    assert settings_of_network(run / "best") == with_point(tiny.settings(), point), "which knows no more than that"
+    assert read_experiment(run) == begun
+
+
+def test_what_an_older_network_does_not_say_it_was_trained_with_is_the_default(tmp_path: Path) -> None:
+    begun = override(tiny.settings(), {"train.ema": 0.5}, source="the test")
+    run = networks_run(tmp_path / "run", begun, begun)
+    card = (run / "best").read_json("model.json")
+    del card["provenance"]["settings"]["train"]["ema"]
+    (run / "best").write_json("model.json", card)
+    assert settings_of_network(run) == tiny.settings()
+
+
+def test_a_run_without_a_network_has_no_settings_of_one_and_says_what_to_do(tmp_path: Path) -> None:
+    study, training = runs.study(tmp_path / "my study", over=False), runs.training(tmp_path / "training", epochs=2)
+    said = "has kept no network yet, whose settings these would be: that comes when its"
+    with pytest.raises(UserError) as caught:
+        settings_of_network(study)
+    assert str(caught.value) == (
+        f"{study} {said} search is over; python -m oneshot.tune --resume '{tmp_path}/my study' goes on"
+    )
+    with pytest.raises(UserError, match=f"{said} training is over; the command that began it, with --run {training}"):
+        settings_of_network(training)
+    with pytest.raises(UserError, match="holds no network"):
+        settings_of_network(Folder.of(tmp_path))

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from samples import glyphs_result, outcome, result, small_study, study, trial
+from samples import glyphs_result, outcome, result, small_study, study, trial, verification
 from terminals import drawn, row_of, view_of
 
 from oneshot.screen.console import loss
@@ -127,10 +127,11 @@ class TestResult:
             assert ("fixed trials, made like Lake's" in text) == ("alphabets of the fixed trials alone" in text) != own
         assert row_of(drawn(seeds_table(repeated("glyphs (generated)")), 140), "fixed trials, made like Lake's")
 
-    def test_of_own_images_no_protocol_speaks_of_alphabets(self):
-        own = result(dataset="coins (own images)", split="own", per_alphabet={})
+    @pytest.mark.parametrize("split", ["own", "own-all"])
+    def test_of_own_images_no_protocol_speaks_of_alphabets(self, split: str):
+        own = result(dataset="coins (own images)", split=split, verification=verification())
         del own["protocols"]["lake400"]
-        assert "alphabet" not in "\n".join(drawn(result_panel(own), 140))
+        assert "alphabet" not in "\n".join([*drawn(result_panel(own), 140), *drawn(alphabet_table(own), 80)])
 
     def test_on_the_narrowest_terminal_protocols_and_accuracies_are_whole(self):
         lines = drawn(result_panel(result()), 40)

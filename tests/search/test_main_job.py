@@ -10,7 +10,7 @@ from command import ROOT, environment, run, settings
 from outcome import history
 
 import oneshot
-from oneshot.base.jobs import parse_toml
+from oneshot.base.jobs import parse_toml, with_point
 from oneshot.base.storage import Folder
 from oneshot.cluster.connection import FAST, QUIET
 from oneshot.search.points import OptunaPoints, RandomPoints
@@ -68,6 +68,9 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
     assert result["best_trial"]["val_loss"] == best["val_loss"]
     assert (result["views"], result["test_evaluations"]) == (4, 1)
     assert "warning: 1 of 4 trials failed, study.json says why: --resume tries it again" in text
+    begun = parse_toml((tmp_path / "run/experiment.toml").read_bytes(), "the run")
+    chosen = parse_toml(run("settings", str(tmp_path / "run"), "--toml").encode(), "what is printed")
+    assert chosen == with_point(begun, best["settings"]), "what the search chose is a job again"
     assert f"report: {tmp_path / 'run/report.html'}" in text
     page = (tmp_path / "run/report.html").read_text()
     assert "Trials, as they came" in page and study["trials"][2]["error"] in page
