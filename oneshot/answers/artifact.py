@@ -77,13 +77,13 @@ def _card(
     }
 
 
-def whole(where: Folder) -> tuple[dict[str, Any], bytes]:
+def card_and_weights(where: Folder) -> tuple[dict[str, Any], bytes]:
     """What `save` writes of the network that `read` finds there: its card, and its weights as they lie in their file.
 
     Raises UserError as that."""
-    folder = cards.place(where)
+    folder = cards.find(where)
     if folder.has(CARD):
-        card, weights = cards.whole(folder)
+        card, weights = cards.load(folder)
         of_card(card, weights, folder)
         return card, weights
     found = checkpoint.read(folder)
@@ -97,9 +97,9 @@ def read(where: Folder) -> tuple[Siamese, dict[str, Any]]:
 
     Raises UserError naming the file where it is missing, damaged or does not fit the architecture.
     """
-    folder = cards.place(where)
+    folder = cards.find(where)
     if folder.has(CARD):
-        card, weights = cards.whole(folder)
+        card, weights = cards.load(folder)
         return models.looking(of_card(card, weights, folder), card.get("views", 1)), card
     found = checkpoint.read(folder)
     card = {

@@ -36,7 +36,7 @@ def run(
     to `drop`. Raises UserError for a request that is wrong, and RunFailed at the end where some images could not be
     read; the file holds the others, and is not written where there are none, nor with `add_to`."""
     console, aside = make_console(quiet=quiet or as_json), make_console(stderr=True)
-    file = embeddings.place(out)
+    file = embeddings.target(out)
     net = artifact.load(where, device=device)
     kept = _kept(net, add_to, drop) if add_to is not None else None
     votes = Counter[str]()

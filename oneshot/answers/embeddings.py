@@ -155,7 +155,7 @@ class Classes:
         replaced. `OneShot.classes` reads it. Raises UserError, also where their names are no texts, OSError."""
         if self.network is None or not all(isinstance(name, str) for name in self.names):
             raise UserError("only classes that `OneShot.classes` made, and whose names are texts, have a file")
-        with writing(place(path), CLASSES, self.network, self.head) as rows:
+        with writing(target(path), CLASSES, self.network, self.head) as rows:
             rows.add(**self.columns())
             rows.warnings += self.warnings
 
@@ -203,7 +203,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(map(str, names[:NAMED]))}{more}"
 
 
-def place(path: str | Path | Folder) -> Folder:
+def target(path: str | Path | Folder) -> Folder:
     """Where a file of embeddings is to lie. Raises UserError where its name has another ending, or a folder has it."""
     file = path if isinstance(path, Folder) else reach(path)
     if not file.name.endswith(ENDING):

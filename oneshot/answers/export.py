@@ -51,7 +51,7 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
     """
     _needed()
     net, card = artifact.read(where)
-    out = out or cards.place(where) / artifact.EXPORTED
+    out = out or cards.find(where) / artifact.EXPORTED
     x_B1SS = torch.rand(2, 1, net.size, net.size, generator=torch.Generator().manual_seed(0))
     z_BD = torch.rand(2, net.dimension, generator=torch.Generator().manual_seed(1))
     files = {

@@ -10,7 +10,7 @@ class UserError(ValueError):
     """The request was wrong: a file, a key, a value, a resource. The command ends with this line and exit code 2."""
 
 
-class Unusable(UserError):
+class Damaged(UserError):
     """A file of a run that cannot be used. `why` is the sentence without the advice, for where another one is taken."""
 
     def __init__(self, why: str) -> None:

@@ -56,7 +56,7 @@ def train(
         settings, prepared = request.with_data(console, settings, lies, source)
         untaught = parts.check(settings, prepared.folder)
         folder = request.run_folder(run, job, root, attached=where is not None, stack=stack)
-        settings, begin = start.settle(settings, folder)
+        settings, begin = start.resolve(settings, folder)
         nodes = request.check_sharing(console, where, nodes, folder, prepared.folder)
         packing = packing and pack(settings.scale, nodes)
         held.enter_context(
@@ -86,7 +86,7 @@ def train(
         _show_network(console, folder, settings)
     rows = history.read_history(folder)
     epochs = len(history.measured(rows))
-    return {"run": str(folder), "network": str(folder / "best"), "epochs": epochs, "best_epoch": history.kept(rows)}
+    return {"run": str(folder), "network": str(folder / "best"), "epochs": epochs, "best_epoch": history.best_row(rows)}
 
 
 def _device(name: str) -> Any:
@@ -158,7 +158,7 @@ def tune(
         scale = override(settings, bound, source="--max-concurrent").scale
         pack(scale, nodes)  # refuses now what can never run
         settings, prepared = request.with_data(console, settings, request.data_root(root, folder), source)
-        settings, begin = start.settle(settings, folder)
+        settings, begin = start.resolve(settings, folder)
         closing.check(folder, settings)
         untaught: list[str] = []
         if asked > had:  # of those that were begun the other trials are worth going on with
@@ -286,7 +286,7 @@ def evaluate(
     from oneshot.report.reading import read_outcomes
 
     folder = reach(where)
-    cards.place(folder)  # a refusal needs no torch
+    cards.find(folder)  # a refusal needs no torch
     settings = request.settings_for(folder)
     asked = override(settings, {f"evaluate.{key}": value for key, value in how.items()}, source="the options")
     given = {f"data.{key}": value for key, value in (("dataset", dataset), ("split", split)) if value}

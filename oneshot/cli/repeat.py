@@ -42,7 +42,7 @@ def run(
     for job, file in repeat.by_name(jobs).items():
         where = reach(f"runs/records/{job}" if folder is None else folder)
         settings, prepared = request.with_data(console, read(file, changes), root, source)
-        settings, begin = start.settle(settings, *(repeat.place(where, seed) for seed in numbers))
+        settings, begin = start.resolve(settings, *(repeat.seed_folder(where, seed) for seed in numbers))
         untaught = parts.check(settings, prepared.folder)
         judgement.check(prepared.folder, split=settings.data.split, how=settings.evaluate)
         if as_it_is:
@@ -55,7 +55,7 @@ def run(
             print_line(console, untaught)
         with _in_time(), request.told_how_to_go_on(console, lambda: "the same command again"):
             for seed in numbers:
-                given, run = repeat.seeded(settings, seed), repeat.place(where, seed)
+                given, run = repeat.seeded(settings, seed), repeat.seed_folder(where, seed)
                 repeat.train_seed(
                     given, prepared.folder, run, device=here, view=TrainView(console), stages=Stages(console),
                     until=until, begin=begin,
@@ -76,7 +76,7 @@ def _kept(
     if as_it_is:
         made = repeat.with_others(made, settings)
         first = made["seeds"][0]
-        seen = read_outcomes(repeat.place(where, first["seed"]), first["result"])
+        seen = read_outcomes(repeat.seed_folder(where, first["seed"]), first["result"])
         if path := record.keep_seeds(made, seen):
             print_line(console, f"kept: {path}; README: python -m oneshot.record")
     return made

@@ -118,7 +118,7 @@ def classify(
         raise UserError(
             "name what to classify: images, or folders of images, or else --labelled with a folder of them by class"
         )
-    network = cards.place(reach(where))
+    network = cards.find(reach(where))
     how = {
         "support": support, "per_class": per_class, "top": top, "false_accept": false_accept, "as_json": as_json,
         "device": device,
@@ -150,7 +150,7 @@ def verify(
     debug: Trace = False,
 ) -> None:
     """Tell whether two images show the same class, with the probability."""
-    network = cards.place(reach(where))
+    network = cards.find(reach(where))
     from oneshot.answers import verify
 
     verify.run(network, left, right, false_match=false_match, as_json=as_json, device=device)
@@ -205,7 +205,7 @@ def embed(
         raise UserError("--per-class takes some images of each class: name a folder of classes by --support")
     if (file := out if out is not None else add_to) is None:
         raise UserError("name where to write to: --out, a file that ends in .parquet")
-    network = cards.place(reach(where))
+    network = cards.find(reach(where))
     from oneshot.answers import embed
 
     embed.run(
@@ -225,7 +225,7 @@ def export(
     """Write a network for programs without torch, checked against torch."""
     if not onnx:
         raise UserError("name what to export to: --onnx")
-    network = cards.place(reach(where))
+    network = cards.find(reach(where))
     from oneshot.answers import export
 
     export.run(network, out=out)

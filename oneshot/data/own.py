@@ -21,7 +21,7 @@ from oneshot.data.clean import Fitted, Unusable
 from oneshot.data.drawings import Description, Own, Row
 from oneshot.data.png import encode
 from oneshot.data.splits import of_own
-from oneshot.data.tree import NAMED, Tree, place, text
+from oneshot.data.tree import NAMED, Tree, absolute, text
 
 VERSION = 1  # of the digest, which holds the drawings: where `clean` makes others of some images it is another anyway
 MOST_BYTES = 1 << 29  # of a file
@@ -87,7 +87,7 @@ def build(
     progress = progress or (lambda what, done, total: None)
     making = Making(warnings=list(tree.notes))
     fitted = _read(tree, how.side, making, progress)
-    making.polarity = _settle(fitted, how.polarity, making)
+    making.polarity = _choose_polarity(fitted, how.polarity, making)
     _draw(tree, fitted, name, how, making)
     del fitted  # as large as all drawings, which are now packed for Parquet
     gone = _leave_out_poor(tree, how.least, name, making)
@@ -168,7 +168,7 @@ def _tell_broken(broken: Sequence[str], total: int, making: Making) -> None:
         making.warnings.append(f"{len(broken) - NAMED} more image(s) cannot be used and are left out")
 
 
-def _settle(
+def _choose_polarity(
     fitted: Mapping[tuple[str, str], Sequence[tuple[str, Fitted]]], asked: str, making: Making
 ) -> str:  # fmt: skip
     """What is ink: as asked, else as two thirds of the images have it, else none is; and it is told."""
@@ -176,9 +176,9 @@ def _settle(
     votes = Counter(looks.values())
     most, count = votes.most_common(1)[0]
     agreed = count >= _SETTLED * votes.total()
-    settled = asked
+    chosen = asked
     if asked == "auto":
-        settled = most if agreed else "photo"
+        chosen = most if agreed else "photo"
     seen = f"by their looks {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
     if asked != "auto":
         why = f"as asked for; {seen}"
@@ -188,12 +188,12 @@ def _settle(
         why = f"the images do not agree on what is ink{laid}; {seen}; --polarity settles it"
     else:
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
-    odd = [text(path) for path, look in looks.items() if {look, settled} == {"dark", "light"}]
+    odd = [text(path) for path, look in looks.items() if {look, chosen} == {"dark", "light"}]
     if odd and asked == "auto":
         making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
     told = making.notes if agreed or asked != "auto" else making.warnings
-    told.append(f"polarity {settled} ({clean.MEANING[settled]}): {why}")
-    return settled
+    told.append(f"polarity {chosen} ({clean.MEANING[chosen]}): {why}")
+    return chosen
 
 
 def _draw(
@@ -312,4 +312,4 @@ def _rows(making: Making, progress: Progress) -> Iterator[Row]:
 
 def name_of(source: str) -> str:
     """A set's name where none is given: its folder's."""
-    return place(source).name
+    return absolute(source).name

@@ -34,7 +34,7 @@ def scan(source: str) -> Tree:
     Raises UserError where it is no folder, cannot be read, or its images lie at two depths, in no class, or in parts
     (train/class/image) in place of groups.
     """
-    root = place(source)
+    root = absolute(source)
     if not root.is_dir():
         raise UserError(f"the source {root} is not a folder; --source takes the folder of the images")
     images, links, others, stray = [], 0, Counter(), 0
@@ -70,7 +70,7 @@ def scan(source: str) -> Tree:
     return Tree(root, depth == 2, classes, files, tuple(notes))
 
 
-def place(source: str) -> Path:
+def absolute(source: str) -> Path:
     """The folder that is meant, from the root on. Where it goes up, as `..` goes: from where a link leads to."""
     path = at_home(source)
     return path.resolve() if ".." in path.parts else path.absolute()

@@ -21,7 +21,7 @@ from oneshot.data import splits, store
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation import pixels
-from oneshot.evaluation.judgement import TOUCHED, check, lowered, trials_of
+from oneshot.evaluation.judgement import TOUCHED, check, lowered, touched, trials_of
 from oneshot.evaluation.lots import Unsuited
 from oneshot.evaluation.outcomes import OUTCOMES, Seen, outcomes
 from oneshot.evaluation.overlap import overlap
@@ -183,7 +183,7 @@ def _counted(run: Folder, judgement: dict[str, Any]) -> int:
             f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: {os.strerror(error.errno)}; let it"
             " be written, or judge a copy of the run"
         ) from error
-    return len(run.read(TOUCHED).splitlines())
+    return touched(run)
 
 
 def _run_of(where: Folder) -> Folder | None:

@@ -27,6 +27,16 @@ def result_of(run: Folder) -> dict[str, Any] | None:
     return result if known else None
 
 
+def touched(run: Folder) -> int:
+    """How often the test alphabets were scored for a run."""
+    return len(run.read(TOUCHED).splitlines()) if run.has(TOUCHED) else 0
+
+
+def judged(run: Folder, result: dict[str, Any]) -> int:
+    """How often the network of a run's result was judged; the result says it, too, where the run's count is lost."""
+    return max(touched(run), result.get("test_evaluations") or 0)
+
+
 def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
     """What of the trials asked for will be made easier, {protocol: why}, as the test part of a split allows no more.
 

@@ -36,7 +36,7 @@ class Worker:
             torch.cuda.set_device(device)  # what asks of "the" GPU, as NCCL and pinned memory do, means this one
         self.precision = resolve_precision(precision, device)
         if device.type == "cpu":
-            settle()
+            warm_up()
             memory.keep()
 
     def prepare(self, module: nn.Module) -> nn.Module:
@@ -145,7 +145,7 @@ def without_tf32() -> Iterator[None]:
 
 
 @functools.cache
-def settle() -> None:
+def warm_up() -> None:
     """Make this process compute what others do, to the bit.
 
     5 of 12 processes on a Xeon had other last bits in a training's first `exp`, in which two threads take part, and

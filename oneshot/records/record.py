@@ -17,12 +17,12 @@ from oneshot.base.storage import Folder
 from oneshot.bench.run import read as read_bench
 from oneshot.bench.run import records_folder
 from oneshot.evaluation import judgement
-from oneshot.evaluation.judgement import RESULT
+from oneshot.evaluation.judgement import RESULT, judged
 from oneshot.records import screenshots
 from oneshot.report import pictures
 from oneshot.report.canvas import png
 from oneshot.report.ladder import first_result
-from oneshot.report.reading import read_outcomes, touched
+from oneshot.report.reading import read_outcomes
 from oneshot.run import formats
 from oneshot.run.history import read_history
 from oneshot.run.opened import EXPERIMENT, equal, read_experiment
@@ -80,7 +80,7 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
         )
     record = {
         "experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result,
-        "judged": max(touched(run), result.get("test_evaluations") or 0), "changes": changes(settings, study["job"]),
+        "judged": judged(run, result), "changes": changes(settings, study["job"]),
     }  # fmt: skip
     drawn, seen = screens(name, record), read_outcomes(run, result)
     folder = Folder.of(records_folder())

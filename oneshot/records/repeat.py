@@ -13,12 +13,11 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, jobs_folder, override, parse_toml
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.evaluation.judgement import check_judged, result_of
+from oneshot.evaluation.judgement import check_judged, judged, result_of
 from oneshot.evaluation.once import judge_once
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
 from oneshot.report.ladder import times_judged
-from oneshot.report.reading import touched
 from oneshot.run import cards, formats
 from oneshot.run.history import measured, read_history
 from oneshot.run.opened import IDENTITY, equal, open_run
@@ -115,7 +114,7 @@ def seeded(settings: Settings, seed: int) -> Settings:
     return override(settings, {"train.seed": seed}, source="--seeds")
 
 
-def place(run: Folder, seed: int) -> Folder:
+def seed_folder(run: Folder, seed: int) -> Folder:
     """Where the training of a seed lies; the same every time, so that a second call goes on."""
     return run / f"seed-{seed}"
 
@@ -161,14 +160,14 @@ def judge(
     """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result, nor while
     another process judges it. Raises OutOfTime before it, where the monotonic clock has come to `until`."""
     with open_run(settings, run, kind="training", fixed=IDENTITY):
-        if _judged(run):
+        if _result_of(run):
             return
         check_time(until)
         with stages:
             judge_once(run, data, settings, device=device, progress=stages)
 
 
-def _judged(run: Folder) -> dict[str, Any] | None:
+def _result_of(run: Folder) -> dict[str, Any] | None:
     """The result of a seed, where it is there with its network and is that one's."""
     return result_of(run) if _has_network(run) else None
 
@@ -178,13 +177,12 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
     file is damaged."""
     rows = []
     for seed in seeds:
-        here = place(run, seed)
-        if result := _judged(here):
-            spent = formats.read(formats.Spent, here, TIME)
-            often = max(touched(here), result["test_evaluations"] or 0)
-            rows.append(
-                {"seed": seed, **spent, "epochs": len(measured(read_history(here))), "judged": often, "result": result}
-            )  # fmt: skip
+        here = seed_folder(run, seed)
+        if result := _result_of(here):
+            rows.append({
+                "seed": seed, **formats.read(formats.Spent, here, TIME), "epochs": len(measured(read_history(here))),
+                "judged": judged(here, result), "result": result,
+            })  # fmt: skip
     return _record(settings, rows, seeds, job=job)
 
 

@@ -45,8 +45,8 @@ class Rung:
     source: str
 
     @property
-    def place(self) -> tuple[float, ...]:
-        """A sorting key: by the first protocol that was measured, `lake400` before all others."""
+    def sort_key(self) -> tuple[float, ...]:
+        """By the first protocol that was measured, `lake400` before all others."""
         return tuple(-self.cells[name][0] if name in self.cells else 1.0 for name in PROTOCOLS)
 
 
@@ -66,7 +66,9 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         source = f"split {result['split']} ({judges}){of}{started(result)}{views(result)}{judged_again(record)}"
         source += f", commit {commits(results_of(record))}"
         rows.append(Rung(name, True, cells, source))
-    return sorted(rows, key=lambda rung: (rung.place[0], rung.ours, rung.place, rung.name))  # of equals the published
+    return sorted(
+        rows, key=lambda rung: (rung.sort_key[0], rung.ours, rung.sort_key, rung.name)
+    )  # of equals the published
 
 
 def _many(record: Mapping[str, Any]) -> str:

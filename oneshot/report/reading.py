@@ -18,14 +18,14 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.data import glyphs
 from oneshot.data.splits import is_own
-from oneshot.evaluation.judgement import RESULT, TOUCHED, result_of
+from oneshot.evaluation.judgement import RESULT, result_of, touched
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.run import cards, formats, owner
 from oneshot.run.history import (
     DIVERGED,
     FAILURE,
     HISTORY,
-    kept,
+    best_row,
     measured,
     reached,
     read_failure,
@@ -165,11 +165,6 @@ def read(run: Folder, *, shown: bool = True) -> Run:
     )
 
 
-def touched(run: Folder) -> int:
-    """How often the test alphabets were scored for a run."""
-    return len(run.read(TOUCHED).splitlines()) if run.has(TOUCHED) else 0
-
-
 def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The study's trials with their histories, which are newer than what study.json says of a trial that runs."""
     begun = [trial for trial in study["trials"] if was_begun(trial)]
@@ -197,7 +192,7 @@ def _training(run: Folder, settings: Settings) -> dict[str, Any]:
     status = "failed" if error else "running"
     if history and history[-1].get("ended") == "diverged":
         status, error = "diverged", DIVERGED.format(epoch=history[-1]["epoch"])
-    elif best := kept(history):
+    elif best := best_row(history):
         over = why_over(settings.train, epoch=history[-1]["epoch"], best_epoch=best["epoch"])
         status, error = ("finished", None) if over else (status, error)
     trial = {

@@ -162,7 +162,7 @@ class Card(Record):
     calibration: Calibration | None = None  # older ones have none
 
 
-def place(where: Folder) -> Folder:
+def find(where: Folder) -> Folder:
     """The folder itself that holds a network: a run's `best/`, or a network's or a checkpoint's folder.
 
     Raises UserError where there is none."""
@@ -179,7 +179,7 @@ def read(folder: Folder) -> dict[str, Any]:
     return formats.read(Card, folder, CARD, advice="restore it or use another network")
 
 
-def whole(folder: Folder) -> tuple[dict[str, Any], bytes]:
+def load(folder: Folder) -> tuple[dict[str, Any], bytes]:
     """The card of a network's folder, and its weights as they lie in their file. Raises UserError, also where these are
     not those that the card describes."""
     card = read(folder)
@@ -231,5 +231,5 @@ def recorded_settings(where: Folder) -> dict[str, Any]:
     """The sections `data`, `model` and `train` that the network of a run, its folder or a checkpoint was trained with.
 
     Raises UserError where there is no network."""
-    folder = place(where)
+    folder = find(where)
     return read(folder)["provenance"]["settings"] if folder.has(CARD) else checkpoint.read(folder).settings

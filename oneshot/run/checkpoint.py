@@ -22,7 +22,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from oneshot.base.errors import RunFailed, Unusable, UserError, shown
+from oneshot.base.errors import Damaged, RunFailed, UserError, shown
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 
@@ -112,7 +112,7 @@ def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
             if best_epoch and name != _name(best_epoch, 0):
                 read(folder / _name(best_epoch, 0))
             return found, passed
-        except Unusable as error:
+        except Damaged as error:
             if error.why not in passed:
                 passed.append(error.why)
     return None, passed
@@ -152,7 +152,7 @@ def needed(folder: Folder, *, best_epoch: int) -> set[str]:
 def settings_of(folder: Folder) -> dict[str, Any] | None:
     """The settings of the newest checkpoint whose state can be read, its tensors aside; None where there is none."""
     for _, name in sorted(_places(folder), reverse=True):
-        with contextlib.suppress(Unusable):
+        with contextlib.suppress(Damaged):
             return _state(folder / name)["settings"]
     return None
 
@@ -173,7 +173,7 @@ def _refuse_older(place: Folder) -> None:
 
 
 def read(place: Folder) -> Checkpoint:
-    """Read and verify one checkpoint. Raises Unusable naming the file that is missing or damaged, UserError where it is
+    """Read and verify one checkpoint. Raises Damaged naming the file that is missing or damaged, UserError where it is
     of an older version, RunFailed where its disk or store does not answer."""
     from oneshot.run import tensors
 
@@ -183,10 +183,10 @@ def read(place: Folder) -> Checkpoint:
         found = _read(place, name)
         if found is None:
             _refuse_older(place)
-            raise Unusable(f"checkpoint {place} is damaged: {name} is missing or unreadable")
+            raise Damaged(f"checkpoint {place} is damaged: {name} is missing or unreadable")
         files[name] = found
         if hashlib.sha256(files[name]).hexdigest() != state["sha256"].get(name):
-            raise Unusable(f"checkpoint {place} is damaged: {name} does not match its digest")
+            raise Damaged(f"checkpoint {place} is damaged: {name} does not match its digest")
     training = _parts(tensors.unpack(files[TRAINING], place.file(TRAINING)), place.file(TRAINING))
     return Checkpoint(
         name=place.name,
@@ -207,7 +207,7 @@ def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, 
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         if part not in parts:
-            raise Unusable(f"{where} is not the training state of a checkpoint (it holds {shown(name)})")
+            raise Damaged(f"{where} is not the training state of a checkpoint (it holds {shown(name)})")
         parts[part][rest] = value
     return parts
 
@@ -230,12 +230,12 @@ def _read(place: Folder, name: str) -> bytes | None:
 def _state(place: Folder) -> dict[str, Any]:
     data = _read(place, STATE)
     if data is None:
-        raise Unusable(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable")
+        raise Damaged(f"checkpoint {place} is unfinished: {STATE} is missing or unreadable")
     try:
         state = json.loads(data)
         formats.check(formats.State, state)
     except (ValueError, RecursionError) as error:
-        raise Unusable(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
+        raise Damaged(f"checkpoint {place} is damaged: {STATE} cannot be read ({error})") from None
     return state
 
 

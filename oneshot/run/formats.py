@@ -49,7 +49,7 @@ class Cleaning(Record):
     polarity: Polarity
 
 
-class Place(Record):
+class DataRoot(Record):
     """`data.json` of a run: the data root that it was last told to take."""
 
     root: Annotated[str, Field(min_length=1)]

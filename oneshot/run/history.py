@@ -33,11 +33,11 @@ def reached(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What a history comes to: how many epochs were validated, and number and loss of the one whose network is kept,
     None where there is none."""
     epochs = measured(rows)
-    best = kept(epochs) or {"epoch": None, "val_loss": None}
+    best = best_row(epochs) or {"epoch": None, "val_loss": None}
     return {"epochs": len(epochs), "best_epoch": best["epoch"], "val_loss": best["val_loss"]}
 
 
-def kept(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def best_row(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The epoch whose network a training of these rows keeps: the newest that was the best when it came."""
     return next((row for row in reversed(list(rows)) if row["best"]), None)
 

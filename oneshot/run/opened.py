@@ -12,7 +12,7 @@ from oneshot.base.storage import Folder
 from oneshot.run import cards, checkpoint, formats, owner, trust
 from oneshot.run.history import HISTORY
 
-EXPERIMENT, STUDY, PLACE = "experiment.toml", "study.json", "data.json"
+EXPERIMENT, STUDY, DATA_ROOT = "experiment.toml", "study.json", "data.json"
 IDENTITY = ("data", "model", "train")  # the sections that decide a training's result
 Kind = Literal["study", "training"]
 LEAVES: dict[Kind, set[str]] = {"study": {STUDY, "trials"}, "training": {"checkpoints", HISTORY}}  # and the other not
@@ -79,20 +79,20 @@ def _check_rights(run: Folder) -> None:
 def keep_data_root(run: Folder, root: Folder) -> None:
     """Write down which data root a run was told to take, for who goes on with it or judges it. It is no setting: data
     sets are known by what they hold, and may move."""
-    run.write_json(PLACE, {"root": root.uri})
+    run.write_json(DATA_ROOT, {"root": root.uri})
 
 
 def data_root_of(run: Folder) -> str | None:
     """The data root that a run was told to take; None where it was told of none, or another user may have told it.
 
     Raises UserError where the file is damaged."""
-    if not run.has(PLACE):
+    if not run.has(DATA_ROOT):
         return None
     try:
         trust.check(run)
     except UserError:
         return None
-    return formats.read(formats.Place, run, PLACE)["root"]
+    return formats.read(formats.DataRoot, run, DATA_ROOT)["root"]
 
 
 def read_experiment(run: Folder) -> Settings:

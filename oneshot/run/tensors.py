@@ -4,7 +4,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from oneshot.base.errors import Unusable
+from oneshot.base.errors import Damaged
 
 
 def pack(tensors: dict[str, torch.Tensor]) -> bytes:
@@ -13,12 +13,12 @@ def pack(tensors: dict[str, torch.Tensor]) -> bytes:
 
 
 def unpack(data: bytes, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, all finite. Raises Unusable naming `where`."""
+    """The tensors of a safetensors file, all finite. Raises Damaged naming `where`."""
     try:
         tensors = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise Unusable(f"{where} is not a whole safetensors file ({error})") from None
+        raise Damaged(f"{where} is not a whole safetensors file ({error})") from None
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise Unusable(f"{where}: '{name}' holds values that are not finite")
+            raise Damaged(f"{where}: '{name}' holds values that are not finite")
     return tensors

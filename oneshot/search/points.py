@@ -71,7 +71,7 @@ def drawn(search: Search) -> Iterator[tuple[str, Point]]:
         yield "search." + ", ".join(f"{key} = {value!r}" for key, value in point.items()), point
 
 
-def whole(point: Point, settings: Settings) -> Point:
+def completed(point: Point, settings: Settings) -> Point:
     """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
     chosen = with_point(settings, point)
     names = ("optimizer", "lr", "batch", *["weight_decay"] * _decays(settings.search, chosen.train.optimizer))

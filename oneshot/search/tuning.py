@@ -132,7 +132,7 @@ class PlannedSearch(Searcher):
         return f"{len(self.fruitless)} of {self.ended} trials failed without an epoch, {times} of them so: {why}"
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
-        self.points.tell(int(trial["id"]), points.whole(trial["settings"], self.settings), loss)
+        self.points.tell(int(trial["id"]), points.completed(trial["settings"], self.settings), loss)
 
     # Tune pickles a searcher with the experiment and saves it every few seconds, to go on from later; this one goes on
     # from study.json.

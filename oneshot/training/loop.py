@@ -17,7 +17,7 @@ from oneshot.network.images import Images
 from oneshot.network.worker import Worker
 from oneshot.run import cards, checkpoint, events
 from oneshot.run.checkpoint import Checkpoint, Progress
-from oneshot.run.history import DIVERGED, HISTORY, better, kept, leads, why_over, write_history, write_note
+from oneshot.run.history import DIVERGED, HISTORY, best_row, better, leads, why_over, write_history, write_note
 from oneshot.run.opened import IDENTITY, check_training
 from oneshot.run.restore import load_optimizer, load_weights
 from oneshot.run.watch import Watch, pulsing
@@ -93,7 +93,7 @@ class Training:
         self.judged = self.average.net if self.average else self.net  # what is validated, and what is kept
         self.objective = worker.prepare(self.batches.objective(self.net))
         if worker.world_size > 2:
-            self._settle()
+            self._lay_out_gradients()
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Training:
     def finish_epoch(self, row: dict[str, Any]) -> None:
         """Record an epoch: its network kept or not, over or not, checkpoint, history, report."""
         progress = self.progress
-        row["best"] = better(self.settings.train, row, kept(progress.history))
+        row["best"] = better(self.settings.train, row, best_row(progress.history))
         progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
         if row["best"]:
             progress.best_epoch, progress.best_loss = row["epoch"], row["val_loss"]
@@ -229,7 +229,7 @@ class Training:
         if self.average:
             self.average.net.load_state_dict(self.net.state_dict())
 
-    def _settle(self) -> None:
+    def _lay_out_gradients(self) -> None:
         """A step for nothing, after which DDP has its gradients as they stay: it lays them out anew after the first
         one of its processes, and the order in which those of three ranks or more are added depends on where they lie.
         So that a training that goes on ends with the bits of one that was never interrupted."""

@@ -42,7 +42,7 @@ class Start:
         return cards.origins(self.card)
 
 
-def settle(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
+def resolve(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
     """The settings with the network to start from named by its digest, and this network; None where none is named.
 
     Those of `runs` that were begun keep what they were begun with: where that is what is named, by its path, it is read
@@ -78,7 +78,7 @@ def load(net: Siamese, place: Folder, name: str) -> list[dict[str, Any]]:
     from oneshot.run import tensors
     from oneshot.run.restore import load_weights
 
-    found = Start(*cards.whole(place))
+    found = Start(*cards.load(place))
     if cards.parts(name)[1] != found.mark:
         raise UserError(f"{place} holds another network than train.start = '{name}': restore it, or start another run")
     load_weights(net, tensors.unpack(found.weights, place.file(WEIGHTS)), f"{place} is of another network")
@@ -90,7 +90,7 @@ def _kept(run: Folder, name: str) -> Start | None:
     if not (run / START).has(CARD):
         return None
     try:
-        found = Start(*cards.whole(run / START))
+        found = Start(*cards.load(run / START))
     except UserError:  # damaged: it is read anew where it was first
         return None
     return found if found.mark == cards.parts(name)[1] else None
@@ -114,7 +114,7 @@ def _looked_at(asked: str) -> tuple[Folder, Start]:
     path, mark = cards.parts(asked)
     try:
         where = reach(path)
-        found = Start(*artifact.whole(where))
+        found = Start(*artifact.card_and_weights(where))
     except UserError as error:
         raise UserError(f"train.start = '{asked}': {error}") from None
     if not found.card["sha256"].startswith(mark):

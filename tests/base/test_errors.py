@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 
-from oneshot.base.errors import DiskFull, RayDied, RunFailed, Unusable, UserError, nearest
+from oneshot.base.errors import Damaged, DiskFull, RayDied, RunFailed, UserError, nearest
 
 
-@pytest.mark.parametrize("kind", [UserError, Unusable, RunFailed, RayDied, DiskFull])
+@pytest.mark.parametrize("kind", [UserError, Damaged, RunFailed, RayDied, DiskFull])
 def test_an_error_says_the_same_in_another_process(kind: type[Exception]) -> None:
     error = kind("epoch-0007 is damaged")
     again = pickle.loads(pickle.dumps(error))

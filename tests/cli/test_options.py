@@ -66,7 +66,7 @@ def test_how_own_images_are_taken(options: list[str], name: str | None, how: dic
 def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
     given: Given, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    monkeypatch.setattr(cards, "find", lambda where: Folder.of("network"))
     found = given(classify, "run")
     ask("classify", "run", "--support", "classes", "one.png", "two.png")
     assert (found["top"], found["false_accept"], found["as_json"]) == (5, None, False)
@@ -78,7 +78,7 @@ def test_how_many_classes_are_shown_and_how_many_strangers_may_be_taken_for_one(
 
 
 def test_labelled_images_are_asked_about_with_the_same_options(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    monkeypatch.setattr(cards, "find", lambda where: Folder.of("network"))
     found = given(labelled, "run")
     ask("classify", "run", "--support", "classes", "--labelled", "known")
     assert found["arguments"][1] == "known" and found["support"] == "classes"
@@ -89,7 +89,7 @@ def test_labelled_images_are_asked_about_with_the_same_options(given: Given, mon
 
 
 def test_what_is_embedded_and_what_is_printed_of_it(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cards, "place", lambda where: Folder.of("network"))
+    monkeypatch.setattr(cards, "find", lambda where: Folder.of("network"))
     found = given(embed, "run")
     ask("embed", "run", "one.png", "scans", "--out", "x.parquet")
     assert found["arguments"][1] == ["one.png", "scans"] and found["support"] is None

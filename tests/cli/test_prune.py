@@ -182,7 +182,7 @@ def test_what_is_asked_of_a_run_is_answered_as_before(either: Folder, data: Fold
         net = oneshot.load(either, device="cpu")
         classes = {"alpha": figure(0), "beta": figure(1)}
         ranking = net.classify(figure(0, 1), classes)[0].to_dict()
-        _, begun = start.settle(override(SETTINGS, {"train.start": either.uri}, source="the test"))
+        _, begun = start.resolve(override(SETTINGS, {"train.start": either.uri}, source="the test"))
         shown = asdict(reading.read(either)) | {"read": 0.0, "pruned": False, "held": False}
         told = evaluate(either, data, dataset="glyphs-10", split="lake", how=SETTINGS.evaluate, device="cpu")
         return [net.embed(figure(2)).tolist(), ranking, begun and begun.mark, shown, told["protocols"]]

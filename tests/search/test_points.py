@@ -9,7 +9,7 @@ import pytest
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import parse
 from oneshot.base.settings import Search, Settings, Train
-from oneshot.search.points import OptunaPoints, RandomPoints, check, proposer, whole
+from oneshot.search.points import OptunaPoints, RandomPoints, check, completed, proposer
 
 SPACE: dict[str, Any] = {
     "trials": 16,
@@ -126,7 +126,7 @@ def test_optuna_learns_the_weight_decay_of_adamw_and_gives_it_to_no_other() -> N
 
 def test_a_trial_of_a_study_before_adamw_had_a_weight_decay_is_told_without_one() -> None:
     given = study(searcher="optuna", **DECAYED)
-    made = whole({"optimizer": "adamw", "lr": 1e-3, "batch": 64}, given)
+    made = completed({"optimizer": "adamw", "lr": 1e-3, "batch": 64}, given)
     assert made["weight_decay"] == given.train.weight_decay == 0
     source = OptunaPoints(given.search)
     source.tell(0, made, 0.3)
@@ -255,7 +255,7 @@ def test_a_named_point_is_told_with_what_it_leaves_to_the_settings(point: dict[s
     given = study(first=[point], searcher="optuna").model_copy(
         update={"train": Train(optimizer="adam", lr=2e-3, batch=128)}
     )
-    made = whole(point, given)
+    made = completed(point, given)
     assert made == {"model.name": "conv4", "train.clip": 0.0} | told
     source = OptunaPoints(given.search)
     source.tell(0, made, 0.3)

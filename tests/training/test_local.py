@@ -93,7 +93,7 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_an_undisturbed_one(tm
 
 
 def test_every_process_trains_to_the_same_bits(tmp_path: Path, data_root: Path) -> None:
-    """Without `worker.settle`, two of five differ on a Xeon with AMX, from the first step on."""
+    """Without `worker.warm_up`, two of five differ on a Xeon with AMX, from the first step on."""
     changes, found = settings(train__epochs="1", train__examples="128", train__val_trials="20"), []
     for number in range(4):
         folder = tmp_path / str(number)

@@ -63,7 +63,7 @@ def another(folder: Path) -> None:
 def begun(run: Path, given: Settings) -> Settings:
     """The settings of a run that is opened with them, and keeps its start."""
     folder = Folder.of(run)
-    settled, found = start.settle(given, folder)
+    settled, found = start.resolve(given, folder)
     with opened.open_run(settled, folder, kind="training", fixed=("data", "model")):
         start.keep(found, folder)
     return settled
@@ -172,7 +172,7 @@ def test_a_run_its_best_and_its_checkpoint_are_one_network_named_by_its_digest(
     name = str(first / place).rstrip("/")
     assert given.train.start == f"{name}@{digest(first / 'best')[:12]}"
     assert opened.read_experiment(Folder.of(tmp_path / "run")) == given
-    card, data = cards.whole(Folder.of(tmp_path / "run/start"))
+    card, data = cards.load(Folder.of(tmp_path / "run/start"))
     assert card["sha256"] == digest(first / "best") == hashlib.sha256(data).hexdigest()
     assert card["provenance"]["settings"] == cards.recorded_settings(Folder.of(first))
     monkeypatch.chdir(tmp_path)  # as the run's own settings have it, it is found from anywhere
@@ -200,7 +200,7 @@ def test_one_that_a_run_has_lost_is_copied_again_from_where_it_was(copy: Path, t
     given = begun(run, tiny.settings(start=str(copy)))
     for lost in ("model.json", "model.safetensors"):
         (run / "start" / lost).unlink()
-        assert begun(run, given) == given and cards.whole(Folder.of(run / "start"))
+        assert begun(run, given) == given and cards.load(Folder.of(run / "start"))
     (run / "start/model.safetensors").write_bytes(b"damaged")
     another(copy / "best")
     with pytest.raises(
@@ -261,7 +261,7 @@ def test_a_network_that_does_not_fit_is_refused_before_anything_is_written(
     named = {"start": str(first)} | change
     given = tiny.settings(**named | {"start": named["start"].format(first=first)})
     with pytest.raises(UserError, match=sentence) as caught:
-        start.settle(given, Folder.of(tmp_path / "run"))
+        start.resolve(given, Folder.of(tmp_path / "run"))
     assert str(caught.value).startswith("train.start = '") and not (tmp_path / "run").exists()
 
 
@@ -270,15 +270,15 @@ def test_what_to_set_for_a_residual_network_is_its_whole_shape(tmp_path: Path) -
     tiny.train(tmp_path, given)
     named = str(tmp_path / "checkpoints/epoch-0001")
     with pytest.raises(UserError, match=r"--set model\.name=resnet --set model\.width=8 --set model\.depth=2$"):
-        start.settle(tiny.settings(start=named))
-    assert start.settle(tiny.settings(start=named, name="resnet", width=8, depth=2))[1] is not None
+        start.resolve(tiny.settings(start=named))
+    assert start.resolve(tiny.settings(start=named, name="resnet", width=8, depth=2))[1] is not None
 
 
 @pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
 def test_a_damaged_network_is_refused(copy: Path, name: str) -> None:
     (copy / "best" / name).write_bytes((copy / "best" / name).read_bytes()[:-9])
     with pytest.raises(UserError, match=rf"best/{name} is "):
-        start.settle(tiny.settings(start=str(copy)))
+        start.resolve(tiny.settings(start=str(copy)))
 
 
 # What it was taught
