@@ -103,7 +103,7 @@ def test_a_last_fit_is_taught_what_validates_too_with_all_the_settings_of_the_ne
     assert (was["data"].pop("split"), now["data"].pop("split")) == ("own", "own-all") and was == now
     assert [card["calibration"]["measured_on"]["taught"] for card in (before, after)] == [False, True]
     assert "taught the validation classes, too" in (where / "best" / "README.md").read_text()
-    assert "validation figures flatter" in (where / "report.html").read_text()
+    assert "validation figures are optimistic" in (where / "report.html").read_text()
     result = json.loads((where / "result.json").read_text())
     assert (result["split"], result["overlap"]) == ("own-all", None)
     assert "logos (own images) · split own-all" in text and "alphabet" not in text

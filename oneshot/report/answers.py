@@ -114,12 +114,13 @@ def state(run: Run) -> str:
         compares = " No published figure compares." if is_omniglot(run.result or {}) else ""
         said.append(esc(f"{overlap[0].upper()}{overlap[1:]}.{compares}"))
     if teaches_all(split := run.settings.data.split):
-        said.append(
-            f"Split {split}: the validation alphabets were trained on too, so validation figures are optimistic."
-        )
+        said.append(f"Split {split}: the {run.words.held} were trained on too, so validation figures are optimistic.")
     elif run.taught:
         how = "may have been" if run.taught == "perhaps" else "was"
-        said.append(f"What validates {how} taught to a network that this one started from: validation figures flatter.")
+        said.append(
+            f"A network that this one started from {how} trained on the {run.words.held}: validation figures are"
+            " optimistic."
+        )
     if run.touched > 1:
         which = (run.result or {}).get("test_evaluations")  # a search that went on has the figures of a later time
         figures = f"; the figures are those of time {which}" if which else ""

@@ -31,6 +31,7 @@ from oneshot.cli import main as cli
 from oneshot.network import models
 from oneshot.network.models import build, looking
 
+pytestmark = pytest.mark.filterwarnings("ignore:the classes have unlike numbers of images")
 CLEANING = {"side": 40, "polarity": "photo"}
 
 
