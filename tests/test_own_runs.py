@@ -109,7 +109,9 @@ def test_a_last_fit_is_taught_what_validates_too_with_all_the_settings_of_the_ne
     assert "logos (own images) · split own-all" in text and "alphabet" not in text
     search = ["tune", str(last), "--run", str(tmp_path / "search"), "--set", "data.split=own-all"]
     said = refused(*search, ONESHOT_DATA=str(place / "root"))
-    assert "data.split = 'own-all': training sees what validates" in said and "--set data.split=own," in said
+    assert (
+        "data.split = 'own-all': it also trains on the validation classes" in said and "--set data.split=own," in said
+    )
     assert not (tmp_path / "search").exists()
 
 

@@ -30,6 +30,7 @@ from oneshot.screen.live import StudyView
 from oneshot.screen.progress import Stages, TrainView
 from oneshot.screen.results import alphabet_table, result_panel
 from oneshot.screen.tables import study_table
+from oneshot.screen.words import words_of
 from oneshot.search import closing, final, points
 from oneshot.search import tune as search
 from oneshot.search.halving import Halving
@@ -209,15 +210,16 @@ def _check_judgement(
 ) -> None:  # fmt: skip
     """Whether the search can choose and the final job judge: refused now, and not when the search is over."""
     name, about = settings.data.split, store.describe(near(prepared.folder))
+    held = words_of(name).held
     if splits.split(name, about).validation_seen:
         raise UserError(
-            f"data.split = '{name}': it also trains on the validation alphabets, so a search cannot choose by them;"
+            f"data.split = '{name}': it also trains on the {held}, so a search cannot choose by them;"
             f" search with --set data.split={name.removesuffix(splits.ALL)}, then train on all"
         )
     if begin and overlap.taught(begin.origins, about, dataset=settings.data.dataset, split=name) is True:
         raise UserError(
-            f"train.start = '{settings.train.start}': that network was trained on the validation alphabets, so a search"
-            " cannot choose by them; start from another, or search with another data.split"
+            f"train.start = '{settings.train.start}': that network was trained on the {held}, so a search cannot"
+            " choose by them; start from another, or search with another data.split"
         )
     for protocol, why in judgement.check(prepared.folder, split=name, how=settings.evaluate).items():
         print_warning(console, f"{protocol} will be {why}")
