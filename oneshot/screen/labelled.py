@@ -27,7 +27,7 @@ def labelled_view(record: Mapping[str, Any]) -> RenderableType:
         )
         parts += [Text(), Fitting(partial(_at_all, record)), Text(), Text(rule, "dim")]
     if record["confused"]:
-        rule = "Of the best class, be it good enough to be named or not."
+        rule = "By the best class alone, whether it was good enough to be named or not."
         parts += [Text(), Fitting(partial(_confused, record["confused"])), Text(), Text(rule, "dim")]
     return Group(*parts)
 
