@@ -176,10 +176,11 @@ class Trainer(DataParallelTrainer):
 
 
 class ProcessGroup(BackendConfig):
-    """Joins the workers: several with GPUs by nccl, else gloo. `seconds`: as long an operation waits for the others."""
+    """Joins the workers: several with GPUs by nccl, else gloo. `seconds`: how long an operation waits for the others.
+    `kind`: instead of these."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = int(seconds)
+    def __init__(self, seconds: float, kind: str | None = None) -> None:
+        self.seconds, self.kind = int(seconds), kind
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -191,7 +192,7 @@ class _Joining(Backend):
 
     def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
         several, gpus = len(worker_group) > 1, worker_group.get_resources_per_worker().get("GPU")
-        kind = "nccl" if several and gpus else "gloo"
+        kind = config.kind or ("nccl" if several and gpus else "gloo")
         ranks = range(len(worker_group))
         try:
             address, port = worker_group.execute_single(0, get_address_and_port)

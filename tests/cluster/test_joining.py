@@ -85,13 +85,9 @@ from oneshot.cluster import elastic, trainer
 from oneshot.cluster.packing import Packing
 
 class Once(trainer.ProcessGroup):
-    def __init__(self, seconds, mark):
-        super().__init__(seconds)
-        self.mark = pathlib.Path(mark)
-
     @property
     def backend_cls(self):
-        mark = self.mark
+        mark = pathlib.Path(self.kind)
 
         def join(*_):
             if not mark.exists():
@@ -114,7 +110,7 @@ for kind in ("die", "raise"):
     packing = Packing(workers=1, cpus=1, gpus=0, concurrent=1)
     trainer.Trainer(
         lambda config: ray.train.report({"loss": 0.5}), train_loop_config={}, scaling_config=scaling,
-        backend_config=Once(5.0, f"{sys.argv[1]}/{kind}"),
+        backend_config=Once(5.0, kind=f"{sys.argv[1]}/{kind}"),
         policy=elastic.policy(scaling, packing=packing, numbers=[1], restarts=1, grows=False),
         run_config=RunConfig(
             name=f"training-{kind}", storage_path=sys.argv[1], failure_config=FailureConfig(max_failures=1)
