@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, Field, FiniteFloat, model_validator
 
-from oneshot.base.errors import UserError, nearest, shown
+from oneshot.base.errors import UserError, nearest, shown, some
 from oneshot.base.kinds import Positive, Views
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
@@ -167,9 +167,9 @@ class Classes:
         }  # fmt: skip
 
 
-def mark(pixels_SS: torch.Tensor) -> bytes:
-    """By which an image is known again that a network sees as exactly these pixels, uint8 (S, S)."""
-    return hashlib.blake2b(pixels_SS.numpy().tobytes(), digest_size=16).digest()
+def mark(pixels: torch.Tensor) -> bytes:
+    """By which an image is known again that a network sees as exactly these pixels, uint8 (S, S) or (1, S, S)."""
+    return hashlib.blake2b(pixels.numpy().tobytes(), digest_size=16).digest()
 
 
 def joined(parts: Sequence[Classes], *, warnings: Sequence[str]) -> Classes:
@@ -199,8 +199,7 @@ def uneven(names: Sequence[str], counts: Sequence[int], *, per_class: int | None
 
 def listed(names: Sequence[str]) -> str:
     """Classes in a warning."""
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{', '.join(map(str, names[:NAMED]))}{more}"
+    return some([*map(str, names)], NAMED)
 
 
 def target(path: str | Path | Folder) -> Folder:

@@ -101,13 +101,13 @@ def _looked(
         for (name, path), each in zip(paths, read, strict=True):
             found[name].append((path, each))
             if per_class is not None and not isinstance(each, str):
-                differ[name].add(each.numpy().tobytes())
+                differ[name].add(embeddings.mark(each))
     return found
 
 
 def different(images: torch.Tensor, most: int) -> torch.Tensor:
     """The first of images (k, S, S) that differ, in their order, `most` of them at the most."""
-    return torch.cat([*{each.numpy().tobytes(): each for each in images.split(1)}.values()][:most])
+    return torch.cat([*{embeddings.mark(each): each for each in images.split(1)}.values()][:most])
 
 
 def images_of(inside: Sequence[Path], per_class: int | None) -> int:

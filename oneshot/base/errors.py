@@ -1,7 +1,7 @@
 """What goes wrong, in one sentence: what is wrong, where, and what to do about it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
@@ -53,12 +53,16 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def some(names: Sequence[str], most: int, *, sep: str = ", ") -> str:
+    """The first `most` of the names, and of how many more there are the number."""
+    return sep.join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def nearest(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:
     """A hint that names the known word nearest to `word`, or all of them, of many the first, where none is `alike` (0
     to 1)."""
     known = sorted(known)
-    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-    return meant(word, known, alike=alike) or f"known: {', '.join(known[:_LISTED])}{more}"
+    return meant(word, known, alike=alike) or f"known: {some(known, _LISTED)}"
 
 
 def meant(word: str, known: Iterable[str], *, alike: float = 0.5) -> str:

@@ -13,7 +13,7 @@ from oneshot.base.kinds import Depth, Natural, NumberOrRange, Plain, Positive, S
 
 KOCH_LEAST = 65  # pixels a side of the koch network's drawings, see `models.koch`
 Optimizer = Literal["sgd", "adam", "adamw"]
-# Named here too (`splits.SPLITS`, `trials.NAMES`): a slip is found when the file is read, not by the last job.
+# Named here (the protocols in `trials.NAMES`, too): a slip is found when the file is read, not by the last job.
 SplitName = Literal[
     "lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all", "own", "own-all"
 ]

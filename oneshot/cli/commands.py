@@ -146,13 +146,15 @@ def tune(
         nodes = request.nodes_of(console, where, verbose, stack, how_to_go_on=lambda: how, trials=True)
         if resume is not None:
             folder = reach(resume)
-            settings, job = request.resumed(request.settings_of(folder), changes), folder.name
+            begun = opened.settings_of_run(folder)
+            settings, job = request.resumed(begun, changes), folder.name
+            asked, had = settings.search.trials, begun.search.trials
         else:
             job = job or request.default_job(console, nodes)
             settings = read(job_file(job), changes)
             folder = request.run_folder(run, Path(job).stem, root, attached=where is not None, stack=stack)
-        asked, had = settings.search.trials, request.trials_of(folder)
-        if resume is None:  # the command that began it, as schedulers give it again, may be of fewer
+            asked, had = settings.search.trials, request.trials_of(folder)
+            # The command that began it, as schedulers give it again, may be of fewer.
             settings = override(settings, {"search.trials": max(asked, had)}, source="the run")
         points.check(settings)
         bound = {"scale.max_concurrent": max_concurrent} if max_concurrent else {}  # of this session: not the run's

@@ -8,9 +8,8 @@ from rich.console import Console
 from oneshot.base.errors import UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
-from oneshot.cli import request
 from oneshot.report import reading
-from oneshot.run import owner, pruning, trust
+from oneshot.run import opened, owner, pruning, trust
 from oneshot.run.history import measured
 from oneshot.run.pruning import Found
 from oneshot.screen.console import heard, print_line, size
@@ -24,7 +23,7 @@ def prune(console: Console, *, runs: list[str], stopped: bool, dry_run: bool) ->
     Raises UserError where one is no run, another user's, in use, not over, or has lost its network."""
     folders = list({folder.uri: folder for folder in map(reach, runs)}.values())
     for folder in folders:
-        request.settings_of(folder)  # else a lock would be left where there is no run
+        opened.settings_of_run(folder)  # else a lock would be left where there is no run
         trust.check(folder)
     with contextlib.ExitStack() as held:
         if not dry_run:

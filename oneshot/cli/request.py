@@ -31,13 +31,6 @@ from oneshot.search import points
 from oneshot.training import start
 
 
-def settings_of(run: Folder) -> Settings:
-    """The settings a run was begun with. Raises UserError where there is none."""
-    if not run.has(opened.EXPERIMENT):
-        raise UserError(f"{run} holds no run: {opened.EXPERIMENT} is missing; name a folder that train or tune made")
-    return opened.read_experiment(run)
-
-
 def resumed(settings: Settings, changes: list[str]) -> Settings:
     """The settings of a search that goes on, with what of its scale and its number of trials is changed. Raises
     UserError for any other change."""
@@ -181,10 +174,12 @@ def tell_enlarged(
     console: Console, settings: Settings, prepared: sets.Prepared, *, kind: Literal["training", "study"]
 ) -> None:
     """Warn where a network is to see one's own images larger than they are kept, in a search by any of its points."""
+    if not splits.is_own(settings.data.split):
+        return
     about, size = store.describe(near(prepared.folder)), settings.data.size
     if kind == "study":
         size = max(point.get("data.size", size) for _, point in points.variants(settings.search))
-    if about.own and size > about.height:
+    if size > about.height:
         name = settings.data.dataset.partition("@")[0]
         print_warning(
             console,

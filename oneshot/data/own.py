@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, some
 from oneshot.base.storage import Folder
 from oneshot.data import allot, clean, parquet, store
 from oneshot.data.clean import Fitted, Unusable
@@ -190,7 +190,7 @@ def _choose_polarity(
         why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
     odd = [text(path) for path, look in looks.items() if {look, chosen} == {"dark", "light"}]
     if odd and asked == "auto":
-        making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {_some(odd)}")
+        making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {some(odd, NAMED)}")
     told = making.notes if agreed or asked != "auto" else making.warnings
     told.append(f"polarity {chosen} ({clean.MEANING[chosen]}): {why}")
     return chosen
@@ -226,15 +226,12 @@ def _draw(
             making.drawn.setdefault(key, []).append(ink)
     _tell_broken(blank, sum(map(len, fitted.values())), making)
     if twice:
-        making.warnings.append(f"{len(twice)} image(s) are there twice in one class and count once: {_some(twice)}")
+        told = some(twice, NAMED)
+        making.warnings.append(f"{len(twice)} image(s) are there twice in one class and count once: {told}")
     if shared:
         making.warnings.append(
-            f"{len(shared)} image(s) are the same in two classes, and no network can tell those: {_some(shared)}"
+            f"{len(shared)} image(s) are the same in two classes, and no network can tell those: {some(shared, NAMED)}"
         )
-
-
-def _some(names: Sequence[str], most: int = NAMED) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[str]:
@@ -244,7 +241,7 @@ def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[s
     for key in poor:
         making.drawn.pop(key, None)
     if poor:
-        told = _some([f"{key[1] if tree.flat else '/'.join(key)}" for key in poor], _LISTED)
+        told = some([f"{key[1] if tree.flat else '/'.join(key)}" for key in poor], _LISTED)
         making.warnings.append(f"{len(poor)} class(es) have fewer than {least} images and are left out: {told}")
     return ["/".join(key) for key in poor]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oneshot.base import counter
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, some
 from oneshot.base.settings import Data, Train
 from oneshot.data.drawings import Drawings
 
@@ -197,11 +197,10 @@ class EpisodeDataset:
         small = [chars.alphabets[each] for each in np.flatnonzero(chars.characters < self.each)]
         if not self.alphabets or not small:
             return ""
-        more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
         have, are = ("have", "are") if len(small) > 1 else ("has", "is")
         return (
             f"episodes of {self.each} characters an alphabet: {len(small)} of {len(chars.alphabets)} alphabets {have}"
-            f" fewer and {are} not taught: {', '.join(small[:_NAMED])}{more}"
+            f" fewer and {are} not taught: {some(small, _NAMED)}"
         )
 
     def episode(self, *, epoch: int, step: int) -> Episode:

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
-from oneshot.base.errors import UserError, nearest
-from oneshot.base.settings import OWN_SPLITS
+from oneshot.base.errors import UserError, nearest, some
+from oneshot.base.settings import OWN_SPLITS, SplitName
 from oneshot.base.storage import Folder
 from oneshot.data.drawings import Description, Drawings, Own
 from oneshot.data.store import load
 
-SPLITS = ("lake", "lake-all", "koch", "minimal1", "minimal1-all", "minimal2", "minimal2-all")
+SPLITS = tuple(name for name in get_args(SplitName) if name not in OWN_SPLITS)
 ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen
 OWN = OWN_SPLITS[0]  # that of a set of one's own images, which lies beside them; the other is OWN + ALL
 
@@ -70,8 +71,7 @@ class Split:
         for left, right in pairs:
             both = shared(getattr(self, left), getattr(self, right))
             if both:
-                told = ", ".join(both[:5]) + (f" and {len(both) - 5} more" if len(both) > 5 else "")
-                raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {told}")
+                raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {some(both, 5)}")
         for name in ("train", "validation", "test"):
             if not getattr(self, name).alphabets:
                 raise UserError(

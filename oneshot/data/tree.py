@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, some
 from oneshot.base.storage import at_home
 from oneshot.data.clean import ENDINGS
 
@@ -139,11 +139,10 @@ def _refuse_parts(root: Path, classes: Iterable[tuple[str, str]]) -> None:
     told = f"the folder{'s' * (len(groups) > 1)} {', '.join(groups)} in {root} hold{'s' * (len(groups) == 1)} parts"
     told += " of the images, not groups of classes"
     if twice := [character for character, found in places.items() if len(found) > 1]:
-        some = ", ".join(twice[:NAMED]) + (f" and {len(twice) - NAMED} more" if len(twice) > NAMED else "")
         raise UserError(
             f"{told}: {len(twice)} class(es) lie in several of them, each of which would be taken for several classes"
-            f" ({some}); put all images of a class into one folder, class/image: whole classes then teach, validate or"
-            " judge, by lot or as --split-file says"
+            f" ({some(twice, NAMED)}); put all images of a class into one folder, class/image: whole classes then"
+            " teach, validate or judge, by lot or as --split-file says"
         )
     raise UserError(
         f"{told}; take the classes out of them, so that images are class/image, and name the classes of each part in"

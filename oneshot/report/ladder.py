@@ -66,9 +66,8 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         source = f"split {result['split']} ({judges}){of}{started(result)}{views(result)}{judged_again(record)}"
         source += f", commit {commits(results_of(record))}"
         rows.append(Rung(name, True, cells, source))
-    return sorted(
-        rows, key=lambda rung: (rung.sort_key[0], rung.ours, rung.sort_key, rung.name)
-    )  # of equals the published
+    # Of equals by the first protocol the published come first.
+    return sorted(rows, key=lambda rung: (rung.sort_key[0], rung.ours, rung.sort_key, rung.name))
 
 
 def _many(record: Mapping[str, Any]) -> str:

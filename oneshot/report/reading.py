@@ -32,7 +32,7 @@ from oneshot.run.history import (
     read_history,
     why_over,
 )
-from oneshot.run.opened import EXPERIMENT, read_experiment
+from oneshot.run.opened import EXPERIMENT, settings_of_run
 from oneshot.run.pruning import PRUNED
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
@@ -132,9 +132,7 @@ class Run:
 def read(run: Folder, *, shown: bool = True) -> Run:
     """A run's folder; `shown`: with the single trials of its judgement, and what is missing of all that a page shows.
     Raises UserError where it holds none, or where a file in it is damaged."""
-    if not run.has(EXPERIMENT):
-        raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
-    settings = read_experiment(run)
+    settings = settings_of_run(run)
     words = words_of(settings.data.split)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
     trials = sorted(_trials_of(run, study), key=_by_loss) if study else [_training(run, settings)]

@@ -100,6 +100,13 @@ def read_experiment(run: Folder) -> Settings:
     return parse_toml(run.read(EXPERIMENT), run.file(EXPERIMENT))
 
 
+def settings_of_run(run: Folder) -> Settings:
+    """The settings that a run was begun with. Raises UserError where the folder holds none."""
+    if not run.has(EXPERIMENT):
+        raise UserError(f"{run} holds no run: {EXPERIMENT} is missing; name a folder that train or tune made")
+    return read_experiment(run)
+
+
 def settings_of_network(where: Folder) -> Settings:
     """The settings that a network was trained with, of a study those of its best trial: by the folder of a run, of a
     network or of a checkpoint. What no training depends on, such as `scale`, is as the run has it, else the default.

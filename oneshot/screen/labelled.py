@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.base.errors import some
 from oneshot.screen.console import MISSING, Column, Fitting, count, fitted, interval, one_line, percent
 
 NAMED = 5  # folders or classes of a kind, before the rest is only counted
@@ -47,8 +48,7 @@ def _beside(record: Mapping[str, Any]) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {count(len(names) - NAMED)} more" if len(names) > NAMED else ""
-    return ", ".join(map(one_line, names[:NAMED])) + more
+    return some([*map(one_line, names)], NAMED)
 
 
 def _at_one(record: Mapping[str, Any], width: int) -> RenderableType:

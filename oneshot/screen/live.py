@@ -13,6 +13,7 @@ from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
+from oneshot.base.errors import some
 from oneshot.screen.console import count, duration, fitted, loss, percent, print_line
 from oneshot.screen.progress import SILENCE, epoch_text
 from oneshot.screen.tables import (
@@ -285,10 +286,9 @@ def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
 def _sign_of_life(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     """That the study runs, for a log in which nothing else was said for a while."""
     running = sorted((row for row in rows if row.status == "running"), key=lambda row: int(row.id))
-    places = [f"trial {row.id} epoch {row.epochs + 1}/{row.most}{_step_text(row)}" for row in running[:_NAMED]]
-    more = f" and {len(running) - _NAMED} more" * (len(running) > _NAMED)
+    places = [f"trial {row.id} epoch {row.epochs + 1}/{row.most}{_step_text(row)}" for row in running]
     left = _remaining(study, rows)
-    return f"running: {', '.join(places)}{more}" + (f"; about {duration(left)} left" if left is not None else "")
+    return f"running: {some(places, _NAMED)}" + (f"; about {duration(left)} left" if left is not None else "")
 
 
 def _step_text(row: TrialRow) -> str:

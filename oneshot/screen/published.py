@@ -8,6 +8,7 @@ _KOCH = "Koch, Zemel & Salakhutdinov 2015, Siamese neural networks for one-shot 
 # Vinyals et al. 2016, section 4.1.1; Snell et al. 2017, section 3.1: no test alphabet is new to such a network.
 _BY_CHARACTER = "1,200 characters of all alphabets taught, turned copies as further ones"
 _OPEN = "public repositories"
+_DISTORTED = "affine distortions; at validation's best threshold"
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,8 @@ FIGURES: tuple[Figure, ...] = (
     ),
     Figure("best open Siamese net", 0.895, "between", _OPEN),
     Figure("source document", 321 / 352, "seed352", "the source document", "321 of 352 trials"),
-    Figure(
-        "convolutional Siamese net",
-        0.9342,
-        "verification",
-        _KOCH,
-        "150,000 pairs, affine distortions; at validation's best threshold",
-    ),
-    Figure(
-        "convolutional Siamese net",
-        0.9315,
-        "verification",
-        _KOCH,
-        "90,000 pairs, affine distortions; at validation's best threshold",
-    ),
+    Figure("convolutional Siamese net", 0.9342, "verification", _KOCH, f"150,000 pairs, {_DISTORTED}"),
+    Figure("convolutional Siamese net", 0.9315, "verification", _KOCH, f"90,000 pairs, {_DISTORTED}"),
     Figure("convolutional Siamese net", 0.9163, "verification", _KOCH, "150,000 pairs"),
     Figure("convolutional Siamese net", 0.9154, "verification", _KOCH, "90,000 pairs"),
     Figure("convolutional Siamese net", 0.9061, "verification", _KOCH, "30,000 pairs"),

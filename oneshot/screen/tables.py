@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.base.errors import some
 from oneshot.screen.console import (
     MISSING,
     Column,
@@ -248,8 +249,7 @@ def _reasons(rows: Sequence[TrialRow]) -> list[Text]:
             same.setdefault((row.status, row.error or "no reason was recorded"), []).append(row.id)
     lines = [Text()] if same else []
     for (status, reason), ids in same.items():
-        named = " ".join(ids[:_IDS]) + (f" and {len(ids) - _IDS} more" if len(ids) > _IDS else "")
-        lines.append(Text.assemble("  ", (status, STATUS[status]), f" {named}: {reason}"))
+        lines.append(Text.assemble("  ", (status, STATUS[status]), f" {some(ids, _IDS, sep=' ')}: {reason}"))
     return lines
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import UserError, some
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.run.pruning import PRUNED
@@ -18,8 +18,7 @@ def goes_on(trials: Sequence[dict[str, Any]], settings: Settings) -> str:
     failed are tried again, and those that are new by the settings begin."""
     new = (f"{number:03d}" for number in range(len(trials), settings.search.trials))
     if left := [*(trial["id"] for trial in trials if trial["status"] not in OVER), *new]:
-        named = ", ".join(left[:_NAMED]) + f" and {len(left) - _NAMED} more" * (len(left) > _NAMED)
-        return f"trial{'s' * (len(left) > 1)} {named} would be trained"
+        return f"trial{'s' * (len(left) > 1)} {some(left, _NAMED)} would be trained"
     if due := Halving(settings).due(trials, last=True):
         return f"trial {due['id']} would go on after epoch {due['epochs']}"
     return ""
