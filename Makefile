@@ -1,5 +1,5 @@
-# Two commands: `make tune` and `make test`. Both make the environment first, in .venv, and skip what is installed. With
-# BIN=FOLDER they use the python that is there, and install nothing: for a machine without network.
+# Two commands: `make tune` and `make test`. Both first make the environment in .venv, and skip what is installed. With
+# BIN=FOLDER they use the python in that folder and install nothing: for a machine without network.
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,8 +14,8 @@ help: ## This list
 tune: install ## Search and judge: the main job, or JOB=koch; ARGS="--set search.trials=20" passes options on
 	$(BIN)/python -m oneshot.tune $(JOB) $(ARGS)
 
-# Two files of tests at a time: much of a test of Ray is waiting. Threads that wait for each other leave the cores to them,
-# and numpy's small products have one: its second waits for a core at each.
+# Two test files at a time: tests of Ray mostly wait. OpenMP threads that wait leave the cores free. numpy's products
+# are small and get one thread: a second one would wait for a core at each.
 PYTEST := OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(or $(PROCESSES),2) --dist loadfile
 
 test: install ## The tests; ARGS=tests/data/test_pairs.py runs one file
@@ -26,7 +26,7 @@ test-all: install ## Also the tests that take minutes
 
 SEEDS ?= 1..5
 
-# A row of README's ladder: a training a seed, each judged once. The same again goes on.
+# A row of README's ladder: one training per seed, each judged once. Called again, it resumes.
 records-cpu: install ## A row of README's ladder on CPU: JOB=cpu5 SEEDS=1..5
 	$(BIN)/python -m oneshot.repeat $(or $(JOB),cpu5) --seeds $(SEEDS) --device cpu $(ARGS)
 	$(BIN)/python -m oneshot.record
@@ -34,26 +34,26 @@ records-cpu: install ## A row of README's ladder on CPU: JOB=cpu5 SEEDS=1..5
 MINUTES ?= 25
 DEVICE ?= cuda
 
-# The rows that need a GPU, in so many minutes of its time: what is over is not run again, what is not goes on next time.
-# A judgement that began in time ends after it: where something ends all at a limit, MINUTES is two less.
-# The search is broken off as by Ctrl-C: --max-time would have its best so far judged, and the test alphabets touched twice.
+# The rows that need a GPU, in MINUTES of its time: finished work is not run again, the rest resumes next time.
+# A judgement begun in time may end later: if everything is killed at a limit, set MINUTES two below it.
+# The search is interrupted as by Ctrl-C: --max-time would judge its best so far, and touch the test alphabets twice.
 # Without network: make records-gpu BIN=/opt/torch/.venv/bin
 records-gpu: install ## The rows of the ladder that need a GPU: MINUTES=25
 	end=$$(( $$(date +%s) + 60 * $(MINUTES) )) && \
 	$(BIN)/python -m oneshot.repeat best-all koch-gpu --seeds $(SEEDS) --device $(DEVICE) --minutes $(MINUTES) $(ARGS) && \
 	left=$$(( end - 60 - $$(date +%s) )) && \
-	if [ $$left -lt 60 ]; then echo "the time is over; the same again goes on"; exit 1; fi && \
+	if [ $$left -lt 60 ]; then echo "the time is over; run the same command again to continue"; exit 1; fi && \
 	timeout --foreground --kill-after=1m $$left $(BIN)/python -m oneshot.tune gpu --run runs/records/gpu $(ARGS) && \
 	$(BIN)/python -m oneshot.record runs/records/gpu
 
-# A token-protected Ray head on this machine, a study submitted to it as a job; see cluster/README.md.
+# A token-protected Ray head on this machine, and a study submitted to it as a job; see cluster/README.md.
 cluster-demo: install ## A Ray cluster on this machine and a study submitted to it
 	$(BIN)/python cluster/demo.py $(JOB) $(ARGS)
 
 SECONDS ?= 1800
 SEED ?= 1
 
-# Faults at random times against one small study after another, for so many seconds; the record is what README shows.
+# Faults at random times in one small study after another, for SECONDS; the records' README shows what came of it.
 chaos: install ## Faults at random times for SECONDS=1800; the record is kept
 	PYTHONPATH=tests $(BIN)/python tests/faults/chaos.py --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
@@ -68,19 +68,19 @@ lint: install ## Ruff, shellcheck, hadolint
 	$(BIN)/hadolint cluster/Dockerfile
 
 # Known vulnerabilities of what constraints.txt names, in an environment of its own. It asks pypi.org; --strict: a package
-# that could not be looked up is a failure, too.
+# that could not be looked up is a failure too.
 audit: ## Known vulnerabilities of the pinned packages; asks pypi.org
 	test -x $(VENV)-audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit==2.10.1)
 	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
-format: install ## Ruff mends what it can
+format: install ## Ruff fixes what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 install: $(if $(filter command,$(origin BIN)),,$(READY)) ## The environment alone, in .venv
 
-# Made again when what is asked for changes. The constraints name exact versions; pip takes the build of torch that fits
-# the machine's registry: the CUDA build where that is the usual one.
+# Made again when the requirements change. The constraints pin exact versions; pip takes the build of torch that the
+# machine's package index has: the CUDA build if that is its usual one.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 15) else "error: Python 3.11 to 3.14 is needed, this is %s; name one: make PYTHON=python3.11" % sys.version.split()[0])'
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)

@@ -1,4 +1,4 @@
-"""`python -m oneshot.classify`: which class an image is of, or that it is none of these (`answers`)."""
+"""`python -m oneshot.classify`: which class an image belongs to, or that it belongs to none (`answers`)."""
 
 from oneshot.cli.main import main
 

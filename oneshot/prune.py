@@ -1,4 +1,4 @@
-"""`python -m oneshot.prune`: checkpoints that runs need no more, removed."""
+"""`python -m oneshot.prune`: remove the checkpoints that runs no longer need."""
 
 from oneshot.cli.main import main
 

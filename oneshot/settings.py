@@ -1,4 +1,4 @@
-"""`python -m oneshot.settings`: what there is to set, and what a job sets (`base.meanings`)."""
+"""`python -m oneshot.settings`: which settings there are, and which a job sets (`base.meanings`)."""
 
 from oneshot.cli.main import main
 

@@ -1,4 +1,5 @@
-"""A headless Chromium, driven over its DevTools protocol: pages at any width and theme, and what they say of errors."""
+"""A headless Chromium, driven over its DevTools protocol: it shows pages at any width and theme, and tells their
+errors."""
 
 import asyncio
 import base64
@@ -27,7 +28,8 @@ _WAIT = 300.0  # seconds for the browser to answer
 
 @dataclass
 class Page:
-    """A page that was opened: what is asked of it is JavaScript; `complaints` are its errors and failed requests."""
+    """A page that was opened. `ask` runs JavaScript in it; `complaints` are its errors, its warnings and any requests
+    to the network."""
 
     socket: aiohttp.ClientWebSocketResponse
     loop: asyncio.AbstractEventLoop
@@ -77,13 +79,13 @@ class Page:
         assert self._loaded, f"{path} was not loaded"
 
     def ask(self, expression: str) -> Any:
-        """The value of a JavaScript expression; promises are waited for."""
+        """The value of a JavaScript expression; a promise is awaited."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
     def picture(self, path: Path) -> None:
-        """The whole page as a PNG."""
+        """Write the whole page as a PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
@@ -92,7 +94,7 @@ class Page:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Page]:
-    """A browser with a profile of its own, that is empty and goes with it."""
+    """A browser with an empty profile of its own, which is removed with it."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(

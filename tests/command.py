@@ -1,4 +1,4 @@
-"""Running the command line as a person does: in a process of its own, its output no terminal."""
+"""Run the command line as a person does: in its own process, though its output is no terminal."""
 
 import os
 import signal
@@ -10,15 +10,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# As the help lists them.
+# In the order of the help.
 VERBS = (
     "data", "tune", "train", "evaluate", "report", "classify", "verify", "embed", "export", "prune", "settings",
     "repeat", "record", "bench",
 )  # fmt: skip
 
-# A training of seconds on generated glyphs: what it learns does not matter, only that everything is gone through. Its
-# network is the shallow one: the quickest, and where N workers are compared with one, a deeper one carries a rounding
-# error over a ReLU's kink. It looks in one position: in eight, the judgement takes most of a small study's time.
+# A training of seconds on generated glyphs: what it learns does not matter, only that every stage runs. Its network is
+# the shallow one, which is the quickest; and if N workers are compared with one, a deeper one carries a rounding error
+# over a ReLU's kink. It uses one view: with eight, the judgement takes most of a small study's time.
 TINY = {
     "data.dataset": "glyphs-10",
     "model.name": "conv4",
@@ -39,8 +39,9 @@ def settings(**changes: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change a command's meaning, what Ray puts there for itself, and
-    GPUs: a test says the same where there are some. One that wants them says so, by CUDA_VISIBLE_DEVICES."""
+    """This process's environment without what would change a command's meaning, without Ray's own variables, and
+    without GPUs, so that a test gives the same result on a machine that has some. A test that wants GPUs sets
+    CUDA_VISIBLE_DEVICES."""
     foreign = ("ONESHOT_", "RAY_", "PYTHONBREAKPOINT")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return plain | {"CUDA_VISIBLE_DEVICES": ""} | more
@@ -48,7 +49,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def start(*arguments: str, **variables: str) -> "Iterator[subprocess.Popen[str]]":
-    """A command as `begin` begins it, for the time of the block: what then still runs is killed."""
+    """A command begun by `begin`; if it still runs when the block ends, it is killed."""
     process = begin(*arguments, **variables)
     try:
         yield process
@@ -60,21 +61,22 @@ def start(*arguments: str, **variables: str) -> "Iterator[subprocess.Popen[str]]
 
 
 def begin(*arguments: str, alone: bool = False, **variables: str) -> "subprocess.Popen[str]":
-    """`python -m oneshot.VERB ...` begun, from the repository's root, its output to be read from `stdout`.
+    """Start `python -m oneshot.VERB ...` in the repository's root; its output can be read from `stdout`.
 
-    `alone`: in a session of its own, as at a terminal of its own, where Ctrl-C reaches all that it starts."""
+    `alone`: in a session of its own, as at its own terminal, where Ctrl-C reaches all that it starts.
+    """
     verb, *rest = arguments
     return subprocess.Popen(
         [sys.executable, "-m", f"oneshot.{verb}", *rest],
         cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=alone,
-        # Tests that a shell runs in the background inherit an ignored Ctrl-C; their commands shall heed it.
+        # Tests that a shell runs in the background inherit an ignored Ctrl-C; their commands must heed it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
 def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) -> str:
-    """`python -m oneshot.VERB ...` to its end; what it printed. The exit code has to be `code`."""
+    """Run `python -m oneshot.VERB ...` to its end and return its output. The exit code must be `code`."""
     with start(*arguments, **variables) as process:
         try:
             text, _ = process.communicate(timeout=timeout)
@@ -85,7 +87,7 @@ def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) 
     return text
 
 
-# A training that is killed before the batch of an epoch and a step, which its first argument names.
+# A command whose training is killed before the batch of the epoch and step that its first argument names.
 KILLED = """
 import os, signal, sys
 from oneshot.cli.main import main
@@ -104,14 +106,14 @@ main()
 
 
 def killed(*arguments: str, epoch: int, step: int, **variables: str) -> tuple[int, str]:
-    """`python -m oneshot.train ...`, killed (SIGKILL) as it asks for the batch of a step, from 0, of an epoch, from 1:
-    there, however fast a machine is. Its process's number, and what it printed."""
+    """Run `python -m oneshot.train ...` and kill it (SIGKILL) when it asks for the batch of a step (from 0) of an epoch
+    (from 1), which is the same point on any machine. Returns its process id and its output."""
     return struck(KILLED, f"{epoch},{step}", *arguments, **variables)
 
 
 def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """`python -m oneshot.VERB ...` by a script that kills it (SIGKILL) where its first argument says. Its process's
-    number, and what it printed."""
+    """Run `python -m oneshot.VERB ...` by a script that kills it (SIGKILL) at the point named by its first argument.
+    Returns its process id and its output."""
     with subprocess.Popen(
         [sys.executable, "-c", script, at, *arguments], cwd=ROOT, env=environment(**variables), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -122,7 +124,7 @@ def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int
 
 
 def refused(*arguments: str, **variables: str) -> str:
-    """The sentence with which a wrong request is refused: the last line, with no traceback before it."""
+    """The error with which a wrong request is refused: the last line, with no traceback before it."""
     text = run(*arguments, code=2, **variables)
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines and lines[-1].startswith("error: "), text

@@ -1,5 +1,5 @@
-"""What the tests share: a small set of generated glyphs, an object store, and Omniglot where ONESHOT_SOURCE points at
-its archives."""
+"""What the tests share: a small set of generated glyphs, an object store, and Omniglot if ONESHOT_SOURCE points to its
+archives."""
 
 import errno
 import fcntl
@@ -20,17 +20,17 @@ from oneshot.training.parts import load_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Files run side by side, and two threads each would only wait for a core; a file that runs alone computes the same.
+# Test files run side by side, where two threads each would only wait for a core; run alone, they compute the same.
 torch.set_num_threads(1)
 
-# The tests' own servers are on this machine, whatever proxy leads out of it.
+# The tests' own servers are on this machine and must not be reached through a proxy.
 for name in ("no_proxy", "NO_PROXY"):
     os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
 
 
 @contextmanager
 def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """A folder that files of tests which run side by side have in common; one fills it, the others wait for that."""
+    """A folder shared by test files that run side by side: one of them fills it while the others wait."""
     own = factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
     folder.mkdir(exist_ok=True)
@@ -49,7 +49,7 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
 def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File systems that have no locks, each with its way to say so."""
+    """File systems without locks, one for each error that they may answer with."""
     code = getattr(errno, request.param)
 
     def refuse(*_: object) -> None:
@@ -68,7 +68,7 @@ def small_glyphs(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.fixture(scope="session")
 def trained_run(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose network learned the small glyphs for some seconds, calibrated. Do not write in it."""
+    """A run whose network was trained on the small glyphs for a few seconds and calibrated. Do not write in it."""
     settings = tiny.settings(
         sampling="episodes", objective="both", optimizer="adam", lr=3e-3, batch=64, examples=2_560, epochs=1,
         drawers=4, alphabets=4, head_lr=10.0, val_pairs=400, val_trials=100,
@@ -81,7 +81,7 @@ def trained_run(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def source() -> str:
-    """Where Omniglot's archives lie: ONESHOT_SOURCE, of which a relative path starts at the repository."""
+    """Where Omniglot's archives lie: ONESHOT_SOURCE; a relative path is relative to the repository."""
     given = os.environ.get("ONESHOT_SOURCE")
     if not given:
         pytest.skip("ONESHOT_SOURCE is not set")
@@ -105,7 +105,7 @@ def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root of its own with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
+    """A separate data root with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
     with shared(tmp_path_factory, "root") as root:
         sets.prepare("glyphs-10", data_root=root)
         return root
@@ -122,7 +122,7 @@ def server() -> Iterator[objects.ObjectStore]:
 def object_store(
     server: objects.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[objects.ObjectStore]:
-    """The object store, to which this process's environment leads; a cache of its own."""
+    """The object store, with this process's environment leading to it and a cache of its own."""
     for key in [key for key in os.environ if key.startswith("AWS_")]:
         monkeypatch.delenv(key)
     for key, value in (server.variables() | {"ONESHOT_CACHE": str(tmp_path / "cache")}).items():

@@ -8,13 +8,13 @@ from oneshot.data.drawings import Drawings
 
 
 def points(ink: np.ndarray) -> np.ndarray:
-    """Coordinates (P, 2) of the ink pixels of a drawing (H, W), around their mean: where it stands does not matter."""
+    """Coordinates (P, 2) of a drawing's (H, W) ink pixels about their mean, so that its position does not matter."""
     found = np.argwhere(ink).astype(np.float64)
     return found - found.mean(axis=0)
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> float:
-    """The greater of the two mean distances from a point of the one (P, 2) to the nearest of the other (Q, 2)."""
+    """The greater of the two mean distances from a point of one (P, 2) to the nearest point of the other (Q, 2)."""
     # |l - r|^2 = |l|^2 + |r|^2 - 2 l.r, all three terms in one matrix product
     one_left, one_right = np.ones((len(left), 1)), np.ones((len(right), 1))
     size_left, size_right = (left**2).sum(axis=1, keepdims=True), (right**2).sum(axis=1, keepdims=True)

@@ -13,7 +13,8 @@ SIZES = {"Greek": 24, "Latin": 26, "Runes": 33}
 
 
 def drawings_of(sizes: dict[str, int], *, drawers: int = 20, seed: int = 0, keep: float = 1.0) -> Drawings:
-    """Alphabets of so many characters, each drawn once by every drawer, in random order; `keep`: the share kept."""
+    """Alphabets of so many characters, each drawn once by every drawer, in random order; `keep` is the share of
+    drawings kept."""
     generator = np.random.default_rng(seed)
     characters = [f"{alphabet}/character{n + 1:02d}" for alphabet, size in sizes.items() for n in range(size)]
     cell = generator.permutation(len(characters) * drawers)
@@ -33,7 +34,8 @@ def drawings_of(sizes: dict[str, int], *, drawers: int = 20, seed: int = 0, keep
 
 
 def fixed_of(drawings: Drawings, runs: int = 20) -> FixedTrials:
-    """Fixed trials as Lake's: in a run 20 characters of an alphabet by two drawers, each of them asked about once."""
+    """Fixed trials like Lake's: a run has 20 characters of an alphabet by two drawers, and each character is the query
+    once."""
     run, query, support, target = [], [], [], []
     generator = np.random.default_rng(5)
     row_of = dict(
@@ -55,10 +57,10 @@ def all_protocols(drawings: Drawings) -> list[Trials]:
 
 
 def chi_square(counts: np.ndarray) -> float:
-    """How far counts are from all alike."""
+    """The chi-square statistic of counts against a uniform distribution."""
     return float(((counts - counts.mean()) ** 2 / counts.mean()).sum())
 
 
 def alike(drawings: Drawings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The scorer that is always right."""
+    """A scorer that is always right."""
     return lambda query, support: drawings.character[query] == drawings.character[support]

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody changed on purpose."""
+"""Checkpoints that were tampered with."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from oneshot.run.checkpoint import OLDER, STATE, TRAINING
 
 
 class Malice:
-    """Its pickle makes a folder when it is loaded."""
+    """An object whose pickle makes a folder when it is loaded."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -21,7 +21,7 @@ class Malice:
 
 
 def older(place: Path, owned: Path) -> None:
-    """Make a checkpoint one of an older version, with a training.pt whose pickle makes the folder `owned`."""
+    """Turn a checkpoint into one of an older version, with a training.pt whose pickle makes the folder `owned`."""
     state = json.loads((place / STATE).read_text())
     content = pickle.dumps({"optimizer": Malice(owned)}, protocol=2)
     (place / TRAINING).unlink()

@@ -1,5 +1,5 @@
-"""Hosts of a cluster on one machine: network namespaces with addresses of their own, joined by a bridge; a Ray node in
-each. A link can be cut and a host lost, and nothing outside learns of it."""
+"""Hosts of a cluster on one machine: network namespaces with their own addresses, joined by a bridge, each with a Ray
+node. A link can be cut and a host lost, and nothing outside learns of it."""
 
 import contextlib
 import itertools
@@ -26,7 +26,7 @@ def ip(*arguments: str) -> None:
 
 
 def need_namespaces() -> None:
-    """Skip the test where this machine does not let us make hosts."""
+    """Skip the test if this machine does not allow network namespaces."""
     if not shutil.which("ip"):
         pytest.skip("no iproute2 (the command ip) on this machine")
     name = f"oneshot-{secrets.token_hex(3)}"
@@ -52,7 +52,7 @@ class Host:
         self.inside("ip", "link", "set", "lo", "up").wait()
 
     def inside(self, *command: str, **variables: str) -> "subprocess.Popen[bytes]":
-        """A command begun on this host, in a session of its own."""
+        """Start a command on this host, in a session of its own."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command], cwd=ROOT, env=environment(**variables),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -63,11 +63,11 @@ class Host:
         return [int(word) for word in done.stdout.split()]
 
     def cut(self) -> None:
-        """The link goes down; the processes live on and learn nothing."""
+        """Take the link down; the processes live on and are not told."""
         ip("link", "set", self.link, "down")
 
     def lose(self) -> None:
-        """The host is gone with all that ran on it."""
+        """Cut the link and kill everything that runs on the host."""
         self.cut()
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
@@ -82,8 +82,8 @@ class Host:
 
 
 class Cluster:
-    """Ray on several hosts: the first is the head. Its files lie in `folder`, whose path is short: sockets are among
-    them. `new` makes a host."""
+    """Ray on several hosts, the first of which is the head. Files lie in `folder`, whose path must be short, as sockets
+    are among them. `new` makes a host."""
 
     def __init__(self, new: Callable[[], Host], number: int, folder: Path) -> None:
         self.new, self.folder = new, folder
@@ -91,13 +91,13 @@ class Cluster:
         self.address = f"{self.hosts[0].address}:{PORT}"
         self.variables = {
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16),
-            # A node that does not answer is dead after seconds, not after half a minute.
+            # A node that does not answer counts as dead after seconds, not after half a minute.
             "RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "2000",
             "RAY_health_check_failure_threshold": "3",
         }  # fmt: skip
 
     def begin(self, cores: list[int]) -> None:
-        """Start Ray with so many cores on each."""
+        """Start Ray on each host, with so many cores."""
         for host, count in zip(self.hosts, cores, strict=True):
             self._begin(host, count)
         self._wait()
@@ -112,13 +112,13 @@ class Cluster:
         )  # fmt: skip
 
     def add(self, cores: int) -> Host:
-        """One more host; it joins when its Ray is up."""
+        """Add a host; it joins when its Ray is up."""
         self.hosts.append(self.new())
         self._begin(self.hosts[-1], cores)
         return self.hosts[-1]
 
     def _wait(self) -> None:
-        """Until all hosts have joined. A node that finds no head tries again by itself."""
+        """Wait until all hosts have joined. A node that finds no head tries again by itself."""
         script = (
             "import ray, time\n"
             "for _ in range(60):\n"
@@ -130,7 +130,7 @@ class Cluster:
         assert waiting.wait(timeout=300) == 0, "the nodes do not find each other"
 
     def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
-        """`python -m oneshot.VERB ...` on the head, its output to be read from `stdout`."""
+        """Start `python -m oneshot.VERB ...` on the head; its output can be read from `stdout`."""
         verb, *rest = arguments
         return subprocess.Popen(
             ["ip", "netns", "exec", self.hosts[0].name, sys.executable, "-m", f"oneshot.{verb}", *rest],
@@ -139,7 +139,7 @@ class Cluster:
         )  # fmt: skip
 
     def workers(self) -> dict[str, list[int]]:
-        """The processes of a training's workers, by host."""
+        """The process ids of a training's workers, by host."""
         found: dict[str, list[int]] = {}
         for host in self.hosts:
             for pid in host.pids():
@@ -151,7 +151,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(cores: list[int]) -> Iterator[Cluster]:
-    """Hosts with so many cores each, the head first, for the time of the block."""
+    """Hosts with so many cores each, the head first, while the block runs."""
     need_namespaces()
     bridge, subnet = f"os{secrets.token_hex(2)}", secrets.randbelow(250) + 1
     with contextlib.ExitStack() as stack:

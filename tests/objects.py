@@ -1,4 +1,4 @@
-"""A real S3 API on this machine (moto's), which counts what it is asked, knows one key and refuses as told."""
+"""A real S3 API on this machine (moto's), which counts its requests, knows one key and refuses as told."""
 
 import logging
 import threading
@@ -17,9 +17,9 @@ KEY = "oneshot-tests"
 
 @dataclass
 class ObjectStore:
-    """The server: `asked` is what it was asked, (method, object, query), in order.
+    """The server. `asked` has its requests in order, as (method, object, query).
 
-    `refuse` may answer a request itself, with a status code; it is given the method and the object.
+    `refuse` is given each request's method, object and query, and may return a status code to refuse it with.
     """
 
     url: str = ""
@@ -44,7 +44,7 @@ class ObjectStore:
         return sum(method == "GET" and path.endswith(f"/{name}") for method, path, _ in self.asked)
 
     def variables(self) -> dict[str, str]:
-        """The environment that leads to this store."""
+        """The environment variables that lead to this store."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": KEY,
@@ -53,7 +53,7 @@ class ObjectStore:
         }
 
     def new_bucket(self) -> str:
-        """The URI of an empty bucket. This process's environment has to lead to the store."""
+        """Make an empty bucket and return its URI. This process's environment must lead to the store."""
         name = f"bucket-{uuid.uuid4().hex[:12]}"
         store, _ = fs.FileSystem.from_uri(f"s3://{name}?allow_bucket_creation=true")
         store.create_dir(name)
@@ -62,7 +62,7 @@ class ObjectStore:
 
 @contextmanager
 def serve() -> Iterator[ObjectStore]:
-    """The server at `url` while the block runs."""
+    """Run the server at `url` while the block runs."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     store = ObjectStore()
     server = make_server("127.0.0.1", 0, store, threaded=True)

@@ -1,4 +1,4 @@
-"""What a training and a study came to, without their times: two of equal settings must not differ in it."""
+"""The outcome of a training and of a study, without times: it must be equal if the settings are."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
 
 
 def history(folder: Path) -> list[dict]:
-    """What a training measured, without what no two runs share: its times and interruptions, and the commit, which a
-    machine that is busy may not find out in time."""
+    """What a training measured, without what differs between any two runs: times and interruptions, and the commit,
+    which a busy machine may not find out in time."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     own = ("seconds", "images_per_second", "resumed_at", "commit")
     return [{key: row[key] for key in row if key not in own} for row in rows]
@@ -23,7 +23,7 @@ def weights(folder: Path) -> str:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Trials with their histories and weights, the best network's bytes, and how it was judged."""
+    """A study's trials with their histories and weights, its best network's digest, and how that was judged."""
     study, result = (json.loads((run / name).read_text()) for name in ("study.json", "result.json"))
     trials = {}
     for trial in study["trials"]:

@@ -1,5 +1,5 @@
-"""Trees of images as people have them, made here: a class is a figure, and each image of it is a bit another; and the
-data sets that become of them."""
+"""Folders of images as people have them, made here, and the data sets prepared from them. A class is a figure, and each
+of its images differs a bit."""
 
 from io import StringIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from oneshot.data.sets import Prepared, prepare
 
 
 def figure(seed: int, take: int = 0, *, size: tuple[int, int] = (120, 90), kind: str = "dark") -> Image.Image:
-    """A figure of lines, a function of `seed`; `take` moves its corners. `kind`: photos have it on clutter."""
+    """A figure of lines that depends on `seed`; `take` moves its corners. With `kind` "photo" it lies on clutter."""
     rng = np.random.default_rng([seed, take])
     corners = np.random.default_rng(seed).random((5, 2)) + rng.normal(0, 0.02, (5, 2))
     points = [tuple(point) for point in (0.15 + 0.7 * corners.clip(0, 1)) * size]
@@ -29,7 +29,7 @@ def figure(seed: int, take: int = 0, *, size: tuple[int, int] = (120, 90), kind:
 def tree(
     root: Path, *, classes: int, images: int, groups: int = 0, kind: str = "dark", ending: str = "png"
 ) -> Path:  # fmt: skip
-    """`root` with so many classes of so many images, in groups or not; sizes differ."""
+    """Fill `root` with `classes` classes of `images` images each, in groups if `groups` is given; sizes differ."""
     for number in range(classes):
         group = f"group{number % groups}" if groups else ""
         folder = root / group / f"class{number:02d}"
@@ -43,7 +43,7 @@ def tree(
 def made(
     root: Path | str, source: Path | str | None, dataset: str = "folder", **how: object
 ) -> tuple[Prepared, str]:  # fmt: skip
-    """The set, and what was said while it was made."""
+    """Prepare the set. Returns it and what was printed meanwhile."""
     stream = StringIO()
     console = Console(file=stream, width=100_000)
     name = how.pop("name", None)
@@ -52,7 +52,7 @@ def made(
 
 
 def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
-    """The sentence with which a set is not made."""
+    """The error message with which a set is refused."""
     with pytest.raises(UserError) as refused:
         made(root, source, dataset, **how)
     return str(refused.value)

@@ -1,4 +1,4 @@
-"""Several workers as plain processes that meet over gloo: what they do, and a way to run it. No Ray."""
+"""Several workers as plain processes that meet over gloo, without Ray: tasks for them, and `run`, which runs one."""
 
 import contextlib
 import multiprocessing
@@ -30,11 +30,12 @@ CPU = torch.device("cpu")
 
 @contextlib.contextmanager
 def smooth() -> Iterator[None]:
-    """Networks made and used in the block have no kinks: softplus in place of ReLU, the mean in place of the maximum.
+    """Networks made and used in the block have no kinks: softplus replaces ReLU, the mean replaces the maximum.
 
-    Ranks add the same numbers in another order, so a gradient differs by 1e-7, more or less by the processor. At a kink
-    that may suffice to send it another way: drawings have large areas of one colour, whose activations all cross it
-    together, and a gradient was seen to jump by a twentieth and the loss by 1e-4. Without kinks, it stays at 1e-7.
+    Ranks add the same numbers in a different order, so gradients differ by about 1e-7, depending on the processor. At a
+    kink that may be enough to change the branch taken: drawings have large areas of one colour, whose activations all
+    cross it together, and a gradient was seen to jump by a twentieth and the loss by 1e-4. Without kinks, the
+    difference stays at 1e-7.
     """
     with (
         patch.object(F, "relu", lambda x, inplace=False: F.softplus(x)),
@@ -65,7 +66,7 @@ def run(task: Callable[..., Any], *, world_size: int, where: Path, **options: An
 
 def _rank(rank: int, world_size: int, task: Callable[..., Any], where: Path, options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    # A file to meet at: no port that another process might take.
+    # The ranks meet at a file: another process might take a port.
     meeting = f"file://{where / 'meeting'}"
     dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=200), rank=rank, world_size=world_size)
     torch.save(task(**options), where / f"rank-{rank}.pt")
@@ -74,7 +75,7 @@ def _rank(rank: int, world_size: int, task: Callable[..., Any], where: Path, opt
 
 
 def together(**tasks: dict[str, Any]) -> dict[str, Any]:
-    """Several tasks by the names of this module's functions, in one meeting: processes are dear to start."""
+    """Run several of this module's functions, by name, in one process group, as processes are slow to start."""
     return {name: globals()[name](**options) for name, options in tasks.items()}
 
 
@@ -84,7 +85,7 @@ def share(whole: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(x: torch.Tensor, upstream: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> dict[str, Any]:
-    """One step of batch normalisation in training on the rank's share."""
+    """One step of batch normalisation in training mode on the rank's share."""
     norm = GlobalBatchNorm2d(x.shape[1])
     norm.load_state_dict(norm.state_dict() | {"weight": weight, "bias": bias})
     x = share(x).clone().requires_grad_()
@@ -97,7 +98,7 @@ def normalise(x: torch.Tensor, upstream: torch.Tensor, weight: torch.Tensor, bia
 
 
 def gathered(rows: torch.Tensor, upstream: torch.Tensor) -> dict[str, Any]:
-    """The gathered rows and the gradient that reaches the rank's own."""
+    """The gathered rows, and the gradient that reaches the rank's own rows."""
     rows = share(rows).clone().requires_grad_()
     whole = gather(rows)
     (whole.square() * upstream).sum().backward()
@@ -105,7 +106,7 @@ def gathered(rows: torch.Tensor, upstream: torch.Tensor) -> dict[str, Any]:
 
 
 def refused(folder: Path) -> str:
-    """What is said where rank 0 alone finds a checkpoint that it refuses."""
+    """The error that every rank raises if rank 0 alone finds a checkpoint that it refuses."""
 
     def find(self: Training) -> None:
         raise UserError(f"rank {dist.get_rank()} refuses it")
@@ -119,7 +120,7 @@ def refused(folder: Path) -> str:
 
 
 def talk(rows: torch.Tensor) -> dict[str, Any]:
-    """What a worker's ways to talk to the others give."""
+    """The results of a worker's ways to communicate with the others."""
     worker = ProcessGroupWorker(CPU)
     return {
         "place": (worker.rank, worker.world_size),
@@ -132,7 +133,7 @@ def talk(rows: torch.Tensor) -> dict[str, Any]:
 
 
 def embedded(drawings: int) -> torch.Tensor:
-    """The embeddings of so many drawings."""
+    """The embeddings of `drawings` drawings."""
     torch.manual_seed(0)
     net, images = (
         build(tiny.settings().model, size=28),
@@ -142,7 +143,7 @@ def embedded(drawings: int) -> torch.Tensor:
 
 
 def interrupted(settings: Settings, folder: Path) -> None:
-    """A training of a smooth network that is ended after its first epoch, and gone on with."""
+    """Train a smooth network, end after the first epoch, and resume."""
     for until in (1, None):
         with smooth():
             worker = ProcessGroupWorker(CPU, precision="fp32")
@@ -150,7 +151,7 @@ def interrupted(settings: Settings, folder: Path) -> None:
 
 
 def train(cases: dict[str, Settings], folder: Path) -> dict[str, Any]:
-    """Trainings of smooth networks, one after the other; their histories."""
+    """Train smooth networks one after the other; returns their histories."""
     made = {}
     for name, settings in cases.items():
         worker = ProcessGroupWorker(CPU, precision="fp32", compress=settings.scale.compress)

@@ -1,4 +1,4 @@
-"""Run folders as a study leaves them, made by hand in a moment: for the tests of the report and of records."""
+"""Hand-made run folders like those that a study leaves, for the tests of the report and of records."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ NAMES = ("Greek", "Old_Church_Slavonic_(Cyrillic)", "Runes")
 
 
 def drawings(names: Sequence[str] = NAMES, *, bits: int = 1) -> Drawings:
-    """Alphabets of 22 characters by 4 drawers; with 8 bits a pixel: grey."""
+    """Alphabets of 22 characters by 4 drawers; in grey if `bits` is 8 (a pixel)."""
     made = tiny.drawings(dict.fromkeys(names, 22))
     return made if bits == 1 else replace(made, bits=8, packed=(made.pixels() // 2 + 60).reshape(len(made), -1))
 
 
 def judged(test: Drawings, *, boost: float = 2.0, trials: int = 400) -> list[tuple[Trials, np.ndarray]]:
-    """Three protocols with scores of chance, the target's raised by `boost`."""
+    """Three protocols with random scores, of which the target's are raised by `boost`."""
     made = [
         replace(within(test, trials=trials, seed=1), name="lake400"),
         within(test, trials=trials),
@@ -53,7 +53,7 @@ def judged(test: Drawings, *, boost: float = 2.0, trials: int = 400) -> list[tup
 
 
 def pairs(test: Drawings) -> dict[str, Scored]:
-    """Pairs with scores of which those of the same lie 3 spreads above the others."""
+    """Pairs with scores; those of same pairs lie 3 standard deviations above the others."""
     generator = np.random.default_rng(0)
 
     def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def pairs(test: Drawings) -> dict[str, Scored]:
 
 
 def seen(test: Drawings, scored: list[tuple[Trials, np.ndarray]]) -> Seen:
-    """With embeddings in which the drawings of a character lie together."""
+    """The material of a judgement, with embeddings in which the drawings of a character lie together."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(len(test.characters), 6))
     return Seen(test, centres[test.character] + 0.05 * generator.normal(size=(len(test), 6)), scored, pairs(test))
@@ -73,14 +73,16 @@ def study(
     where: Path | Folder, *, names: Sequence[str] = NAMES, boost: float = 2.0, outcome: bool = True,
     trials: list[dict[str, Any]] | None = None, over: bool = True, **changes: Any,
 ) -> Folder:  # fmt: skip
-    """A study of three trials that is over and judged; `over=False`: that is not. `changes`: of its result."""
+    """Write a study of three trials that is over and judged, or with `over=False` one that is not. `changes` are made
+    to its result."""
     run = Folder.of(where)
     trials = trials or [
         samples.trial("000", "finished", 8, floor=0.21, optimizer="sgd", lr=1e-2),
         samples.trial("001", "stopped", 2, floor=0.4, lr=1.2e-4, batch=64),
         samples.trial("002", "failed", 0, error="OutOfMemoryError: <b>no</b> memory"),
     ]
-    run.write("experiment.toml", read(job_file("quick"), ["train.epochs=8"]).to_toml().encode())
+    asked = [f"search.trials={len(trials)}"] if over else []  # else the job's 10
+    run.write("experiment.toml", read(job_file("quick"), ["train.epochs=8", *asked]).to_toml().encode())
     for trial in trials:
         if trial["history"]:
             _history(run / "trials" / trial["id"], trial["history"])
@@ -105,8 +107,16 @@ def study(
     return run
 
 
+def changed(run: Folder, **changes: object) -> Folder:
+    """The run with other settings, by their keys with `__` for the point."""
+    settings = parse_toml(run.read("experiment.toml"), "the test")
+    given = {key.replace("__", "."): value for key, value in changes.items()}
+    run.write("experiment.toml", override(settings, given, source="the test").to_toml().encode())
+    return run
+
+
 def finished(where: Path | Folder, kept: Mapping[str, Any], **changes: object) -> Folder:
-    """The study of a record as its folder held it when it was over, with some of its settings changed."""
+    """Write the folder of a recorded study as it was at its end, with some of its settings changed."""
     run, experiment = Folder.of(where), kept["experiment"]
     if changes:
         experiment = override(parse_toml(experiment.encode(), "the record"), changes, source="the test").to_toml()
@@ -119,7 +129,7 @@ def finished(where: Path | Folder, kept: Mapping[str, Any], **changes: object) -
 
 
 def training(where: Path, *, epochs: int) -> Folder:
-    """A single training of 8 epochs, so many of which are done."""
+    """Write a single training of 8 epochs, of which `epochs` are done."""
     run = Folder.of(where)
     run.write("experiment.toml", read(job_file("quick"), ["train.epochs=8"]).to_toml().encode())
     if epochs:

@@ -1,8 +1,8 @@
-"""Records as `study.json` and `result.json` hold them, small and made by hand, for the tests of what is shown."""
+"""Small hand-made contents of `study.json` and `result.json`, for the tests of what is shown."""
 
 from typing import Any
 
-EPOCHS = 30  # most that a trial of these studies may run
+EPOCHS = 30  # the most epochs that a trial of these studies may run
 
 
 def history(epochs: int, *, floor: float = 0.2, turn: int | None = None) -> list[dict[str, Any]]:
@@ -30,7 +30,7 @@ def trial(
     id: str, status: str = "running", epochs: int = 0, *, floor: float = 0.2, turn: int | None = None,
     error: str | None = None, **settings: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """One trial of `study.json`, with a history as `history` makes it."""
+    """One trial of `study.json`, with a history from `history`."""
     rows = history(epochs, floor=floor, turn=turn)
     best = min(rows, key=lambda row: row["val_loss"], default=None)
     return {
@@ -47,7 +47,7 @@ def trial(
 
 
 def pulse(epoch: int, step: int) -> dict[str, Any]:
-    """The `pulse.json` of a training of 500 steps an epoch, a tenth of a second each."""
+    """The `pulse.json` of a training with 500 steps an epoch, each of a tenth of a second."""
     return {
         "epoch": epoch, "step": step, "steps": 500, "loss": 0.4321, "images_per_second": 96.4, "epoch_seconds": 50.0,
     }  # fmt: skip
@@ -73,7 +73,7 @@ def study(*trials: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def small_study() -> dict[str, Any]:
-    """One trial of every status."""
+    """A study with trials of every status."""
     return study(
         trial("000", "finished", 30, floor=0.21, optimizer="sgd", lr=1e-2),
         trial("001", "stopped", 3, floor=0.4, lr=1.23e-4),
@@ -118,7 +118,7 @@ def result(**changes: Any) -> dict[str, Any]:
 
 
 def verification() -> dict[str, Any]:
-    """Same or different, as `result.json` holds it."""
+    """The verification (same or different) of a `result.json`."""
     at = [
         {"rate": 0.1, "similarity": 0.41, "false_match": 0.112, "false_non_match": 0.008},
         {"rate": 0.01, "similarity": 0.83, "false_match": 0.0134, "false_non_match": 0.041},

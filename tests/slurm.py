@@ -1,7 +1,7 @@
-"""A SLURM cluster of two hosts of one core on this machine, from Debian's packages.
+"""A SLURM cluster of two one-core hosts on this machine, from Debian's packages.
 
-Each host is a process in namespaces of its own: it has its own name, network card, process table and /tmp/ray, so Ray's
-nodes on them are as apart as on two machines, and what `ray stop` ends on one is no one else's.
+Each host is a process in namespaces of its own: it has its own name, network card, process table and /tmp/ray. So Ray's
+nodes on them are as separate as on two machines, and `ray stop` on one ends nothing of the other's.
 """
 
 import contextlib
@@ -44,8 +44,8 @@ KillWait=5
 PartitionName=all Nodes=ALL Default=YES
 """
 
-# The host's first process: whatever runs on the host ends with it, and it reaps what others leave behind. It waits for
-# its network card.
+# The host's first process. Whatever runs on the host ends with it, and it reaps orphaned processes. It waits for its
+# network card.
 _HOST = """\
 set -e
 hostname "$1"
@@ -70,13 +70,14 @@ wait
 
 @dataclass
 class Slurm:
-    """A running cluster; commands are given on its first host."""
+    """A running cluster; commands run on its first host."""
 
     folder: Path
     first: int  # a process of the first host
 
     def command(self, *arguments: str, cwd: Path | None = None, check: bool = True, **variables: str) -> str:
-        """What a command prints, given on the first host. Raises CalledProcessError, if `check`, where it fails."""
+        """Run a command on the first host and return its output. Raises CalledProcessError if it fails and `check` is
+        set."""
         here = ["nsenter", "--target", str(self.first), "--net", "--uts", "--mount", f"--wdns={cwd or self.folder}"]
         plain = {key: value for key, value in os.environ.items() if not key.startswith(("ONESHOT_", "RAY_"))}
         done = subprocess.run(
@@ -86,19 +87,19 @@ class Slurm:
         return done.stdout
 
     def field(self, job: str, name: str) -> str:
-        """What `scontrol show job` says of a job, such as its JobState."""
+        """A field of `scontrol show job` for a job, such as JobState."""
         shown = self.command("scontrol", "show", "job", job, "--oneliner")
         return shown.partition(f" {name}=")[2].partition(" ")[0]
 
     def wait(self, job: str, until: Callable[[], bool] = lambda: False, *, seconds: float = 400) -> None:
-        """Wait for `until`, or for the job's end."""
+        """Wait until `until` is true or the job has ended."""
         deadline = time.monotonic() + seconds
         while not until() and self.field(job, "JobState") in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"):
             assert time.monotonic() < deadline, f"job {job} takes longer than {seconds} s"
             time.sleep(1)
 
     def idle(self) -> int:
-        """How many hosts wait for work."""
+        """How many hosts are idle."""
         try:
             return self.command("sinfo", "--noheader", "--Node", "--states=idle").count("\n")
         except subprocess.CalledProcessError:
@@ -107,7 +108,7 @@ class Slurm:
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Slurm]:
-    """Two hosts of one core each, idle and ready, while the block runs. `folder`: a new one."""
+    """Two hosts of one core each, idle and ready, while the block runs. `folder` must be new."""
     (folder / "state").mkdir(parents=True)
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
@@ -138,18 +139,18 @@ def _host(name: str, ip: str, folder: Path) -> Iterator["subprocess.Popen[str]"]
             env=os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}, stdin=subprocess.PIPE, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        while not psutil.Process(host.pid).children():  # its namespaces are made before its first child
+        while not psutil.Process(host.pid).children():  # it makes its namespaces before its first child
             assert host.poll() is None, f"{name} does not start"
             time.sleep(0.05)
         yield host
     finally:
         for first in psutil.Process(host.pid).children():
-            first.kill()  # and with it every other process in its namespace
+            first.kill()  # and with it every other process of its namespace
         host.wait()
 
 
 def why_not() -> str:
-    """Why there can be no such cluster on this machine; empty where there can."""
+    """Why this machine cannot run such a cluster; empty if it can."""
     missing = [name for name in ("slurmctld", "slurmd", "munged", "unshare", "ip") if shutil.which(name) is None]
     if missing:
         return f"no SLURM, or nothing to make hosts with: {', '.join(missing)} missing"

@@ -1,4 +1,4 @@
-"""Parquet files of drawings made of noise, and the same files changed behind the program's back."""
+"""Parquet files of drawings of noise, and the same files changed behind the program's back."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from oneshot.data.store import DRAWINGS
 
 
 def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:
-    """A drawing of noise, a function of its place alone."""
+    """A drawing of noise that depends on its alphabet, character and drawer alone."""
     ink = np.random.default_rng([ord(alphabet[0]), character, drawer]).integers(0, 256, size, dtype=np.uint8)
     if not grey:
         ink = np.where(ink > 200, 255, 0).astype(np.uint8)
@@ -48,7 +48,7 @@ def same(table: pa.Table) -> pa.Table:
 def rewritten(
     folder: Folder, change: Callable[[pa.Table], pa.Table] = same, name: str = DRAWINGS, **facts: object
 ) -> None:
-    """The file again, with a changed table or changed facts in its footer."""
+    """Write the file again, with a changed table or changed facts in its footer."""
     with pq.ParquetFile(folder.file(name)) as file:
         table, about = change(file.read()), json.loads(file.metadata.metadata[b"oneshot"])
     sink = pa.BufferOutputStream()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from oneshot.screen.live import StudyView
 
-HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # the cursor
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"  # codes that hide and show the cursor
 
 
 class Terminal(io.StringIO):
@@ -31,14 +31,14 @@ def log() -> Console:
 
 
 def drawn(renderable, width: int, height: int = 40) -> list[str]:
-    """The lines of something as a terminal shows them, without the codes."""
+    """The lines of a renderable as a terminal shows them, without escape codes."""
     screen = terminal(width, height)
     screen.print(renderable)
     return plain(screen).rstrip("\n").split("\n")
 
 
 def plain(screen: Console) -> str:
-    """What was printed on a terminal, without the codes."""
+    """The text printed on a terminal, without escape codes."""
     return re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.file.getvalue())
 
 
@@ -49,7 +49,7 @@ def view_of(record, width: int = 140) -> StudyView:
 
 
 def told(*records) -> list[str]:
-    """The lines a log holds after these updates, without the time before each."""
+    """The lines of a log after these updates, without the time before each."""
     screen = log()
     with StudyView(screen) as view:
         for record in records:
@@ -58,7 +58,7 @@ def told(*records) -> list[str]:
 
 
 def row_of(lines: list[str], *words: str) -> int:
-    """The number of the only line with all these words in this order."""
+    """The index of the only line that has all these words in this order."""
     found = [i for i, line in enumerate(lines) if re.search(".*".join(map(re.escape, words)), line)]
     assert len(found) == 1, (words, lines)
     return found[0]

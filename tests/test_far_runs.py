@@ -76,7 +76,7 @@ def test_a_study_goes_on_from_an_object_store_and_its_record_is_kept(
     assert process.returncode == 130 and f"--resume {where}" in rest and "Traceback" not in rest
     assert f"report: {where}/report.html" in run("report", where, **variables)
     page = Folder.of(where).read("report.html").decode()
-    assert "0 of 1 trials are over, 0 run, 1 wait." in page
+    assert "0 of 1 trials are over, 0 are running, 1 waiting." in page
 
     text = run("tune", "--resume", where, **variables)
     assert "trial 000 epoch  1/12" not in text and f"record: {where}/result.json" in text

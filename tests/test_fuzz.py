@@ -30,6 +30,7 @@ from samples import result, study, trial, verification
 from tables import FIXED, row, written
 from zips import MEMBERS, SMALL, made_archives
 
+import oneshot
 from oneshot.answers import artifact, calibration, matching
 from oneshot.base.errors import UserError
 from oneshot.base.jobs import job_file, override, parse, parse_toml, read, with_point
@@ -46,8 +47,8 @@ from oneshot.evaluation.trials import lake400, protocols, within
 from oneshot.evaluation.verification import Scored
 from oneshot.network.worker import Worker
 from oneshot.records import pages, record
+from oneshot.report import compare, reading
 from oneshot.report import page as report
-from oneshot.report import reading
 from oneshot.report.canvas import LIGHT, svg
 from oneshot.run import cards, checkpoint, formats
 from oneshot.run.history import read_failure
@@ -179,10 +180,10 @@ def test_any_text_after_set_is_a_change_or_a_sentence(text: str, key: str) -> No
 # Parquet
 
 
-# Enough for every split: two alphabets of either origin, by four drawers
+# Enough for every split: five background alphabets and two others, by four drawers
 MANY = [
     row(alphabet, character, drawer)
-    for alphabet in ("Alpha", "Beta", "Mu", "Zeta")
+    for alphabet in ("Alpha", "Beta", "Eta", "Iota", "Kappa", "Mu", "Zeta")
     for character in (1, 2)
     for drawer in (1, 2, 3, 4)
 ]
@@ -255,7 +256,7 @@ def test_any_bytes_of_a_parquet_file_are_read_or_refused(data: Folder, tmp_path:
 def test_any_file_of_classes_is_asked_or_refused(
     trained: Path, tmp_path: Path, case: st.DataObject, whole: bool
 ) -> None:
-    net, file = artifact.load(trained / "sgd" / NEWEST, device="cpu"), tmp_path / "classes.parquet"
+    net, file = oneshot.load(trained / "sgd" / NEWEST, device="cpu"), tmp_path / "classes.parquet"
     page = np.eye(28, dtype=np.uint8) * 255
     net.classes({"a": 255 - page, "b": 255 - page.T[::-1]}).save(file)
     content = file.read_bytes()
@@ -450,13 +451,15 @@ def use_run(folder: Folder, kept: Path) -> None:
     judged = formats.read(formats.Result, folder, "result.json")
     console.print(result_panel(judged), alphabet_table(judged))
     page = np.eye(28, dtype=np.uint8) * 255
-    net = artifact.load(folder, device="cpu")
+    net = oneshot.load(folder, device="cpu")
     net.classify(page, {"a": page, "b": 255 - page})
     if net.calibration and net.calibration.record.get("match"):
         net.threshold(0.01)
     modelcard.write(folder)
     parse(cards.recorded_settings(folder), "the network")
-    _, figures = report.page(reading.read(folder))
+    seen = reading.read(folder)
+    console.print(compare.screen(compare.compared([seen, seen])))
+    _, figures = report.page(seen)
     for name, canvas in figures.items():
         svg(canvas, name=name, theme=LIGHT)
     record.keep(folder, name="kept")

@@ -1,4 +1,4 @@
-"""Drawings, settings and networks so small that a training takes a second; made in memory, no file needed."""
+"""Drawings, settings and networks so small that a training takes a second. They are made in memory, without files."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def drawings(
 ) -> Drawings:
     """Alphabets of so many characters, each drawn once by every drawer, in random order.
 
-    A character is a random pattern; a drawer gets the share `noise` of its pixels wrong.
+    A character is a random pattern; each drawing has a share `noise` of its pixels wrong.
     """
     generator = np.random.default_rng(seed)
     names = [f"{alphabet}/character{n + 1:02d}" for alphabet, size in sizes.items() for n in range(size)]
@@ -50,7 +50,7 @@ def drawings(
 
 
 def parts(*, side: int = 28) -> Parts:
-    """Four alphabets to learn from and two others to validate on."""
+    """Four alphabets to train on and two others to validate on."""
     return Parts(
         train=drawings({"Greek": 6, "Latin": 8, "Runes": 5, "Kana": 7}, side=side, seed=1),
         validation=drawings({"Tifinagh": 6, "Ogham": 5}, side=side, seed=2),
@@ -88,7 +88,7 @@ class Killed(Exception):
 
 
 class Killer(Watch):
-    """Ends a training when an epoch is done, or in the middle of one, when so many of its steps are."""
+    """Ends a training after the epoch `after`, or within the epoch `within` when `steps` of its steps are done."""
 
     def __init__(self, *, after: int | None = None, within: int | None = None, steps: int = 2) -> None:
         self.after, self.within, self.steps, self.done = after, within, steps, 0
@@ -113,7 +113,7 @@ class Killer(Watch):
 def network(
     where: Path | Folder, net: Siamese, given: Settings, *, cleaning: dict[str, Any] | None = None
 ) -> Path:  # fmt: skip
-    """A run of a network that nothing trained, with its only checkpoint and its `best/`."""
+    """Write a run of an untrained network, with its only checkpoint and its `best/`; returns the path."""
     run = Folder.of(where)
     recorded = {name: getattr(given, name).model_dump() for name in ("data", "model", "train")}
     progress = Progress(epoch=1, best_epoch=1, best_loss=0.5, history=[{"epoch": 1, "val_loss": 0.5, "best": True}])
@@ -128,9 +128,9 @@ def network(
 
 
 # Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. Made smooth (`ranks`),
-# of 190 runs whose weights began 1e-7 apart none came to losses 1e-6 apart. No Adam, which divides small gradients by
-# themselves, and no calibrated head, whose weights are large. Koch's network, whose sigmoid units
-# start almost alike, is moved by a faster head instead.
+# none of 190 runs whose weights began 1e-7 apart came to losses 1e-6 apart. They use neither Adam, which divides small
+# gradients by themselves, nor a calibrated head, whose weights are large. The sigmoid units of Koch's network start
+# almost alike; a faster head moves it instead.
 SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
 SMALL = SHARED | {"name": "conv4", "examples": 36}
 AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}

@@ -1,4 +1,4 @@
-"""Being another user than root for a while."""
+"""Run a block as a user other than root."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def plain_user() -> Iterator[None]:
-    """Without root's right to do anything; for the time of the block."""
+    """Give up root's rights while the block runs; another user's rights stay as they are."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)

@@ -1,4 +1,4 @@
-"""A web server of this machine that misbehaves as told, for the tests of downloads."""
+"""A web server on this machine that misbehaves as told, for the tests of downloads."""
 
 import threading
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server holds and how it behaves; what it was asked for, in order."""
+    """What the server holds and how it behaves; `asked` has its requests, in order."""
 
     files: dict[str, bytes]
     ranges: bool = True
     etag: str = '"1"'
-    cuts: list[int] = field(default_factory=list)  # of each next answer, only so many bytes are sent
-    stalls: int = 0  # so many next answers stop in the middle and never go on
+    cuts: list[int] = field(default_factory=list)  # how many bytes to send of each of the next answers
+    stalls: int = 0  # how many of the next answers stop in the middle and never go on
     codes: list[int] = field(default_factory=list)  # status codes of the next answers
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # path and Range header
     url: str = ""
@@ -30,7 +30,7 @@ class Site:
 
 @contextmanager
 def serve(site: Site) -> Iterator[Site]:
-    """The site at `site.url` while the block runs."""
+    """Serve the site at `site.url` while the block runs."""
     handler = type("Handler", (_Handler,), {"site": site})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -1,4 +1,4 @@
-"""Archives made here: of any members, and of drawings laid as in Omniglot's."""
+"""Zip archives made here: of any members, and of drawings laid out as in Omniglot's."""
 
 import zipfile
 from functools import cache
@@ -31,7 +31,8 @@ def alphabet(number: int) -> np.ndarray:
 
 
 def made_archives() -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """An evaluation archive of two alphabets by four drawers, and two runs on its second alphabet."""
+    """The members of an evaluation archive of two alphabets by four drawers, and of an archive of two runs on its
+    second alphabet."""
     evaluation, runs = {}, {}
     for number, name in enumerate(("Aleph", "Beth")):
         for (character, drawer), _ in np.ndenumerate(alphabet(number)[:, :, 0, 0]):

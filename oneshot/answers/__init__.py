@@ -1,1 +1,1 @@
-"""A trained network to hand on: loaded, asked, exported."""
+"""A trained network in use: loading, asking and exporting it."""

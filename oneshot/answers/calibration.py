@@ -1,12 +1,13 @@
-"""What a score is worth: probabilities, and the limit of "none of these". Pure arithmetic on scores.
+"""Calibration of scores: probabilities, and the limit for "none of these". Pure arithmetic on scores.
 
 Three things are fitted on one-shot trials of the validation alphabets, for 1, 2 and 5 support images a class:
-- pair: the probability that two images show the same class, where half of all pairs do (Platt 1999);
-- classes: the probability of each class, where the image shows one of them (a temperature: Guo et al. 2017). It depends
-  on the number of support images and hardly on that of the classes (on Omniglot 0.88 to 0.94 from 2 to 20 classes);
-- none: how good the best class has to be. Measured where the true class is absent: the limits are those that a stated
-  share of such images passes. Both the best score and its lead over the second count; the lead's weight is chosen too.
-  That they hold of other classes supposes that those measured stand for them: `doubt` says where they are too few.
+- pair: the probability that two images show the same class, if half of all pairs do (Platt 1999);
+- classes: the probability of each class, if the image shows one of them (a temperature: Guo et al. 2017). The
+  temperature depends on the number of support images and hardly on that of the classes (on Omniglot, it is 0.88 to 0.94
+  from 2 to 20 classes);
+- none: how good the best class has to be. It is measured with the true class absent: a limit is what a stated share of
+  such images passes. Both the best score and its lead over the second count; the lead's weight is chosen too. The
+  limits hold for other classes only if the measured ones represent them: `doubts` says when these are too few.
 
 Legend of shapes: T trials, N classes of which the first is the true one, Q queries, C classes.
 """
@@ -20,17 +21,13 @@ import numpy as np
 SHOTS = (1, 2, 5)
 WAYS = (1, 2, 5, 10, 20)
 RATES = (0.01, 0.05, 0.1, 0.2, 0.5)
-RATE = 0.1  # the rate of false acceptance where none is named
+RATE = 0.1  # the default rate of false acceptance
 LEADS = (0.0, 0.25, 0.5, 1.0)
-# Classes; measured on fewer, limits are rough. Simulated, with 20 classes to choose from and 10 % stated: 40 to 53 %
-# pass where 2 classes validated, 16 to 23 % where 3, 11 to 19 % where 6, 11 to 12 % where 11.
-FEW = 10
-HELD = "validation alphabets"  # where nobody says what they are
 BINS = 15  # of the expected calibration error, as in Guo et al. 2017
 
 
 class Calibration:
-    """The probabilities that a record, as `fit` makes it, gives to scores."""
+    """Turns scores into probabilities, by a record as `fit` returns it."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         self.record = record
@@ -43,28 +40,28 @@ class Calibration:
         return sigmoid(slope * scores + offset)
 
     def classes(self, scores_QC: np.ndarray, *, k_shot: int = 1) -> np.ndarray:
-        """(Q, C) -> probabilities (Q, C) that sum to 1 over the classes."""
+        """Scores (Q, C) -> probabilities (Q, C) that sum to 1 over the classes."""
         temperature = self._by_shots(k_shot, [shot["classes"]["temperature"] for shot in self.record["shots"]])
         return softmax(scores_QC / temperature)
 
     def known(self, scores_QC: np.ndarray, *, k_shot: int = 1, rate: float = RATE) -> np.ndarray:
-        """(Q, C) -> (Q,) bool: whether the best class is good enough for the image to be of one of these.
+        """Scores (Q, C) -> (Q,) bool: whether the best class is good enough for the image to be of one of these.
 
-        `rate`, one of RATES or 1 (always): of images of no class, the share that passes all the same."""
+        `rate`, one of RATES or 1 (always), is the share of images of no class that passes all the same."""
         if rate == 1:
             return np.ones(len(scores_QC), dtype=bool)
         return evidence(scores_QC, self.record["lead"]) >= self.limit(scores_QC.shape[1], k_shot=k_shot, rate=rate)
 
     def limit(self, ways: int, *, k_shot: int = 1, rate: float = RATE) -> float:
-        """What the evidence of the best of so many classes has to reach; `rate`: one of RATES."""
+        """The limit that the evidence of the best of `ways` classes has to reach; `rate` is one of RATES."""
         return self._by_shots(k_shot, [self._limit(shot["none"], ways, rate) for shot in self.record["shots"]])
 
     def _limit(self, cells: Sequence[Mapping[str, Any]], ways: int, rate: float) -> float:
         """The limit for a number of classes. Beyond those measured it goes on as it rose between the last two.
 
-        Where there are no two to compare (one class has no lead in its evidence), the classes are taken for lots of
-        the last number, each lot an independent chance to pass: the limit is then that of a lower rate, at which all
-        lots together pass at `rate`, or less, as the lots of one image are alike."""
+        If there are no two to compare (the evidence of one class has no lead), the classes are treated as lots of the
+        last number, each an independent chance to pass. The limit is then that of a lower rate, chosen so that all lots
+        together pass at `rate`; in fact they pass at less, as the lots of one image are alike."""
         rates, last = self.record["rates"], cells[-1]["n_way"]
         if ways > last and (len(cells) == 1 or (self.record["lead"] and cells[-2]["n_way"] == 1)):
             lower = 1 - (1 - rate) ** (last / ways)
@@ -73,39 +70,16 @@ class Calibration:
         return _at([(cell["n_way"], cell["limits"][rates.index(rate)]) for cell in cells], ways)
 
     def _by_shots(self, k_shot: int, values: Sequence[float]) -> float:
-        """Between the numbers of shots that were measured: on a line over their logarithms; beyond: the nearest."""
+        """Interpolate `values` linearly over the logarithm of the measured shots; beyond these, take the nearest."""
         return float(np.interp(math.log(k_shot), np.log(self._shots), values))
 
 
 def _at(points: Sequence[tuple[float, float]], where: float) -> float:
-    """The limit at `where`, of points that rise: on lines over the logarithm. The last goes on, and never falls."""
+    """The limit at `where`, on lines between rising points over the logarithm. The last goes on, and never falls."""
     x, y = np.log([point[0] for point in points]), np.array([point[1] for point in points])
     if math.log(where) <= x[-1] or len(points) == 1:
         return float(np.interp(math.log(where), x, y))
     return float(y[-1] + max(0.0, (y[-1] - y[-2]) / (x[-1] - x[-2])) * (math.log(where) - x[-1]))
-
-
-def doubt(record: Mapping[str, Any], *, held: str = HELD) -> str:
-    """Why the stated rates may not be kept, in words; empty where they were measured on new classes, and enough.
-    `held`: what those are called that validate."""
-    classes, said = record["measured_on"]["characters"], [flattered(record, held=held)]
-    if classes < FEW:
-        said.append(
-            f'the limits of "none of these" were measured on {classes} validation classes only: of images of no class'
-            " many more than the stated share may be taken for one"
-        )
-    return "; ".join(filter(None, said))
-
-
-def flattered(record: Mapping[str, Any], *, held: str = HELD) -> str:
-    """Why the probabilities themselves may be surer than they should be, in words; empty where nothing says so."""
-    taught = record["measured_on"].get("taught")  # older records do not say
-    if not taught:
-        return ""
-    return (
-        f"this network {'may have been' if taught == 'perhaps' else 'was'} taught the {held}, too, on"
-        " which its probabilities were measured: those of new classes are less sure, and their errors more"
-    )
 
 
 def evidence(scores_QC: np.ndarray, lead: float) -> np.ndarray:
@@ -128,9 +102,9 @@ def softmax(scores_QC: np.ndarray) -> np.ndarray:
 def fit(scores: Mapping[int, np.ndarray], group: np.ndarray) -> dict[str, Any] | None:
     """A record from scores by number of shots, each (T, N) with the true class first; N >= 2.
 
-    `group` (T,): the alphabet of each trial. All values are fitted on all trials; how good they are is measured across:
-    half of the alphabets by what the other half would have given (of the trials, where there is one alphabet). None
-    where scores do not tell classes apart: there is nothing to calibrate.
+    `group` (T,) is the alphabet of each trial. All values are fitted on all trials. How good they are is measured on
+    each half of the alphabets (of the trials, if there is one alphabet) with values fitted on the other half. Returns
+    None if the scores do not tell classes apart: there is nothing to calibrate.
     """
     fold = halves(group)
     pairs = {
@@ -157,7 +131,7 @@ def fit(scores: Mapping[int, np.ndarray], group: np.ndarray) -> dict[str, Any] |
 
 
 def halves(group: np.ndarray) -> np.ndarray:
-    """Which half each trial is of, 0 or 1: half of the alphabets, of one alphabet half of the trials."""
+    """The half that each trial belongs to, 0 or 1: of the alphabets, or of the trials if there is one alphabet."""
     names = np.unique(group)
     return np.searchsorted(names, group) % 2 if len(names) > 1 else np.arange(len(group)) % 2
 
@@ -165,7 +139,7 @@ def halves(group: np.ndarray) -> np.ndarray:
 def across(
     fold: np.ndarray, fitted: Callable[[np.ndarray], Any], applied: Callable[[Any, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Each half's values by what was fitted on the other half: `fitted(rows)`, `applied(that, rows)`."""
+    """The values of each half by what was fitted on the other: `applied(fitted(other_rows), rows)`."""
     values = [(rows, applied(fitted(~rows), rows)) for rows in (fold == 0, fold == 1)]
     whole = np.empty((len(fold), *values[0][1].shape[1:]), dtype=values[0][1].dtype)
     for rows, part in values:
@@ -196,8 +170,8 @@ def _classes(scores_TN: np.ndarray, fold: np.ndarray) -> dict[str, Any]:
 
 
 def _none(scores_TN: np.ndarray, fold: np.ndarray, lead: float) -> list[dict[str, Any]]:
-    """For each number of classes the limits, and at RATE what share of images of no class passes and of known ones is
-    refused."""
+    """For each number of classes, the limits, and the shares of images of no class that pass and of known ones that are
+    refused at RATE."""
     cells = []
     for ways in (ways for ways in WAYS if ways < scores_TN.shape[1]):
         absent, present = evidence(scores_TN[:, 1 : ways + 1], lead), evidence(scores_TN[:, :ways], lead)
@@ -219,7 +193,7 @@ def _none(scores_TN: np.ndarray, fold: np.ndarray, lead: float) -> list[dict[str
 def platt(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
     """Slope and offset of the logistic curve of greatest likelihood (Platt 1999), by Newton's method.
 
-    With Platt's targets, short of 0 and 1 by one example each, it is finite where the scores tell the two kinds apart.
+    Platt's targets fall short of 0 and 1 by one example each, so it is finite even if scores separate the two kinds.
     """
     centre, spread = scores.mean(), max(float(scores.std()), 1e-12)
     design = np.stack([(scores - centre) / spread, np.ones(len(scores))], axis=1)
@@ -245,10 +219,10 @@ def platt(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
 
 
 def temperature(scores_TN: np.ndarray) -> float:
-    """What scores are divided by so that their softmax has the greatest likelihood (Guo et al. 2017), 1e-3 to 1e3.
+    """The divisor of scores that gives their softmax the greatest likelihood (Guo et al. 2017), from 1e-3 to 1e3.
 
-    The likelihood is concave in the inverse, so halving an interval finds it. One trial more is counted as missed, so
-    that trials that are all hits do not make it sure of everything.
+    The likelihood is concave in the inverse, so bisection finds it. One extra trial counts as missed, so that trials
+    that are all hits do not lead to complete certainty.
     """
     missed = 1 / (len(scores_TN) + 2)
     aim = (1 - missed) * scores_TN[:, 0].mean() + missed * scores_TN[:, 1:].mean()
@@ -261,7 +235,7 @@ def temperature(scores_TN: np.ndarray) -> float:
 
 
 def ece(confidence: np.ndarray, hits: np.ndarray) -> float:
-    """The expected calibration error (Naeini et al. 2015): how far confidence and share of hits are apart."""
+    """The expected calibration error (Naeini et al. 2015): how far apart confidence and share of hits are."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, weights=confidence - hits, minlength=BINS)
     return float(np.abs(gaps).sum() / len(confidence))

@@ -8,23 +8,25 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from oneshot.answers import artifact, queries
-from oneshot.answers.calibration import RATE, doubt, flattered
-from oneshot.answers.embeddings import Classes, uneven
+from oneshot.answers import doubts, queries
+from oneshot.answers.calibration import RATE
+from oneshot.answers.classes import Classes, uneven
 from oneshot.answers.preprocess import looks_light
 from oneshot.answers.queries import Answer
 from oneshot.answers.ranking import check_rate
+from oneshot.answers.recogniser import OneShot, load
 from oneshot.answers.screen import answer_view, can_draw, verdict
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import count, print_line, print_warning
 from oneshot.screen.progress import Counting
+from oneshot.screen.words import words_for
 
-MANY = 20  # images; of more than these each gets one line
+MANY = 20  # if there are more images, each gets one line
 NOT_CALIBRATED = (
-    "the probabilities of this network are not calibrated: it is a checkpoint, or an older version wrote it, or its"
-    " scores tell no classes apart"
+    "the probabilities of this network are not calibrated: it is a checkpoint, an older version wrote it, or its"
+    " scores do not tell classes apart"
 )
 
 
@@ -32,15 +34,15 @@ def run(
     where: Folder, images: Sequence[str], *, support: str, top: int, false_accept: float | None, as_json: bool,
     device: str, per_class: int | None = None,
 ) -> None:  # fmt: skip
-    """Print the answer for each image, in their order. Raises UserError for a request that is wrong, and RunFailed at
-    the end where some images could not be read."""
+    """Print the answer for each image, in their order. Raises UserError for a wrong request, and RunFailed at the end
+    if some images could not be read."""
     console, aside = make_console(), make_console(stderr=True)
     net, rate = network(where, false_accept=false_accept, device=device)
     paths = queries.find(images)
     classes = choices(net, support, rate=rate, per_class=per_class, aside=aside)
-    votes = Counter[str]()  # by themselves: there may be one that is asked about, and many classes
+    votes = Counter[str]()  # apart from the support's: there may be one query, and many classes
     tally = {"named": 0, "none of these": 0, "unreadable": 0}
-    # A bar on the terminal that the answers go to stays below them; elsewhere it goes to the other stream.
+    # If the answers go to a terminal, the bar stays below them; otherwise it goes to the other stream.
     beside = console if console.is_interactive else aside
     with contextlib.ExitStack() as stack:
         counting = stack.enter_context(Counting(beside, len(paths))) if len(paths) > queries.BATCH else None
@@ -67,24 +69,24 @@ def run(
         raise RunFailed(f"{count(tally['unreadable'])} of {count(len(paths))} images could not be read")
 
 
-def network(where: Folder, *, false_accept: float | None, device: str) -> tuple[artifact.OneShot, float]:
-    """The network that is asked, and its rate of false acceptance; where it has no calibration: 1. Raises UserError."""
-    net = artifact.load(where, device=device)
+def network(where: Folder, *, false_accept: float | None, device: str) -> tuple[OneShot, float]:
+    """The network to ask, and the rate of false acceptance, which is 1 without a calibration. Raises UserError."""
+    net = load(where, device=device)
     if net.calibration is None and false_accept not in (None, 1):
-        raise UserError(f"{NOT_CALIBRATED}: leave --false-accept out")
+        raise UserError(f"{NOT_CALIBRATED}; leave out --false-accept")
     rate = 1 if net.calibration is None else RATE if false_accept is None else false_accept
     check_rate(net.calibration, rate)
     return net, rate
 
 
-def choices(net: artifact.OneShot, support: str, *, rate: float, per_class: int | None, aside: Console) -> Classes:
-    """The classes to choose from; what makes the answers doubtful is said aside. Raises UserError."""
+def choices(net: OneShot, support: str, *, rate: float, per_class: int | None, aside: Console) -> Classes:
+    """The classes to choose from; reasons to doubt the answers are printed to `aside`. Raises UserError."""
     classes = queries.read_support(net, support, per_class=per_class)
     for why in classes.warnings:
         print_warning(aside, f"--support: {why}")
     if net.calibration is None:
         print_warning(aside, f'{NOT_CALIBRATED}; no image is called "none of these"')
-    elif why := (doubt if rate != 1 else flattered)(net.calibration.record):
+    elif why := (doubts.false_accept if rate != 1 else doubts.flattered)(net.calibration.record, words_for(net.card)):
         print_warning(aside, why)
     if why := uneven(classes.names, classes.counts, per_class=per_class):
         print_warning(aside, why)
@@ -102,9 +104,7 @@ def _record(answer: Answer, top: int) -> dict[str, Any]:
     return image | (answer.ranking.to_dict(top) if answer.ranking else {"error": answer.error})
 
 
-def _shown(
-    console: Console, net: artifact.OneShot, answer: Answer, classes: Classes, *, top: int, many: bool
-) -> RenderableType:
+def _shown(console: Console, net: OneShot, answer: Answer, classes: Classes, *, top: int, many: bool) -> RenderableType:
     assert answer.ranking is not None and answer.pixels is not None and classes.pixels is not None
     name, ranking = str(answer.path), answer.ranking.to_dict(top)
     if many:

@@ -25,11 +25,11 @@ from oneshot.network.models import Siamese
 from oneshot.run import cards
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
-from oneshot.screen.words import OF_OWN, Words
+from oneshot.screen.words import words_for
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # the extra `onnx`
 ENCODER, SCORER, README = "encoder.onnx", "scorer.onnx", "README.md"
-TOLERANCE = 1e-4  # greatest difference between torch and onnxruntime, of an embedding's numbers and of logits
+TOLERANCE = 1e-4  # the greatest difference from torch that is allowed, in an embedding's numbers and in logits
 BATCHES = (1, 2, 17)  # sizes that are checked: the exported batch is dynamic
 
 
@@ -43,11 +43,11 @@ class Exported:
 
 
 def onnx(where: Folder, out: Folder | None = None) -> Exported:
-    """Write `encoder.onnx`, `scorer.onnx` and what one has to know of them to `out` (default: `onnx/` beside the card):
-    the calibration's numbers, if there is one, an example, a page.
+    """Write `encoder.onnx` and `scorer.onnx` to `out` (default: `onnx/` beside the card), with what users need to know:
+    the calibration's numbers, if there is one, an example and a README.
 
-    Both take any number of images or pairs. Raises UserError where a package is missing or there is no network, and
-    RunFailed, with nothing written, where onnxruntime does not answer as torch does.
+    Both take any number of images or pairs. Raises UserError if a package is missing or there is no network, and
+    RunFailed, with nothing written, if onnxruntime does not answer as torch does.
     """
     _needed()
     net, card = artifact.read(where)
@@ -68,7 +68,7 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
     if calibration := card.get("calibration"):
         files[port.CALIBRATION] = f"{json.dumps(calibration, indent=1)}\n".encode()
     else:
-        out.remove(port.CALIBRATION)  # of another network that was there before
+        out.remove(port.CALIBRATION)  # left by another network that was here before
     files[README] = _readme(net, card, difference).encode()
     for folder, each in ((out / port.EXAMPLE, example), (out, files)):
         for name, data in each.items():
@@ -77,7 +77,7 @@ def onnx(where: Folder, out: Folder | None = None) -> Exported:
 
 
 def run(where: Folder, *, out: str | None) -> None:
-    """Export and say where it is and how near to torch. Raises UserError, RunFailed."""
+    """Export a network, and print where it is and how far from torch. Raises UserError, RunFailed."""
     console = make_console()
     made = onnx(where, reach(out) if out else None)
     print_line(console, f"{made.folder}: {', '.join(made.files)}")
@@ -94,7 +94,7 @@ def _needed() -> None:
         except ImportError:
             missing.append(package)
     if missing:
-        raise UserError(f"--onnx needs what is not installed, the extra 'onnx': pip install {' '.join(missing)}")
+        raise UserError(f"--onnx needs the extra 'onnx', which is not installed: pip install {' '.join(missing)}")
 
 
 class _Function(nn.Module):
@@ -110,7 +110,7 @@ class _Function(nn.Module):
 
 
 def _program(net: Siamese, part: Callable[..., torch.Tensor], inputs: dict[str, torch.Tensor], output: str) -> bytes:
-    """A part of the network as an ONNX file in itself, the first axis of all inputs dynamic."""
+    """A part of the network as a self-contained ONNX file; the first axis of all inputs is dynamic."""
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
@@ -122,7 +122,7 @@ def _program(net: Siamese, part: Callable[..., torch.Tensor], inputs: dict[str, 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says to its own developers."""
+    """Silence what torch's exporter says to its own developers."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -136,7 +136,7 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
-    """The greatest difference between torch and onnxruntime, which is given its own embeddings to score."""
+    """The greatest difference between torch and onnxruntime, which scores its own embeddings."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -155,18 +155,17 @@ def _check(net: Siamese, encoder: bytes, scorer: bytes) -> float:
         left, right = np.split(found_BD, 2)
         (found,) = run_scorer.run(None, {"query": left, "support": right})
         differences += [(z_BD - torch.from_numpy(found_BD)).abs().max(), (logits - torch.from_numpy(found)).abs().max()]
-    return float(torch.stack(differences).max())  # NaN where any is
+    return float(torch.stack(differences).max())  # NaN if any difference is
 
 
 def _readme(net: Siamese, card: dict[str, Any], difference: float) -> str:
     size, dimension, batches = net.size, net.dimension, ", ".join(map(str, BATCHES))
     seen = cards.seen(card.get("preprocessing", {}))
-    words = OF_OWN if seen.get("cleaning") else Words()
     files = (
         (f"`{ENCODER}`", f"`image`: float32 (batch, 1, {size}, {size})", f"`embedding`: float32 (batch, {dimension})"),
         (f"`{SCORER}`", f"`query`, `support`: float32 (batch, {dimension})", "`logit`: float32 (batch)"),
     )
-    worth = ", its `probability`, and `limits` of evidence for some numbers of classes and of images a class"
+    worth = ", its `probability`, and `limits` of evidence for some numbers of classes and of images per class"
     worth *= bool(card.get("calibration"))
     return f"""\
 # {card.get("architecture", "A network")} as ONNX
@@ -177,8 +176,8 @@ embeddings and logits, in batches of {batches}.
 
 {table(("file", "inputs", "output"), files)}
 
-Both take any batch. An image is embedded once, whatever it is compared with; of several images of a class the
-embeddings are averaged. The greater the logit, the more alike.
+Both take any batch. An image is embedded once, whatever it is compared with; the embeddings of several images of a
+class are averaged. The greater the logit, the more alike the images.
 
 ## From an image to the input
 
@@ -187,12 +186,12 @@ Ink is {seen["ink"]}; the image is
 
 ## From logits to probabilities
 
-{port.probabilities(card.get("calibration"), words)}
+{port.probabilities(card.get("calibration"), words_for(card))}
 
 ## An example
 
-`{port.EXAMPLE}/` holds two images, and in `{port.EXPECTED}` what becomes of them: `inputs`, times 255, row by row;
+`{port.EXAMPLE}/` holds two images and, in `{port.EXPECTED}`, what becomes of them: `inputs`, times 255, row by row;
 `embeddings`; the `logit` of the two{worth}.
-A port is right if its inputs differ from these by 1 or 2 of 255 at most, and if it makes of these inputs the same
-embeddings and logit to {TOLERANCE:.0e}.
+A port is right if its inputs differ from these by at most 1 or 2 of 255, and if it computes the same embeddings and
+logit from these inputs, to within {TOLERANCE:.0e}.
 """

@@ -1,4 +1,4 @@
-"""What becomes of an image before a network sees it, the same wherever one is shown to it: this is the only place."""
+"""How an image is prepared for a trained network. It is done only here, so that it is the same for all who ask one."""
 
 import contextlib
 import io
@@ -20,14 +20,14 @@ from oneshot.network.images import resize
 from oneshot.run.cards import STEPS
 
 SUFFIXES = (*sorted(clean.ENDINGS), ".gif")
-FORMATS = (*clean.FORMATS, "GIF")  # what a decoder is started for; no others
-Opened = bytes | bytearray | memoryview | BinaryIO  # what lies in a file, or the file, open to read its bytes
+FORMATS = (*clean.FORMATS, "GIF")  # no decoder is started for others
+Opened = bytes | bytearray | memoryview | BinaryIO  # the bytes of a file, or the file opened in binary mode
 _OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # a filter of Python's warnings
-_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what the shell has opened for this process, a pipe too
+_OPEN = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # what the shell has opened for this process, which may be a pipe
 
 
 def steps(cleaning: dict[str, Any] | None) -> dict[str, Any]:
-    """What model.json says of a network; `cleaning`: `Drawings.cleaning` of what it was trained on."""
+    """What model.json says about preprocessing. `cleaning` is `Drawings.cleaning` of the network's training data."""
     if not cleaning:
         return STEPS
     how = "cleaned as `oneshot.data.clean.prepare(side={side}, polarity='{polarity}')` does, then averaged over areas"
@@ -63,7 +63,7 @@ def preprocess(grey, size):
     square[top : top + height, left : left + width] = ink
 {_AREAS}'''
 
-# For a network of one's own images; with their `cleaning` filled in.
+# For a network trained on one's own images, to be formatted with their `cleaning`.
 CLEANED = f'''\
 import numpy as np
 from oneshot.data.clean import prepare
@@ -82,12 +82,12 @@ def fit(
 ) -> torch.Tensor:  # fmt: skip
     """Dark ink on light paper, a PIL image or uint8 (H, W[, 1]) -> uint8 (1, size, size), 0 paper .. 255 ink.
 
-    A PIL image is turned upright, and laid on white where it is transparent. Its levels are stretched: paper of any
-    grey becomes 0, the strongest ink 255. What it says of its polarity is counted in `votes`, see `looks_light`.
-    For a network that was trained on one's own images, with their `cleaning`: an image of any kind, made as those were.
-    Raises UserError for what is no grey image of 8 bits and cannot be made one without loss."""
+    A PIL image is turned upright, and laid on white where it is transparent. Levels are stretched: paper of any grey
+    becomes 0, the strongest ink 255. The polarity that it seems to have is counted in `votes`, see `looks_light`.
+    For a network that was trained on one's own images, `cleaning` is theirs: an image of any kind is prepared as those
+    were. Raises UserError for what is not a grey image of 8 bits and cannot be made one without loss."""
     if not isinstance(image, Image.Image | np.ndarray):
-        raise UserError(f"an object of type {type(image).__name__} is no image; give PIL images or uint8 arrays")
+        raise UserError(f"an object of type {type(image).__name__} is not an image; give PIL images or uint8 arrays")
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if cleaning:
@@ -99,16 +99,18 @@ def fit(
         got = f"got {grey.dtype} {grey.shape}; a PIL image in colour is made grey"
         raise UserError(f"an image must be grey, uint8 (height, width); {got}")
     if votes is not None:
-        votes.update([clean.look(grey)])  # a function in C: threads may do so at once
+        votes.update([clean.look(grey)])  # in C, so that several threads may do it at once
     return torch.from_numpy(resize(clean.stretched(grey)[None], size))
 
 
 def looks_light(votes: Counter[str]) -> str:
-    """What is wrong with so many images, in words, where most of them look like light ink on dark paper; else empty."""
+    """A warning if most of the images in `votes` look like light ink on dark paper; else empty."""
     if 2 * votes["light"] <= votes.total():
         return ""
-    some = "the image looks" if votes.total() == 1 else f"{votes['light']} of {votes.total()} images look"
-    return f"{some} like light ink on dark paper, and this network reads dark ink on light paper: invert what is so"
+    some, them = "the image looks", "it"
+    if votes.total() > 1:
+        some, them = f"{votes['light']} of {votes.total()} images look", "them"
+    return f"{some} like light ink on dark paper, but this network reads dark ink on light paper: invert {them}"
 
 
 def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np.ndarray:
@@ -118,33 +120,33 @@ def _cleaned(image: Image.Image | np.ndarray, *, side: int, polarity: str) -> np
     except clean.Unusable as error:
         raise UserError(f"the image {error}; use another") from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"this is no image ({error}); give PIL images or uint8 arrays") from None
+        raise UserError(f"this is not an image ({error}); give PIL images or uint8 arrays") from None
 
 
 @contextlib.contextmanager
 def unwarned() -> Iterator[None]:
-    """No warnings of Pillow's: of damage that it gets over, of sizes that `read` checks.
+    """Silence Pillow's warnings, about damage that it recovers from and about sizes, which `read` checks.
 
-    Python keeps its filters for the whole process. Threads may be in here at once, as each takes away the filter that
-    it put there: to put back the filters that it found, as `warnings.catch_warnings` does, would be to put back those
-    of the others."""
-    filters: Any = warnings.filters  # this very list: another may have taken its place when the block is over
+    Python's warning filters belong to the whole process. Several threads may be in this block at once, because each
+    removes only the filter that it added. Restoring the filters found on entry, as `warnings.catch_warnings` does,
+    would also restore those of other threads."""
+    filters: Any = warnings.filters  # this list itself: another may have replaced it when the block ends
     filters.insert(0, _OF_PILLOW)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # somebody has removed them all
+        with contextlib.suppress(ValueError):  # all filters were removed meanwhile
             filters.remove(_OF_PILLOW)
 
 
 def read(
     file: Path | Opened, size: int, cleaning: dict[str, Any] | None = None, *, votes: Counter[str] | None = None
 ) -> torch.Tensor:
-    """The image in a file as `fit` makes it: uint8 (1, size, size). A file that is open is read from its beginning,
-    where it has one to go back to, and stays open.
+    """The image in a file as `fit` returns it: uint8 (1, size, size). An open file is read from its beginning, if it
+    can be rewound, and stays open.
 
-    Only the small image is kept. See `unwarned`. Raises UserError naming the file where it is no image that can be
-    read."""
+    Only the small image is kept. Callers silence Pillow's warnings by `unwarned`. Raises UserError, which names the
+    file, if it is not an image that can be read."""
     name = file if isinstance(file, Path) else _named(file)
     try:
         with Image.open(_opened(file), formats=FORMATS) as image:
@@ -163,22 +165,22 @@ def read(
 
 
 def _named(file: Opened) -> str:
-    """What it is called in a sentence: a file that was opened by its name, or that was uploaded with one, has it."""
+    """What a message calls a file: by the name under which it was opened or uploaded, if it has one."""
     name = getattr(file, "name", None)
     return name if name and isinstance(name, str) else "what was given as bytes"
 
 
 def _opened(file: Path | Opened) -> Path | BinaryIO:
-    """What Pillow opens. Raises UserError for what is no file, or no file of bytes."""
+    """The file as Pillow opens it. Raises UserError if it is not a regular file or does not yield bytes."""
     if isinstance(file, Path):
-        # To open a pipe to which nobody writes waits for ever, in a thread that no signal reaches.
+        # Opening a pipe to which nobody writes would wait for ever, in a thread that no signal reaches.
         if not stat.S_ISREG(file.stat().st_mode) and not str(file).startswith(_OPEN):
-            raise UserError("it is no file; name an image")
+            raise UserError("it is not a file; name an image")
         return file
     if isinstance(file, bytes | bytearray | memoryview):
         return io.BytesIO(file)
     if not isinstance(file.read(0), bytes):
-        raise UserError("no bytes are read from it; open it in binary mode, 'rb'")
+        raise UserError("it does not yield bytes; open it in binary mode, 'rb'")
     return file
 
 

@@ -1,6 +1,6 @@
-"""Images that people ask about and those they show as examples: found in folders, read and embedded in batches, ranked.
+"""Queries and the support images of classes: found in folders, read and embedded in batches, and ranked.
 
-A support folder holds a class as an image (`DIR/class.png`), as a folder of images (`DIR/class/image`), or both kinds.
+In a support folder, a class is an image (`DIR/class.png`) or a folder of images (`DIR/class/image`); both may occur.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from oneshot.answers import embeddings, preprocess
-from oneshot.answers.embeddings import Classes, joined
+from oneshot.answers.classes import Classes, in_file, joined, mark
 from oneshot.answers.ranking import Ranking, rank
 from oneshot.base.environment import cores
 from oneshot.base.errors import UserError, meant
@@ -24,14 +24,14 @@ from oneshot.base.storage import at_home
 from oneshot.data.tree import hidden
 
 if TYPE_CHECKING:  # it imports this module
-    from oneshot.answers.artifact import OneShot
+    from oneshot.answers.recogniser import OneShot
 
 BATCH = 256  # images held at once, each as the small image that the network sees
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one query: a ranking and the image (S, S) as the network saw it, or why it could not be read."""
+    """The answer to one query: a ranking and the image (S, S) as the network saw it, or why it could not be read."""
 
     path: Path
     ranking: Ranking | None = None
@@ -41,18 +41,18 @@ class Answer:
 
 def read_support(net: "OneShot", where: str | os.PathLike[str], *, per_class: int | None = None) -> Classes:
     """The classes in a folder, by name, or in a file of embeddings, a path or a URI, on the network's device.
-    `per_class`: so many different images of each in a folder, the first by name.
 
-    Raises UserError where there is none, a class has no image, two have one name, or an image cannot be read; for a
-    file as `embeddings.read`, and with `per_class`."""
+    `per_class` takes only so many different images of each class in a folder, the first by name. Raises UserError if
+    there is no class, a class has no image, two have one name, or an image cannot be read; for a file as
+    `embeddings.read` does, and if `per_class` is given."""
     named = str(where).endswith(embeddings.ENDING) and not at_home(where).is_dir()
     if "://" in str(where) or named or at_home(where).is_file():
         if per_class is not None:
             raise UserError(
-                f"{where}: of a file's classes no images can be left out, they are embedded already: leave --per-class"
-                " (per_class) out, or give it to `python -m oneshot.embed --support FOLDER`"
+                f"{where}: the classes of a file are already embedded, so none of their images can be left out: leave"
+                " out --per-class (per_class), or give it to `python -m oneshot.embed --support FOLDER`"
             )
-        found = embeddings.read(reach(where), net.identity)
+        found = in_file(reach(where), net.identity)
         return replace(found, z_CD=found.z_CD.to(net.device), head=net.head)
     votes, parts = Counter[str](), []
     for classes, _, errors, _ in classes_of(net, classes_in(at_home(where)), votes=votes, per_class=per_class):
@@ -67,9 +67,11 @@ def read_support(net: "OneShot", where: str | os.PathLike[str], *, per_class: in
 def classes_of(
     net: "OneShot", paths: Mapping[str, Sequence[Path]], *, votes: Counter[str], per_class: int | None = None
 ) -> Iterator[tuple[Classes | None, int, list[str], list[str]]]:
-    """The classes of these images in their order, some at a time: with a batch of images, or the whole of a larger
-    class. With them how many images were read or tried, why some could not be read, and the classes that are left out,
-    as none of theirs could. `votes` as in `preprocess.fit`; `per_class`: of each the first so many that differ."""
+    """Embed classes in their order, some at a time: as many as make a batch of images, or one larger class as a whole.
+
+    With them come the number of images that were read or tried, why some could not be read, and the classes that are
+    left out because none of their images could. `votes` as in `preprocess.fit`; `per_class` takes only the first so
+    many different images of each class."""
     with ThreadPoolExecutor(cores()) as pool:
         for some in _portions(paths, per_class):
             found = _looked(net, some, pool, votes, per_class)
@@ -86,8 +88,8 @@ def _looked(
     net: "OneShot", some: Mapping[str, Sequence[Path]], pool: ThreadPoolExecutor, votes: Counter[str],
     per_class: int | None,
 ) -> dict[str, list[tuple[Path, torch.Tensor | str]]]:  # fmt: skip
-    """Each class's images as `_read` gives them: all, or as many as it takes to have the first `per_class` that differ,
-    copies and what cannot be read among them."""
+    """The images of each class as `_read` returns them: all, or the first ones up to the `per_class`-th that differs,
+    including copies and those that cannot be read."""
     found: dict[str, list[tuple[Path, torch.Tensor | str]]] = {name: [] for name in some}
     differ: dict[str, set[bytes]] = {name: set() for name in some}
     left = {name: iter(inside) for name, inside in some.items()}
@@ -101,22 +103,22 @@ def _looked(
         for (name, path), each in zip(paths, read, strict=True):
             found[name].append((path, each))
             if per_class is not None and not isinstance(each, str):
-                differ[name].add(embeddings.mark(each))
+                differ[name].add(mark(each))
     return found
 
 
 def different(images: torch.Tensor, most: int) -> torch.Tensor:
-    """The first of images (k, S, S) that differ, in their order, `most` of them at the most."""
-    return torch.cat([*{embeddings.mark(each): each for each in images.split(1)}.values()][:most])
+    """The different ones among images (k, S, S), in their order, the first `most` at most."""
+    return torch.cat([*{mark(each): each for each in images.split(1)}.values()][:most])
 
 
 def images_of(inside: Sequence[Path], per_class: int | None) -> int:
-    """How many of a class's images are read, copies and what cannot be read aside."""
+    """How many images of a class are read if none is a copy or unreadable."""
     return len(inside) if per_class is None else min(len(inside), per_class)
 
 
 def _portions(paths: Mapping[str, Sequence[Path]], per_class: int | None) -> Iterator[dict[str, Sequence[Path]]]:
-    """Whole classes, as few as make a batch of images."""
+    """Portions of whole classes, each of as few as make a batch of images."""
     some, images = {}, 0
     for name, inside in paths.items():
         some[name], images = inside, images + images_of(inside, per_class)
@@ -128,7 +130,7 @@ def _portions(paths: Mapping[str, Sequence[Path]], per_class: int | None) -> Ite
 
 
 def classes_in(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class in a support folder, by name. Raises UserError as `read_support`."""
+    """The images of each class in a support folder, by name. Raises UserError as `read_support` does."""
     entries = _inside(folder, "--support")
     found: dict[str, list[Path]] = {}
     for entry in entries:
@@ -148,9 +150,9 @@ def classes_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def find(names: Sequence[str]) -> list[Path]:
-    """The images that are named, and those in the folders that are, at any depth, by name; each once.
+    """The named images, and those in the named folders, at any depth and sorted by name; each once.
 
-    Raises UserError for a name that is neither, and where there is no image."""
+    Raises UserError for a name that does not exist, and if there is no image."""
     if not names:
         raise UserError("no image is named; name images, or folders of images")
     found: dict[Path, None] = {}
@@ -171,10 +173,10 @@ def find(names: Sequence[str]) -> list[Path]:
 
 
 def _near(path: Path) -> str:
-    """A hint that names the image or folder beside a path whose name is the nearest to its own, if one is near."""
+    """A hint that names the image or folder beside `path` with the most similar name, if one is similar."""
     try:
         inside = list(path.parent.iterdir())
-        few = inside if len(inside) <= 1_000 else []  # to compare with more takes long
+        few = inside if len(inside) <= 1_000 else []  # comparing with more takes long
         names = sorted(each.name for each in few if not hidden(each.name) and (_is_image(each) or each.is_dir()))
     except OSError:
         names = []
@@ -182,7 +184,7 @@ def _near(path: Path) -> str:
 
 
 def _inside(folder: Path, what: str = "") -> list[Path]:
-    """What lies in a folder, by name; what a data set passes over is left out. Raises UserError."""
+    """The entries of a folder, by name, without those that a data set ignores. Raises UserError."""
     try:
         return sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
     except OSError as error:
@@ -194,7 +196,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _shown(path: Path, below: Path) -> bool:
-    """Whether neither it nor a folder that it lies in is passed over, as where a data set is looked through."""
+    """Whether neither `path` nor a folder between it and `below` is one that a data set ignores."""
     return not any(map(hidden, path.relative_to(below).parts))
 
 
@@ -205,8 +207,10 @@ def _suffixes() -> str:
 def embedded(
     net: "OneShot", paths: Sequence[Path], *, votes: Counter[str] | None = None
 ) -> Iterator[tuple[list[tuple[Path, torch.Tensor | str]], torch.Tensor]]:
-    """Images a batch at a time, in the order of the paths: each with what the network sees of it, uint8 (1, S, S), or
-    why it could not be read; and the embeddings (B, D) of those that could. `votes` as in `preprocess.fit`."""
+    """Read and embed images a batch at a time, in the order of the paths.
+
+    A batch is each path with what the network sees of its image, uint8 (1, S, S), or why it could not be read; and the
+    embeddings (B, D) of those that could. `votes` as in `preprocess.fit`."""
     with ThreadPoolExecutor(cores()) as pool:
         for at in range(0, len(paths), BATCH):
             part = paths[at : at + BATCH]
@@ -228,9 +232,9 @@ def answer(
     net: "OneShot", classes: Classes, paths: Sequence[Path], *, false_accept: float, top: int | None = None,
     votes: Counter[str] | None = None,
 ) -> Iterator[list[Answer]]:  # fmt: skip
-    """The answers, a batch at a time, in the order of the paths, of the `top` classes each; `votes` as in
-    `preprocess.fit`. One that cannot be read has its error and stops no other. The memory does not grow with their
-    number."""
+    """The answers, a batch at a time, in the order of the paths, each with the `top` classes; `votes` as in
+    `preprocess.fit`. An image that cannot be read gives an answer with its error and does not stop the others. Memory
+    use does not grow with the number of images."""
     for read, z_QD in embedded(net, paths, votes=votes):
         ranked = iter(rank(net.net, net.calibration, classes, z_QD, false_accept=false_accept, top=top))
         yield [

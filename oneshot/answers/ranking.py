@@ -1,4 +1,4 @@
-"""Which class an image is of: scores of queries against classes, ranked, with what the scores are worth.
+"""Which class an image is of: scores of queries against classes, ranked, with their probabilities.
 
 Legend of shapes: Q queries, C classes, D the length of an embedding.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from oneshot.answers.calibration import RATE, Calibration, sigmoid, softmax
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.classes import Classes
 from oneshot.base.errors import UserError, shown
 from oneshot.network.models import Siamese
 
@@ -22,9 +22,9 @@ TABLE = 1 << 20  # scores of queries against classes that are held at once
 class Ranking:
     """The classes by how well they fit one image, the best first: all, or as many as were asked for.
 
-    `probabilities`: of the image being of that class, where it is of one of these; where there is one class only, of it
-    being of this one. `scores`: logits. `known`: whether the best is good enough to be named; None where the network's
-    probabilities are not calibrated.
+    `probabilities` are those that the image is of each class, if it is of one of these; with one class only, that it is
+    of this one. `scores` are logits. `known` says whether the best class is good enough to be named; it is None if the
+    network's probabilities are not calibrated.
     """
 
     classes: tuple[str, ...]
@@ -34,11 +34,11 @@ class Ranking:
 
     @property
     def best(self) -> str | None:
-        """The class of the image, None for "none of these"."""
+        """The class of the image; None for "none of these"."""
         return None if self.known is False else self.classes[0]
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """As `--json` prints it; `top`: so many classes."""
+        """The ranking as `--json` prints it, of the `top` classes."""
         rows = zip(self.classes[:top], self.probabilities[:top], self.scores[:top], strict=True)
         ranked = [{"class": name, "probability": probability, "score": score} for name, probability, score in rows]
         return {"class": self.best, "known": self.known, "ranked": ranked}
@@ -50,7 +50,7 @@ def check_rate(calibration: Calibration | None, false_accept: float) -> None:
     if calibration and false_accept not in (*rates, 1):
         known = ", ".join(f"{rate:g}" for rate in rates)
         raise UserError(
-            f"a false-accept rate of {shown(false_accept)} was not measured; use {known}, or 1: never refuse"
+            f"a false-accept rate of {shown(false_accept)} was not measured; use {known}, or 1 to never refuse"
         )
 
 
@@ -58,9 +58,9 @@ def rank(
     net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, false_accept: float = RATE,
     top: int | None = None,
 ) -> list[Ranking]:  # fmt: skip
-    """The ranking of each query, or its `top` classes. Equal scores stand in the order of the classes.
+    """The ranking of each query, of all classes or of the `top`. Classes of equal score stay in their order.
 
-    Beside the embeddings little memory is needed, however many classes there are, where `top` is few. Raises UserError.
+    If `top` is small, little memory is needed besides the embeddings, however many classes there are. Raises UserError.
     """
     return [one for (one,) in rank_at(net, calibration, classes, z_QD, rates=(false_accept,), top=top)]
 
@@ -70,8 +70,8 @@ def rank_at(
     net: Siamese, calibration: Calibration | None, classes: Classes, z_QD: torch.Tensor, *, rates: Sequence[float],
     top: int | None = None,
 ) -> list[tuple[Ranking, ...]]:  # fmt: skip
-    """As `rank`, of each query a ranking for each of these rates of false acceptance, in their order. All are of one
-    scoring and differ in `known` alone. Raises UserError."""
+    """As `rank`, but each query has a ranking for each of these rates of false acceptance, in their order. These come
+    from one scoring and differ in `known` alone. Raises UserError."""
     for rate in rates:
         check_rate(calibration, rate)
     z_CD, ranked = classes.z_CD.to(z_QD.device), []
@@ -92,9 +92,9 @@ def rank_at(
 
 
 def _best(scores: np.ndarray, top: int | None) -> np.ndarray:
-    """The places of the best of scores (C,), all of them or `top`, those of equal ones in their order."""
+    """The places of scores (C,), the best first, all or `top` of them; those of equal scores in their order."""
     places = np.arange(len(scores))
-    if top is not None and top < len(scores):  # to sort all takes longer than to score short embeddings
+    if top is not None and top < len(scores):  # sorting all takes longer than scoring short embeddings
         known = np.where(np.isnan(scores), -np.inf, scores)
         places = np.flatnonzero(known >= np.partition(known, -top)[-top])
     return places[np.argsort(-scores[places], kind="stable")][:top]
@@ -108,5 +108,5 @@ def _worth(calibration: Calibration | None, scores_QC: np.ndarray, k_shot: int) 
 
 
 def _known(calibration: Calibration | None, scores_QC: np.ndarray, k_shot: int, rate: float) -> list[bool] | None:
-    """Of each query whether its best class is good enough; None where nothing says so."""
+    """For each query, whether its best class is good enough; None without a calibration."""
     return None if calibration is None else calibration.known(scores_QC, k_shot=k_shot, rate=rate).tolist()

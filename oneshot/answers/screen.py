@@ -1,4 +1,4 @@
-"""What an image was taken for: the query and the best classes drawn small, and the classes by probability."""
+"""An answer on the terminal: small pictures of the query and the best classes, and the classes by probability."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,10 +24,10 @@ def can_draw(console: Console) -> bool:
 
 
 def picture(ink: np.ndarray, *, colour: bool, polarity: str = "dark") -> Text:
-    """A drawing, uint8 (S, S) with 255 = ink, as 7 lines of 14 half blocks: grey where there is colour, else two-tone.
+    """A drawing, uint8 (S, S) with 255 = ink, as 7 lines of 14 half blocks: grey with `colour`, else two-tone.
 
-    `polarity`: of the image, see `clean`. With colour it is as bright as the image was, on any terminal; without, ink
-    is the text's own colour, and so are the dark parts of a photo, which is dithered."""
+    `polarity` is that of the image, see `clean`. With colour, the picture is as bright as the image was, on any
+    terminal. Without, ink has the text's own colour, and so have the dark parts of a photo, which is dithered."""
     small = np.asarray(Image.fromarray(ink).resize((SIDE, SIDE), Image.Resampling.BOX))
     if not colour and polarity == "photo":
         return in_blocks(~np.asarray(Image.fromarray(small).convert("1")))
@@ -45,7 +45,7 @@ def picture(ink: np.ndarray, *, colour: bool, polarity: str = "dark") -> Text:
 
 
 def verdict(name: str, ranking: Mapping[str, Any]) -> Text:
-    """One line: the image and its class, or none of these. `ranking`: as `Ranking.to_dict` gives it."""
+    """One line: the image and its class, or none of these. `ranking` is as `Ranking.to_dict` returns it."""
     best = ranking["ranked"][0]
     text = Text.assemble((one_line(name), "bold"), "  ")
     if ranking["known"] is False:
@@ -64,7 +64,7 @@ def answer_view(
 ) -> RenderableType:
     """The verdict on one image, then the query and as many of the best classes' images as find room, then the classes.
 
-    Without `query` and `shown`, uint8 (S, S) each, names only. `polarity`: as `picture` takes it.
+    `query` and the images in `shown` are uint8 (S, S); without them, only names are shown. `polarity` as in `picture`.
     """
     head = verdict(name, ranking)
     if query is None or shown is None:
@@ -95,7 +95,7 @@ def answer_view(
 
 
 def _classes(ranking: Mapping[str, Any], width: int) -> Table:
-    """The classes by probability; those of an image that is none of these step back."""
+    """The classes by probability, dimmed if the image is none of these."""
     rows = list(enumerate(ranking["ranked"], 1))
     named = ranking["known"] is not False
     columns = (

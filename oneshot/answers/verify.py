@@ -6,22 +6,23 @@ from pathlib import Path
 
 from rich.text import Text
 
-from oneshot.answers import artifact, matching
-from oneshot.answers.calibration import flattered
+from oneshot.answers import doubts
 from oneshot.answers.classify import NOT_CALIBRATED
 from oneshot.answers.preprocess import looks_light
+from oneshot.answers.recogniser import OneShot, load
 from oneshot.base.storage import Folder
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import one_line, percent, print_line, print_warning
+from oneshot.screen.words import words_for
 
 
 def run(
     where: Folder, left: Path, right: Path, *, false_match: float | None = None, as_json: bool, device: str
 ) -> None:  # fmt: skip
-    """Print same or different and the probability that they are the same. The same are those above one half, or above
-    the threshold of a false match rate. Raises UserError."""
+    """Print whether the images are the same or different, and the probability that they are the same. They are the same
+    if it is above one half, or above the threshold of a false match rate. Raises UserError."""
     console = make_console()
-    net = artifact.load(where, device=device)
+    net = load(where, device=device)
     threshold = 0.5 if false_match is None else net.threshold(false_match)
     votes = Counter[str]()
     pixels = [net.read(path, votes=votes) for path in (left, right)]
@@ -43,7 +44,7 @@ def run(
     said = f"  {names}: the probability of the same class is "
     if false_match is None:
         said += percent(probability)
-    else:  # both in as many digits as tell them apart
+    else:  # both with enough digits to tell them apart
         said += (
             f"{100 * probability:.3f} %; at a false match rate of {100 * false_match:g} % it takes more than"
             f" {100 * threshold:.3f} %"
@@ -51,8 +52,8 @@ def run(
     print_line(console, Text.assemble(word, said))
 
 
-def _doubt(net: artifact.OneShot, false_match: float | None) -> str:
+def _doubt(net: OneShot, false_match: float | None) -> str:
     if net.calibration is None:
         return NOT_CALIBRATED
-    record = net.calibration.record
-    return flattered(record) if false_match is None else matching.doubt(record, false_match)
+    record, words = net.calibration.record, words_for(net.card)
+    return doubts.flattered(record, words) if false_match is None else doubts.false_match(record, false_match, words)

@@ -1,1 +1,1 @@
-"""What all the rest stands on, and what knows nothing of drawings or networks."""
+"""Modules that the rest of the package builds on and that know nothing of drawings or networks."""

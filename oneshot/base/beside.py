@@ -1,4 +1,4 @@
-"""A thread beside a block of code: it is there as long as the block."""
+"""Threads that run beside a block of code, for as long as the block lasts."""
 
 import contextlib
 import threading
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 def beside(
     loop: Callable[[threading.Event], None], *, name: str | None = None, patience: float | None = None
 ) -> Iterator[None]:
-    """Run `loop(over)` in a thread for the time of the block; at its end `over` is set and the thread waited for, for
-    `patience` seconds at the most (None: until it has ended)."""
+    """Run `loop(over)` in a thread while the block runs. When the block ends, `over` is set and the thread is waited
+    for, for at most `patience` seconds (None: until it has ended)."""
     over = threading.Event()
     thread = threading.Thread(target=loop, args=(over,), name=name, daemon=True)
     thread.start()
@@ -25,7 +25,7 @@ def beside(
 def every(
     seconds: float, do: Callable[[], object], *, name: str | None = None, patience: float | None = None
 ) -> Iterator[None]:
-    """Call `do` every so many seconds in a thread, for the time of the block; `patience` as above."""
+    """Call `do` every `seconds` seconds in a thread while the block runs; `patience` is as in `beside`."""
 
     def loop(over: threading.Event) -> None:
         while not over.wait(seconds):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Who draws numbers: each has streams of its own, so that no two uses ever share a number.
+# What numbers are drawn for: each purpose has its own streams, so that no two uses ever share a number.
 PAIRS, EPISODES, DISTORTIONS, SEARCH, BENDS, DECAYS = range(6)
 
 

@@ -1,4 +1,4 @@
-"""What a record says of where it was made: versions, hardware, commit."""
+"""Where a record was made: versions, hardware, commit."""
 
 import functools
 import math
@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HARDWARE = "hardware.json"  # of a training: rank 0's machine, which may be no driver's, and all ranks' GPUs
+HARDWARE = "hardware.json"  # of a training: rank 0's machine, perhaps not the driver's, and all ranks' GPUs
 PACKAGES = ("torch", "ray", "numpy", "pyarrow", "pillow", "optuna")
-SOURCE = (":/", ":(top,exclude)tune_jobs/records", ":(top,exclude)*.md")  # as git names them: no records, no pages
+SOURCE = (":/", ":(top,exclude)tune_jobs/records", ":(top,exclude)*.md")  # for git: all but records and pages
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Versions, the hardware of what ran on `device` (cpu, cuda, cuda:N) and commit as plain values. Imports torch."""
+    """Versions, the hardware of work on `device` (cpu, cuda, cuda:N) and the commit, as plain values. Imports torch."""
     return {
         "versions": {"oneshot": version("oneshot"), "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES}
@@ -26,8 +26,8 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def this_machine(device: str) -> dict[str, Any]:
-    """The hardware part of `environment`; of GPUs the one that was used. To ask for its name opens CUDA, which what
-    runs on the CPU of such a machine need not."""
+    """The hardware part of `environment`. Of the GPUs it lists only the one that was used: asking for its name opens
+    CUDA, which work on the CPU of such a machine does not need."""
     import torch
 
     return {
@@ -39,28 +39,29 @@ def this_machine(device: str) -> dict[str, Any]:
 
 
 def _of_cuda() -> dict[str, str | None]:
-    """The versions of what torch computes with on a GPU."""
+    """The versions of the libraries that torch computes with on a GPU."""
     import torch
 
     return {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
 
 
 def cores(system: Path = Path("/")) -> int:
-    """The cores this process may use: those it may run on, and of a container that has less time than these the least
-    number that can take its time. `system`: below which Linux tells of itself, in proc/ and sys/."""
+    """The number of cores this process may use: those it may run on, or the CPU quota of its container, rounded up, if
+    that is less. `system` is the folder that holds Linux's proc/ and sys/."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(math.ceil(min(there, _quota(system))), 1)
 
 
 def _quota(system: Path) -> float:
-    """How many cores' time this process's control group may take, and each one around it: the least; inf: all."""
+    """How many cores' time this process's control group may take: the least limit of it and the groups around it; inf
+    if there is none."""
     least = math.inf
     for line in _text(system / "proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        root = system / "sys/fs/cgroup" / controllers  # version 2 has one tree, version 1 one for some controllers each
-        # From within a container its own group may be the root of what is there, whatever the group is called outside.
+        root = system / "sys/fs/cgroup" / controllers  # one tree in version 2; in version 1 one per set of controllers
+        # Inside a container its own group may be the root of the visible tree, whatever the group is called outside.
         for place in (root / group.lstrip("/"), *(root / group.lstrip("/")).parents):
             least = min(least, _share(place))
             if place == root:
@@ -69,27 +70,28 @@ def _quota(system: Path) -> float:
 
 
 def _share(group: Path) -> float:
-    """How many cores' time a control group may take by its own limit; inf: it has none."""
+    """How many cores' time a control group may take by its own limit; inf if it has none."""
     found = _text(group / "cpu.max") or f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
     match found.split():
         case [quota, period] if quota.isdigit() and period.isdigit() and int(period):
             return int(quota) / int(period)
-    return math.inf  # `max`, -1, or a group that is not seen from here
+    return math.inf  # `max`, -1, or a group that is not visible from here
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(errors="surrogateescape")
-    except OSError:  # no Linux, or no such group from here
+    except OSError:  # not Linux, or the group is not visible from here
         return ""
 
 
 @functools.cache
 def commit() -> str | None:
-    """The commit of the source this runs from: what $ONESHOT_COMMIT says, as in an image, which is no checkout; else
-    that of the checkout, with `+changes` where files differ from it, other than what runs leave there: records, and the
-    pages made from them. None where neither is known, as where another repository's folder holds the environment that
-    this is installed in."""
+    """The commit of the source that this runs from; None if it is not known.
+
+    It is $ONESHOT_COMMIT if that is set, as in an image, which is not a checkout. Otherwise it is the commit of the
+    checkout, with `+changes` if files differ from it, other than those that runs leave there: records, and the pages
+    made from them. It is not known, for example, if this is installed in an environment inside another repository."""
     if told := os.environ.get("ONESHOT_COMMIT"):
         return told
     here = Path(__file__).resolve()
@@ -104,7 +106,7 @@ def commit() -> str | None:
 
 
 def version(package: str) -> str | None:
-    """Of an installed package; None where it is not."""
+    """The version of an installed package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -118,14 +120,15 @@ def hardware(found: dict[str, Any]) -> str:
 
 
 def _cpu() -> str:
-    """A processor's name, and the widest instructions that torch finds in it: clouds name three generations alike."""
+    """A processor's name and the widest instructions that torch finds in it: clouds give three generations the same
+    name."""
     import torch
 
     return f"{_cpu_name()} ({bf16_instructions() or torch.backends.cpu.get_cpu_capability()})"
 
 
 def bf16_instructions() -> str:
-    """With what this processor multiplies bf16: AMX or AVX512 BF16; empty where it does not."""
+    """The instructions that this processor multiplies bf16 with: AMX or AVX512 BF16; empty if it has neither."""
     import torch
 
     if torch.cpu._is_amx_tile_supported():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what goes on ends by a KeyboardInterrupt, which is neither lost nor repeated meanwhile."""
+"""Ctrl-C and SIGTERM end the present work with a KeyboardInterrupt, which is neither lost nor repeated meanwhile."""
 
 import math
 import signal
@@ -6,15 +6,15 @@ import sys
 import time
 from typing import Any
 
-PATIENCE = 10.0  # seconds in which what ends saves and tidies up; after them another signal breaks that off
-AGAIN = 1.0  # seconds after which it is looked whether an interrupt came to something
+PATIENCE = 10.0  # seconds that ending work has to save and tidy up; after them another signal interrupts that
+AGAIN = 1.0  # seconds after which an interrupt is checked for having taken effect
 
-_last = -math.inf  # when one was raised
+_last = -math.inf  # when the last interrupt was raised
 
 
 def heed() -> None:
-    """Answer SIGTERM, what a scheduler sends before it kills, as Ctrl-C; and that unless who started this process wants
-    it ignored."""
+    """Handle SIGTERM, which a scheduler sends before it kills, like Ctrl-C. Handle Ctrl-C too, unless whoever started
+    this process wants it ignored."""
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
@@ -22,12 +22,12 @@ def heed() -> None:
 
 
 def heed_no_more() -> None:
-    """All is done and said: a signal, while Python tears itself down or an earlier one, is not to replace the exit
-    code."""
+    """Ignore signals once all is done and said: one that comes while Python shuts down, or an earlier one, must not
+    replace the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
-    # An interrupt that went through an exec of a string, as where a dataclass is made, CPython holds for unhandled even
-    # if it was caught: `python -m` then ends by a SIGINT of its own. The next such exec makes it forget.
+    # If an interrupt passed through an exec of a string, as when a dataclass is made, CPython treats it as unhandled
+    # even if it was caught: `python -m` then ends by a SIGINT of its own. The next such exec resets that.
     exec("")
 
 
@@ -37,11 +37,11 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _insist(number: int, frame: Any) -> None:
-    """An interrupt may fall into code that drops every error: C code that asks Python whether an object has an
-    attribute, a callback of Ray's core, a bare `except`."""
+    """Raise an interrupt again if it came to nothing. It may fall into code that drops every error: C code that asks
+    Python whether an object has an attribute, a callback of Ray's core, a bare `except`."""
     if _ending():
         signal.setitimer(signal.ITIMER_REAL, AGAIN)
-    elif sys.gettrace() is None:  # the prompt of a debugger takes an interrupt for its own
+    elif sys.gettrace() is None:  # a debugger's prompt takes interrupts for its own
         _raise()
 
 
@@ -53,7 +53,7 @@ def _raise() -> None:
 
 
 def _ending() -> bool:
-    """Whether an interrupt is on its way out: what runs now is a `finally`, an `except` or the end of a `with`."""
+    """Whether an interrupt is propagating: a `finally`, an `except` or the end of a `with` is running."""
     error = sys.exception()
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__

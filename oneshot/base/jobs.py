@@ -1,6 +1,6 @@
 """The settings of a job: a TOML file in `tune_jobs/` plus `--set section.key=value`, checked when read.
 
-Unknown keys are refused with the nearest known one.
+For an unknown key, the error names the nearest known one.
 """
 
 import tomllib
@@ -15,17 +15,18 @@ from oneshot.base.settings import Settings
 
 
 def jobs_folder() -> Path:
-    """The jobs that come with the program: beside the package, in the repository and where a Ray job works."""
+    """The folder of the jobs that come with the program. It lies beside the package, in the repository and where a Ray
+    job works."""
     return Path(__file__).resolve().parents[2] / "tune_jobs"
 
 
 def job_file(job: str) -> Path:
-    """The TOML file of a job, given by name (`quick`) or by path. Raises UserError where there is none."""
+    """The TOML file of a job, given by name (`quick`) or by path. Raises UserError if there is none."""
     path = Path(job)
     try:
         path.name.encode()
     except UnicodeEncodeError:
-        raise UserError(f"the job '{job}' has a name that is not UTF-8, and records bear it: name another") from None
+        raise UserError(f"the job '{job}' has a name that is not UTF-8, and records contain it: name another") from None
     if path.suffix == ".toml" or path.is_dir():
         return path
     for folder in (Path("tune_jobs"), jobs_folder()):
@@ -49,7 +50,7 @@ def read(path: Path, changes: Iterable[str] = ()) -> Settings:
 
 
 def changed(settings: Settings, changes: Iterable[str]) -> Settings:
-    """Settings changed by `section.key=value` texts, as --set has them. Raises UserError naming key and value."""
+    """Settings changed by `section.key=value` texts, as --set takes them. Raises UserError naming key and value."""
     return override(settings, dict(_change(text) for text in changes), source="--set")
 
 
@@ -59,7 +60,7 @@ def parse_toml(content: bytes, source: str) -> Settings:
         tree = tomllib.loads(content.decode())
     except UnicodeDecodeError:
         raise UserError(f"{source} is not UTF-8 text; a job is a TOML file") from None
-    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:  # also from a number of thousands of digits or thousands of brackets
         raise UserError(f"{source} is not TOML: {error}") from None
     return parse(tree, source)
 
@@ -73,8 +74,8 @@ def parse(tree: Mapping[str, Any], source: str) -> Settings:
 
 
 def override(settings: Settings, changes: Mapping[str, Any], *, source: str) -> Settings:
-    """Settings with dotted keys (`train.lr`) changed. Raises UserError, of `source`, for an unknown key or an unfit
-    value."""
+    """Settings with dotted keys (`train.lr`) changed. Raises UserError naming `source` for an unknown key or a value
+    that does not fit."""
     tree = settings.model_dump()
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -93,19 +94,19 @@ def override(settings: Settings, changes: Mapping[str, Any], *, source: str) -> 
 
 
 def with_point(settings: Settings, point: Mapping[str, Any], *, source: str = "the search") -> Settings:
-    """The settings with a point of the search in place. Raises UserError, of `source`, where it does not fit."""
+    """The settings with a point of the search in place. Raises UserError naming `source` if it does not fit."""
     changes = {key if "." in key else f"train.{key}": value for key, value in point.items()}
     return override(settings, changes, source=source)
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """`train.lr=0.01` as a key and a TOML value; a bare word is taken as a string, and so is all that is not quoted
-    where a setting takes nothing else: a data set may be called 2024-05-01."""
+    """`train.lr=0.01` as a key and a TOML value. A bare word is taken as a string. So is any unquoted text if the
+    setting takes nothing else: a data set may be called 2024-05-01."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {text}: write section.key=value, as in train.lr=0.01")
     if not text.isprintable():
-        raise UserError(f"--set {text!r}: holds more than a line of text; write section.key=value, as in train.lr=0.01")
+        raise UserError(f"--set {text!r}: is more than one line of text; write section.key=value, as in train.lr=0.01")
     key, value = key.strip(), value.strip()
     try:
         found = tomllib.loads(f"value = {value}")["value"]
@@ -133,7 +134,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _model(sections: Iterable[str | int]) -> type[BaseModel]:
-    """The model of a section, or of an item, by its number, of a list of them."""
+    """The model of a section, given by its path. A number in the path stands for an item of a list of models."""
     kind: Any = Settings
     for section in sections:
         kind = get_args(kind)[0] if isinstance(section, int) else kind.model_fields[section].annotation

@@ -1,5 +1,5 @@
-"""What a single setting may be: numbers that count something, a text, a range. A description is what it takes, in
-words, where its limits do not say so (see `meanings`)."""
+"""Types of single settings: numbers that count something, a text, a range. The description of a type says in words what
+it takes, if its limits do not say so (see `meanings`)."""
 
 import re
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-MOST = 2**31 - 1  # of any number that counts something
+MOST = 2**31 - 1  # the greatest value of any number that counts something
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Natural = Annotated[int, Field(ge=0, le=MOST)]
 Several = Annotated[int, Field(ge=2, le=MOST)]
@@ -45,5 +45,5 @@ def _views(value: int) -> int:
     return value
 
 
-# Positions a network looks in. A Literal would take true for 1.
+# The number of positions that a network looks in. A Literal would accept true as 1.
 Views = Annotated[int, AfterValidator(_views), Field(description="1, 4 or 8")]

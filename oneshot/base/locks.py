@@ -1,4 +1,4 @@
-"""Locks of the operating system: they go with the process that holds one, however that ends."""
+"""Locks of the operating system. They are released when the process that holds them ends, however it ends."""
 
 import errno
 import os
@@ -8,16 +8,18 @@ from typing import IO
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows: a network is asked there all the same
+except ModuleNotFoundError:  # Windows, where networks can still be queried
     fcntl = None  # type: ignore[assignment]
 
 NONE = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # how a file system says that it has no locks
 
 
 def hold(file: IO[bytes] | int, *, wait: bool) -> bool:
-    """Hold the lock of a file, or of what a descriptor is of, until that is closed; wait for it where another process
-    does, or raise BlockingIOError. False: its file system has no locks, as some of clusters and of user space, or the
-    operating system has none of this kind, and nobody waited."""
+    """Hold the lock of a file, or of what a descriptor refers to, until that is closed. If another process holds it,
+    wait for it, or without `wait` raise BlockingIOError.
+
+    Returns False, without waiting, if there is no such lock: some file systems, of clusters and in user space, have
+    none, and neither has Windows."""
     if fcntl is None:
         return False
     try:
@@ -30,11 +32,11 @@ def hold(file: IO[bytes] | int, *, wait: bool) -> bool:
 
 
 def is_held(path: str, *, by: int) -> bool:
-    """Whether a process of this number holds the lock of a file, as far as this machine's system shows, which knows
-    nothing of other machines. Nobody is kept from the lock by the question."""
+    """Whether the process with this number holds the lock of a file, as far as the system of this machine shows, which
+    knows nothing of other machines. Asking keeps nobody from taking the lock."""
     try:
         inode, all_held = os.stat(path).st_ino, Path("/proc/locks").read_text()
     except OSError:
         return False
-    # Not by its device, too: some disks have another number here than for `stat`.
+    # The device is not compared: some disks have another number here than in `stat`.
     return re.search(rf"\bFLOCK +ADVISORY +WRITE +{by} +\w+:\w+:{inode} ", all_held) is not None

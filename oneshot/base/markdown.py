@@ -1,9 +1,9 @@
-"""Tables of pages, as Markdown."""
+"""Markdown tables for pages."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table, its cells as they are: a `|` in one is for the caller to escape. A head may be empty."""
+    """A table with its cells as they are: the caller has to escape any `|` in them. A head may be empty."""
     head = " ".join(["|", *(f"{each} |".lstrip() for each in heads)])
     return "\n".join([head, f"|{'---|' * len(heads)}", *(f"| {' | '.join(map(str, row))} |" for row in rows)])

@@ -1,6 +1,6 @@
-"""What there is to set, in words: each setting's meaning, default and what it takes, all read from `settings`.
+"""Settings in words: the meaning, the default and the accepted values of each, all read from `settings`.
 
-The source is read when somebody asks, not by those who only want a setting.
+The source of `settings` is parsed when somebody asks for this, not when a setting is used.
 """
 
 import ast
@@ -16,10 +16,10 @@ from oneshot.base import kinds, settings
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as people are told of it."""
+    """A setting as it is explained to people."""
 
     key: str  # "train.lr"
-    value: Any  # the one asked about
+    value: Any  # in the settings asked about
     default: Any
     takes: str  # "a number above 0"
     meaning: str
@@ -103,7 +103,7 @@ def _takes(schema: Mapping[str, Any], named: Mapping[str, Any]) -> str:
 
 
 def _number(schema: Mapping[str, Any]) -> str:
-    """A number in its limits; of the greatest that anything may count, nothing is said."""
+    """A number and its limits, but for the greatest value that all counts share."""
     what = "a whole number" if schema["type"] == "integer" else "a number"
     if (above := schema.get("exclusiveMinimum")) is not None:
         return f"{what} above {above}"

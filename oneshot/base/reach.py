@@ -1,4 +1,4 @@
-"""Whether the store of a URI answers and has the bucket: asked once, in bounded time, before anything starts."""
+"""Check that the store of a URI answers and has the bucket: once, in bounded time, before anything starts."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ CREDENTIALS = {
     "abfs": "AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_CLIENT_SECRET or `az login`",
 }
 
-# In a process of its own: a call of pyarrow's that waits for an answer can be neither bounded nor broken off.
+# Run in its own process: a pyarrow call that waits for an answer can be neither limited in time nor interrupted.
 _ASK = """
 import sys
 from pyarrow import fs
@@ -37,11 +37,11 @@ else:
 
 
 def reach(where: str | os.PathLike[str]) -> Folder:
-    """The folder that a person named by a path or a URI. Raises UserError where the name is empty, or its store does
+    """The folder that a person named by a path or a URI. Raises UserError if the name is empty, or if its store does
     not answer, refuses the credentials or has no such bucket."""
     text = os.fspath(where)
     if not text:
-        raise UserError("a folder's name is empty: is a variable of the command line not set? Name the folder")
+        raise UserError("a folder's name is empty: is a variable in the command not set? Name the folder")
     if "://" in text:
         refuse_secrets(text)
         _ask(text)
@@ -64,12 +64,12 @@ def _ask(uri: str) -> None:
 
 
 def _hint(uri: str, said: str) -> str:
-    """What to check, by what the store said and which it is."""
+    """What to check, according to the kind of store and what it said."""
     if any(word in said for word in ("NETWORK_CONNECTION", "UNAVAILABLE", "resolve host")):
         return f"; check {_network(uri)}"
     refused = ("ACCESS_DENIED", "PERMISSION_DENIED", "UNAUTHENTICATED", "redential", "Authenti", "Authori")
     if any(word in said for word in refused) and (names := CREDENTIALS.get(_scheme(uri))):
-        return f"; check {names} and what they may do there"
+        return f"; check {names} and their permissions there"
     return ""
 
 
@@ -83,6 +83,6 @@ def _scheme(uri: str) -> str:
 
 
 def _ended(code: int) -> str:
-    """How a process ended that said nothing."""
+    """How a process that printed nothing ended."""
     by = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
-    return f"the process that asked its store ended {by} and said nothing"
+    return f"the process that queried its store ended {by} without a message"

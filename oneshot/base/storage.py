@@ -19,11 +19,11 @@ from pyarrow import fs
 from oneshot.base import locks
 from oneshot.base.errors import DiskFull, Refused, RunFailed, UserError
 
-PARTIAL = ".partial-"  # how the names of unfinished files begin
-TRIES = 3  # to read an object that others replace
-# Keys of a URI's query that hold what only its owner may know, as those of Azure's store.
+PARTIAL = ".partial-"  # prefix of the names of unfinished files
+TRIES = 3  # attempts to read an object that others replace
+# Keys of a URI's query whose values are secret, such as those of Azure's store.
 SECRETS = {"sig", "client_secret", "account_key", "secret_key", "access_key", "password", "token"}
-_BLOCK = 1 << 24  # bytes that are held of a file on its way to a store
+_BLOCK = 1 << 24  # bytes of a file held in memory on its way to a store
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Folder:
     """A folder on some file system. It need not exist: writing makes it.
 
     A file appears whole or not at all: on a local disk it is written under a temporary name, flushed and renamed;
-    object stores show an object only when its upload is complete. A store that does not answer is no missing file: what
-    reads or writes there raises RunFailed.
+    object stores show an object only when its upload is complete. A store that does not answer is not taken for a
+    missing file: reading or writing there raises RunFailed.
     """
 
     filesystem: fs.FileSystem
     path: str
-    address: str = ""  # the URI without its query; of a local folder: nothing
-    query: str = ""  # of the URI: a region, the endpoint of a store that is not the usual one
+    address: str = ""  # the URI without its query; empty for a local folder
+    query: str = ""  # the URI's query: a region, the endpoint of a store other than the usual one
 
     @classmethod
     def of(cls, where: "str | os.PathLike[str] | Folder") -> "Folder":
@@ -83,12 +83,12 @@ class Folder:
 
     @property
     def quoted(self) -> str:
-        """As a shell's command line takes it."""
+        """The URI, quoted for a shell's command line."""
         return shlex.quote(self.uri)
 
     @property
     def parent(self) -> "Folder":
-        """The folder around it; of the outermost, itself."""
+        """The folder around this one; the outermost folder is its own parent."""
         if self.is_local:
             return Folder(self.filesystem, os.path.dirname(self.path))
         if "/" not in self.path.strip("/"):
@@ -103,13 +103,13 @@ class Folder:
         return Folder(self.filesystem, f"{self.path}/{name}", address, self.query)
 
     def file(self, name: str) -> str:
-        """Where a file of this folder lies, as people name it: a path or a URI."""
+        """The path or URI of a file of this folder, as people name it."""
         return f"{self.address or self.path}/{name}"
 
     def has(self, name: str = "") -> bool:
         """Whether the folder holds `name`; without a name, whether the folder itself exists.
 
-        Raises UserError where nobody may look."""
+        Raises UserError if permission is denied."""
         try:
             with self._answering("look at", name):
                 return self.filesystem.get_file_info(self._path(name)).type != fs.FileType.NotFound
@@ -117,9 +117,9 @@ class Folder:
             raise UserError(f"{self._path(name)}: permission denied; name a folder that can be read") from None
 
     def names(self) -> list[str]:
-        """What lies directly inside, sorted; nothing where there is no folder. Unfinished writes are left out.
+        """The names directly inside, sorted; empty if there is no folder. Unfinished writes are left out.
 
-        Raises UserError where a file is in the folder's place."""
+        Raises UserError if a file is in the folder's place."""
         return sorted(name for name in self._every_name() if not name.startswith(PARTIAL))
 
     def _every_name(self) -> list[str]:
@@ -131,24 +131,32 @@ class Folder:
             raise UserError(f"{self} is a file, and a folder is needed: name another") from None
 
     def written(self, names: Sequence[str]) -> float:
-        """When the newest of these files was written, seconds since 1970; 0 where none is there or nobody knows."""
+        """When the newest of these files was written, in seconds since 1970; 0 if none exists or the time is not
+        known."""
         with self._answering("look at"):
             found = self.filesystem.get_file_info([self._path(name) for name in names])
         return max((info.mtime_ns / 1e9 for info in found if info.mtime_ns is not None), default=0.0)
 
+    def stamp(self, name: str) -> tuple[int | None, int | None] | None:
+        """What becomes another when the file is replaced: its bytes, and when it was written, in ns since 1970, of
+        which stores know the second. None if there is no file."""
+        with self._answering("look at", name):
+            info = self.filesystem.get_file_info(self._path(name))
+        return None if info.type == fs.FileType.NotFound else (info.size, info.mtime_ns)
+
     def size(self) -> int:
-        """The bytes of all files in the folder and in those in it; 0 where there is none."""
+        """The bytes of all files in the folder and its subfolders; 0 if there is none."""
         selector = fs.FileSelector(self.path, allow_not_found=True, recursive=True)
         with self._answering("list"):
             return sum(info.size or 0 for info in self.filesystem.get_file_info(selector))
 
     def read(self, name: str) -> bytes:
-        """The file's bytes. Raises FileNotFoundError; of a local file, OSError."""
+        """The file's bytes. Raises FileNotFoundError; for a local file, also other OSErrors."""
         with self._answering("read", name), self.filesystem.open_input_file(self._path(name)) as stream:
             return stream.read()
 
     def read_json(self, name: str) -> Any:
-        """The file's value. Raises UserError where it is not JSON."""
+        """The file's value. Raises UserError if it is not JSON."""
         return self._sound(name, json.loads)
 
     def _sound(self, name: str, parse: Callable[[bytes], Any]) -> Any:
@@ -160,17 +168,17 @@ class Folder:
             ) from error
 
     def read_lines(self, name: str) -> list[Any]:
-        """The values of a file of JSON lines. Raises ValueError or RecursionError where one is not JSON."""
+        """The values of a file of JSON lines. Raises ValueError or RecursionError if one is not JSON."""
         return self._parsed(name, lambda data: [json.loads(line) for line in data.splitlines()])
 
     def _parsed(self, name: str, parse: Callable[[bytes], Any]) -> Any:
-        """Of an object that is replaced while it is read, pyarrow gives the new content at the length of the old one:
-        what `parse` does not take is read again there."""
+        """Read and parse a file. If an object is replaced while it is read, pyarrow gives the new content at the length
+        of the old one, so an object that `parse` rejects is read again."""
         left = 1 if self.is_local else TRIES
         while True:
             try:
                 return parse(self.read(name))
-            except (ValueError, RecursionError):  # also a number of thousands of digits, thousands of brackets
+            except (ValueError, RecursionError):  # also from thousands of digits or brackets
                 left -= 1
                 if not left:
                     raise
@@ -178,7 +186,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write the file whole or not at all. Nothing half-written stays behind.
 
-        Raises DiskFull or OSError naming a local file, Refused where the store does not let it be written."""
+        Raises DiskFull or OSError naming a local file, Refused if the store does not let it be written."""
         if self.is_local:
             with self.writing(name) as stream:
                 stream.write(data)
@@ -187,8 +195,8 @@ class Folder:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A stream to write a file to that is larger than the memory: it appears when the block is over, and not where
-        that ends by an error. For a store it is gathered on this machine's disk. Raises as `write` does."""
+        """A stream for a file that may be larger than the memory. The file appears when the block ends, unless it ends
+        by an error. For a store the data are gathered on this machine's disk first. Raises as `write` does."""
         if self.is_local:
             self.make()
             with needing_room(self.file(name)), self._beside(name) as stream:
@@ -200,8 +208,8 @@ class Folder:
             self._put(name, iter(lambda: stream.read(_BLOCK), b""))
 
     def _put(self, name: str, blocks: Iterable[bytes]) -> None:
-        # Leaving a stream of pyarrow's always completes the object. An interrupt, which only the main thread gets,
-        # must not leave one early: an empty object would take the place of the old one.
+        # Leaving a pyarrow stream always completes the object. The upload has its own thread, as an interrupt, which
+        # only the main thread gets, must not leave the stream early: an empty object would replace the old one.
         with self._answering("write", name), ThreadPoolExecutor(1) as pool:
             pool.submit(self._upload, name, blocks).result()
 
@@ -222,19 +230,19 @@ class Folder:
         except OSError as error:
             raise OSError(error.errno, error.strerror, self.file(name)) from error
         finally:
-            with contextlib.suppress(OSError):  # what kept the file from being written is what is said
+            with contextlib.suppress(OSError):  # the error that prevented the write is reported
                 partial.unlink(missing_ok=True)
 
     def write_json(self, name: str, value: Any) -> None:
         self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def append_json(self, name: str, value: Any) -> None:
-        """Add a line to a file of JSON lines, which is written again whole: object stores cannot append.
+        """Add a line to a file of JSON lines, which is rewritten whole: object stores cannot append.
 
-        Processes that add to a local file at the same moment wait for each other; on an object store, and on NFS, which
-        locks no folder, a line can be lost. Raises UserError where a line that is there is not JSON."""
+        Processes that add to a local file at the same moment wait for each other. On an object store, and on NFS, which
+        locks no folder, a line can be lost. Raises UserError if an existing line is not JSON."""
         line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
-        with self._alone():
+        with self.alone():
             try:
                 old = self._sound(name, _lines)
             except FileNotFoundError:
@@ -242,8 +250,9 @@ class Folder:
             self.write(name, old + line)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold a local folder for the time of the block: a lock of the folder itself, which leaves no file behind."""
+    def alone(self) -> Iterator[None]:
+        """Hold a local folder while the block runs, by a lock of the folder itself, which leaves no file behind. Others
+        that ask for it wait. Object stores, and NFS, have no such lock: there the block just runs."""
         if not self.is_local:
             yield
             return
@@ -257,19 +266,19 @@ class Folder:
             os.close(folder)
 
     def make(self) -> None:
-        """Make the folder, where that means anything: object stores have none.
+        """Make the folder, unless it is on an object store, which has no folders.
 
-        Raises DiskFull, and UserError where it may not be."""
+        Raises DiskFull, and UserError if the folder cannot be made."""
         if not self.is_local:
             return
         with self._making():
             self.filesystem.create_dir(self.path, recursive=True)
 
     def make_new(self) -> bool:
-        """Make the folder unless it is there; whether it was not. Of processes that ask at once one is told so; on an
-        object store, where an empty folder is none, each is.
+        """Make the folder unless it exists, and return whether it did not. If several processes ask at once, only one
+        of them gets True; on an object store, which has no empty folders, each may.
 
-        Raises DiskFull, and UserError where it may not be."""
+        Raises DiskFull, and UserError if the folder cannot be made."""
         if not self.is_local:
             return not self.has()
         self.parent.make()
@@ -290,7 +299,7 @@ class Folder:
             raise UserError(f"cannot make the folder {self}: {reason}; name one that can be written") from error
 
     def remove(self, name: str = "") -> None:
-        """Remove a file, or without a name the folder and all in it; nothing where it does not exist."""
+        """Remove a file, or without a name the folder and all in it; do nothing if it does not exist."""
         with self._answering("remove", name), contextlib.suppress(FileNotFoundError):
             if name:
                 self.filesystem.delete_file(self._path(name))
@@ -298,7 +307,7 @@ class Folder:
                 self.filesystem.delete_dir(self.path)
 
     def remove_if_empty(self) -> None:
-        """Remove the folder, but not what somebody else has put there in the meantime."""
+        """Remove the folder, unless somebody else has put something there in the meantime."""
         if self.is_local:
             with contextlib.suppress(OSError):
                 os.rmdir(self.path)
@@ -310,7 +319,7 @@ class Folder:
 
     @contextlib.contextmanager
     def _answering(self, verb: str, name: str = "") -> Iterator[None]:
-        """A sentence for what a store answers to the block. That a file is not there is left to the caller."""
+        """Turn what a store answers to the block into one sentence. A missing file is left to the caller."""
         try:
             yield
         except OSError as error:
@@ -321,22 +330,24 @@ class Folder:
 
 
 def _lines(data: bytes) -> bytes:
-    """JSON lines, each of them ended. Raises ValueError, RecursionError where one is not JSON."""
+    """JSON lines, with a line break after the last. Raises ValueError or RecursionError if one is not JSON."""
     for line in data.splitlines():
         json.loads(line)
     return data if data.endswith(b"\n") else data + b"\n" * bool(data)
 
 
 def at_home(path: str | os.PathLike[str]) -> Path:
-    """The path with its `~` written out. Raises UserError where nobody knows whose home that is."""
+    """The path with its `~` expanded. Raises UserError if that home is not known."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise UserError(f"'{os.fspath(path)}': there is no such home; write it out, or set HOME") from None
+        raise UserError(
+            f"'{os.fspath(path)}': that home directory is not known; write the path in full, or set HOME"
+        ) from None
 
 
 def refuse_secrets(uri: str) -> None:
-    """Raises UserError for a URI with a key, password or token, which would end up in records and on screens."""
+    """Raise UserError for a URI with a key, password or token, which would end up in records and on screens."""
     scheme, _, rest = uri.partition("://")
     address, _, query = rest.partition("?")
     told = {key.lower() for key in urllib.parse.parse_qs(query, keep_blank_values=True)}
@@ -345,7 +356,7 @@ def refuse_secrets(uri: str) -> None:
 
 
 def _in_one_request(uri: str) -> str:
-    """The URI of an S3 store, so that a small object is put at once and not as an upload of several parts."""
+    """The URI, for an S3 store such that a small object is put at once and not as an upload of several parts."""
     if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
@@ -359,10 +370,10 @@ def cause(error: object) -> str:
 
 @contextlib.contextmanager
 def needing_room(path: str) -> Iterator[None]:
-    """Raises DiskFull with a sentence where the block, which writes `path`, finds no room for it."""
+    """Raise DiskFull naming `path` if the block, which writes it, finds no room for it."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DiskFull(f"no room on the disk for {path}: make some and go on") from None
+        raise DiskFull(f"no space left on the disk for {path}: free some and go on") from None

@@ -1,1 +1,1 @@
-"""How fast this is, measured side by side with the usual way, on the machine it runs on."""
+"""Benchmarks: the program's speed, measured side by side with the usual way on the same machine."""

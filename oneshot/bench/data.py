@@ -24,7 +24,7 @@ BATCH = 128
 
 
 def part(request: Request) -> Drawings:
-    """The training drawings of Lake's split; in a quick look, of six alphabets."""
+    """The training drawings of Lake's split; in a quick look, those of its first six alphabets."""
     data = Folder.of(request.data)
     wanted = splits.split("lake", store.describe(data)).train
     if request.quick:
@@ -33,7 +33,7 @@ def part(request: Request) -> Drawings:
 
 
 def pairs(request: Request) -> Measured:
-    """Pairs a second, both sides until the float tensors (batch, 1, 105, 105) are there."""
+    """Pairs a second, on both sides up to finished float tensors (batch, 1, 105, 105)."""
     drawings, seconds = part(request), 0.05 if request.quick else 2.0
     images = Images(drawings, size=drawings.height, device=torch.device("cpu"))
     dataset, place = PairDataset(drawings, seed=0), 0
@@ -77,8 +77,9 @@ assert torch.equal(images.gather(some)[:, 0], torch.from_numpy(pixels[some]) / 2
 
 
 def load(request: Request) -> Measured:
-    """Seconds from a fresh process's imports to all drawings in memory as a CPU trains on them at their own size, in
-    bits, against decoding their PNGs; and until they are there as bytes, as a GPU has them."""
+    """Seconds from a fresh process's imports until all drawings are in memory as a CPU trains on them, as bits at their
+    own size, against decoding their PNGs. The details tell the seconds until they are there as bytes, as a GPU holds
+    them."""
     data, as_bytes = Folder.of(request.data), []
     about = store.describe(data)
     chosen = about.alphabets[:3] if request.quick else about.alphabets
@@ -100,11 +101,11 @@ def load(request: Request) -> Measured:
             began = time.perf_counter()
             pixels = np.stack([source.decode(path) for path in paths])
             passed = time.perf_counter() - began
-            assert request.quick or int(pixels.sum(dtype=np.int64)) == ink, "the two sides read other drawings"
+            assert request.quick or int(pixels.sum(dtype=np.int64)) == ink, "the two sides read different drawings"
             return passed * about.rows / len(paths)
 
         ours, reference = in_turns(cold, decoded, repeats=request.repeats)
-    del as_bytes[0]  # of the first call of each side, which is not counted
+    del as_bytes[0]  # of the warm-up call, which `in_turns` does not count
     pixels = about.rows * about.height * about.width / 1e6
     note = (
         f"{about.rows:,} drawings as a CPU trains on them, bits, {pixels / 8:.0f} MB; imports apart;"
@@ -114,8 +115,8 @@ def load(request: Request) -> Measured:
 
 
 def distortion(request: Request) -> Measured:
-    """Images a second on the CPU through random affine maps, maps drawn included, against one image at a time. Either
-    side has its images before, of the size that they have after, in the form in which it distorts them."""
+    """Images a second on the CPU through random affine maps, drawing the maps included, against one image at a time.
+    Both sides start from images in memory, already of the final size and in the form that they distort."""
     drawings, seconds = part(request), 0.05 if request.quick else 1.5
     some = drawings.where(np.arange(len(drawings)) % max(1, len(drawings) // 2000) == 0)
     place = 0

@@ -7,9 +7,9 @@ from torch import nn
 
 
 def forward(encoder: nn.Module, *, size: int) -> tuple[float, float]:
-    """Operations of one drawing (1, size, size) through an encoder, and those of its first layer alone.
+    """Count the operations of one drawing (1, size, size) through an encoder, and those of its first layer alone.
 
-    A multiplication and an addition are two; only convolutions and linear layers count.
+    A multiplication and an addition count as two operations. Only convolutions and linear layers are counted.
     """
     counts: list[float] = []
 
@@ -31,7 +31,7 @@ def forward(encoder: nn.Module, *, size: int) -> tuple[float, float]:
 
 
 def training(encoder: nn.Module, *, size: int) -> float:
-    """Operations of one drawing in a training step: forward, and twice as many back, but for the first layer's input,
-    whose gradient nobody asks for."""
+    """Operations of one drawing in a training step: the forward pass and twice as many in the backward pass, less the
+    gradient of the first layer's input, which is not computed."""
     whole, first = forward(encoder, size=size)
     return 3 * whole - first

@@ -1,4 +1,5 @@
-"""Rows that need a GPU. Correctness against the CPU comes first: a fast wrong step is no figure."""
+"""Rows that use a GPU. Agreement with the CPU is checked before the Koch step is timed: the speed of a wrong step means
+nothing."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,14 +31,14 @@ from oneshot.network.images import Images, distort, distortions
 from oneshot.network.worker import without_tf32
 
 BATCHES = (128, 256, 512, 1024, 2048)  # pairs
-# Relative difference of a first fp32 loss and gradient between CPU and GPU, which add in other orders.
+# Relative difference allowed between a first fp32 loss or gradient on CPU and on GPU, which add in other orders.
 CLOSE = 1e-3
 
 
 def koch_gpu(request: Request) -> Measured:
-    """Pairs a second of the Koch net's training on one GPU, batches made on the way on both sides; the share of
-    that in the measured rate of bf16 matrix products; a profile; and what the document's step does on a batch that is
-    there."""
+    """Pairs a second of the Koch net's training on one GPU, against the document's way; both sides make their batches
+    as they go. Also measured: the share of the bf16 matmul rate that this reaches at each batch size, a profile, and
+    the document's step on a batch that is already there."""
     if not torch.cuda.is_available():
         raise NotRun("this machine has no GPU that torch can use")
     device, drawings = torch.device("cuda", 0), part(request)
@@ -46,7 +47,7 @@ def koch_gpu(request: Request) -> Measured:
     first, *larger = (4, 8) if request.quick else BATCHES
     run = training(drawings, koch_settings(pairs=first), device)
     step, still = fed(run), document_step(pairs=first, device=device)
-    # All wait for their loss, as a training does: no other clock of the GPU is needed.
+    # All sides wait for their loss, as a training does, so the host's clock is enough.
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
         frame = source.unpack(Folder.of(request.data), Path(folder), alphabets=drawings.alphabets)
         usual = document_loop(frame, pairs=first, device=device)
@@ -58,7 +59,7 @@ def koch_gpu(request: Request) -> Measured:
     each = 2 * flops.training(run.net.encoder, size=KOCH_SIZE)
     profile = {"koch": _profile(step), "conv4": _profile(fed(training(drawings, small_settings(), device)))}
     tuned = _chosen_by_trial(drawings, device, first, seconds=seconds)
-    # Last: what fails there may take the GPU along.
+    # Last, because a failure here may leave the GPU unusable.
     by_batch, failed = _larger(drawings, device, larger, seconds=seconds)
     by_batch = {first: float(np.median(value)), **by_batch}
     use = {pairs: found * each / ceiling for pairs, found in by_batch.items()}
@@ -78,8 +79,8 @@ def koch_gpu(request: Request) -> Measured:
 
 
 def _chosen_by_trial(drawings: Drawings, device: torch.device, pairs: int, *, seconds: float) -> float:
-    """Pairs a second where cuDNN tries its convolutions and takes the fastest, in place of going by a rule: what that
-    would be worth, as trainings do not do it."""
+    """Pairs a second if cuDNN times its convolutions and takes the fastest, instead of choosing by a rule. Trainings do
+    not do so; the figure shows what it would be worth."""
     torch.backends.cudnn.benchmark = True
     try:
         step = fed(training(drawings, koch_settings(pairs=pairs), device))
@@ -92,21 +93,22 @@ def _chosen_by_trial(drawings: Drawings, device: torch.device, pairs: int, *, se
 def _larger(
     drawings: Drawings, device: torch.device, batches: Sequence[int], *, seconds: float
 ) -> tuple[dict[int, float], str]:
-    """Pairs a second at each of these batches, up to one that the GPU does not do; and which that was, and why."""
+    """Pairs a second at each of these batch sizes, up to the first that fails, and a note that names that one and the
+    reason; empty if none failed."""
     found: dict[int, float] = {}
     for pairs in batches:
         try:
             step = fed(training(drawings, koch_settings(pairs=pairs), device))
             step()
             found[pairs] = rate(step, seconds=seconds) / 2
-        except RuntimeError as error:  # no memory, or what else CUDA has to say of so many
+        except RuntimeError as error:  # out of memory, or another CUDA error at this size
             why = first_line(error)[:80]
             return found, f", {pairs} failed ({why})"
     return found, ""
 
 
 def distortion(request: Request) -> Measured:
-    """The row of the CPU, and where there is a GPU the share of its step that distorting takes."""
+    """The CPU's row and, if there is a GPU, the share of its training step that distorting takes."""
     found = data.distortion(request)
     if not torch.cuda.is_available():
         return found
@@ -120,7 +122,7 @@ def _share_of_distortion(request: Request, drawings: Drawings) -> float:
     device, pairs = torch.device("cuda", 0), 128
     step = fed(training(drawings, koch_settings(pairs=pairs), device))
     images = Images(drawings, size=KOCH_SIZE, device=device).gather(np.arange(2 * pairs) % len(drawings))
-    maps = distortions(seed=0, epoch=1, start=0, count=2 * pairs, chance=0.5)  # which the host draws beside the step
+    maps = distortions(seed=0, epoch=1, start=0, count=2 * pairs, chance=0.5)  # drawn by the host beside the step
     seconds = 0.05 if request.quick else 1.0
     whole, part_ = in_turns(
         lambda: 2 * pairs / rate(step, seconds=seconds), lambda: _on_the_gpu(lambda: distort(images, maps), device),
@@ -130,8 +132,8 @@ def _share_of_distortion(request: Request, drawings: Drawings) -> float:
 
 
 def _on_the_gpu(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of the GPU that `work` takes. All times are launched while it is still busy with something else, so that
-    it never waits for the host: that would be the host's time."""
+    """Seconds of GPU time that `work` takes. All repetitions are launched while the GPU is still busy with something
+    else, so that it never waits for the host and the host's time is not counted."""
     times = 50
     began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     busy = torch.ones(8192, 8192, device=device, dtype=torch.bfloat16)
@@ -146,9 +148,9 @@ def _on_the_gpu(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _agreement(drawings: Drawings, device: torch.device) -> float:
-    """The greatest relative difference between what the CPU and the GPU make of a first fp32 batch, by both nets: the
-    loss and the gradient's norm. Before any update: Adam's first steps turn a last bit of a small gradient into a whole
-    step, so that later losses differ by more than either is wrong."""
+    """The greatest relative difference between the loss and gradient norm that the CPU and the GPU compute for a first
+    fp32 batch, over both nets. Raises RunFailed if it is not below CLOSE. Later losses are not compared: Adam's first
+    steps turn a last bit of a small gradient into a whole step, so that they differ by more than either is wrong."""
     worst, exact = 0.0, {"train.precision": "fp32"}
     for settings in (koch_settings(pairs=4, **exact), small_settings(**exact)):
         made = []

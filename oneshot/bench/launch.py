@@ -1,4 +1,4 @@
-"""Rows about Ray: what it costs beside the same loop without it, and how soon a training starts."""
+"""Rows about Ray: what it costs compared with the same loop without it, and how soon a training starts."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ from oneshot.screen.console import console
 from oneshot.search.study import STUDY
 from oneshot.training.train import train_here
 
-CURVES = f"{events.EVENTS}/{events.name(1)}"  # written after the first row, and never removed
+CURVES = f"{events.EVENTS}/{events.name(1)}"  # written after the history's first row, and never removed
 BEST_BEFORE = 15.0  # seconds, measured with a prototype: see the note of the row
 
 
@@ -58,7 +58,7 @@ def ray_one(request: Request) -> Measured:
 
 
 def ray_two(request: Request) -> Measured:
-    """The same for two workers of half the cores each, against one with all of them."""
+    """As `ray_one`: two workers with half the cores each, against one worker with the cores of both."""
     half = cores() // 2
     if not half:
         raise NotRun("two workers need two cores")
@@ -75,7 +75,7 @@ def ray_two(request: Request) -> Measured:
 
 @contextlib.contextmanager
 def _ray() -> Iterator[Path]:
-    """An embedded Ray for the time of the block, and a folder that goes with it."""
+    """Start an embedded Ray and make a scratch folder; both go when the block ends."""
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
     with folder as name, connection.connect(None, console=console(quiet=True)):
         yield Path(name)
@@ -98,7 +98,7 @@ def _here(request: Request, settings: Settings, run: Folder) -> None:
 
 
 def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) -> float:
-    """Images a second between the first epoch's end and the last's, by when the history was written."""
+    """Images a second from the first epoch's end to the last's, timed by when the history file was written."""
     ends: dict[int, float] = {}
     run = Folder.of(tempfile.mkdtemp(dir=scratch))
     history = Path(run.file(HISTORY))
@@ -117,7 +117,7 @@ def _steady(settings: Settings, scratch: Path, train: Callable[[Folder], None]) 
 
 @contextlib.contextmanager
 def study(request: Request, run: Path, *changes: str) -> Iterator[subprocess.Popen[str]]:
-    """`python -m oneshot.tune quick`, stopped when the block ends."""
+    """Run `python -m oneshot.tune quick`; it is stopped when the block ends."""
     data = Folder.of(request.data)
     root, dataset = data.path.rpartition("/")[::2]
     options = [f"data.dataset={dataset}", "train.val_pairs=200", "evaluate.trials=100", *changes]
@@ -140,7 +140,7 @@ def study(request: Request, run: Path, *changes: str) -> Iterator[subprocess.Pop
 
 
 def first_step(trial: Folder) -> float:
-    """When a trial's first step began, in seconds since 1970: its first epoch's end, less the epoch."""
+    """When a trial's first step began, in seconds since 1970: its first epoch's end less the epoch's duration."""
     return Path(trial.file(CURVES)).stat().st_mtime - read_history(trial)[0]["seconds"]
 
 
@@ -162,13 +162,13 @@ def startup(request: Request) -> Measured:
 
 
 def turnaround(request: Request) -> Measured:
-    """Seconds from the last report of a trial that is then stopped to the next one's first step."""
+    """Seconds from the last report of a trial that is then stopped to the first step of the next trial."""
     trials = 3 if request.quick else 6
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True) as folder:
         run = Path(folder) / "run"
         changes = [
             f"search.trials={trials}", "search.batch=[64]", f"scale.cpus={cores()}", "scale.gpus=0.0",
-            f"search.reduction={trials + 1}",  # each stops after its first epoch; then one of them goes on
+            f"search.reduction={trials + 1}",  # each trial stops after its first epoch; then one of them goes on
             "train.examples=512", "train.epochs=2", "evaluate.protocols=['seed352']",
         ]  # fmt: skip
         with study(request, run, *changes) as process:
@@ -184,7 +184,7 @@ def turnaround(request: Request) -> Measured:
 
 
 def memory(request: Request) -> Measured:
-    """The most memory (MB) a training's worker held, less what a Ray worker holds that has only imported torch and
+    """The most memory (MB) that a training's worker held, less that of a Ray worker that has only imported torch and
     Ray Train."""
     import ray
 
@@ -218,6 +218,6 @@ def _bare() -> float:
 
 
 def _memory(pid: int, what: str) -> float:
-    """A line of a process's status on Linux, in MB."""
+    """A field of a process's `/proc/PID/status` on Linux, such as VmHWM, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return float(next(line for line in lines if line.startswith(what)).split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""Rows about what training is for: how soon a net is good, and how soon that is known."""
+"""Rows about what training is for: how soon a net is good, and how soon it is evaluated."""
 
 import tempfile
 import time
@@ -29,17 +29,18 @@ from oneshot.run.watch import Watch
 from oneshot.training.loop import Training
 from oneshot.training.parts import Parts, load_parts
 
-ENOUGH = 20  # times our seconds: the reference need not be watched any longer, the goal is met
-LOOK = 0.1  # of our seconds between two looks at the reference
-EVERY = 30  # steps between two looks at our network
+ENOUGH = 20  # times our seconds: then the row's goal is met, and the reference is broken off
+LOOK = 0.1  # of our seconds between two validations of the reference
+EVERY = 30  # steps between two validations of our network
 CPU = torch.device("cpu")
 # What the search found best for conv4, with the learning rate falling over five epochs.
 FAST = {"train.optimizer": "adam", "train.lr": 4e-3, "train.batch": 64, "train.examples": 11_520, "train.epochs": 5}
 
 
 def time_to_accuracy(request: Request) -> Measured:
-    """Seconds of training until so many of the validation trials are right; validating is not counted, on either side.
-    A reference that is not there after ENOUGH times our seconds is broken off: a bound."""
+    """Seconds of training until the goal's share of the validation trials is right, on either side without the time
+    spent validating. A reference that is not there after ENOUGH times our seconds, or `request.cap`, is broken off: a
+    bound."""
     parts = load_parts(Folder.of(request.data), Data())
     goal, limit = (0.0, 1.0) if request.quick else (ACCURACY, request.cap)
     value, images = [], []
@@ -68,7 +69,7 @@ def _settings(seed: int) -> Settings:
 
 
 def _ours(parts: Parts, *, goal: float, seed: int) -> tuple[float | None, int]:
-    """Seconds and images until the goal; None for the seconds where it was not reached."""
+    """Train until the goal. Returns seconds, None if the goal was not reached, and images."""
     settings = _settings(seed)
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
         run = Training(Worker(CPU, precision=settings.train.precision), settings, parts, Folder.of(folder), Watch())
@@ -88,15 +89,15 @@ def _ours(parts: Parts, *, goal: float, seed: int) -> tuple[float | None, int]:
 def _theirs(
     request: Request, parts: Parts, folder: Path, *, goal: float, cap: float, every: float
 ) -> tuple[float, float, int]:
-    """The document's way on the same net: seconds until the goal or `cap`, the best accuracy, images. It is looked at
-    `every` so many seconds, and at the end."""
+    """Train the same net the document's way until the goal or `cap` seconds. Returns seconds, the best accuracy and
+    images. The accuracy is measured every `every` seconds, and at the end."""
     settings = _settings(0)
     torch.manual_seed(0)
     net = source.Net(models.conv4(settings.data.size))
     loop, validation = source.Loop(net), _judge(parts.validation, settings)
     frame = source.unpack(Folder.of(request.data), folder, alphabets=parts.train.alphabets)
     usual = source.batches(frame, batch=128, size=settings.data.size)
-    spent, images, best, looked = 0.0, 0, -1.0, 0.0  # no look yet
+    spent, images, best, looked = 0.0, 0, -1.0, 0.0  # -1: not validated yet
     while best < goal and spent < cap:
         began = time.perf_counter()
         left, right, same = next(usual)
@@ -109,7 +110,7 @@ def _theirs(
 
 
 def _judge(drawings: Drawings, settings: Settings) -> Callable[[source.Net], float]:
-    """What share of the same validation trials a net of the document's kind gets right."""
+    """A function giving the share of the same validation trials that a net of the document's kind gets right."""
     validation = Validation(drawings, settings.train, size=settings.data.size, device=CPU)
 
     def share(net: source.Net) -> float:
@@ -123,7 +124,8 @@ def _judge(drawings: Drawings, settings: Settings) -> Callable[[source.Net], flo
 
 
 def evaluate(request: Request) -> Measured:
-    """Seconds for 400 trials: each drawing embedded once, against a forward pass for every pair."""
+    """Seconds for 400 trials: each drawing embedded once, against a forward pass over every pair. Raises RunFailed if
+    the two sides predict differently."""
     data = Folder.of(request.data)
     about = store.describe(data)
     test = splits.load_part(data, splits.split("lake", about).test)

@@ -1,4 +1,5 @@
-"""A row in a process of its own: `python -m oneshot.bench.one NAME REQUEST RESULT`, texts and a file of JSON."""
+"""Measure a row in a process of its own: `python -m oneshot.bench.one NAME REQUEST RESULT`. REQUEST is JSON, and RESULT
+names the JSON file to write."""
 
 import importlib
 import json
@@ -11,7 +12,7 @@ from oneshot.bench.rows import NotRun, Request, chosen
 
 
 def measure(name: str, request: Request) -> dict[str, object]:
-    """What came of the row `name`: the fields of `Measured`, and the commit that was measured; or {"not_run": why}."""
+    """Measure the row `name`: the fields of `Measured` and the commit measured, or {"not_run": why}."""
     import torch
 
     from oneshot.base.environment import commit, cores
@@ -27,8 +28,8 @@ def measure(name: str, request: Request) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    interrupts.heed()  # what the row has started is ended on the way out
+    interrupts.heed()  # so that a signal, too, ends what the row has started
     try:
         Path(sys.argv[3]).write_text(json.dumps(measure(sys.argv[1], Request(**json.loads(sys.argv[2])))))
     finally:
-        interrupts.heed_no_more()  # Ray shuts down while Python ends
+        interrupts.heed_no_more()  # Ray shuts down while Python exits

@@ -6,9 +6,9 @@ from typing import Any
 
 from oneshot.base.errors import UserError, nearest
 
-REPEATS, CAP = 3, 1800.0  # what a request asks for where nothing else is said
-OF_MATMUL = "of the matmul rate"  # the share of a step's operations in those of the same time of matrix products
-ACCURACY = 0.70  # `within` on validation, which the row `time_to_accuracy` waits for
+REPEATS, CAP = 3, 1800.0  # defaults of a request
+OF_MATMUL = "of the matmul rate"  # share: a step's operations, of those that matrix products do in its time
+ACCURACY = 0.70  # goal of the row `time_to_accuracy`: `within` on validation
 
 
 class NotRun(Exception):
@@ -17,20 +17,20 @@ class NotRun(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What a row is told: where the data lie and how long it may look."""
+    """What a row is given: where the data lie, and how long it may take."""
 
     data: str  # the folder of a prepared data set
     repeats: int = REPEATS  # times that each side is measured, in turns
-    cap: float = CAP  # seconds after which a reference that does not arrive is broken off
-    quick: bool = False  # so small that the figures mean nothing: whether it runs at all
-    keep: str = ""  # the folder in which a row of hours leaves its studies, to go on with them; none: nothing is left
+    cap: float = CAP  # seconds after which a reference that has not reached its goal is broken off
+    quick: bool = False  # only see that the row runs, at sizes so small that its figures mean nothing
+    keep: str = ""  # folder in which a row that takes hours leaves its studies, to be resumed; empty: none is left
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a row: each side's samples, in the unit of the row; `reference` is empty where there is no other
-    side. `shares` are further conditions of the goal by name, each a number that the goal reads. `bound`: the reference
-    was broken off before it was there, so that it and the ratio are the least that they can be."""
+    """The outcome of a row. `value` and `reference` hold each side's samples, in the row's unit; `reference` is empty
+    if there is no other side. `shares` are further conditions of the goal by name, each a number that the goal reads.
+    `bound`: the reference was broken off before it reached its goal, so that it and the ratio are lower bounds."""
 
     value: list[float]
     reference: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """A row before it is measured. `met` reads the medians: the value, the ratio and the shares."""
+    """A row before it is measured. `met` is given the median value, the ratio of the medians, and the shares."""
 
     name: str
     what: str
@@ -51,14 +51,14 @@ class Row:
     goal: str
     met: Callable[[float, float, dict[str, float]], bool]
     measure: str  # module of this package and function
-    seconds: float  # most that it may take with REPEATS and CAP
-    smaller_is_better: bool = False  # of the unit: the ratio is reference / value
-    cost: bool = False  # a ratio of what is spent, value / reference: less is better
-    asked_for: bool = False  # runs only where it is named: it takes hours
-    reworded: tuple[str, str] | None = None  # `what` and `against` of older records that compare the very same
+    seconds: float  # time limit with REPEATS and CAP
+    smaller_is_better: bool = False  # in the row's unit: the ratio is reference / value
+    cost: bool = False  # the ratio is of what is spent, value / reference: less is better
+    asked_for: bool = False  # runs only if it is named: it takes hours
+    reworded: tuple[str, str] | None = None  # `what` and `against` in older records that compare the very same
 
     def limit(self, request: Request) -> float:
-        """Seconds that it may take for a request, which may ask for more than is usual."""
+        """Seconds that the row may take for a request, which may ask for more than is usual."""
         return self.seconds * max(1.0, request.repeats / REPEATS) + max(0.0, request.cap - CAP)
 
 
@@ -151,8 +151,8 @@ NAMES = tuple(BY_NAME)
 
 
 def in_todays_words(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record's row, described as the program would describe it now, where it was not measured or compares the very
-    same; one that compared something else as it is."""
+    """A record's row with today's description and goal, if it was not measured or compares the very same things. A row
+    that compared something else is returned as it is."""
     now, compares = BY_NAME.get(row["name"]), (row["what"], row["against"])
     if now and (row["value"] is None or compares in ((now.what, now.against), now.reworded)):
         return {**row, "what": now.what, "against": now.against, "goal": now.goal}

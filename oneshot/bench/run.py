@@ -1,4 +1,4 @@
-"""The bench: its rows one after the other, each in a process and a session of its own, and their record."""
+"""Run the bench: its rows one after the other, each in its own process and session, and their record."""
 
 import json
 import os
@@ -25,7 +25,7 @@ KEYS = ("name", "value", "unit", "reference", "ratio", "goal", "met", "note")
 
 
 def here() -> dict[str, Any]:
-    """What a record says of this machine: its rows use the GPU where there is one."""
+    """This machine's environment, as records hold it: with the GPU if there is one, since rows then use it."""
     import torch
 
     return environment("cuda" if torch.cuda.is_available() else "cpu")
@@ -34,12 +34,12 @@ def here() -> dict[str, Any]:
 def bench(
     rows: list[Row], request: Request, *, path: Path | None = None, show: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:  # fmt: skip
-    """The record of the rows: `environment`, `settings`, `rows`, each with commit, settings and versions of its own. A
-    row that fails or is not run says why in its note, with `met` None where it was not run and false where it failed.
-    `show` is told what goes on; at `path` the record is kept row by row."""
+    """Measure the rows and return their record: `environment`, `settings` and `rows`, each row with its own commit,
+    settings and versions. A row that failed (`met` is False) or was not run (None) says why in its note. `show` is
+    given each row's name before it is measured; the record is written to `path`, if given, after each row."""
     record = {"kind": "bench", "environment": here(), "settings": asdict(request), "rows": []}
     record["settings"]["data"] = data_name(request)
-    del record["settings"]["keep"]  # a place of this machine
+    del record["settings"]["keep"]  # a path of this machine
     for row in rows:
         show(row.name)
         began = time.monotonic()
@@ -53,12 +53,12 @@ def bench(
 
 
 def data_name(request: Request) -> str:
-    """The data set's, as records have it."""
+    """The name of the request's data set, as records have it."""
     return Folder.of(request.data).name
 
 
 def _apart(row: Row, request: Request) -> dict[str, Any]:
-    """What `one.measure` says, or {"failed": why}. All that the row started ends with it."""
+    """The result of `one.measure` in its own process, or {"failed": why}. All that the row started ends with it."""
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:
         result, log = Path(folder) / "result.json", Path(folder) / "log"
         with open(log, "wb") as output:
@@ -69,17 +69,17 @@ def _apart(row: Row, request: Request) -> dict[str, Any]:
         try:
             code = process.wait(timeout=row.limit(request))
         except subprocess.TimeoutExpired:
-            return {"failed": f"it was not over after {row.limit(request):g} s"}
+            return {"failed": f"it did not finish within {row.limit(request):g} s"}
         finally:
             _end(process)
         if code == 0 and result.is_file():
             return json.loads(result.read_text())
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        return {"failed": lines[-1][:300] if lines else f"its process ended with {code}"}
+        return {"failed": lines[-1][:300] if lines else f"its process exited with code {code}"}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the session that a row made, Ray's processes included."""
+    """End the session of a row, Ray's processes included."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -89,7 +89,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass  # all of it is over
+        pass  # nothing of the session is left
     process.wait()
 
 
@@ -126,26 +126,26 @@ def records_folder() -> Path:
 
 
 def default_path(hardware: dict[str, Any]) -> Path:
-    """Where the record of this hardware is kept: bench-2-cores-amd-epyc-avx2.json, bench-nvidia-h100.json."""
+    """The path of this hardware's record: bench-2-cores-amd-epyc-avx2.json, or bench-nvidia-h100.json."""
     name = hardware["gpus"][0] if hardware["gpus"] else f"{hardware['cores']} cores {hardware['cpu']}"
     return records_folder() / f"bench-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record of the bench. Raises UserError where it is none."""
+    """Read a record of the bench. Raises UserError if the file is missing or is no such record."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; `python -m oneshot.bench` writes records to tune_jobs/records/")
     folder = Folder.of(path.parent)
     record = folder.read_json(path.name)
     if not isinstance(record, dict) or record.get("kind") != "bench":
-        raise UserError(f"{path} is no record of the bench; `python -m oneshot.bench --out {path.name}` makes one")
+        raise UserError(f"{path} is not a benchmark record; `python -m oneshot.bench --out {path.name}` makes one")
     return formats.read(formats.Bench, folder, path.name)
 
 
 def kept(path: Path, hardware: dict[str, Any], *, quick: bool, data: str | None = None) -> list[dict[str, Any]]:
-    """The rows that this hardware's record at this path has already, if there is one. Raises UserError where something
-    else is kept there, or figures of other hardware, of another data set (where it is known) or of a quick look beside
-    others. Memory does not count: machines of one kind differ by tenths."""
+    """The rows that the record at this path already has; none if there is no file. Raises UserError if it is something
+    else, or holds figures of other hardware, of another data set (if `data` is given), or quick ones if `quick` is
+    False, or the reverse. Memory does not count as hardware: machines of one kind differ by tenths of a GiB."""
     if not path.exists():
         return []
     record = read(path)
@@ -153,16 +153,16 @@ def kept(path: Path, hardware: dict[str, Any], *, quick: bool, data: str | None 
         raise UserError(f"{path} holds figures of another machine; name another --out")
     settings = record["settings"]
     if settings["quick"] != quick:
-        what = "of a quick look, which mean nothing," if settings["quick"] else "that mean something"
-        raise UserError(f"{path} holds figures {what} and these are {'not ' * (not quick)}quick; name another --out")
+        there, here = ("quick", "full") if settings["quick"] else ("full", "quick")
+        raise UserError(f"{path} holds {there} figures, and this is a {here} measurement; name another --out")
     if data is not None and settings["data"] != data:
         raise UserError(f"{path} holds figures on the data set {settings['data']}, not {data}; name another --out")
     return record["rows"]
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
-    """Write a record. Rows of an earlier one there that were not measured now stay as they are: a row that failed or
-    was not run takes no measured one's place. The settings and versions beside the rows are those of the last call.
+    """Write a record. Rows of an earlier record at `path` stay if they were not measured now; a row that failed or was
+    not run does not replace a measured one. The settings and versions beside the rows are those of the last call.
     Raises UserError as `kept` does."""
     settings = record["settings"]
     old = kept(path, record["environment"]["hardware"], quick=settings["quick"], data=settings["data"])

@@ -1,7 +1,7 @@
 """The usual way, built from the source document's description: what every row is measured against.
 
 A dataframe of paths; boolean masks and `reset_index` for every pair; two PNGs decoded for every pair; two calls of the
-encoder; a forward pass for every pair of a one-shot trial.
+encoder; a forward pass over every pair of a one-shot trial.
 """
 
 import itertools
@@ -25,7 +25,8 @@ from oneshot.network.models import Encoder, FirstConv2d
 
 
 def unpack(data: Folder, where: Path, *, alphabets: Sequence[str] | None = None) -> pd.DataFrame:
-    """The drawings of some alphabets as PNG files, and the dataframe of their paths: path, alphabet, character."""
+    """Write the drawings of some alphabets as PNG files; returns the dataframe of their paths: path, alphabet,
+    character."""
     chosen = [index for index, name in enumerate(describe(data).alphabets) if alphabets is None or name in alphabets]
     with pq.ParquetFile(data.file(DRAWINGS)) as file:
         table = file.read_row_groups(chosen, columns=["image", "alphabet", "character"])
@@ -39,13 +40,13 @@ def unpack(data: Folder, where: Path, *, alphabets: Sequence[str] | None = None)
 
 
 def decode(path: str) -> np.ndarray:
-    """A drawing's file as uint8 (H, W), ink 255."""
+    """Read a drawing's file as uint8 (H, W), ink 255."""
     with Image.open(path) as image:
         return 255 - np.asarray(image.convert("L"))
 
 
 class Pairs(Dataset):
-    """Random pairs of a dataframe, every second one of the same character: what `DataLoader` is given."""
+    """Random pairs from a dataframe for `DataLoader`; every second pair is of the same character."""
 
     def __init__(self, frame: pd.DataFrame, *, length: int, size: int | None = None) -> None:
         self.frame, self.length, self.size = frame, length, size
@@ -70,13 +71,13 @@ class Pairs(Dataset):
 
 
 def batches(frame: pd.DataFrame, *, batch: int, size: int | None = None) -> Iterator[list[torch.Tensor]]:
-    """Batches without end, in one process: left, right (batch, 1, S, S), same (batch,)."""
+    """Batches without end, made in this process: left, right (batch, 1, S, S), same (batch,)."""
     while True:
         yield from DataLoader(Pairs(frame, length=64 * batch, size=size), batch_size=batch)
 
 
 class Net(nn.Module):
-    """An encoder called twice, and a linear layer over |a - b| with the usual start."""
+    """An encoder that is called twice, and a linear layer over |a - b| with torch's usual initialisation."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -88,9 +89,11 @@ class Net(nn.Module):
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    """The network of torch's own layers in their usual order, with the weights that it has.
+    """Replace a network's layers, in place, by torch's own in their usual order; convolutions and linear layers keep
+    their weights.
 
-    Batch norm that does not add exactly, a first convolution that is not computed by rows, ReLU before the pooling.
+    Batch norm becomes torch's, which adds less exactly; the first convolution is no longer computed by rows; ReLU comes
+    before the pooling.
     """
     children = list(module.named_children())
     for name, child in children:
@@ -126,7 +129,7 @@ class Loop:
 
 @torch.no_grad()
 def pairwise(net: nn.Module, pixels_N1SS: torch.Tensor, trials: Trials) -> np.ndarray:
-    """The scores (T, n_way) of one-shot trials, each by its own forward pass over n_way pairs."""
+    """The scores (T, n_way) of one-shot trials, each trial by a forward pass of its own over n_way pairs."""
     rows = []
     for query, support in zip(trials.query.tolist(), trials.support[:, :, 0], strict=True):
         right = pixels_N1SS[torch.from_numpy(support)]
@@ -135,7 +138,7 @@ def pairwise(net: nn.Module, pixels_N1SS: torch.Tensor, trials: Trials) -> np.nd
 
 
 def distorted(image: Image.Image) -> Image.Image:
-    """One drawing (mode L, ink 255) through a random affine map in Koch's range, bilinear, as large as it was."""
+    """Put one drawing (mode L, ink 255) through a random affine map in Koch's range, bilinear; its size stays."""
     angle, shear = random.uniform(-10, 10), random.uniform(-0.3, 0.3)
     scale = random.uniform(0.8, 1.2)
     most = 2 * image.width / 105  # two pixels of a drawing of 105

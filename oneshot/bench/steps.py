@@ -30,7 +30,7 @@ KOCH_SIZE = 105
 
 
 def training(drawings: Drawings, settings: Settings, device: torch.device) -> Training:
-    """The program's own training, ready for its first step. Its validation is made of the same drawings: it is not
+    """The program's own training, ready for its first step. It validates on the same drawings, as validation is not
     measured here."""
     with tempfile.TemporaryDirectory(prefix="oneshot-bench-") as folder:  # nothing is written before an epoch is over
         worker = Worker(device, precision=settings.train.precision)
@@ -38,20 +38,22 @@ def training(drawings: Drawings, settings: Settings, device: torch.device) -> Tr
 
 
 def koch_settings(*, pairs: int, **changes: Any) -> Settings:
-    """The job `koch` with a batch of so many pairs, and as small a validation as can be."""
+    """The job `koch` with batches of `pairs` pairs and as small a validation as can be."""
     given = {"train.batch": pairs, "train.examples": 1 << 20, "train.val_pairs": 2, "train.val_trials": 1} | changes
     return override(read(job_file("koch")), given, source="the bench")
 
 
 def small_settings(**changes: Any) -> Settings:
-    """The job `quick` with the network conv4, trained as it was first measured: records compare over time."""
+    """The job `quick` with the network conv4, trained as when it was first measured, so that records compare over
+    time."""
     given = {"model.name": "conv4", "model.views": 1, "train.ema": 0.0, "data.alphabets": 4, "data.flips": False}
     given |= {"train.examples": 1 << 20, "train.val_pairs": 2, "train.val_trials": 1} | changes
     return override(read(job_file("quick")), given, source="the bench")
 
 
 def pipeline(request: Request) -> Measured:
-    """The training step with batches made for it, and on one batch that is there; of both nets, the worse ratio."""
+    """The training step with batches made for it, against the same step on one fixed batch: both nets, on the CPU and
+    on a GPU if there is one. Returns the case with the worst ratio."""
     drawings = part(request)
     cpu = torch.device("cpu")
     few, many = (request.repeats * (1 if request.quick else turns) for turns in (6, 20))
@@ -74,15 +76,15 @@ def pipeline(request: Request) -> Measured:
 
 def _with_and_without(drawings: Drawings, settings: Settings, device: torch.device, turns: int) -> list[list[float]]:
     run = training(drawings, settings, device)
-    # A difference of 2 % is looked for, on machines whose speed drifts by more from one second to the next: so a turn
-    # is as short as can be, the steps whose batches are made at once.
+    # The difference sought is 2 %, and a machine's speed drifts by more from one second to the next. So a turn is as
+    # short as possible: the steps whose batches are made at once.
     made, still, steps = fed(run), constant(run), run.batches.at_once()
     sides = [lambda side=side: rate(lambda: sum(side() for _ in range(steps)), seconds=0) for side in (made, still)]
     return in_turns(*sides, repeats=turns)
 
 
 def fed(run: Training) -> Callable[[], int]:
-    """The loop's own way through the steps of a training, a step a call: how many images it took."""
+    """A function that takes a training's next step as the loop does and returns the number of images."""
     batch, place = run.batch(1, 0), 0
 
     def step() -> int:
@@ -97,7 +99,7 @@ def fed(run: Training) -> Callable[[], int]:
 
 
 def constant(run: Training) -> Callable[[], int]:
-    """The same on its first batch again and again: what the input pipeline costs is the difference."""
+    """As `fed`, but on the training's first batch every time: the difference is what the input pipeline costs."""
     batch = run.batch(1, 0)
 
     def step() -> int:
@@ -108,7 +110,8 @@ def constant(run: Training) -> Callable[[], int]:
 
 
 def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
-    """The document's step of the Koch net on a batch that is there: fp32, two calls; the images it takes."""
+    """The document's step of the Koch net (fp32, two calls of the encoder) on a fixed batch, as a function that returns
+    the number of images."""
     loop = _document(device)
     left, right, same = noise(pairs, device)
 
@@ -120,7 +123,7 @@ def document_step(*, pairs: int, device: torch.device) -> Callable[[], int]:
 
 
 def document_loop(frame: pd.DataFrame, *, pairs: int, device: torch.device) -> Callable[[], int]:
-    """The document's way through its steps, each batch made for it of the drawings in the frame: a step a call."""
+    """As `document_step`, but with a batch made from the frame for every step."""
     loop, made = _document(device), source.batches(frame, batch=pairs, size=KOCH_SIZE)
 
     def step() -> int:
@@ -136,15 +139,15 @@ def _document(device: torch.device) -> source.Loop:
 
 
 def noise(pairs: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A batch of the Koch net's size, of no meaning: left, right (pairs, 1, 105, 105), same (pairs,) float32."""
+    """A batch of random pixels of the Koch net's size: left, right (pairs, 1, 105, 105), same (pairs,) float32."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.rand(pairs, 1, KOCH_SIZE, KOCH_SIZE, generator=generator).to(device) for _ in range(2))
     return left, right, (torch.arange(pairs) % 2).float().to(device)
 
 
 def matmul_rate(device: torch.device, *, side: int, seconds: float) -> float:
-    """Operations a second of a bf16 matrix product of so many rows and columns. A GPU is waited for once in ten: the
-    wait is no work of its."""
+    """Operations a second of a bf16 product of two matrices of `side` rows and columns. A GPU is waited for once in ten
+    products, so that the wait hardly counts."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
 
     at_once = 10 if device.type == "cuda" else 1
@@ -161,7 +164,8 @@ def matmul_rate(device: torch.device, *, side: int, seconds: float) -> float:
 
 
 def koch_cpu(request: Request) -> Measured:
-    """Images a second of the Koch net's step on every core, and what each way to lay it out gave."""
+    """Images a second of the Koch net's step on all cores, against the document's step; the note has the rates of other
+    layouts."""
     cpu, quick = torch.device("cpu"), request.quick
     pairs, seconds = (2, 0.01) if quick else (64, 2.0)
     run = training(part(request), koch_settings(pairs=pairs), cpu)
@@ -183,7 +187,7 @@ def koch_cpu(request: Request) -> Measured:
 
 
 def _layouts(quick: bool) -> dict[str, float | str]:
-    """Images a second of one step, by precision, memory format, batch, and compiled; or why there is none."""
+    """Images a second of one step by precision, memory format, batch and compilation; or why a case failed."""
     small, batches = (2, [4]) if quick else (32, [16, 64, 128])
     cases: dict[str, tuple[bool, bool, int, bool]] = {
         f"{'bf16' if half else 'fp32'}{' channels-last' if last else ''} ({small} pairs)": (half, last, small, False)
@@ -197,7 +201,7 @@ def _layouts(quick: bool) -> dict[str, float | str]:
     for name, (half, last, pairs, compiled) in cases.items():
         try:
             found[name] = _layout(half, last, pairs, compiled)
-        except Exception as error:  # no compiler, no memory: the others count all the same
+        except Exception as error:  # no compiler or no memory: the other cases still count
             found[name] = f"failed ({first_line(error)[:80]})"
     return found
 
@@ -222,7 +226,7 @@ def _layout(half: bool, last: bool, pairs: int, compiled: bool) -> float | str:
 
     began = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a compiler has to say is no figure
+        warnings.simplefilter("ignore")  # a compiler's warnings do not matter here
         step()
     first = time.perf_counter() - began
     found = rate(step, seconds=0.01 if pairs < 8 else 2.0)

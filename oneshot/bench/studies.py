@@ -26,11 +26,12 @@ from oneshot.search import tune
 from oneshot.search.study import STUDY, Study
 
 SEEDS = (0, 1, 2)
-TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the search that shows the driver's cost
+TRIALS, EPOCHS, AT_ONCE = 1_000, 3, 8  # of the row `driver`: trials, epochs of each, trials at once
 
 
 def early_stopping(request: Request) -> Measured:
-    """Epochs of the job quick with early stopping, and of the same trials all to the end, for each seed."""
+    """Epochs of the job `quick` with early stopping, against those of the same trials all run to the end, for each
+    seed."""
     figures: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
     for seed in SEEDS[:1] if request.quick else SEEDS:
         for early in (True, False):
@@ -57,7 +58,8 @@ def early_stopping(request: Request) -> Measured:
 
 @contextlib.contextmanager
 def _place(request: Request, name: str) -> Iterator[Path]:
-    """Where a study lies for the time of the block, and after it where the request says so."""
+    """The folder of a study: one below `request.keep`, which stays, or else a temporary one that goes when the block
+    ends."""
     if request.keep:
         yield Path(request.keep) / ("quick" if request.quick else "whole") / name
         return
@@ -66,9 +68,9 @@ def _place(request: Request, name: str) -> Iterator[Path]:
 
 
 def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[str, Any]:
-    """Epochs of a search, and the one-shot accuracy on validation of its best trial at its best epoch. The losses and
-    accuracies of all its trials' epochs are kept: of trials all to the end they tell what other rungs would have cost.
-    """
+    """Run a search. Returns its epochs, the one-shot accuracy on validation of its best trial at its best epoch, and
+    the losses and accuracies of all epochs of all trials: if all trials ran to the end, these tell what other rungs
+    would have cost."""
     val_trials = 20 if request.quick else 2000
     changes = [f"search.seed={seed}", f"train.seed={seed}", f"train.val_trials={val_trials}", "train.val_pairs=4000"]
     if request.quick:
@@ -86,7 +88,7 @@ def _searched(request: Request, run: Path, *, seed: int, early: bool) -> dict[st
 
 
 class Meter(StudyView):
-    """The console of a study, which also notes how many reports there were and what they cost the driver so far."""
+    """A study's console view that also notes how many reports there were and what they cost the driver so far."""
 
     def __init__(self, *, every: int) -> None:
         super().__init__(console(quiet=True))
@@ -104,7 +106,7 @@ class Meter(StudyView):
 
 
 class Mark(NamedTuple):
-    """So many reports, and by then the driver's CPU seconds, its memory in MB, and a clock in seconds."""
+    """A number of reports, and by then the driver's CPU seconds, its memory in MB, and a clock in seconds."""
 
     reports: int
     cpu: float
@@ -113,11 +115,11 @@ class Mark(NamedTuple):
 
 
 def driver(request: Request) -> Measured:
-    """Milliseconds of the driver's CPU time a report, at the search's end and near its beginning."""
+    """The driver's CPU time a report, in milliseconds: at the search's end, against near its beginning."""
     trials, at_once = (20, 2) if request.quick else (TRIALS, AT_ONCE)
     marks = driven(trials, epochs=EPOCHS, at_once=at_once)
     costs = [1000 * (b.cpu - a.cpu) / (b.reports - a.reports) for a, b in itertools.pairwise(marks)]
-    # Tune looks ten times a second whether there is anything: what comes seldom costs more a report.
+    # Tune polls ten times a second, so reports that come seldom cost more each.
     apart = [(b.clock - a.clock) / (b.reports - a.reports) for a, b in itertools.pairwise(marks)]
     memory = [mark.memory for mark in marks]
     growth = memory[-1] / memory[min(2, len(memory) - 1)]
@@ -132,7 +134,8 @@ def driver(request: Request) -> Measured:
 
 
 def driven(trials: int, *, epochs: int, at_once: int) -> list[Mark]:
-    """A study of synthetic trials by the program's own driver: how it went on."""
+    """Run a study of synthetic trials with the program's own driver; returns the marks of its course. Raises RunFailed
+    if a trial did not end."""
     settings = small_settings(
         **{"search.trials": trials, "search.searcher": "random", "train.epochs": epochs, "search.grace": 1}
     )
@@ -140,7 +143,7 @@ def driven(trials: int, *, epochs: int, at_once: int) -> list[Mark]:
     meter = Meter(every=max(1, trials * 2 // 12))
     folder = tempfile.TemporaryDirectory(prefix="oneshot-bench-", ignore_cleanup_errors=True)
     with folder as name, connection.connect(None, console=console(quiet=True)):
-        from oneshot.bench.synthetic import synthetic  # here, as all that imports Ray
+        from oneshot.bench.synthetic import synthetic  # imported here, as is everything that imports Ray
 
         header = {
             "job": "driver", "dataset": "none", "split": "none", "epochs": epochs, "searcher": "random",

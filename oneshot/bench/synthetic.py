@@ -1,4 +1,5 @@
-"""A trial that trains nothing: what is measured is who listens. Apart, as each of its processes imports this file."""
+"""A trial that trains nothing, to measure the driver that listens to it. It has a file of its own because each trial
+process imports it."""
 
 from typing import Any
 
@@ -8,7 +9,8 @@ from oneshot.base.jobs import parse_toml
 
 
 def synthetic(config: dict[str, Any], packing: Any) -> None:
-    """What Tune runs: it reports a curve whose height is its number's, scattered over 0.2 to 1.2."""
+    """The function that Tune runs: it reports a loss curve whose floor depends on the trial's number, scattered over
+    0.2 to 1.2."""
     floor = 0.2 + (int(config["trial"]) * 0.618) % 1
     epochs = parse_toml(config["settings"].encode(), "the trial").train.epochs
     for epoch in range(config["known"] + 1, config["until"] + 1):

@@ -1,4 +1,4 @@
-"""Stopwatches: two sides measured in turns, so that a machine that slows down slows both."""
+"""Stopwatches. Two sides are measured in turns, so that a machine that slows down slows both."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def rate(work: Callable[[], int], *, seconds: float) -> float:
-    """Units of work a second: `work`, which says how many units it did, is called for so long, once at least."""
+    """Units of work a second: `work`, which returns how many units it did, is called for `seconds`, at least once."""
     done, began = 0, time.perf_counter()
     while True:
         done += work()
@@ -20,8 +20,9 @@ def rate(work: Callable[[], int], *, seconds: float) -> float:
 
 @contextlib.contextmanager
 def apart(make: Callable[..., Callable[[], int]], **given: Any) -> Iterator[Callable[[float], float]]:
-    """The `rate` of the work that `make(**given)` gives, as a function of the seconds, for the time of the block; in a
-    process of its own, which has nothing of this one: not the memory that it keeps, either."""
+    """Measure, in a process of its own, the work that `make(**given)` returns. That process shares nothing with this
+    one, not even the memory that this one keeps. Yields a function of seconds that gives the `rate`; the process ends
+    with the block."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin, initargs=(make, given)) as pool:
         yield lambda seconds: pool.submit(_rate, seconds).result()
@@ -31,7 +32,7 @@ def _begin(make: Callable[..., Callable[[], int]], given: dict[str, Any]) -> Non
     _work.append(make(**given))
 
 
-_work: list[Callable[[], int]] = []  # of a process that `apart` started
+_work: list[Callable[[], int]] = []  # filled in a process that `apart` started
 
 
 def _rate(seconds: float) -> float:

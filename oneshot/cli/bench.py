@@ -42,13 +42,13 @@ def bench(
             "--cap", min=1, help="Seconds that the usual way may take to reach its accuracy (time_to_accuracy)."
         ),
     ] = CAP,
-    quick: Annotated[bool, typer.Option("--quick", help="See that each row runs; its figures mean nothing.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check that each row runs; its figures mean nothing.")] = False,
     keep: Annotated[
         Path | None,
         typer.Option(
             "--keep",
             metavar="FOLDER",
-            help=f"Leave the studies of {_LONG} there: the same command, on the same commit, goes on with them.",
+            help=f"Keep the studies of {_LONG} there: the same command, on the same commit, continues them.",
         ),
     ] = None,
     dataset: Dataset = "auto",
@@ -93,13 +93,15 @@ def bench(
 
 
 def _of_commit(keep: Path, commit: str | None, rows: list[Row]) -> Path:
-    """Where this commit's studies are kept. Raises UserError where nothing would be, or what is kept had no name."""
+    """The folder of this commit's studies. Raises UserError if no row keeps any, the source is not a commit, or `keep`
+    is a file."""
     if not any(row.asked_for for row in rows):
         raise UserError(f"--keep is for {_LONG}, which is not among the rows; add it to --rows or leave out --keep")
     if not commit or commit.endswith("+changes"):
         raise UserError(
-            "--keep goes on with the studies of a commit, and this source is none; commit its changes first"
+            "--keep continues the studies of a commit, but this source has uncommitted changes or no commit; commit"
+            " them first"
         )
     if not keep.is_dir() and keep.exists():
-        raise UserError(f"--keep {keep} is no folder; name another")
+        raise UserError(f"--keep {keep} is not a folder; name another")
     return keep.absolute() / commit

@@ -1,4 +1,4 @@
-"""The command line's `data`: data sets made ready and shown, and the options that say which, wherever they stand."""
+"""The command line's `data`, which prepares and shows data sets, and the options by which any verb names one."""
 
 import json
 from pathlib import Path
@@ -50,13 +50,13 @@ def data(
     """Get Omniglot (or generate glyphs, or take your own images) and write it as Parquet, if that is not done yet.
 
     Own images lie in a folder as class/image or group/class/image: PNG, JPEG, WebP, BMP or TIFF of any size.
-    A set that is made anew keeps what the options do not change.
+    A set that is remade keeps what the options do not change.
     """
     given = {"polarity": polarity, "side": side, "least": least, "seed": seed, "split_file": split_file}
     how = {key: value for key, value in given.items() if value is not None}
     context.obj = dict(dataset=dataset, source=source, root=root, name=name, how=how)
     if context.invoked_subcommand and (quiet or as_json):
-        raise UserError("--quiet and --json go with data itself: leave them out before a verb")
+        raise UserError("--quiet and --json go with data alone: leave them out before a verb")
     if context.invoked_subcommand is None:
         console = make_console(quiet=quiet or as_json)
         prepared = _prepared(console, context)

@@ -81,19 +81,19 @@ def train(
     ] = False,
 ) -> None:
     """Train once, with the settings of a job; the same --run again goes on where it stopped."""
-    from oneshot.cli import commands
+    from oneshot.cli import train
 
     if local and workers not in (None, "1"):
         raise UserError(f"--local is one process; --workers {workers} needs Ray: leave one of them out")
     if local and gpu:
-        raise UserError("--gpu is of Ray's workers; with --local, --device cuda takes the GPU")
+        raise UserError("--gpu is for Ray's workers; with --local, use --device cuda")
     if local and address:
         raise UserError(
             f"--local is this process, without Ray; --address {address} names a cluster: leave one of them out"
         )
     if device != "auto" and not local:
         raise UserError("--device goes with --local; under Ray, --gpu gives each worker a GPU")
-    done = commands.train(
+    done = train.train(
         make_console(quiet=quiet or as_json),
         job=job,
         local=local,
@@ -147,11 +147,11 @@ def tune(
     debug: Trace = False,
 ) -> None:
     """Search optimizer, learning rate and batch size; judge the best trial's network on the test alphabets."""
-    from oneshot.cli import commands
+    from oneshot.cli import tune
 
     if resume is not None and (job or run is not None):
         raise UserError("--resume takes the run's own settings: leave JOB and --run out")
-    done = commands.tune(
+    done = tune.tune(
         make_console(quiet=quiet or as_json), job=job, run=run, resume=resume, changes=set_ or [], root=root,
         source=source, address=address, verbose=verbose, max_time=max_time, max_concurrent=max_concurrent,
     )  # fmt: skip
@@ -159,7 +159,7 @@ def tune(
 
 
 def _tell(done: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    """What a script reads of a run that is over."""
+    """Print what a script reads of a run that is over."""
     if as_json:
         print(json.dumps(done, indent=1))
     elif quiet:
@@ -200,7 +200,7 @@ def main(verb: list[str] | None = None) -> None:
 
 
 def _answer(arguments: list[str]) -> int:
-    """Do what is asked for; the exit code."""
+    """Do what is asked for, and return the exit code."""
     try:
         return app(arguments, prog_name="oneshot", standalone_mode=False) or 0
     except Exception as error:
@@ -213,7 +213,7 @@ def _answer(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    """Print an error as a sentence; the exit code."""
+    """Print an error as a sentence, and return the exit code."""
     console = make_console(stderr=True)
     if isinstance(error, UserError):
         print_error(console, error)
@@ -228,7 +228,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         broken = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        advice = "make room on the disk or take another" if broken else "name a file or folder that can be used"
+        advice = "free some space on the disk or use another" if broken else "name a file or folder that can be used"
         print_error(console, f"{what}; {advice}")
         return 1 if broken else 2
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
@@ -249,11 +249,11 @@ def _explain(error: Exception) -> int:
 
 
 def _unknown(error: Any) -> str:
-    """What Typer found wrong, with the nearest option or verb where it knows none of that name."""
+    """What Typer found wrong, with the nearest option or verb if it knows none of that name."""
     said, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
     if context and (option := getattr(error, "option_name", None)) and said.startswith("No such option"):
         known = {name for each in context.command.get_params(context) for name in each.opts if name.startswith("--")}
-        return f"No such option: {option}; {nearest(option, known, alike=0.75)}"  # they share their dashes
+        return f"No such option: {option}; {nearest(option, known, alike=0.75)}"  # options share their dashes
     if context and (verb := re.match(r"No such command '(.*?)'", said)):
         return f"No such command '{verb[1]}'; {nearest(verb[1], context.command.list_commands(context))}"
     if context and said.startswith("Got unexpected extra argument") and (taken := _taken_for_values(context)):
@@ -262,7 +262,7 @@ def _unknown(error: Any) -> str:
 
 
 def _taken_for_values(context: Any) -> str:
-    """Which options took the next option for their value, as where the shell's variable that held it is empty."""
+    """Which options took the next option for their value, as happens if a shell variable is empty."""
     found = []
     for each in context.command.get_params(context):
         given = context.params.get(each.name)

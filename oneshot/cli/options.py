@@ -27,7 +27,7 @@ RunDataRoot = Annotated[
     typer.Option(
         "--data",
         metavar="DIR_OR_URI",
-        help="Where data sets are kept. Default: as the run was last told, else $ONESHOT_DATA, else the user's cache.",
+        help="Where data sets are kept. Default: the run's last one, else $ONESHOT_DATA, else the user's cache.",
     ),
 ]
 Source = Annotated[

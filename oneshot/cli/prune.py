@@ -1,4 +1,4 @@
-"""The verb `prune`: checkpoints that runs need no more, removed while nobody can go on with them."""
+"""The verb `prune`: removes checkpoints that runs no longer need, while no other process can go on with the runs."""
 
 import contextlib
 from functools import partial
@@ -17,10 +17,11 @@ from oneshot.search import closing
 
 
 def prune(console: Console, *, runs: list[str], stopped: bool, dry_run: bool) -> None:
-    """Remove the checkpoints that runs need no more, and say what that freed; `stopped`: also of runs that are not
-    over; `dry_run`: say what it would free, and touch nothing. Nothing is removed of any where one is refused.
+    """Remove the checkpoints that runs no longer need, and say what that freed; `stopped`: also those of runs that are
+    not over; `dry_run`: say what it would free, and touch nothing. If one run is refused, nothing is removed of any.
 
-    Raises UserError where one is no run, another user's, in use, not over, or has lost its network."""
+    Raises UserError if one is no run, another user's, in use, not over, or has lost its network.
+    """
     folders = list({folder.uri: folder for folder in map(reach, runs)}.values())
     for folder in folders:
         opened.settings_of_run(folder)  # else a lock would be left where there is no run
@@ -37,15 +38,15 @@ def prune(console: Console, *, runs: list[str], stopped: bool, dry_run: bool) ->
 
 
 def _look(folder: Folder, *, stopped: bool, dry_run: bool) -> list[Found]:
-    """The checkpoints of a run that is looked at while nobody else holds it, but for a dry run."""
+    """The checkpoints of a run, which this process holds except in a dry run. Raises UserError if it is not over."""
     run = reading.read(folder, shown=False)
     if dry_run and run.running:
         raise UserError(f"{folder} is running: wait for it or stop it")
     leader = min(measured(_in_order(run)), key=lambda trial: trial["val_loss"], default=None)
     if not stopped and (why := _why_not_over(run, leader)):
-        after = "; then it does not go on" if run.study else ""
-        raise UserError(f"{folder} is not over: {why}; let it come to its end, or --stopped prunes it as it is{after}")
-    # What a resumed study looks for is the leader's; what was judged is usually the same.
+        after = "; then it cannot go on" if run.study else ""
+        raise UserError(f"{folder} is not over: {why}; let it finish, or prune it as it is with --stopped{after}")
+    # A resumed study looks for the leader's checkpoints; what was judged is usually the same trial.
     stays = [trial for trial in (leader, run.best) if trial] if run.study else run.trials
     keep = {trial["id"]: trial["best_epoch"] or 0 for trial in stays}
     return pruning.look(folder, [trial["id"] for trial in _in_order(run)], keep=keep)
@@ -56,13 +57,13 @@ def _in_order(run: reading.Run) -> list[dict]:
 
 
 def _why_not_over(run: reading.Run, leader: dict | None) -> str:
-    """What is left to do for a run; empty: nothing."""
+    """What is left to do for a run; empty if nothing is."""
     if run.study is None:
         return "" if run.over else "its training has not ended"
     if what := closing.goes_on(_in_order(run), run.settings):
         return what
     judged = ((run.result or {}).get("best_trial") or {}).get("id")
-    return "" if leader and judged == leader["id"] else "the network of its best trial is not judged"
+    return "" if leader and judged == leader["id"] else "the network of its best trial has not been judged"
 
 
 def _said(found: list[Found], *, dry_run: bool) -> str:

@@ -1,4 +1,4 @@
-"""What the verb `repeat` does: jobs with several seeds, trained here within a time, judged, and their records kept."""
+"""What `repeat` does: it trains jobs with several seeds here, within a time, judges them and keeps their records."""
 
 import contextlib
 import math
@@ -29,14 +29,14 @@ def run(
     console: Console, *, jobs: list[str], seeds: str, minutes: float | None, device: str, folder: str | None,
     changes: list[str], root: str | None, source: str | None,
 ) -> None:  # fmt: skip
-    """Train each job once a seed in this process, and judge each network; the record of a job as it is is kept, from
-    its first seed on."""
+    """Train each job in this process, once for each seed, and judge each network. The record of a job that is unchanged
+    (but for `scale`) is kept, from its first seed on."""
     if folder is not None and len(jobs) > 1:
-        raise UserError(f"--run {folder} is one job's; name one job, or leave --run out")
+        raise UserError(f"--run {folder} is for one job; name one job, or leave --run out")
     numbers, here = repeat.parse_seeds(seeds), pick_device(device)
-    as_it_is = all(change.startswith("scale.") for change in changes)  # trained in this process, which has no workers
+    as_it_is = all(change.startswith("scale.") for change in changes)  # without effect: there are no workers here
     if commit() is None:
-        print_warning(console, "no commit is known, and the record will name none: set ONESHOT_COMMIT to it")
+        print_warning(console, "the commit is not known, and the record will name none: set ONESHOT_COMMIT to it")
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     chosen = {}
     for job, file in repeat.by_name(jobs).items():
@@ -68,7 +68,7 @@ def run(
 def _kept(
     console: Console, settings: Settings, where: Folder, numbers: list[int], *, job: str, as_it_is: bool
 ) -> dict[str, Any]:  # fmt: skip
-    """The record of the seeds so far, written where the run lies, and, of a job as it is, kept among the records."""
+    """The record of the seeds so far, written to the run's folder and, for an unchanged job, kept among the records."""
     made = repeat.gather(settings, where, numbers, job=job)
     where.write_json(repeat.RECORD, made)
     judged = f"{len(made['seeds'])} of {len(numbers)} seeds are trained and judged"
@@ -87,4 +87,4 @@ def _in_time() -> Iterator[None]:
     try:
         yield
     except repeat.OutOfTime:
-        raise RunFailed("the time is over; to go on: the same command again") from None
+        raise RunFailed("the time is up; to go on: the same command again") from None

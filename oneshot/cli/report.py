@@ -1,11 +1,12 @@
-"""The verb `report`: a run's report made on request and at the end of a run, several runs, and the ladder of all
+"""The verb `report`: a run's report, made on request and at the end of a run; several runs; and the ladder of all
 records."""
 
 import json
+from typing import Any
 
 from rich.console import Console
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import TROUBLE, UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
 from oneshot.records import record
@@ -16,10 +17,12 @@ LADDER = "ladder"
 
 
 def report(console: Console, *, runs: list[str], out: str | None, as_json: bool) -> None:
-    """Write a run's report; of several runs, print what each came to; of a folder that holds runs, where each stands;
-    of the run `ladder`, all records among the published figures. `as_json`: a row a run, and no page.
+    """Write a run's report. For several runs, print what each came to and how far each is from the first on the same
+    trials; for a folder that holds runs, where each stands; for the run `ladder`, all records among the published
+    figures. `as_json`: print a row per run, and write no page.
 
-    Raises UserError where there is no such run, or a file of it is damaged."""
+    Raises UserError if there is no such run, or a file of it is damaged; with `as_json` its row says so instead.
+    """
     if out and (as_json or len(runs) > 1 or runs == [LADDER]):
         raise UserError("--out goes with one run and its page; all else is printed: leave it out")
     if runs == [LADDER]:
@@ -32,15 +35,22 @@ def report(console: Console, *, runs: list[str], out: str | None, as_json: bool)
     if found != folders:
         if out:
             raise UserError(f"--out goes with one run and its page, and {runs[0]} holds runs: leave it out")
-        _list(console, found, as_json=as_json)
+        _show(console, listing.listed(found), as_json=as_json)
     elif len(folders) == 1 and not as_json:
         print_line(console, f"report: {making.make(folders[0], reach(out) if out else None)}")
     else:
-        _compare(console, [reading.read(folder, shown=False) for folder in folders], as_json=as_json)
+        several = len(folders) > 1  # of these single trials are compared, too
+        try:
+            found = [reading.read(folder, shown=several) for folder in folders]
+        except TROUBLE:
+            if not as_json:
+                raise
+            _show(console, [listing.row_of(folder, shown=several) for folder in folders], as_json=True)
+        else:
+            _compare(console, found, as_json=as_json)
 
 
-def _list(console: Console, runs: list[Folder], *, as_json: bool) -> None:
-    rows = listing.listed(runs)
+def _show(console: Console, rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"runs": rows}, indent=1))
     console.print(listing.screen(rows), new_line_start=True)
@@ -59,7 +69,7 @@ def _compare(console: Console, runs: list[reading.Run], *, as_json: bool) -> Non
 
 
 def at_the_end(console: Console, run: Folder) -> None:
-    """The report of a run whose result is safe already: no fault of what only shows it may cost that."""
+    """Make the report of a run whose result is safe already. An error only warns: it must not cost the result."""
     try:
         print_line(console, f"report: {making.make(run)}")
     except Exception as error:
@@ -72,7 +82,7 @@ def _ladder(console: Console) -> None:
 
 
 def warn_of_no_picture(console: Console) -> None:
-    """Say where README shows no errors of the best network, because its record keeps none."""
+    """Warn if README shows no errors of the best network, because its record keeps none."""
     records = record.read().networks
     best = ladder.best(records)
     if best and not record.errors_picture(best):

@@ -19,7 +19,7 @@ from oneshot.run import opened
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import print_line
 
-WIDE = 120  # columns: fewer hold no column of their own for what a setting takes
+WIDE = 120  # of a terminal; in a narrower one, what a setting takes has no column
 MARK = "*"  # beside a value that is not the default
 
 
@@ -63,7 +63,7 @@ def _chosen(job: str | None, changes: list[str]) -> Settings:
 
 
 def show(console: Console, told: list[Setting], *, of_job: bool) -> None:
-    """A table a section. `of_job`: beside the defaults are the values of a job, marked where they differ."""
+    """Print a table per section. `of_job`: beside the defaults are the values of a job, marked if they differ."""
     for section, about in sections().items():
         rows = [each for each in told if each.key.startswith(f"{section}.")]
         console.print(Text.assemble((f"[{section}]", "bold"), f" {about}"))
@@ -75,7 +75,7 @@ def show(console: Console, told: list[Setting], *, of_job: bool) -> None:
 
 
 def _wide(rows: list[Setting], of_job: bool) -> Table:
-    """A column each."""
+    """A table with all columns side by side."""
     table = _table("setting", *["value"] * of_job, "default", "takes", "meaning")
     table.columns[0].no_wrap = True
     for column in table.columns[1:-1]:
@@ -88,7 +88,7 @@ def _wide(rows: list[Setting], of_job: bool) -> Table:
 
 
 def _narrow(rows: list[Setting], of_job: bool) -> Table:
-    """What a setting takes stands under what it means, and its default under another value."""
+    """A table that shows what a setting takes under its meaning, and its default under a value that differs."""
     table = _table("setting", "value" if of_job else "default", "meaning")
     table.columns[0].no_wrap = True
     table.columns[1].max_width = 16

@@ -12,13 +12,13 @@ from oneshot.cli.options import DataRoot, Device, Network, Quiet, RunDataRoot, S
 from oneshot.run import cards
 from oneshot.screen.console import console, print_line
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one line per image.")]
 PerClass = Annotated[
     int | None,
     typer.Option(
         "--per-class",
         min=1,
-        help="Of each class in a folder of --support so many different images, the first by name. Default: all.",
+        help="Use at most this many different images of each class in --support, the first by name. Default: all.",
     ),
 ]
 
@@ -33,7 +33,7 @@ def evaluate(
         typer.Option(
             "--k-shot",
             help="Images of each class in the support, their embeddings averaged. Default: the run's (1). lake400 and"
-            " seed352 are 20-way 1-shot, and left out where something else is asked for.",
+            " seed352 are 20-way 1-shot, and left out if something else is asked for.",
         ),
     ] = None,
     protocol: Annotated[
@@ -60,10 +60,10 @@ def evaluate(
     debug: Trace = False,
 ) -> None:
     """Judge a network by one-shot trials on the test alphabets."""
-    from oneshot.cli import commands
+    from oneshot.cli import evaluate
 
     how = {"n_way": n_way, "k_shot": k_shot, "protocols": protocol, "trials": trials, "seed": seed}
-    commands.evaluate(
+    evaluate.evaluate(
         console(quiet=quiet or as_json),
         where=where,
         how={key: value for key, value in how.items() if value is not None},
@@ -96,7 +96,7 @@ def classify(
             "--labelled",
             metavar="DIR",
             help="In place of images: DIR/class/ with images whose class is known, to measure how often the answer is"
-            " right at each --false-accept. A folder that is named as no class holds images of none.",
+            " right at each --false-accept. A folder whose name is no class holds images of no class.",
         ),
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show of each image.")] = 5,
@@ -106,7 +106,7 @@ def classify(
         typer.Option(
             "--false-accept",
             help="Share of images of no class that may be accepted as one: 0.01, 0.05, 0.1, 0.2 or 0.5; 1: never"
-            " answer none of these. Default: 0.1.",
+            " answer 'none of these'. Default: 0.1.",
         ),
     ] = None,
     as_json: Json = False,
@@ -180,8 +180,8 @@ def embed(
         typer.Option(
             "--add-to",
             metavar="FILE",
-            help="A file of classes that this network embedded: they are kept, but for those of --drop, and those of"
-            " --support added.",
+            help="A file of classes that this network embedded: keep them, except those of --drop, and add those of"
+            " --support.",
         ),
     ] = None,
     drop: Annotated[
@@ -198,11 +198,11 @@ def embed(
     if bool(images) == (support is not None or add_to is not None):
         raise UserError("name what to embed: images, or folders of images, or else --support with a folder of classes")
     if drop and add_to is None:
-        raise UserError("--drop takes classes out of a file: name it by --add-to")
+        raise UserError("--drop takes classes out of a file: name it with --add-to")
     if add_to is not None and support is None and not drop:
-        raise UserError("--add-to changes a file: name classes to add by --support, or to take out by --drop")
+        raise UserError("--add-to changes a file: name classes to add with --support, or to take out with --drop")
     if per_class is not None and support is None:
-        raise UserError("--per-class takes some images of each class: name a folder of classes by --support")
+        raise UserError("--per-class takes some images of each class: name a folder of classes with --support")
     if (file := out if out is not None else add_to) is None:
         raise UserError("name where to write to: --out, a file that ends in .parquet")
     network = cards.find(reach(where))
@@ -248,7 +248,7 @@ def report(
     ] = False,
     debug: Trace = False,
 ) -> None:
-    """Write the report of a run, also of one that goes on: a page and its figures. Of several, compare or list them.
+    """Write a run's report, a page and its figures, even while the run goes on. Given several, compare or list them.
 
     README's tables and pictures are rendered by `oneshot record`.
     """
@@ -266,7 +266,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
     debug: Trace = False,
 ) -> None:
-    """Remove checkpoints that runs need no more: of a study all but the winner's newest and best.
+    """Remove checkpoints that runs no longer need. A study keeps only the winner's newest and best.
 
     Histories, events, the network in best/ and the judgement stay.
     """
@@ -278,10 +278,10 @@ def prune(
 def repeat(
     jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Jobs of tune_jobs/ by name, or TOML files.")],
     seeds: Annotated[
-        str, typer.Option("--seeds", help="One training a seed: a range or a list, as 1..5 or 1,2,7.")
+        str, typer.Option("--seeds", help="One training for each seed: a range or a list, as 1..5 or 1,2,7.")
     ] = "1..5",
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0, help="Stop after so many minutes; the same command goes on.")
+        float | None, typer.Option("--minutes", min=0, help="Stop after this many minutes; the same command goes on.")
     ] = None,
     device: Device = "auto",
     run: Annotated[str | None, typer.Option("--run", metavar="DIR_OR_URI", help="Default: runs/records/JOB.")] = None,
@@ -307,7 +307,7 @@ def record(
     name: Annotated[str | None, typer.Option("--name", help="The record's name. Default: the job's.")] = None,
     debug: Trace = False,
 ) -> None:
-    """Keep a study's record in tune_jobs/records/; make the pages' tables and pictures anew from all records."""
+    """Keep a study's record in tune_jobs/records/; render the pages' tables and pictures again from all records."""
     from oneshot.cli import report
     from oneshot.records import pages
     from oneshot.records import record as records

@@ -1,1 +1,1 @@
-"""Ray: a cluster or an embedded one, what fits on it, one training on its workers."""
+"""Ray, on a cluster or embedded: what fits on it, and one training on its workers."""

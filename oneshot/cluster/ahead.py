@@ -1,8 +1,8 @@
-"""Processes started ahead: while a trial trains, Ray starts those of the trial that will have its place.
+"""Starts the processes of the next trial ahead of time, while the current one trains.
 
-What a process of Ray does first, importing Python packages, takes longer than anything else between two trials. So each
-process of a trial that others wait for has one more like it started on its node. That one imports what its kind needs
-and waits; Ray gives it to the first actor of the same environment, or ends it with the job.
+Importing Python packages, the first thing a Ray process does, takes longer than anything else between two trials. So
+each process of a trial that another will follow has Ray start one more process like it on its node. The new process
+imports what its kind needs and waits. Ray gives it to the first actor of the same environment, or ends it with the job.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from oneshot.base import garbage, memory
 
 KIND, DRIVER, WORKER, OTHER = "ONESHOT_PROCESS", "driver", "worker", "other"  # in a process's environment
 IMPORTS = {DRIVER: ["oneshot.search.trial"], WORKER: ["oneshot.cluster.worker"], OTHER: []}
-HOURS = 24  # that a process waits
+HOURS = 24  # for which a process started ahead waits
 PATIENCE = 5.0  # seconds for a node to answer
 
 
 @dataclass(frozen=True)
 class Process:
-    """What Ray distinguishes processes by: the node, its raylet's HOST:PORT; the job; the runtime environment."""
+    """What Ray tells processes apart by: the node (its raylet's HOST:PORT), the job and the runtime environment."""
 
     raylet: str
     job: bytes
     environment: str
 
     def start_another(self) -> None:
-        """Have Ray start one more, and come back at once. Raises RuntimeError where it does not."""
+        """Ask Ray to start one more, without waiting for it. Raises RuntimeError if the request fails."""
         request = node_manager_pb2.PrestartWorkersRequest(
             language=common_pb2.Language.PYTHON, job_id=self.job, num_workers=1,
             keep_alive_duration_secs=HOURS * 3600,
@@ -52,20 +52,20 @@ class Process:
 
 
 def first(training: str) -> bool:
-    """Whether nobody asked this before of a training, by its name. Raises RuntimeError where Ray does not answer."""
+    """Whether this is the first call for a training, by its name. Raises RuntimeError if Ray does not answer."""
     try:
-        return not internal_kv._internal_kv_put(f"oneshot-ahead-{training}", b"", overwrite=False)  # "was it there?"
+        return not internal_kv._internal_kv_put(f"oneshot-ahead-{training}", b"", overwrite=False)  # whether it existed
     except ray.exceptions.RayError as error:
         raise RuntimeError(f"Ray's head: {type(error).__name__}") from None
 
 
 def environment(kind: str) -> dict[str, Any]:
-    """The runtime environment of processes of a kind; without one, a process is a trial's driver."""
-    return {"env_vars": {KIND: kind} | (memory.ONE_ARENA if kind == WORKER else {})}  # Ray trains in a thread of it
+    """The runtime environment of processes of a kind. A process without one is a trial's driver."""
+    return {"env_vars": {KIND: kind} | (memory.ONE_ARENA if kind == WORKER else {})}  # it trains in a thread
 
 
 def this_process() -> Process:
-    """This one, an actor of Ray."""
+    """This process, which must be an actor of Ray."""
     context: Any = ray.get_runtime_context()
     here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
     return Process(
@@ -76,14 +76,15 @@ def this_process() -> Process:
 
 
 def prepare() -> None:
-    """What a process of Ray runs before there is work for it: the imports of its kind."""
+    """Import what a process of this kind needs. Ray runs this in each process before there is work for it."""
     garbage.search_less()
     for name in IMPORTS[os.environ.get(KIND, DRIVER)]:
         importlib.import_module(name)
 
 
 def preparing() -> Callable[[], None]:
-    """`prepare`, for Ray to carry by its code: where a node lacks this program, what needs the program says so."""
+    """`prepare`, in a form that Ray pickles by its code. On a node that lacks this program it does nothing: what needs
+    the program reports that."""
 
     def prepare_by_name() -> None:
         with contextlib.suppress(ImportError):

@@ -1,4 +1,4 @@
-"""How many workers a training has, that may have fewer or more of them or not; whether an autoscaler hears of it."""
+"""Scaling policies: how many workers a training has, fixed or elastic, and whether an autoscaler hears of it."""
 
 import abc
 import math
@@ -28,31 +28,32 @@ from oneshot.base.errors import NoRoom, RunFailed, last_line
 from oneshot.cluster.packing import Node, Packing, room
 
 MONITOR = 10.0  # seconds between two looks at whether a training could have more workers
-AGAIN = 600.0  # seconds until a training grows again that could not have the workers it was to grow by
+AGAIN = 600.0  # seconds before a training whose growth found no room tries to grow again
 
 
 def policy(
     scaling: ScalingConfig, *, packing: Packing, numbers: list[int], restarts: int, grows: bool
 ) -> ScalingPolicy:
-    """Of a training that may have any of these numbers of workers. `restarts`: how many starts may follow one that
-    failed, before the training is given up; `grows`: an autoscaler may bring nodes for it."""
+    """The scaling policy of a training that may have any of these numbers of workers. `restarts`: how many more starts
+    may follow a failed one before the training is given up; `grows`: an autoscaler may bring nodes for it."""
     if len(numbers) == 1:
         return Fixed(scaling, tries=1 + restarts, grows=grows)
-    tries = 1 + max(restarts, 1)  # the least of the numbers is tried, too
+    tries = 1 + max(restarts, 1)  # at least two, so that the least of the numbers is tried too
     return Elastic(scaling, packing=packing, numbers=numbers, tries=tries, grows=grows)
 
 
 class _Starting(ScalingPolicy):
-    """Gives a training up after so many `tries` to start it, one after the other. Ray's own count is of a training's
-    whole life: that of weeks would end with its third growth for which there was no room.
+    """Gives a training up after `tries` failed starts in a row, and tells the autoscaler, if any, what it needs.
 
-    Tells the autoscaler what it needs, where there is one. Ray's own policies always do: by an actor, whose process
-    has to start before a session's first training can."""
+    Ray's own limit counts over a training's whole life: one of weeks would end at its third growth for which there was
+    no room. Ray's own policies always tell the autoscaler, by an actor whose process has to start before a session's
+    first training can.
+    """
 
     def __init__(self, scaling: ScalingConfig, *, tries: int, grows: bool) -> None:
         super().__init__(scaling)
         self.tries, self.grows = tries, grows
-        self.failed = 0  # starts since the last that succeeded
+        self.failed = 0  # starts since the last success
 
     def after_controller_state_update(self, before: TrainControllerState, now: TrainControllerState) -> None:
         if isinstance(before, SchedulingState) and isinstance(now, RunningState):
@@ -61,7 +62,7 @@ class _Starting(ScalingPolicy):
             self.failed, self.why = self.failed + 1, now.training_failed_error
 
     def make_decision_for_non_running_worker_group(self) -> ResizeDecision:
-        """Raises NoRoom, which says no more than how often, and RunFailed where the workers did not start."""
+        """Raises NoRoom, whose message is only the number of tries, or RunFailed if the workers did not start."""
         if self.failed >= self.tries:
             failure = getattr(self.why, "controller_failure", self.why)
             if isinstance(failure, WorkerGroupStartupTimeoutError):
@@ -72,7 +73,7 @@ class _Starting(ScalingPolicy):
 
     @abc.abstractmethod
     def _number(self) -> int:
-        """Of workers to start now."""
+        """The number of workers to start now."""
 
     def after_controller_start(self, train_run_context: Any) -> None:
         if self.grows:
@@ -84,25 +85,25 @@ class _Starting(ScalingPolicy):
 
 
 class Fixed(_Starting, FixedScalingPolicy):
-    """Always the same number."""
+    """Always the same number of workers."""
 
     def _number(self) -> int:
         return self.scaling_config.num_workers
 
 
 class Elastic(_Starting, ElasticScalingPolicy):
-    """How many workers a training has now: its fair share of the nodes that are there, as far as it can be made.
+    """As many workers as a training's fair share of the current nodes holds, so far as that is one of `numbers`.
 
-    Ray's own policy takes any number of the range, also one that does not share the batch evenly, goes by a list of
-    nodes that may be twenty seconds old, and gives all there is to the training that asked first.
+    Ray's own policy takes any number in the range, even one that does not share the batch evenly. It relies on a list
+    of nodes that may be twenty seconds old, and gives all there is to the training that asked first.
     """
 
     def __init__(
         self, scaling: ScalingConfig, *, packing: Packing, numbers: list[int], tries: int, grows: bool
     ) -> None:
         super().__init__(scaling, tries=tries, grows=grows)
-        self.packing, self.numbers = packing, numbers  # which numbers of workers there may be, ascending
-        self.growing, self.content = False, -math.inf  # whether it is to have more; until when it asks for no more
+        self.packing, self.numbers = packing, numbers  # the allowed numbers of workers, ascending
+        self.growing, self.content = False, -math.inf  # whether a growth is under way; until when none is tried
 
     def after_controller_state_update(self, before: TrainControllerState, now: TrainControllerState) -> None:
         super().after_controller_state_update(before, now)
@@ -112,8 +113,8 @@ class Elastic(_Starting, ElasticScalingPolicy):
             self.growing = False
 
     def _number(self) -> int:
-        """Its share; where that was not to be had, as others use the cluster too, what is free of it; at the last try
-        the least."""
+        """The training's share. After a failed start, no more than what others leave free; at the last try, the least
+        of the numbers."""
         if self.failed == self.tries - 1:
             return self.numbers[0]
         return self._able(min(self._share(), self._free()) if self.failed else self._share())[-1]
@@ -134,7 +135,7 @@ class Elastic(_Starting, ElasticScalingPolicy):
         return self._get_resize_decision(share) if share < have and _somebody_waits() else NoopDecision()
 
     def _able(self, share: int) -> list[int]:
-        """The numbers of workers up to a share; at least the least, for which the training then waits."""
+        """The allowed numbers up to a share; if there are none, the least, for which the training then waits."""
         return [number for number in self.numbers if number <= share] or self.numbers[:1]
 
     def _share(self) -> int:
@@ -156,5 +157,5 @@ def _times(number: int) -> str:
 
 
 def _somebody_waits() -> bool:
-    """Whether workers anywhere on the cluster have no room."""
+    """Whether any workers on the cluster wait for room."""
     return any(group["state"] == "PENDING" for group in ray.util.placement_group_table().values())

@@ -1,4 +1,4 @@
-"""How trainings lie on the nodes of a cluster: what fits at once, and the arithmetic of what never can."""
+"""How trainings are placed on the nodes of a cluster: what fits at once, and the arithmetic of what never can."""
 
 import os
 import sys
@@ -10,16 +10,18 @@ from oneshot.base.environment import cores
 from oneshot.base.errors import UserError
 from oneshot.base.settings import Scale
 
-DRIVER = 0.2  # GB of the head node that each process takes that leads to a trial's workers
-KIND, SLIVER = "accelerator_type:", 0.001  # a resource of nodes with GPUs of a kind; what each worker takes of it
-DEVICES = ("nvidiactl", "dxg", "kfd")  # what the drivers of NVIDIA, of Windows beneath Linux and of AMD show
+DRIVER = 0.2  # GB of the head node for each process that leads to a trial's workers
+KIND, SLIVER = "accelerator_type:", 0.001  # resource of the nodes with a kind of GPU; how much a worker takes
+DEVICES = ("nvidiactl", "dxg", "kfd")  # in /dev: of NVIDIA's driver, of WSL's and of AMD's
 
 
 @dataclass(frozen=True)
 class Node:
-    """What a node offers: cores and GPUs. One that an autoscaler may still bring has no name. `memory`: of a cluster's
-    head node, on which the drivers of all trials run, the GB that Ray counts; 0 of others. `kinds`: of its GPUs, as Ray
-    names them."""
+    """What a node offers: cores and GPUs. A node that an autoscaler may still bring has no name.
+
+    `memory`: for a cluster's head node, which runs the drivers of all trials, the GB that Ray counts; 0 for others.
+    `kinds`: the kinds of its GPUs, as Ray names them.
+    """
 
     name: str
     cpus: float
@@ -30,11 +32,11 @@ class Node:
 
 @dataclass(frozen=True)
 class Packing:
-    """How a run lies on the nodes."""
+    """How a run is placed on the nodes."""
 
-    workers: int  # a training's, at the most
-    cpus: int  # a worker's
-    gpus: float  # a worker's
+    workers: int  # of a training, at the most
+    cpus: int  # of a worker
+    gpus: float  # of a worker
     concurrent: int  # trainings at once
     accelerator: str = ""  # the kind of GPU that a worker's node has
 
@@ -44,21 +46,21 @@ class Packing:
 
     @property
     def kind(self) -> dict[str, float]:
-        """What a worker asks of Ray beyond cores and GPUs: that it lies on a node with such GPUs."""
+        """What a worker asks of Ray beyond cores and GPUs, so that it gets a node with such GPUs."""
         return {f"{KIND}{self.accelerator}": SLIVER} if self.accelerator else {}
 
 
 def pack(scale: Scale, nodes: list[Node]) -> Packing:
-    """How many trainings of `scale.workers` workers fit on the nodes at once, with those of `scale.autoscaler`.
+    """Place trainings of `scale.workers` workers on the nodes, counting those that `scale.autoscaler` may bring.
 
-    Raises UserError with the arithmetic where not even one training fits: Ray itself would wait for ever.
+    Raises UserError with the arithmetic if not even one training fits: Ray itself would wait for ever.
     """
     every, nodes = nodes, usable(scale.accelerator, nodes)
     if not nodes and scale.accelerator and not scale.autoscaler:
         kinds = ", ".join(sorted({kind for node in every for kind in node.kinds}))
         raise UserError(
             f"scale.accelerator = '{scale.accelerator}': no node has such a GPU; "
-            + (f"there are: {kinds}" if kinds else "none shows of which kind its GPUs are; leave it empty")
+            + (f"there are: {kinds}" if kinds else "none reports the kind of its GPUs; leave it empty")
         )
     nodes = nodes + expected(scale, nodes)
     gpus = scale.gpus
@@ -81,7 +83,7 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
         )
         raise UserError(
             f"scale.workers = {scale.workers}: each needs {need}, and the cluster holds {sum(rooms)} such worker(s):"
-            f" {have}; ask for fewer or smaller workers, or name in scale.autoscaler what nodes may still come"
+            f" {have}; ask for fewer or smaller workers, or name in scale.autoscaler which nodes may still join"
         )
     fits = max(1, sum(rooms) // scale.most)
     concurrent = min([fits, *[scale.max_concurrent] * bool(scale.max_concurrent), *driven(scale, every)])
@@ -89,22 +91,23 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
 
 
 def usable(accelerator: str, nodes: list[Node]) -> list[Node]:
-    """The nodes on which workers may run that want this kind of GPU; empty: on all."""
+    """The nodes for workers that want this kind of GPU; all nodes if `accelerator` is empty."""
     return [node for node in nodes if not accelerator or accelerator in node.kinds]
 
 
 def driven(scale: Scale, nodes: list[Node]) -> list[int]:
-    """How many trials the head node has memory to drive, at least one; nothing where its memory is not known."""
+    """How many trials the head node has memory to drive, at least one, in a list; empty if the memory is not known."""
     return [max(1, int(node.memory / _driving(scale.ahead) + 1e-9)) for node in nodes if node.memory]
 
 
 def _driving(ahead: bool) -> float:
-    """GB of the head node that a trial takes: its driver, Ray Train's process where workers meet, the next driver."""
+    """GB of the head node for a trial: its driver, Ray Train's process where workers meet, and the next driver if
+    `ahead`."""
     return DRIVER * (3 if ahead else 2)
 
 
 def expected(scale: Scale, nodes: list[Node]) -> list[Node]:
-    """The nodes that an autoscaler may still bring: of each size so many as are named less those that are there."""
+    """The nodes that an autoscaler may still bring: of each size, as many as are named less those already there."""
     coming = Counter({(each.cpus, each.gpus): 0 for each in scale.autoscaler})
     for each in scale.autoscaler:
         coming[each.cpus, each.gpus] += each.nodes
@@ -113,7 +116,7 @@ def expected(scale: Scale, nodes: list[Node]) -> list[Node]:
 
 
 def room(node: Node, cpus: int, gpus: float) -> int:
-    """How many workers of so many cores and GPUs a node holds."""
+    """How many workers, each of so many cores and GPUs, a node holds."""
     held = int(node.cpus // cpus)
     if gpus >= 1:
         held = min(held, int(node.gpus // gpus))
@@ -125,8 +128,8 @@ def room(node: Node, cpus: int, gpus: float) -> int:
 def describe(
     packing: Packing, scale: Scale, nodes: list[Node], *, used: Node | None = None, training: str = "trial"
 ) -> str:
-    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these; what
-    others `used` of it all now."""
+    """The packing in a line: the nodes that have cores, how many workers fit on them, how trainings share these, and
+    what others have `used` of it now."""
     every, nodes = nodes, usable(scale.accelerator, nodes)
     nodes, coming = [node for node in nodes if node.cpus], expected(scale, nodes)
     places = [_sizes(nodes)] * bool(nodes) + [f"{_sizes(coming)} from the autoscaler"] * bool(coming)
@@ -152,7 +155,7 @@ def _why_no_more(scale: Scale, nodes: list[Node]) -> str:
 
 
 def _more_cores(packing: Packing, nodes: list[Node]) -> str:
-    """How many cores the workers of one training could have on these nodes, where that is more than they have."""
+    """How many cores the training's workers could have on these nodes, as text; empty if no more than they have."""
     sizes = range(int(max((node.cpus for node in nodes), default=0)), packing.cpus, -1)
     fits = (cpus for cpus in sizes if sum(room(node, cpus, 0) for node in nodes) >= packing.workers)
     most = next(fits, None)
@@ -160,7 +163,7 @@ def _more_cores(packing: Packing, nodes: list[Node]) -> str:
 
 
 def _taken(packing: Packing, scale: Scale, nodes: list[Node], used: Node | None, training: str) -> str:
-    """What others use of the nodes' cores and, where the workers need them, GPUs."""
+    """What others use of the nodes' cores and, if the workers need them, GPUs."""
     if used is None:
         return ""
     cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
@@ -175,7 +178,7 @@ def _taken(packing: Packing, scale: Scale, nodes: list[Node], used: Node | None,
 
 
 def patience(scale: Scale) -> float:
-    """Seconds for which a training waits for room, all its tries together."""
+    """Seconds for which a training waits for room, over all its tries."""
     return scale.timeout * (1 + max(scale.max_failures, scale.least < scale.most))  # see elastic.policy
 
 
@@ -184,7 +187,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _sizes(nodes: list[Node]) -> str:
-    """`2 nodes of 8 cores and 1 GPU`, those of one size together."""
+    """The nodes counted by size, as in `2 nodes of 8 cores and 1 GPU`."""
     sizes = Counter(_size(node) for node in nodes)
     return ", ".join(f"{_many(count, 'node')} of {size}" for size, count in sizes.items())
 
@@ -199,7 +202,8 @@ def _many(number: float, thing: str) -> str:
 
 
 def this_machine() -> Node:
-    """What an embedded Ray will find, known before it starts. Imports torch where the system shows any GPU at all."""
+    """What an embedded Ray will find, known before it starts. Imports torch if the system shows a GPU or is not
+    Linux."""
     gpus = 0
     if sys.platform != "linux" or _shown():
         import torch
@@ -209,8 +213,8 @@ def this_machine() -> Node:
 
 
 def why_no_gpu() -> str:
-    """Why torch uses no GPU where the system shows one; empty where it does, where there is none, or where they are
-    hidden from it on purpose (`CUDA_VISIBLE_DEVICES=""`)."""
+    """Why torch cannot use a GPU that the system shows. Empty if it can, if there is none, or if GPUs are hidden from
+    it on purpose (`CUDA_VISIBLE_DEVICES=""`)."""
     if not _shown() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return ""
     import torch
@@ -219,7 +223,7 @@ def why_no_gpu() -> str:
         return ""
     build = torch.version.cuda or torch.version.hip
     why = f"is built for {build}, and the driver may be older" if build else "is a build for CPUs"
-    return f"this machine shows a GPU that torch cannot use: torch {torch.__version__} {why}"
+    return f"this machine has a GPU that torch cannot use: torch {torch.__version__} {why}"
 
 
 def _shown() -> bool:

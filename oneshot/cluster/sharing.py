@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees the run folder and the data: looked at on each, before anything starts."""
+"""Checks on every node of a cluster, before anything starts, that it sees the run folder and the data."""
 
 import hashlib
 import re
@@ -12,14 +12,18 @@ from oneshot.base.storage import PARTIAL, Folder
 from oneshot.data import cache
 from oneshot.data.store import DRAWINGS
 
-SECONDS = 120  # for all nodes to answer: each starts a process
+SECONDS = 120  # for all nodes to answer; each has to start a process
 HEALTH = 30.0  # seconds within which Ray learns that a node has died
 
 
 def check(run: Folder, data: Folder) -> None:
-    """Look from every node of the connected cluster for a file that this process writes into the run folder, write one
-    beside it, and compare the data; then have each node fetch them where they lie far away, which takes as long as it
-    takes. Raises UserError that names the node and what it does not see. A node that dies meanwhile is passed over."""
+    """Check from every node of the connected cluster that it sees the run folder and the data, and make it fetch remote
+    data.
+
+    Each node looks for a file that this process writes into the run folder, writes one beside it, and compares the
+    data. Fetching has no time limit. Raises UserError that names the node and what it does not see. A node that dies
+    meanwhile is passed over.
+    """
     mark, made_here, digest = f"{PARTIAL}{uuid.uuid4().hex}", not run.has(), _digest(data)
     run.write(mark, b"")
     try:
@@ -27,14 +31,14 @@ def check(run: Folder, data: Folder) -> None:
     finally:
         run.remove(mark)
         if made_here:
-            run.remove_if_empty()  # the one who got here first may be training by now
+            run.remove_if_empty()  # another process may be training there by now
     if not data.is_local:
         _ask_all(_fetch, data.uri, seconds=None)
 
 
 def _ask_all(question: Callable[..., str], *arguments: str, seconds: float | None) -> None:
-    """Put a question on every node, which answers with what is wrong. Raises UserError where anything is, or where a
-    node has not answered within so many seconds; None: however long it takes. One that has died is passed over."""
+    """Put a question to every node, which answers with what is wrong. Raises UserError if anything is, or if a node has
+    not answered within `seconds` (None: no limit). A node that has died is passed over."""
     unable = _ask(question, arguments, _alive(), seconds)
     if unable and (unsure := _survivors(unable)):
         unable = _ask(question, arguments, unsure, seconds)
@@ -45,8 +49,8 @@ def _ask_all(question: Callable[..., str], *arguments: str, seconds: float | Non
 def _ask(
     question: Callable[..., str], arguments: tuple[str, ...], nodes: dict[str, str], seconds: float | None
 ) -> dict[str, str]:  # fmt: skip
-    """Ask these nodes, names by their ids; of each that may have died: what came instead of an answer. Raises
-    UserError."""
+    """Ask these nodes (names by id). Returns, for each node that may have died, what came instead of an answer. Raises
+    UserError if something is wrong on a node that is alive."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -76,14 +80,14 @@ def _sentence(node: str, wrong: str) -> str:
 
 
 def _alive() -> dict[str, str]:
-    """The names of the nodes that are, as far as Ray knows, by their ids."""
+    """The names of the nodes that are alive as far as Ray knows, by id."""
     import ray
 
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def _survivors(unable: Iterable[str]) -> dict[str, str]:
-    """Of nodes that may have died those that are alive when Ray has had the time to learn of a death."""
+    """Of nodes that may have died, those still alive once Ray has had the time to learn of a death."""
     end = time.monotonic() + HEALTH
     while True:
         alive = _alive()
@@ -94,7 +98,7 @@ def _survivors(unable: Iterable[str]) -> dict[str, str]:
 
 
 def _answer(task: Any) -> tuple[str, bool]:
-    """What is wrong; whether that may be said of a node of which Ray has yet to learn that it died."""
+    """What is wrong on the node, and whether it may have died without Ray knowing yet."""
     import ray
 
     try:
@@ -102,12 +106,12 @@ def _answer(task: Any) -> tuple[str, bool]:
     except ray.exceptions.GetTimeoutError:
         return f"does not answer within {SECONDS} s", False
     except ray.exceptions.RayError as error:
-        told = re.sub(r",? *\b\w+_id=\w+", "", last_line(str(error)))  # Ray's own names of things say nothing to people
+        told = re.sub(r",? *\b\w+_id=\w+", "", last_line(str(error)))  # Ray's own ids mean nothing to people
         return f"cannot be asked ({told})", not isinstance(error, ray.exceptions.RayTaskError)
 
 
 def _look(run: str, data: str, mark: str, digest: str) -> str:
-    """What is wrong, seen from the node that this runs on; nothing where all is well."""
+    """What is wrong, seen from the node that this runs on; empty if all is well."""
     try:
         folder = Folder.of(run)
         if not folder.has(mark):
@@ -126,7 +130,7 @@ def _look(run: str, data: str, mark: str, digest: str) -> str:
 
 
 def _fetch(data: str) -> str:
-    """Copy data that lie far away to the node that this runs on; what is wrong, nothing where all is well."""
+    """Copy remote data to the node that this runs on. Returns what is wrong, empty if all is well."""
     try:
         cache.near(Folder.of(data))
     except TROUBLE as error:
@@ -135,5 +139,5 @@ def _fetch(data: str) -> str:
 
 
 def _digest(data: Folder) -> str:
-    """What the data are; of those that lie far away no more is read for it than a small object."""
+    """A digest of what the data are. Of remote data, only a small object is read for it."""
     return hashlib.sha256(data.read(DRAWINGS)).hexdigest() if data.is_local else cache.digest(data)

@@ -1,9 +1,9 @@
-"""One training under Ray Train: DDP over its workers, which run the same loop as everybody.
+"""One training under Ray Train: DDP over its workers, which run the same loop as a training without Ray.
 
-The processes that lead to a worker, a trial's actor or Ray Train's controller, start before it and multiply nothing:
-this module, which all import, stays free of torch, whose import would be half of what they do. That is why it extends
-Ray Train's DataParallelTrainer, as Ray's own TorchTrainer does, and starts the process group by the functions of that
-one, called in the workers.
+The processes that lead to a worker, a trial's actor or Ray Train's controller, start before it and compute nothing. All
+of them import this module, so it stays free of torch, whose import would be half of their work. That is why it extends
+Ray Train's DataParallelTrainer, as Ray's own TorchTrainer does, and starts the process group by TorchTrainer's
+functions, called in the workers.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from oneshot.cluster.packing import Packing
 from oneshot.run.history import FAILURE, read_failure, start
 from oneshot.run.watchdog import still
 
-# Each starts an actor for a training: one for Ray Data, which nothing here reads by; one for what `reclaim` does.
+# Each starts an actor for a training: one for Ray Data, which is not used here; one for what `reclaim` does.
 NEEDLESS = (DatasetsCallback, PlacementGroupCleanerCallback)
 LEAVE = 5.0  # seconds that workers have to leave their process group before they are ended
 
@@ -53,14 +53,14 @@ def train_on_ray(
     callbacks: list[Any] | None = None,
     followed: bool = False,
 ) -> None:
-    """Train with Ray Train on a connected cluster; what came of it lies in `run`.
+    """Train with Ray Train on a connected cluster; the results lie in `run`.
 
-    `name`: in Ray's dashboard. `callbacks`: Ray Train's, as the one that hands each report on to Tune, to which the
-    first `known` epochs are no news. `until`: the epoch to end with, where it is not the settings' last. `followed`:
-    this process, a trial's, and the workers have processes started ahead for the trial that follows. A lost, silent
-    or homeless worker restarts the training from its last checkpoint, `scale.max_failures` times; so does the loss of
-    Ray Train's controller. Raises RunFailed where it ends without a result, NoRoom where that is for want of room,
-    UserError where a worker refused its input.
+    `name`: the training's, in Ray's dashboard. `callbacks`: Ray Train's, such as the one that hands each report on to
+    Tune. `known`: how many epochs have been reported already, and are not reported again. `until`: the epoch to end
+    with, if not the settings' last. `followed`: a trial follows this one, so this process and the workers have
+    processes started ahead for it. If a worker is lost, silent or without room, the training restarts from its last
+    checkpoint, `scale.max_failures` times; so it does if Ray Train's controller is lost. Raises RunFailed if the
+    training ends without a result, NoRoom if that is for want of room, UserError if a worker refused its input.
     """
     trainer = partial(
         _trainer, settings, data, run, packing, known=known, until=until, name=name, callbacks=callbacks or [],
@@ -80,16 +80,16 @@ def train_on_ray(
 
 
 def _explained(error: Exception, run: Folder, scale: Scale) -> Exception:
-    """What Ray Train ended a training with, as an error that says what happened."""
+    """Turn the error with which Ray Train ended a training into one that says what happened."""
     for failed in getattr(error, "worker_failures", {}).values():
         if isinstance(failed, DiskFull):
             return failed
-    if failure := read_failure(run):  # of rank 0 alone: the others waited for it
+    if failure := read_failure(run):  # written by rank 0 alone: the others waited for it
         return UserError(failure)
     if isinstance(homeless := getattr(error, "controller_failure", None), NoRoom):
         return NoRoom(
-            f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) for"
-            f" {scale.timeout:g} s, {homeless}: a node is lost, or others use it; started again, it goes on from its"
+            f"the training in {run} failed: the cluster had no room for its {scale.least} worker(s) within"
+            f" {scale.timeout:g} s, {homeless}: a node was lost, or others use it; started again, it goes on from its"
             " last checkpoint"
         )
     told = last_line(str(error)).removeprefix(f"{RunFailed.__module__}.{RunFailed.__name__}: ")
@@ -101,7 +101,7 @@ def _trainer(
     callbacks: list[Any], followed: bool, mark: str,
 ) -> Any:  # fmt: skip
     scale = settings.scale
-    # Handed on to Ray Train's controller. Who does not come to a report is ended by its own watchdog before.
+    # Handed on to Ray Train's controller. The watchdog of a worker that misses a report ends it before COLLECTIVE does.
     limits = {
         "WORKER_HEALTH_CHECK": scale.timeout,
         "WORKER_GROUP_START": scale.timeout,
@@ -113,8 +113,8 @@ def _trainer(
     numbers = scale.numbers(settings.train.batch)
     workers = numbers[0] if len(numbers) == 1 else (numbers[0], numbers[-1])
     scaling = ScalingConfig(num_workers=workers, use_gpu=bool(packing.gpus), resources_per_worker=resources)
-    # What Ray Train notes of a training is not read again: it goes with the training. Its controller runs on this node
-    # and puts it to Ray's logs.
+    # What Ray Train notes of a training is not read again, and is removed at its end. The controller runs on this node,
+    # so the notes lie beside Ray's logs.
     session = ray.get_runtime_context()
     notes = f"{session.get_temp_dir()}/{session.get_session_name()}/trainings"
     return Trainer(
@@ -139,16 +139,18 @@ def _trainer(
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    """What each of Ray Train's workers runs. By this name: the processes that lead to one do without its imports."""
+    """Run in each of Ray Train's workers. The processes that lead to one do without the imports of `worker`."""
     from oneshot.cluster import worker
 
     worker.train(config)
 
 
 class Trainer(DataParallelTrainer):
-    """Starts no actor that it can do without: none that is NEEDLESS, and none for Ray Train's controller where it is
-    in an actor itself. An interrupt is this program's to handle: Ray's own handler would end the process as if all were
-    done."""
+    """Starts no actor that is not needed: none for the callbacks in NEEDLESS, and none for Ray Train's controller if
+    this process is an actor itself.
+
+    Interrupts are left to this program: Ray's own handler would end the process as if all were done.
+    """
 
     def __init__(self, *arguments: Any, policy: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -176,8 +178,8 @@ class Trainer(DataParallelTrainer):
 
 
 class ProcessGroup(BackendConfig):
-    """Joins the workers: several with GPUs by nccl, else gloo. `seconds`: how long an operation waits for the others.
-    `kind`: instead of these."""
+    """Joins the workers: several with GPUs by nccl, else by gloo. `seconds`: how long an operation waits for the other
+    workers. `kind`: the backend to use instead."""
 
     def __init__(self, seconds: float, kind: str | None = None) -> None:
         self.seconds, self.kind = int(seconds), kind
@@ -188,7 +190,7 @@ class ProcessGroup(BackendConfig):
 
 
 class _Joining(Backend):
-    share_cuda_visible_devices = True  # nccl between the GPUs of a node wants each worker to see them all
+    share_cuda_visible_devices = True  # nccl between the GPUs of a node needs each worker to see them all
 
     def on_start(self, worker_group: Any, config: ProcessGroup) -> None:
         several, gpus = len(worker_group) > 1, worker_group.get_resources_per_worker().get("GPU")
@@ -199,8 +201,8 @@ class _Joining(Backend):
             group = kind, len(worker_group), address, port, config.seconds
             ray.get([worker_group.execute_single_async(rank, _join, rank, *group) for rank in ranks])
         except ray.exceptions.RayError as error:
-            # Ray Train starts again after a worker's death alone, and by then forgets the group: its cores would stay
-            # held, and the next one wait for them.
+            # Ray Train itself starts again only after a worker's death, and by then has dropped the group: its cores
+            # would stay held, and the next group would wait for them.
             worker_group._worker_group_state.shutdown()
             died = isinstance(error, RayActorError)
             why = "the process of one died: killed, or out of memory" if died else last_line(str(error))
@@ -212,10 +214,10 @@ class _Joining(Backend):
 
 
 def _join(rank: int, kind: str, world_size: int, address: str, port: int, seconds: int) -> None:
-    """A worker's part: what torch and its users expect in the environment, and the group."""
+    """A worker's part: set the variables that torch and its users expect in the environment, and join the group."""
     from ray.train.torch import config
 
-    # Gloo listens where the host's own name points, which on many machines is loopback: no other node gets there.
+    # Gloo listens where the host's own name points. On many machines that is loopback, which no other node reaches.
     here = ray.util.get_node_ip_address()
     names = [name for name, found in psutil.net_if_addrs().items() if any(each.address == here for each in found)]
     if names:

@@ -1,4 +1,4 @@
-"""What each of Ray Train's workers runs. Imported by them alone: it brings torch with it."""
+"""What each of Ray Train's workers runs. Only they import this module, as it imports torch."""
 
 import socket
 import time
@@ -24,18 +24,18 @@ from oneshot.run.watchdog import Moves, still, watchdog
 from oneshot.training.loop import fit
 from oneshot.training.parts import load_parts
 
-SHOWN = 60.0  # seconds within which a network's disk shows each node what another wrote: NFS's clients look that often
-ALONE = 10.0  # seconds after which a worker that cannot go on is the only one
+SHOWN = 60.0  # seconds within which a network disk shows each node what another wrote: NFS clients look that often
+ALONE = 10.0  # seconds after which a worker that cannot go on counts as the only one
 
 
 class Ahead(Moves):
-    """Has those processes started that the trial that follows will need, once the first step is done: they are ready
-    in time then, and have delayed nothing. `followed`: the process that drives this trial, where one does follow."""
+    """Starts the processes that the next trial will need, once the first step is done. They are ready in time then, and
+    have delayed nothing. `followed`: the process that drives this trial, or None if no trial follows."""
 
     def __init__(self, run: Folder, *, leads: bool, followed: ahead.Process | None) -> None:
         self.run, self.leads, self.followed = run, leads, followed
         self.due = followed is not None
-        self.noted = True  # there may be notes that no report spoke of: also what ended the processes before these
+        self.noted = True  # there may be unreported notes, such as what ended earlier processes
 
     def note(self, sentence: str) -> None:
         self.noted = True
@@ -46,7 +46,7 @@ class Ahead(Moves):
             return
         self.due = False
         try:
-            # Each restart takes the place of workers started ahead, but of no driver.
+            # Each restart uses up workers that were started ahead, but no driver.
             if self.leads and ahead.first(ray.train.get_context().get_experiment_name()):
                 self.followed.start_another()
             ahead.this_process().start_another()
@@ -57,7 +57,7 @@ class Ahead(Moves):
 
 
 class RayWorker(ProcessGroupWorker):
-    """Reports to Ray Train, also whether there may be notes to read since the last report."""
+    """Reports to Ray Train, and with each report whether there may be new notes to read."""
 
     def __init__(self, device: torch.device, watch: Ahead, *, precision: str, compress: str) -> None:
         super().__init__(device, precision=precision, compress=compress)
@@ -76,21 +76,21 @@ def train(config: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     watch = Ahead(run, leads=rank == 0, followed=config["followed"])
     who = f"worker {rank} on {socket.gethostname()}"
-    # Around all that reads and writes: a disk that does not answer lets this process wait for ever.
+    # Around all reading and writing: this process would wait for ever for a disk that does not answer.
     with watchdog(watch, seconds=still(settings.scale), who=who, tell=partial(write_note, run)):
-        # A node may have come after `sharing` asked all: what it wrote to a disk of its own would be seen by nobody.
+        # A node may have come after `sharing` asked all. If it has a disk of its own, nobody would see what it writes.
         if not _within(SHOWN, lambda: is_started(run, config["mark"]), meanwhile=watch.moved):
             raise RunFailed(
-                f"the node {socket.gethostname()} does not see the run folder {run}: it has another disk there, or"
-                " nothing; it came when the others had been asked"
+                f"the node {socket.gethostname()} does not see the run folder {run}: that path is another disk"
+                " there, or missing; the node joined after the others were checked"
             )
-        if read_failure(run):  # of rank 0 alone, before a restart: it would only fail again
+        if read_failure(run):  # written by rank 0 before a restart: it would only fail again
             return
         try:
             _fit(config, settings, run, watch)
         except UserError as error:
-            # Raising would make Ray Train restart what can only fail again. Where every rank meets the same input, the
-            # first one says so, and all return.
+            # Raising would make Ray Train restart what can only fail again. If every rank meets the same input, rank 0
+            # writes the error down, and all return.
             if watch.leads:
                 run.write_json(FAILURE, {"error": str(error)})
             elif not _within(ALONE, lambda: read_failure(run)):  # this node alone is at fault: its disk, its GPU
@@ -106,27 +106,27 @@ def _fit(config: dict[str, Any], settings: Settings, run: Folder, watch: Ahead) 
     here["gpus"] = [gpu for gpus in worker.of_each(here["gpus"]) for gpu in gpus]  # those of all ranks
     if watch.leads:
         run.write_json(HARDWARE, here)
-    with watch.resting():  # to copy a data set may take long, and the client of a store gives up by itself
+    with watch.resting():  # copying a data set may take long, and a store's client gives up by itself
         data = near(Folder.of(config["data"]))
     parts = load_parts(data, settings.data, moved=watch.moved)
     watch.moved()
     try:
         fit(worker, settings, parts, run, known=config["known"], until=config["until"], watch=watch)
     except torch.OutOfMemoryError as error:
-        if config["gpus"] < 1:  # others share this GPU: there may be room when it is tried again
+        if config["gpus"] < 1:  # others share this GPU: a restart may find room
             raise
         raise UserError(GPU_FULL.format(error)) from None
 
 
 def _check_usable() -> None:
-    """Raises UserError where Ray gives this worker a GPU that torch cannot use."""
+    """Raises UserError if Ray gives this worker a GPU that torch cannot use."""
     if not torch.cuda.is_available():
-        why = why_no_gpu() or "Ray gives this worker a GPU, and torch sees none"
+        why = why_no_gpu() or "Ray gives this worker a GPU, but torch sees none"
         raise UserError(f"{socket.gethostname()}: {why}; --set scale.gpus=0 trains on the CPUs")
 
 
 def _within(seconds: float, holds: Callable[[], object], *, meanwhile: Callable[[], object] = lambda: None) -> bool:
-    """Whether it holds, or comes to hold, within so many seconds."""
+    """Wait up to `seconds` for `holds()` to be true, calling `meanwhile` in between. Returns whether it was."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

@@ -1,1 +1,1 @@
-"""Where drawings come from (Omniglot, generated glyphs), how they lie in Parquet, and who may see which."""
+"""Sources of drawings (Omniglot, generated glyphs, the user's own images), their Parquet files, and the splits."""

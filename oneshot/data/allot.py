@@ -1,4 +1,4 @@
-"""Which of one's own classes teach, validate and judge: settled once by a seed, or by a file, and kept."""
+"""Split the user's own classes into train, validation and test: once, by a seed or a file, and then kept."""
 
 import hashlib
 import json
@@ -10,16 +10,16 @@ from oneshot.base.storage import at_home
 from oneshot.data.tree import name as plain
 
 PARTS = ("train", "validation", "test")
-LEAST = 2  # classes of a part: pairs of two classes need them
-SHARE = 0.2  # of the groups, or of the classes, that validates; and as many judge
-GROUPS = 5  # so many groups, and the split is by group
-Split = dict[str, tuple[str, ...]]  # of each part the classes, as "group/class"
+LEAST = 2  # fewest classes in a part: a pair of different classes needs two
+SHARE = 0.2  # share of the groups, or of the classes, for validation; test gets the same share
+GROUPS = 5  # fewest groups for a split by group
+Split = dict[str, tuple[str, ...]]  # the classes of each part, as "group/class"
 
 
 def by_seed(classes: Sequence[str], *, flat: bool, seed: int) -> tuple[str, Split]:
-    """Groups, or where they are too few classes, put into parts by lot: (group | class, the split).
+    """Assign groups to parts at random, or classes if there are too few groups: ("group" | "class", the split).
 
-    The lot of each is a function of the seed and its name. Raises UserError where there are too few classes.
+    The random order depends only on the seed and the names. Raises UserError if there are too few classes.
     """
     groups = {name.partition("/")[0] for name in classes}
     if not flat and len(groups) >= GROUPS:
@@ -29,8 +29,8 @@ def by_seed(classes: Sequence[str], *, flat: bool, seed: int) -> tuple[str, Spli
             return "group", split
     if len(classes) < LEAST * len(PARTS):
         raise UserError(
-            f"{len(classes)} class(es) have enough images, and training, validation and test need {LEAST} each, all"
-            f" different: {LEAST * len(PARTS)}; add classes, or images to those that have too few"
+            f"{len(classes)} class(es) have enough images, and training, validation and test need {LEAST} each,"
+            f" {LEAST * len(PARTS)} different ones in all; add classes, or images to those that have too few"
         )
     return "class", _split(_drawn(classes, seed, least=LEAST))
 
@@ -47,10 +47,10 @@ def _split(part_of: Mapping[str, str]) -> Split:
 
 
 def as_before(classes: Sequence[str], before: Split, *, by: str, known: Iterable[str]) -> Split:
-    """The split of an earlier making, which held the classes `known`: every class stays where it was, be it in no part.
+    """Extend the split `before`, of a set with the classes `known`. They keep their part; unused ones stay unused.
 
-    A new class goes with its group where groups were split, and teaches elsewhere. Raises UserError where too few
-    classes of a part are left.
+    In a split by group, a new class joins the part of its group. Any other new class joins train. Raises UserError if
+    a part has too few classes left.
     """
     part_of = {name: part for part in PARTS for name in before[part]}
     group_of = {name.partition("/")[0]: part for name, part in part_of.items()} if by == "group" else {}
@@ -65,17 +65,17 @@ def as_before(classes: Sequence[str], before: Split, *, by: str, known: Iterable
     for part in PARTS:
         if len(split[part]) < LEAST:
             raise UserError(
-                f"{len(split[part])} class(es) of the {part} part are left, and it needs {LEAST}; give --seed (or"
-                " --split-file) to split anew"
+                f"{len(split[part])} class(es) of the {part} part are left, and it needs {LEAST}; split again with"
+                " --seed or --split-file"
             )
     return split
 
 
 def by_file(path: str, classes: Sequence[str], *, flat: bool, gone: Iterable[str] = ()) -> Split:
-    """The split that a JSON or TOML file names: `train`, `validation` and `test`, each a list of groups and classes.
+    """Read a split from a JSON or TOML file: `train`, `validation` and `test`, each a list of groups and classes.
 
-    A class is named as its folder is, "class" or "group/class". Those of `gone`, which had too few images, are passed
-    over, and who is not named is not used. Raises UserError naming the file where it is wrong.
+    A class is named as its folder is, "class" or "group/class". Classes in `gone`, which had too few images, are
+    ignored; classes that the file does not name are not used. Raises UserError naming the file if it is wrong.
     """
     named = _read(path)
     prefix = classes[0].partition("/")[0] + "/" if flat and classes else ""
@@ -103,13 +103,13 @@ def by_file(path: str, classes: Sequence[str], *, flat: bool, gone: Iterable[str
 
 def _read(path: str) -> dict[str, list[str]]:
     try:
-        content = at_home(path).read_text("utf-8-sig")  # as some editors write it
+        content = at_home(path).read_text("utf-8-sig")  # some editors write a byte order mark
         tree = tomllib.loads(content) if path.lower().endswith(".toml") else json.loads(content)
     except OSError as error:
         raise UserError(f"the split file {path} cannot be read ({error.strerror}); name another") from None
     except (ValueError, RecursionError) as error:
         kind = "TOML" if path.lower().endswith(".toml") else "JSON"
-        raise UserError(f"the split file {path} is not {kind} ({error}); mend it") from None
+        raise UserError(f"the split file {path} is not {kind} ({error}); correct it") from None
     if not isinstance(tree, dict):
         raise UserError(f"the split file {path} has no keys; give it {', '.join(PARTS)}, each a list of names")
     for key in tree:

@@ -1,4 +1,4 @@
-"""Zip archives read without trust: members come into memory, nothing is extracted by path, sizes are bounded."""
+"""Read untrusted zip archives: members go into memory, nothing is extracted by path, sizes are bounded."""
 
 import hashlib
 import lzma
@@ -30,7 +30,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Limits:
-    """How much an archive may hold, in bytes and members; several times what Omniglot's largest one does."""
+    """Limits of an archive, in bytes and members: several times what the largest archive of Omniglot holds."""
 
     archive: int = 64 << 20
     members: int = 60_000
@@ -39,10 +39,10 @@ class Limits:
 
 
 def read_zip(path: Path, *, limits: Limits = Limits()) -> dict[str, bytes]:
-    """Every file of a zip archive, by its path in the archive, in memory.
+    """Read every file of a zip archive into memory, keyed by its path in the archive.
 
-    Raises UserError, naming the archive and the member, where it is no zip, is damaged, or is not one to trust: a path
-    that leaves the archive, a link, an encrypted or doubled member, more or larger members than `limits`.
+    Raises UserError, naming the archive and the member, if it is not a zip file, is damaged, or cannot be trusted: a
+    path that leaves the archive, a link, an encrypted or duplicate member, more or larger members than `limits`.
     """
     if not path.is_file():
         raise UserError(f"{path} is not a file; give the folder that holds the Omniglot archives with --source")
@@ -59,16 +59,16 @@ def read_zip(path: Path, *, limits: Limits = Limits()) -> dict[str, bytes]:
 
 
 def _checked(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> list[zipfile.ZipInfo]:
-    """The files among the members, once every member is found harmless by what the archive says of it."""
+    """The members that are files. Raises UserError if the metadata of any member looks harmful."""
     if len(members) > limits.members:
         raise UserError(
-            f"{path} has {len(members):,} members, more than {limits.members:,}: no archive of Omniglot; get another"
+            f"{path} has {len(members):,} members, more than {limits.members:,}: not an Omniglot archive; get another"
         )
     if len({member.filename for member in members}) < len(members):
-        raise UserError(f"{path} holds two members of one name; get the archive again")
+        raise UserError(f"{path} holds two members of the same name; get the archive again")
     if sum(member.file_size for member in members) > limits.total:
         raise UserError(
-            f"{path} would unpack to more than {limits.total:,} bytes: no archive of Omniglot; do not unpack it"
+            f"{path} would unpack to more than {limits.total:,} bytes: not an Omniglot archive; do not unpack it"
         )
     for member in members:
         problem = _problem(member, limits)
@@ -78,7 +78,7 @@ def _checked(path: Path, members: list[zipfile.ZipInfo], limits: Limits) -> list
 
 
 def _problem(member: zipfile.ZipInfo, limits: Limits) -> str:
-    """What is wrong with a member, or an empty text."""
+    """What is wrong with a member, or an empty string."""
     name = PurePosixPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename:
@@ -93,18 +93,20 @@ def _problem(member: zipfile.ZipInfo, limits: Limits) -> str:
 
 
 def _read(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limits: Limits) -> bytes:
-    """A member's bytes. What an archive claims of a size may be a lie, so no more than the limit is ever inflated."""
+    """A member's bytes. The declared size may be false, so no more than the limit (and one byte) is decompressed."""
     with archive.open(member) as stream:
         data = stream.read(limits.member + 1)
     if len(data) > limits.member or len(data) != member.file_size:
-        raise UserError(f"{path}: the member '{member.filename}' is not of the size it claims; get the archive again")
+        raise UserError(
+            f"{path}: the member '{member.filename}' does not have the size it claims; get the archive again"
+        )
     return data
 
 
 def content_digest(members: Mapping[str, bytes]) -> str:
     """sha256 (hex) over the lines `<sha256 of the PNG>  <path>`, PNG members only, sorted by path.
 
-    The same for an official archive and a re-zipped one.
+    An official archive and a re-zipped copy of it have the same digest.
     """
     whole = hashlib.sha256()
     for name in sorted(name for name in members if name.endswith(".png")):

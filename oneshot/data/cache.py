@@ -1,7 +1,7 @@
-"""A data set that lies far away, copied once to each machine that reads it.
+"""Local copies of remote data sets, made once on each machine that reads them.
 
-The copy is found by the digests of the files, so a data set that was made anew is another copy. The processes of a
-machine wait for the one that fetches; who finds it whole needs no right to write there.
+A copy is named by the digests of the files, so a remade data set gets another copy. While one process of a machine
+fetches the copy, the others wait. A process that finds the copy complete needs no permission to write there.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ def root() -> Folder:
 
 
 def near(folder: Folder) -> Folder:
-    """The data set on a local disk: where it lies, or a verified copy of it.
+    """The data set on a local disk: its own folder if that is local, else a verified copy.
 
-    Raises UserError where it is not whole or the cache cannot be written, RunFailed where its store does not answer.
+    Raises UserError if it is incomplete or the cache cannot be written, RunFailed if its store does not answer.
     """
     if folder.is_local:
         return folder
@@ -43,22 +43,23 @@ def near(folder: Folder) -> Folder:
 
 
 def digest(folder: Folder) -> str:
-    """What a data set that lies far away is, by the small object in which its files' digests stand. Raises UserError
-    where that is missing."""
+    """Identify a remote data set by one digest, computed from its small DIGESTS file.
+
+    Raises UserError if that file is missing."""
     return _joined(_digests(folder))
 
 
 def _fill(copy: Folder, folder: Folder, digests: dict[str, str], copies: Folder) -> None:
-    """Fetch what the copy lacks, unless another process of this machine just does."""
+    """Fetch the files that the copy lacks, or wait for another process of this machine that does."""
     copies.make()
     with open(copies.file(f"{copy.name}.lock"), "wb") as lock:
-        locks.hold(lock, wait=True)  # where there are no locks several fetch it: files appear whole, and are the same
+        locks.hold(lock, wait=True)  # without locks, several may fetch: files appear whole and are identical
         for name in _missing(copy, digests):
             _fetch(folder, name, digests[name], copy)
 
 
 def _missing(copy: Folder, digests: dict[str, str]) -> list[str]:
-    """The files that the copy lacks, or has otherwise than they should be."""
+    """The files that the copy lacks or whose digest differs."""
     return [name for name, digest in digests.items() if not (copy.has(name) and _sha256(copy.read(name)) == digest)]
 
 

@@ -1,7 +1,7 @@
-"""An image of any kind made a drawing: upright, grey, on paper of 0, in a square. For training and inference alike.
+"""Turn an image of any kind into a drawing: upright, grey, square, paper = 0. For training and inference alike.
 
-`prepare` is all of it. A whole set is done in two steps, so that each file is read once: `fit` each image, settle what
-is ink by their `vote`s, then `ink` of each.
+`prepare` does all of it. A whole set takes more steps, so that each file is read once: `fit` each image, choose the
+polarity by their `vote`s, then call `ink` for each.
 """
 
 import io
@@ -20,32 +20,32 @@ MEANING = {
 }
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
-MOST_PIXELS = 120_000_000  # of an image; what says that it has more may be a bomb, and is not unpacked
+MOST_PIXELS = 120_000_000  # per image; one that declares more may be a decompression bomb and is not unpacked
 
-_DEPTHS = (255, 4095, 65535)  # the largest value of a pixel: 8 bits, a camera's 12, 16
-_FRAME = 1 / 16  # of a side: how wide the border is by which paper is known
-_UNEVEN = 48  # of 255, between the quartiles of the border: no paper varies so much
+_DEPTHS = (255, 4095, 65535)  # the largest pixel value of 8 bits, of a camera's 12 bits, and of 16
+_FRAME = 1 / 16  # width of the border from which the paper level is estimated, as a share of a side
+_UNEVEN = 48  # paper varies less than this, of 255, between the quartiles of the border
 _FAINT = 12  # of 255: less contrast is noise on a blank page
-_STROKE = 0.25  # of the strongest difference from paper: what differs less is no ink to judge polarity by
-_GLINTS = 0.05  # of what is covered: so little may be light in a figure that is dark
-_WIDE = 3  # where an image gets smaller by two times that or more, whole blocks of pixels are averaged first
-_TINT = 32  # of 255, between the channels of a pixel: less is a cast of the light, or paper that is not quite white
-_GRAIN = 0.05  # of the contrast: paper's own grain, and what JPEG leaves around a line
+_STROKE = 0.25  # pixels have no say in the polarity below this share of the strongest difference from paper
+_GLINTS = 0.05  # the share of what is covered that may be light in a dark figure
+_WIDE = 3  # if an image shrinks by twice this factor or more, whole blocks of pixels are averaged first
+_TINT = 32  # of 255, between the channels of a pixel: less is a colour cast or off-white paper
+_GRAIN = 0.05  # the share of the contrast that is paper grain, or JPEG artefacts around a line
 
 
 class Unusable(UserError):
-    """An image that cannot be read or shows nothing. The message goes on from the image's name."""
+    """An image that cannot be read or shows nothing. The message continues after the image's name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A grey image whose longer side is `side`. Both (h, w) uint8; brightness counts as far as something covers."""
+    """A grey image whose longer side is `side`. Both arrays are (h, w) uint8."""
 
     light: np.ndarray  # brightness times opacity
-    clear: np.ndarray | None  # 255 where nothing covers the paper; None where everything is covered
+    clear: np.ndarray | None  # 255 - opacity: 255 where the paper shows; None if all is opaque
 
     def on(self, paper: int) -> np.ndarray:
-        """float32 (h, w), 0 .. 255, laid on paper of this brightness."""
+        """The image laid on paper of this brightness: float32 (h, w), 0 .. 255."""
         light = self.light.astype(np.float32)
         return light if self.clear is None else light + self.clear * np.float32(paper / 255)
 
@@ -53,23 +53,23 @@ class Fitted:
 def prepare(image: Image.Image, *, side: int, polarity: str) -> np.ndarray:
     """A PIL image of any mode and size as a drawing: uint8 (side, side), 0 = paper .. 255 = ink.
 
-    Turned as its EXIF data say, laid on paper where it is transparent, made grey, scaled with its proportions kept and
-    centred on a square of paper. `polarity` is one of POLARITIES: of "dark" and "light" ink, paper becomes 0 and the
-    strongest ink 255, whatever the light was; a "photo" keeps its brightness, stretched to the whole range, and is laid
-    on black where it is transparent, or on white where all that it shows is dark. Of several pictures in one image (an
-    animation) it is the present one. Raises Unusable for an image that is blank or whose values are of no known range,
+    The image is turned as its EXIF data say, laid on paper where it is transparent, made grey, scaled with its
+    proportions kept and centred on a square of paper. `polarity` is one of POLARITIES. With "dark" and "light" ink,
+    paper becomes 0 and the strongest ink 255, whatever the lighting was. A "photo" keeps its brightness, stretched to
+    the whole range; where transparent, it is laid on black, or on white if all that it shows is dark. An animation
+    gives its current frame. Raises Unusable for an image that is blank or whose values are of no known range,
     ValueError for an unknown polarity.
     """
     return ink(fit(image, side), side=side, polarity=polarity)
 
 
 def steps(*, side: int, polarity: str) -> list[str]:
-    """What `prepare` does, in sentences for those who write it anew without this module: one a step, with all numbers.
+    """The steps of `prepare` as sentences with all numbers, for readers who reimplement it without this module.
 
-    g is the grey of a pixel, c how clear it is."""
+    In them g is the grey of a pixel and c its transparency."""
     inked = polarity != "photo"
     laid = {
-        "dark": "Lay it on white, and turn it over: g becomes 255 - (g + c).",
+        "dark": "Lay it on white and invert it: g becomes 255 - (g + c).",
         "light": "It lies on black: g stays.",
         "photo": "Where some c is not 0: take the sum of 255 - c of all pixels, and that of those whose g is greater"
         f" than (255 - c) / 2. Where this is less than {_GLINTS} times that, the figure is dark and is laid on white: g"
@@ -80,7 +80,7 @@ def steps(*, side: int, polarity: str) -> list[str]:
         " columns. Paper is the lesser of two medians of g, that of the border and that of all. low is paper, or the"
         " least g where paper is not below the middle between the least and the greatest; high is the greatest g."
         if inked
-        else "low and high are the 1st and the 99th percentile of g, on lines between ranks."
+        else "low and high are the 1st and the 99th percentile of g, interpolated linearly between ranks."
     )
     stretched = (
         f"((g - low) / max(high - low, 1) - {_GRAIN}) / {1 - _GRAIN}" if inked else "(g - low) / max(high - low, 1)"
@@ -108,7 +108,7 @@ def steps(*, side: int, polarity: str) -> list[str]:
 
 
 def read(data: bytes) -> Image.Image:
-    """The image in a file of one of FORMATS. Raises Unusable where it is none, is damaged or too large."""
+    """The image in a file of one of FORMATS. Raises Unusable if it is no such file, is damaged or too large."""
     if not data:
         raise Unusable("is empty")
     try:
@@ -119,14 +119,16 @@ def read(data: bytes) -> Image.Image:
     except Unusable:
         raise
     except Image.UnidentifiedImageError:
-        raise Unusable(f"is no image of {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
-    except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        raise Unusable(f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
+    except Exception as error:  # Pillow raises some ten kinds of exception for damaged files
         raise Unusable(f"cannot be read ({' '.join(str(error).split())[:100]})") from None
     return image
 
 
 def fit(image: Image.Image, side: int) -> Fitted:
-    """The image upright, grey, and as large as fits into a square of `side`. Raises Unusable."""
+    """The image upright, grey, and as large as fits into a square of `side`.
+
+    Raises Unusable if it has no pixels or its values are of no known range."""
     if 0 in image.size:
         raise Unusable("has no pixels")
     image = upright(image)
@@ -141,15 +143,15 @@ def fit(image: Image.Image, side: int) -> Fitted:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """As its EXIF data say; damaged ones say nothing."""
+    """The image turned as its EXIF data say; damaged EXIF data are ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow answers damage with some ten kinds of exception
+    except Exception:  # Pillow raises some ten kinds of exception for damaged files
         return image
 
 
 def coloured(image: Image.Image) -> bool:
-    """Whether an image has colours, which `fit` drops; of a large one by some of its pixels."""
+    """Whether an image has colours, which `fit` drops. A large image is judged by some of its pixels."""
     if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
         return False
     width, height = (min(length, 256) for length in image.size)
@@ -160,7 +162,7 @@ def coloured(image: Image.Image) -> bool:
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Brightness (times opacity) and opacity, both of mode L; None for opacity where all is opaque."""
+    """Brightness (times opacity) and opacity, both of mode L. Opacity is None if all is opaque."""
     if image.mode.startswith(("I", "F")):
         return _shallow(image), None
     if not image.has_transparency_data:
@@ -172,16 +174,16 @@ def _grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def brightness(image: Image.Image) -> Image.Image:
-    """An opaque image of 8 bits a channel and of any mode as mode L. By way of RGB: Pillow makes no other of LAB."""
+    """Convert an opaque image of 8 bits a channel to mode L, through RGB: Pillow converts LAB to nothing else."""
     return image.convert("L" if image.mode in ("1", "L", "RGB") else "RGB").convert("L")
 
 
 def _shallow(image: Image.Image) -> Image.Image:
-    """An image of more than 8 bits a pixel with 8: by the least depth that holds its values."""
+    """Reduce an image of more than 8 bits a pixel to 8, from the least depth that holds its values."""
     values = np.asarray(image).astype(np.float32)
     most = values.max()
     if not np.isfinite(values).all() or values.min() < 0 or most > _DEPTHS[-1]:
-        raise Unusable(f"has values from {values.min():g} to {most:g}, of no depth of 8, 12 or 16 bits")
+        raise Unusable(f"has values from {values.min():g} to {most:g}, which fit no depth of 8, 12 or 16 bits")
     if image.mode.startswith("F") and most <= 1:
         return Image.fromarray((values * 255).round().astype(np.uint8))
     depth = next(depth for depth in _DEPTHS if most <= depth)
@@ -189,9 +191,11 @@ def _shallow(image: Image.Image) -> Image.Image:
 
 
 def vote(fitted: Fitted) -> str:
-    """What this image alone says of its polarity: its border is paper, and ink is what differs from that.
+    """The polarity of this image alone, on the assumption that its border is paper and that ink differs from it.
 
-    "photo" where the border varies too much for paper, or as much is lighter than it as is darker.
+    If most of the border is transparent, the brightness of the rest decides between "dark" and "light". Otherwise the
+    vote is "photo" if the border varies too much for paper, or if neither the darker nor the lighter pixels outweigh
+    the others three to one.
     """
     frame = _frame(fitted.light.shape)
     if fitted.clear is not None and np.median(fitted.clear[frame]) > 127:
@@ -202,7 +206,7 @@ def vote(fitted: Fitted) -> str:
     if high - low > _UNEVEN:
         return "photo"
     away = grey - paper
-    # Paper's own shading and grain lie on both sides of its median, all over it, and would outweigh a thin line.
+    # Shading and grain of the paper lie on both sides of its median everywhere and would outweigh a thin line.
     away *= np.abs(away) > max(_FAINT, _STROKE * np.abs(away).max())
     darker, lighter = -away[away < 0].sum(), away[away > 0].sum()
     if darker >= 3 * lighter:
@@ -211,7 +215,7 @@ def vote(fitted: Fitted) -> str:
 
 
 def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
-    """The drawing: uint8 (side, side), 0 = paper .. 255 = ink. Raises Unusable where it is blank."""
+    """The drawing: uint8 (side, side), 0 = paper .. 255 = ink. Raises Unusable if it is blank."""
     if polarity not in POLARITIES:
         raise ValueError(f"polarity is {polarity!r}, not one of {', '.join(POLARITIES)}")
     grey = 255 - fitted.on(255) if polarity == "dark" else fitted.on(_ground(fitted) if polarity == "photo" else 0)
@@ -225,9 +229,10 @@ def ink(fitted: Fitted, *, side: int, polarity: str) -> np.ndarray:
 
 
 def _ground(fitted: Fitted) -> int:
-    """The paper of a photo that is transparent: black, or white where all that it shows is dark, as a drawing in ink,
-    which on black would be nothing or its own negative. A photo that was cut out has light parts and stays on black,
-    be it a bit darker than the next of its class."""
+    """The paper of a transparent photo: black, or white if all that it shows is dark.
+
+    A dark figure, such as a drawing in ink, would vanish on black or become its own negative. A cut-out photo has light
+    parts and stays on black, even if it is a bit darker than others of its class."""
     if fitted.clear is None:
         return 0
     covered = 255.0 - fitted.clear
@@ -235,8 +240,9 @@ def _ground(fitted: Fitted) -> int:
 
 
 def stretched(grey: np.ndarray) -> np.ndarray:
-    """Dark ink on light paper, uint8 (h, w), at its own size: 0 = paper .. 255 = the strongest ink, by the levels that
-    `ink` takes; all 0 where it is blank. Black on white is the same but inverted."""
+    """Dark ink on light paper at its own size: uint8 (h, w), 0 = paper .. 255 = the strongest ink.
+
+    The levels are those that `ink` takes. A blank image gives all 0; pure black on white is only inverted."""
     upside = 255 - grey
     if int(upside.max()) - int(upside.min()) < _FAINT:
         return np.zeros_like(upside)
@@ -246,26 +252,26 @@ def stretched(grey: np.ndarray) -> np.ndarray:
 
 
 def look(grey: np.ndarray) -> str:
-    """The `vote` of an opaque image, uint8 (h, w); of a large one by some of its pixels."""
+    """The `vote` of an opaque image, uint8 (h, w). A large image is judged by some of its pixels."""
     step = -(-max(grey.shape) // 256)
     return vote(Fitted(grey[::step, ::step], None))
 
 
 def _between(grey: np.ndarray, low: np.floating, high: np.floating, grain: float) -> np.ndarray:
-    """What is between two levels as 0 .. 1, without the share that is grain."""
+    """Scale values between two levels to 0 .. 1; the lowest share, `grain`, becomes 0."""
     return (((grey - low) / max(high - low, 1) - grain) / (1 - grain)).clip(0, 1)
 
 
 def _levels(grey: np.ndarray) -> tuple[np.floating, np.floating, float]:
-    """Where paper and the strongest ink are in a picture whose ink is high, and the share that is paper's grain."""
+    """The levels of paper and of the strongest ink, and the share that is grain; in `grey`, ink is high."""
     least, most = grey.min().astype(np.float32), grey.max().astype(np.float32)
-    # Most of the border is paper; where ink reaches it all around, most of the picture may still be.
+    # Most of the border is paper. If ink fills the border, most of the whole picture may still be paper.
     paper = min(np.median(grey[_frame(grey.shape)]), np.median(grey))
     return (paper if paper < (least + most) / 2 else least), most, _GRAIN
 
 
 def shown(ink: np.ndarray, polarity: str) -> np.ndarray:
-    """A drawing as brightness, as the image it comes from had it: what `prepare` of it gives back."""
+    """A drawing with the brightness of its source image; `prepare` of the result gives the drawing again."""
     return 255 - ink if polarity == "dark" else ink
 
 

@@ -1,4 +1,4 @@
-"""Files over HTTP: streamed, resumed where the server can, begun again cleanly where it cannot, never half a file."""
+"""Files over HTTP: streamed, resumed if the server supports it and begun again if not, and never half a file."""
 
 import json
 import os
@@ -14,12 +14,14 @@ import requests
 from oneshot.base import locks
 from oneshot.base.errors import UserError
 
-Progress = Callable[[int, int | None], None]  # bytes here so far, bytes in all where the server says
+Progress = Callable[[int, int | None], None]  # bytes received so far, bytes in all if the server says
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server: seconds to connect and between two pieces; attempts, and seconds between them."""
+    """How long to wait for a server: seconds to connect and between two pieces; attempts, and seconds between them.
+
+    The pause grows: after attempt n it is n times as long."""
 
     connect: float = 10.0
     read: float = 30.0
@@ -32,17 +34,17 @@ class NotThere(UserError):
 
 
 class _Interrupted(Exception):
-    """The transfer broke off and may be taken up again."""
+    """The transfer broke off and may be resumed."""
 
 
 def download(
     url: str, target: Path, *, limit: int, progress: Progress | None = None, patience: Patience = Patience()
 ) -> bool:
-    """Fetch `url` into the file `target`, which appears whole or not at all. True where an earlier part was continued.
+    """Fetch `url` into the file `target`, which appears whole or not at all. True if an earlier part was continued.
 
-    What has come is kept in `<target>.part`, so that a broken transfer, or the next command, goes on from there. Two
-    processes after one file do not meet: the second waits, and finds it done. Raises NotThere for HTTP 404 and
-    UserError for every other failure and for a file of more than `limit` bytes.
+    Received bytes are kept in `<target>.part`, so that a broken transfer, or the next command, goes on from there. If
+    two processes want one file, the second waits and finds it done. Raises NotThere for HTTP 404 and 410, UserError for
+    every other failure of the transfer and for a file of more than `limit` bytes, OSError if it cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target) as part:
@@ -69,9 +71,10 @@ def download(
 
 @contextmanager
 def _alone(target: Path) -> Iterator["_Part"]:
-    """The part of a file, which for the time of the block no other process writes: it holds the file's lock. Where the
-    file system has no locks the part is one of this process's own, and does not last: two that fetch at once do it
-    twice, and do not mix."""
+    """The part of a file, under the file's lock: no other process writes it during the block.
+
+    If the file system has no locks, the part is private to this process and removed after the block. Two processes that
+    fetch at once then fetch twice, and their bytes do not mix."""
     with open(target.with_name(target.name + ".lock"), "wb") as lock:
         if locks.hold(lock, wait=True):
             yield _Part(target)
@@ -84,7 +87,7 @@ def _alone(target: Path) -> Iterator["_Part"]:
 
 
 class _Part:
-    """The file that grows, and beside it which version of which address it is a part of."""
+    """A partly received file, and a note beside it of the URL and the version that it is a part of."""
 
     def __init__(self, target: Path, *, own: str = "") -> None:
         self.path = target.with_name(f"{target.name}{own}.part")
@@ -96,13 +99,13 @@ class _Part:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def of(self, url: str) -> tuple[int, str]:
-        """How many bytes of `url` are here, and the server's tag of that version. Another address's part is removed."""
+        """The bytes received of `url`, and the server's tag of that version. A part of another URL is removed."""
         try:
             note = json.loads(self._note.read_text())
             if note["url"] == url and self.size:
                 return self.size, str(note["tag"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # no note, or half a note: what it would have described is worth nothing
+            pass  # no note, or half a note: the part cannot be continued
         self.clear()
         return 0, ""
 
@@ -120,7 +123,7 @@ class _Part:
 
 
 def _attempt(url: str, part: _Part, limit: int, progress: Progress, patience: Patience) -> None:
-    """One request: bring the part to its full size, or raise."""
+    """Bring the part to its full size with one request, or raise."""
     here, tag = part.of(url)
     headers = {"Accept-Encoding": "identity"}  # a compressed transfer has no byte positions to go on from
     if here:
@@ -147,7 +150,7 @@ def _unreachable(error: requests.exceptions.RequestException) -> bool:
 
 
 def _reason(error: requests.exceptions.RequestException) -> str:
-    """What happened, in a few words: the exceptions repeat the address and each other."""
+    """The reason in a few words; the exceptions' own messages repeat the URL and each other."""
     if "timed out" in str(error):
         return "timed out"
     if isinstance(error, requests.exceptions.ChunkedEncodingError) or "Connection aborted" in str(error):
@@ -157,7 +160,7 @@ def _reason(error: requests.exceptions.RequestException) -> str:
 
 
 def _answered(url: str, answer: requests.Response, part: _Part, here: int) -> int | None:
-    """Make the part fit what the server is about to send; the whole file's size where it is known."""
+    """Prepare the part for what the server is about to send; return the whole file's size, or None if unknown."""
     code = answer.status_code
     length = answer.headers.get("Content-Length", "")
     size = int(length) if length.isdigit() else None
@@ -167,7 +170,7 @@ def _answered(url: str, answer: requests.Response, part: _Part, here: int) -> in
         tag = answer.headers.get("ETag", "")
         part.begin(url, "" if tag.startswith("W/") else tag)
         return size
-    if code in (206, 416):  # the part does not fit what the server has: begin again
+    if code in (206, 416):  # the part does not match the server's file: begin again
         part.clear()
         raise _Interrupted(f"the server could not go on from byte {here:,}")
     if code in (404, 410):
@@ -178,7 +181,7 @@ def _answered(url: str, answer: requests.Response, part: _Part, here: int) -> in
 
 
 def _receive(answer: requests.Response, part: _Part, limit: int, total: int | None, progress: Progress) -> None:
-    """Add what comes to the part. Raises UserError, and keeps nothing, where it is more than `limit` bytes."""
+    """Add the received bytes to the part. Raises UserError, and keeps nothing, if they are more than `limit`."""
     done = part.size
     with open(part.path, "ab") as stream:
         progress(done, total)

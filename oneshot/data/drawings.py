@@ -1,4 +1,4 @@
-"""Drawings in memory: one on its way into a file, many as a network meets them, and what is known of a whole set."""
+"""Drawings in memory: one to be written to a file, many to be shown to a network, and the description of a set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,42 +9,42 @@ import numpy as np
 
 from oneshot.base.errors import UserError
 
-MARK = 8  # hexadecimal digits of a set's digest: which making of it
-LEAST_MARK = 4  # of them, that a person may name it by
+MARK = 8  # how many hexadecimal digits of a set's digest name a making (version) of it
+LEAST_MARK = 4  # fewest of these digits by which a person may name a making
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One drawing on its way into a file."""
+    """One drawing to be written to a file."""
 
     png: bytes
     ink: np.ndarray  # (height, width) uint8, 0 = paper, 255 = ink
     alphabet: str
     character: str
-    drawer: int  # 1..127; of own images any number: which of its class
+    drawer: int  # 1..127; for own images any number: that of the image in its class
     origin: str  # background | evaluation | own
 
 
 @dataclass(frozen=True)
 class Own:
-    """What is known besides of a set of images of one's own: how they became drawings, and their one split."""
+    """Further facts about a set of the user's own images: how they became drawings, and their only split."""
 
     polarity: str  # one of `clean.POLARITIES`
-    flat: bool  # classes without groups: they are one alphabet
-    by: str  # the split: by group | class | file
+    flat: bool  # the classes have no groups and form one alphabet
+    by: str  # how the split was made: group | class | file
     split: dict[str, tuple[str, ...]]  # train, validation, test: characters as `Drawings.characters` names them
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a data set holds, known without reading a pixel. Mappings go by alphabet."""
+    """What a data set holds, known without reading a pixel. Mappings are keyed by alphabet."""
 
     name: str  # as shown to people: "omniglot", "glyphs (generated)"
     source: str
-    digests: dict[str, str]  # of what it was made from, hex
+    digests: dict[str, str]  # hex digests of what it was made from
     height: int
     width: int
-    bits: int  # a pixel: 1 or 8
+    bits: int  # per pixel: 1 or 8
     trial_alphabets: tuple[str, ...]  # those that carry the fixed trials
     characters: dict[str, tuple[str, ...]]
     drawings: dict[str, int]
@@ -54,7 +54,7 @@ class Description:
 
     @property
     def alphabets(self) -> tuple[str, ...]:
-        """In the order of the file."""
+        """The alphabets, in the order of the file."""
         return tuple(self.drawings)
 
     @property
@@ -68,25 +68,25 @@ class Description:
 
     @property
     def making(self) -> str:
-        """Of one's own images: which making of the set this is, as its name has it after "@"; else empty."""
+        """For own images, the digits that follow "@" in the name of this making of the set; else empty."""
         return self.digests["images"][:MARK] if self.own and "images" in self.digests else ""
 
     def require(self, dataset: str) -> None:
-        """Raises UserError where `dataset` is NAME@DIGEST and this is another making of it.
+        """Raise UserError if `dataset` is NAME@DIGEST and this is another making of it.
 
-        Its first few digits are enough of a digest."""
+        The first LEAST_MARK digits of the digest, or more, are enough."""
         name, at, mark = dataset.partition("@")
         if not at:
             return
         if len(mark) < LEAST_MARK:
             raise UserError(
-                f"'{dataset}' has fewer than {LEAST_MARK} digits after '@', by which a making of '{name}' is known:"
-                f" name {name}, which takes it as it is, or {name}@{self.making}"
+                f"'{dataset}' has fewer than {LEAST_MARK} digits after '@', too few to identify a version of '{name}':"
+                f" name {name} for the current one, or {name}@{self.making}"
             )
         if not (self.making and self.digests["images"].startswith(mark)):
             raise UserError(
-                f"the data set '{name}' was made anew: it is {name}@{self.making} now, and not the {dataset} that is"
-                f" asked for; begin another run, or name {name} to take it as it is"
+                f"the data set '{name}' was remade: it is {name}@{self.making} now, and not the {dataset} that was"
+                f" asked for; begin another run, or name {name} for the current one"
             )
 
 
@@ -98,14 +98,14 @@ class Drawings:
     height: int
     width: int
     bits: int
-    row: np.ndarray  # (N,) int64: the row of drawings.parquet each one is
+    row: np.ndarray  # (N,) int64: each drawing's row in drawings.parquet
     character: np.ndarray  # (N,) int64: index into `characters`
     drawer: np.ndarray  # (N,) int64
     characters: tuple[str, ...]  # "Alphabet/character01", sorted within an alphabet
     alphabet_of: np.ndarray  # (C,) int64: index into `alphabets`
     alphabets: tuple[str, ...]
-    own: bool = False  # of one's own images: then `drawer` is no person, it only numbers a character's images
-    polarity: str = "dark"  # how the images were that these come from, as in `clean.POLARITIES`
+    own: bool = False  # the user's own images: `drawer` is not a person but numbers a character's images
+    polarity: str = "dark"  # of the source images, one of `clean.POLARITIES`
 
     def __len__(self) -> int:
         return len(self.row)
@@ -125,11 +125,11 @@ class Drawings:
 
     @property
     def cleaning(self) -> dict[str, Any] | None:
-        """How one's own images became these, as `clean.prepare` takes it; None of drawings that are none."""
+        """The arguments of `clean.prepare` that made these from own images; None for other drawings."""
         return {"side": self.height, "polarity": self.polarity} if self.own else None
 
     def where(self, keep: np.ndarray) -> "Drawings":
-        """The drawings for which `keep` (N,) is true; characters and alphabets with none left leave the lists."""
+        """The drawings for which `keep` (N,) is true; characters and alphabets with none left are dropped."""
         used, character = np.unique(self.character[keep], return_inverse=True)
         alphabets, alphabet_of = np.unique(self.alphabet_of[used], return_inverse=True)
         return replace(
@@ -145,7 +145,7 @@ class Drawings:
 
 
 def look(cells: np.ndarray) -> np.ndarray:
-    """How a picture of few cells (H, W) looks from afar: blurred, mean 0, norm 1. Products are correlations."""
+    """Blur a coarse picture (H, W) and scale it to mean 0 and norm 1: (H * W,). Dot products are correlations."""
     cells = np.pad(cells, 1)
     cells = cells[:-2] + 2 * cells[1:-1] + cells[2:]
     cells = cells[:, :-2] + 2 * cells[:, 1:-1] + cells[:, 2:]
@@ -154,14 +154,13 @@ def look(cells: np.ndarray) -> np.ndarray:
 
 
 def joined(one: Drawings, other: Drawings) -> Drawings:
-    """The drawings of both; rows of the second count on from those of the first, whose cleaning is said to be that of
-    all.
+    """The drawings of both. Row numbers of `other` follow those of `one`, whose `cleaning` stands for all.
 
-    Raises UserError where their pictures are of other sizes or kinds, or where they share an alphabet's name.
+    Raises UserError if their pictures differ in size or bits, or if they share an alphabet's name.
     """
     if (one.height, one.width, one.bits) != (other.height, other.width, other.bits):
         kinds = (f"{each.width} x {each.height} pixels of {each.bits} bit" for each in (one, other))
-        raise UserError(f"drawings of {' and of '.join(kinds)} do not go together; leave one of them out")
+        raise UserError(f"drawings of {' and of '.join(kinds)} cannot be combined; leave one of them out")
     if shared := set(one.alphabets) & set(other.alphabets):
         raise UserError(f"there are two alphabets '{min(shared)}'; leave one of them out")
     return replace(

@@ -1,4 +1,4 @@
-"""What the footer of drawings.parquet says, checked when it is read: a person or a broken disk may have changed it."""
+"""Checks of the footer of drawings.parquet when it is read: a person or a broken disk may have changed it."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 
 
 class _Known(BaseModel):
-    """What the footer says of an alphabet."""
+    """The footer's entry for an alphabet."""
 
     name: str
     origin: Literal["background", "evaluation", "own"]
@@ -16,7 +16,7 @@ class _Known(BaseModel):
 
 
 class _Own(BaseModel):
-    """What it says of a set of images of one's own."""
+    """The footer's entry for a set of the user's own images."""
 
     polarity: Literal["dark", "light", "photo"]
     flat: bool
@@ -31,7 +31,7 @@ class _Own(BaseModel):
 
 
 class Facts(BaseModel):
-    """What the footer of drawings.parquet says, as `write` put it there."""
+    """The content of the footer of drawings.parquet, as `store.write` put it there."""
 
     name: Annotated[str, Field(pattern=r"\S")]
     source: str
@@ -47,7 +47,7 @@ class Facts(BaseModel):
     def _check(self) -> "Facts":
         for names in ([one.name for one in self.alphabets], *(one.characters for one in self.alphabets)):
             if len(set(names)) < len(names):
-                raise ValueError("a name stands twice among its alphabets or an alphabet's characters")
+                raise ValueError("a name occurs twice among its alphabets or an alphabet's characters")
         known = {f"{one.name}/{character}" for one in self.alphabets for character in one.characters}
         if self.own and not known.issuperset(name for names in self.own.split.values() for name in names):
             raise ValueError("its split names a class that it does not hold")

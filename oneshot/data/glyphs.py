@@ -1,12 +1,13 @@
-"""Generated alphabets: the data of a machine without Omniglot, of the tests, and further alphabets to learn from.
+"""Generated alphabets: data for machines without Omniglot and for tests, and further alphabets to train on.
 
-Each alphabet has a style and invents its characters in it (`strokes`); the simulated people draw every character
+Each alphabet has a style and invents its characters in it (`strokes`); simulated people draw every character
 (`pen`). So characters of one alphabet resemble each other, and drawings of one character differ in shape, slant, size,
-place and pen. Alphabet k is a function of the seed and k alone, whatever is generated before it. It is no Omniglot, and
-does not pass for it: the name that people see is `glyphs (generated)`.
+place and pen. Alphabet k is a function of the seed and k alone, whatever is generated before it. The data are never
+presented as Omniglot: the name that people see is `glyphs (generated)`.
 
-How hard it is was set by Omniglot: the Modified Hausdorff distance, which learns nothing, gets 60 % of 20-way one-shot
-trials within the 20 evaluation alphabets right and 67 % between them (Omniglot: 59 % and 71 %; 1,600 queries each).
+The difficulty is matched to Omniglot's. The Modified Hausdorff distance, which learns nothing, gets 60 % of 20-way
+one-shot trials within the 20 evaluation alphabets right and 67 % of those across them (Omniglot: 59 % and 71 %; 1,600
+queries each).
 """
 
 import re
@@ -20,17 +21,17 @@ from oneshot.data import pen, png, store, strokes
 from oneshot.data.drawings import Description, Drawings, FixedTrials, Row, look
 
 NAME = "glyphs (generated)"
-VERSION = 1  # of what a seed means: raise it with every change that changes a drawing
+VERSION = 1  # version of the drawings that a seed gives: raise it with every change to them
 ALPHABETS = 50
 DRAWERS = 20
 CHARACTERS = (20, 45)  # fewest and most in an alphabet, as in Omniglot
 _CALLED = re.compile(r"glyphs(?:-(\d{1,4}))?(?:-seed(\d{1,9}))?")
 Progress = Callable[[int, int], None]  # alphabets drawn, alphabets in all
 
-_ALIKE = 0.84  # two characters whose blurred pictures correlate more are one to a reader
+_ALIKE = 0.84  # a reader takes two characters for one if their blurred pictures correlate more
 _INK = (40.0, 380.0)  # pixels of line in a character: less is a dot, more is a tangle
-_EXTRA_SEED = 2**32  # a data set's has nine digits at most
-_ATTEMPTS = 200  # for one character, before an alphabet is taken to be exhausted
+_EXTRA_SEED = 2**32  # above the seeds of data sets, which have nine digits at most
+_ATTEMPTS = 200  # attempts at one character before its alphabet is taken to be exhausted
 
 
 def build(
@@ -44,7 +45,7 @@ def build(
 ) -> None:
     """Write trials.parquet, then drawings.parquet, of generated alphabets into `folder`.
 
-    Raises UserError for numbers that make no data set and for a folder that cannot be written.
+    Raises UserError if the numbers are out of range or the folder cannot be written.
     """
     _check(alphabets, drawers, characters, seed)
     drawn = _draw(alphabets, drawers, characters, seed, progress or (lambda done, total: None))
@@ -63,14 +64,15 @@ def build(
 
 
 def numbers_of(dataset: str) -> tuple[int, int] | None:
-    """How many alphabets a data set of this name has, and their seed: (80, 7) of "glyphs-80-seed7", the defaults where
-    the name has none; None of a name of other data."""
+    """The number of alphabets of a data set of this name, and their seed: (80, 7) for "glyphs-80-seed7".
+
+    Numbers that the name lacks take their defaults. None for a name of other data."""
     found = _CALLED.fullmatch(dataset)
     return (int(found[1] or ALPHABETS), int(found[2] or 0)) if found else None
 
 
 def described(alphabets: int, seed: int) -> Description:
-    """What `build` makes of so many alphabets, before any of them is drawn. Raises UserError as that."""
+    """Describe the data set that `build` makes, without drawing it. Raises UserError for numbers out of range."""
     _check(alphabets, DRAWERS, CHARACTERS, seed)
     sizes = {_name(number): _size(seed, number, CHARACTERS) for number in range(alphabets)}
     return Description(
@@ -97,7 +99,7 @@ def _origin(number: int, alphabets: int) -> str:
 
 def _check(alphabets: int, drawers: int, characters: tuple[int, int], seed: int) -> None:
     if alphabets < 4:
-        raise UserError(f"{alphabets} alphabets make no split; ask for 4 or more, as in glyphs-4")
+        raise UserError(f"{alphabets} alphabets are too few for a split; ask for 4 or more, as in glyphs-4")
     if not 2 <= drawers <= 100:
         raise UserError(f"{drawers} drawers cannot be simulated; take 2 to 100")
     if not 2 <= characters[0] <= characters[1] <= 60:
@@ -111,12 +113,12 @@ def _name(number: int) -> str:
 
 
 def _background(alphabets: int) -> int:
-    """How many of the alphabets are for training: 30 of 50, as in Omniglot, and that share of others."""
+    """The number of background alphabets: 30 of 50, as in Omniglot, and that share of other numbers."""
     return min(max(2, round(alphabets * 0.6)), alphabets - 2)
 
 
 def _trial_alphabets(alphabets: int) -> range:
-    """The numbers of those that carry the fixed trials: the first half of the evaluation alphabets, at most 10."""
+    """The numbers of the alphabets with fixed trials: the first half of the evaluation alphabets, at most 10."""
     first = _background(alphabets)
     return range(first, first + min(10, (alphabets - first + 1) // 2))
 
@@ -148,7 +150,7 @@ def draw_alphabet(
     alike, attempts = _ALIKE, 0
     while len(pictures) < wanted:
         attempts += 1
-        if attempts > _ATTEMPTS:  # a poor style: let its characters come nearer to each other
+        if attempts > _ATTEMPTS:  # a poor style: let its characters be more alike
             alike, attempts = (1 + alike) / 2, 0
         idea = strokes.invent(rng, style, accepted)
         fine = _fine(idea, style)
@@ -165,9 +167,9 @@ def draw_alphabet(
 
 
 def extra(count: int, *, pixels: bool = True, moved: Callable[[], object] = lambda: None) -> Drawings:
-    """So many alphabets in memory, to learn from beside a data set's own. No data set's seed makes the same ones.
+    """`count` alphabets in memory, to train on beside a data set's own. No data set's seed makes the same ones.
 
-    Without `pixels` nothing is drawn, and `packed` is empty. `moved` is called after each alphabet.
+    Without `pixels` nothing is drawn, and `packed` is empty. `moved` is called after each alphabet that is drawn.
     """
     sizes = [_size(_EXTRA_SEED, number, CHARACTERS) for number in range(count)]
     packed = []
@@ -190,7 +192,7 @@ def extra(count: int, *, pixels: bool = True, moved: Callable[[], object] = lamb
 
 
 def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None:
-    """The strokes of a character as a pen follows them, (S, P, 2) pixels; None for too little ink or too much."""
+    """The strokes of a character as a pen follows them, (S, P, 2) pixels; None if it has too little ink or too much."""
     if not idea:
         return None
     placed = strokes.on_sheet(idea, style)
@@ -202,15 +204,16 @@ def _fine(idea: list[strokes.Stroke], style: strokes.Style) -> np.ndarray | None
 
 
 def _look(fine: np.ndarray) -> np.ndarray:
-    """How a character looks from afar, in 21 x 21 cells."""
+    """A blurred picture of a character, in 21 x 21 cells."""
     plain = pen.ink(fine.reshape(1, -1, 2) + pen.SIZE / 2, np.array([1.3]))[0]
     return look(plain.reshape(21, 5, 21, 5).mean(axis=(1, 3), dtype=np.float32))
 
 
 def fixed_trials(sizes: list[int], *, drawers: int, chosen: range, seed: int) -> FixedTrials:
-    """Two runs for each chosen alphabet, as Lake's: 20 characters (all, where there are fewer) by two drawers.
+    """Two runs for each chosen alphabet, like Lake's, of 20 characters by two drawers.
 
-    `sizes` are the characters of all alphabets; each of a run's characters is the query of one trial.
+    If any chosen alphabet has fewer than 20, all runs have that many. `sizes` are the numbers of characters of all
+    alphabets. Each character of a run is the query of one trial.
     """
     starts = np.cumsum([0, *sizes]) * drawers
     n_way = min(20, *(sizes[number] for number in chosen))

@@ -1,4 +1,4 @@
-"""Sets of one's own images in a data root, `own/NAME`: found by name, made, and noticed when their source changed."""
+"""Sets of the user's own images in a data root, `own/NAME`: found by name, made, and compared with their source."""
 
 import os
 import re
@@ -17,46 +17,46 @@ from oneshot.data.own import How, Making, Progress
 from oneshot.data.tree import Tree, changed, scan, text
 
 PLACE = "own"
-SOURCE = "source.json"  # from which files it was made, and how
-GENERIC = "folder"  # the data set's name while it has none
+SOURCE = "source.json"  # the files that a set was made from, and how
+GENERIC = "folder"  # the dataset that means own images without naming a set
 RESERVED = re.compile(r"auto|omniglot|folder|glyphs(-.*)?")
 _NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A set that is ready, and what there is to tell of it."""
+    """A set that is ready, and the messages from making it."""
 
     folder: Folder
-    dataset: str  # NAME@DIGEST: this making of it and no other
+    dataset: str  # NAME@DIGEST: exactly this making of it
     about: Description
     made: Making
 
 
 def names(root: Folder) -> list[str]:
-    """The sets that a data root holds, whole ones."""
+    """The names of the complete sets in a data root."""
     return [name for name in (root / PLACE).names() if _ready(root / PLACE / name)]
 
 
 def is_named(root: Folder, dataset: str) -> bool:
-    """Whether `dataset` asks for a set of one's own images: NAME, NAME@DIGEST of one that is there, or "folder"."""
-    if dataset == GENERIC or RESERVED.fullmatch(dataset):  # nothing is asked of a store that is far away
+    """Whether `dataset` asks for a set of own images: "folder", or NAME or NAME@DIGEST of a set that is there."""
+    if dataset == GENERIC or RESERVED.fullmatch(dataset):  # without a request to a remote store
         return dataset == GENERIC
-    return dataset.partition("@")[0] in (root / PLACE).names()  # one that is not whole can be made by its name
+    return dataset.partition("@")[0] in (root / PLACE).names()  # an incomplete set can be remade by its name
 
 
 def prepare(
     root: Folder, dataset: str, *, source: str | None, name: str | None, given: Mapping[str, Any], progress: Progress
 ) -> Kept:
-    """Make a set ready: from the folder `source`, anew where that changed; without `source` what was made before.
+    """Make a set ready: made from the folder `source`, or remade if anything changed; without `source`, as it was made.
 
-    `given` are values of `How`; what is not among them is as it was. Raises UserError where the set is not there or
-    cannot be made, where its name means another folder, and where `dataset` names a making that is no more.
+    `given` holds values of `How`; the others stay as they were. Raises UserError if the set does not exist or cannot be
+    made, if its name belongs to another folder, or if `dataset` names a making that no longer exists.
     """
     called = _called(root, dataset, source, name)
     name, _, mark = called.partition("@")
     folder = root / PLACE / name
-    if source and not (mark and _ready(folder)):  # who asks for a making shall not lose it to the next one
+    if source and not (mark and _ready(folder)):  # a making that is asked for must not be replaced
         made = _made(folder, name, source, given, progress)
     else:
         made = _as_it_is(folder, name, given)
@@ -68,12 +68,12 @@ def prepare(
 def _described(folder: Folder) -> Description:
     about = store.describe(near(folder))
     if not about.making:
-        raise parquet.flaw(folder.file(store.DRAWINGS), "holds no images of one's own")
+        raise parquet.flaw(folder.file(store.DRAWINGS), "does not hold a user's own images")
     return about
 
 
 def _called(root: Folder, dataset: str, source: str | None, name: str | None) -> str:
-    """The name of the set that is meant, with the making that is asked for, if one is."""
+    """The name of the requested set, with "@DIGEST" if a making of it is requested."""
     if dataset != GENERIC:
         if name not in (None, dataset):
             raise UserError(f"the set is called '{dataset}' and not '{name}'; --name goes with --dataset {GENERIC}")
@@ -86,28 +86,28 @@ def _called(root: Folder, dataset: str, source: str | None, name: str | None) ->
         return known[0]
     if name is None:
         name = re.sub(r"[^\w.-]+", "-", own.name_of(str(source))).strip("-._") or "images"
-    if not _NAME.fullmatch(name) or RESERVED.fullmatch(name.lower()):  # `Omniglot` would be taken for it by people
-        raise UserError(f"a data set cannot be called '{name}'; give --name another, of letters and digits")
+    if not _NAME.fullmatch(name) or RESERVED.fullmatch(name.lower()):  # people would take `Omniglot` for the real one
+        raise UserError(f"a data set cannot be called '{name}'; give another --name, of letters and digits")
     return name
 
 
 def _as_it_is(folder: Folder, name: str, given: Mapping[str, Any]) -> Making:
     if given:
         raise UserError(
-            f"what changes how {name} is made goes with --source, the folder of its images, and --dataset {name}"
+            f"options that change how {name} is made need --source (the folder of its images) and --dataset {name}"
         )
     if not _ready(folder):
         raise UserError(f"there is no data set '{name}'; --dataset {GENERIC} --source DIR --name {name} makes it")
     made, record = Making(), _record(folder)
-    if record["source"] and os.path.isdir(record["source"]):  # elsewhere than where it was made, nobody can look
+    if record["source"] and os.path.isdir(record["source"]):  # the folder may be on another machine
         try:
             what = changed(record["files"], scan(record["source"]).files)
         except UserError as error:
             what = str(error)
         if what:
             made.warnings.append(
-                f"the images in {record['source']} are not those that '{name}' was made from ({what}): it is used as it"
-                f" was made; `python -m oneshot.data --dataset {name} --source {quote(record['source'])}` makes it anew"
+                f"the images in {record['source']} are not those that '{name}' was made from ({what}): it is used as"
+                f" it was made; `python -m oneshot.data --dataset {name} --source {quote(record['source'])}` remakes it"
             )
     return made
 
@@ -118,7 +118,7 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
     if _ready(folder):
         if record["source"] and not _is(tree.source, record["source"]):
             raise UserError(
-                f"the data set '{name}' is made from {record['source']}, not from {tree.source}; give --name another,"
+                f"the data set '{name}' is made from {record['source']}, not from {tree.source}; give another --name,"
                 f" or remove {folder}"
             )
         before = _described(folder)
@@ -131,23 +131,23 @@ def _made(folder: Folder, name: str, source: str, given: Mapping[str, Any], prog
     folder.write_json(SOURCE, {"source": text(str(tree.source)), "how": asdict(how), "files": tree.files})
     if before:
         same = _described(folder).making == before.making
-        goes = "it is as it was to the bit" if same else "runs on it as it was cannot go on"
-        made.notes.insert(0, f"'{name}' is made anew: {why}; {goes}")
+        goes = "it is the same to the bit" if same else "runs that used its earlier version cannot go on"
+        made.notes.insert(0, f"'{name}' was remade: {why}; {goes}")
     return made
 
 
 def _is(source: Path, recorded: str) -> bool:
-    """Whether a folder is the one that was recorded, however either is spelt."""
+    """Whether a folder is the one that was recorded, even if the two paths are spelt differently."""
     return text(str(source)) == recorded or (os.path.isdir(recorded) and os.path.samefile(source, recorded))
 
 
 def _why(record: Mapping[str, Any], tree: Tree, given: Mapping[str, Any], before: Description) -> str:
-    """Why a set has to be made again; empty where it has not."""
+    """Why a set has to be remade; empty if it has not."""
     otherwise = any(record["how"].get(key) != value or key == "split_file" for key, value in given.items())
-    if "seed" in given and not otherwise:  # the split may be another than this seed's: a file's, or grown with classes
+    if "seed" in given and not otherwise:  # the split may not be this seed's: from a file, or with classes added
         was = before.own
         otherwise = allot.by_seed(before.classes, flat=was.flat, seed=given["seed"]) != (was.by, was.split)
-    reasons = ["it is to be made otherwise"] if otherwise else []
+    reasons = ["its options changed"] if otherwise else []
     if what := changed(record["files"], tree.files):
         reasons.append(f"its images changed ({what})")
     return " and ".join(reasons)
@@ -158,7 +158,7 @@ def _ready(folder: Folder) -> bool:
 
 
 def _record(folder: Folder) -> dict[str, Any]:
-    """What is known of how a set was made; where that is lost, nothing, so that it is made again."""
+    """The record of how a set was made; an empty one if it is lost, so that the set is remade."""
     found = folder.read_json(SOURCE) if folder.has(SOURCE) else {}
     try:
         how = {key: value for key, value in found["how"].items() if key in How.__dataclass_fields__}
@@ -169,5 +169,5 @@ def _record(folder: Folder) -> dict[str, Any]:
 
 
 def unknown(root: Folder, dataset: str, known: tuple[str, ...]) -> UserError:
-    """The error for a data set that nobody knows."""
+    """The error for an unknown data set."""
     return UserError(f"there is no data set '{dataset}': {nearest(dataset, (*known, *names(root)))}")

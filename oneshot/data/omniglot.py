@@ -25,7 +25,7 @@ class Archive:
 
     name: str
     digest: str
-    places: tuple[str, ...]  # where it may lie below a source
+    places: tuple[str, ...]  # its possible paths below a source
 
 
 BACKGROUND = Archive(
@@ -57,8 +57,8 @@ class Drawing(NamedTuple):
 def build(folder: Folder, *, source: str, downloads: Path, progress: Progress | None = None) -> None:
     """Write Omniglot's trials.parquet, then drawings.parquet, into `folder`.
 
-    `source` is a local folder or a base URL (such as HOME) that holds the archives; what is fetched stays in
-    `downloads`. Raises UserError where an archive cannot be had, is not Omniglot's, or the folder cannot be written.
+    `source` is a local folder or a base URL (such as HOME) that holds the archives; fetched files stay in
+    `downloads`. Raises UserError if an archive cannot be obtained or is not Omniglot's, or a folder cannot be written.
     """
     progress = progress or (lambda what, done, total: None)
     archives = (BACKGROUND, EVALUATION, RUNS)
@@ -88,8 +88,8 @@ def obtain(
 ) -> dict[str, bytes]:
     """The archive's members in memory, verified by its digest, from a local folder or a base URL.
 
-    Raises UserError. A fetched file that proves wrong is removed; one put together from two transfers is fetched once
-    more from its beginning first.
+    Raises UserError if that fails. A fetched file that proves wrong is removed. If it was there before, or continued
+    an earlier part, it is fetched once more from its beginning before the error is raised.
     """
     if not source.startswith(("http://", "https://")):
         return _verified(archive, _local(archive, at_home(source)))
@@ -103,7 +103,7 @@ def obtain(
         except UserError as error:
             target.unlink(missing_ok=True)
             if fresh or not continued:
-                raise UserError(f"{source} sent no {archive.name} of Omniglot: {error}") from error
+                raise UserError(f"{source} did not send Omniglot's {archive.name}: {error}") from error
             fresh = True
 
 
@@ -119,7 +119,7 @@ def _local(archive: Archive, folder: Path) -> Path:
 
 
 def _fetch(archive: Archive, source: str, target: Path, progress: Progress, patience: Patience) -> bool:
-    """Download from the first place that has it; True where an earlier part was continued."""
+    """Download from the first place that has it; True if an earlier part was continued."""
     missing: NotThere | None = None
     for place in archive.places:
         try:
@@ -149,7 +149,7 @@ def _verified(archive: Archive, path: Path) -> dict[str, bytes]:
 
 
 def drawings(members: Mapping[str, bytes], archive: str) -> list[Drawing]:
-    """The drawings of an archive of images, sorted by alphabet, character, drawer. Raises UserError for other paths."""
+    """The drawings of an image archive, sorted by alphabet, character, drawer. Raises UserError for other PNG paths."""
     shape = re.compile(rf"{archive}/([^/]+)/(character\d\d)/\d{{4}}_(\d\d)\.png")
     found = []
     for path in members:
@@ -176,9 +176,9 @@ def resolve_trials(
 ) -> tuple[FixedTrials, tuple[str, ...]]:
     """Lake's fixed trials as rows of drawings.parquet, and the alphabets they are about, sorted.
 
-    `first_row` is the row of the first drawing of images_evaluation. Each picture of a run is pixel-identical to a
-    drawing of images_evaluation: of the run's one alphabet, and all queries by one drawer, all supports by one.
-    Raises UserError where that does not hold.
+    `first_row` is the row of the first drawing of images_evaluation. Each picture of a run must be pixel-identical to
+    a drawing of images_evaluation. All of them must be of one alphabet, all queries by one drawer and all supports by
+    one drawer. Raises UserError otherwise.
     """
     known = drawings(evaluation, EVALUATION.name)
     rows: dict[bytes, list[int]] = {}
@@ -209,7 +209,7 @@ def _pixels(data: bytes, where: str) -> bytes:
 
 
 def _run(runs: Mapping[str, bytes], name: str) -> tuple[list[str], list[str], list[int]]:
-    """The paths of a run's queries, those of its supports, and for each query which support is right."""
+    """The paths of a run's queries, those of its supports, and the index of the right support for each query."""
     labels = runs.get(f"{name}/class_labels.txt", b"").decode("utf-8", "replace").split()
     query, right = labels[0::2], labels[1::2]
     support = sorted(path for path in runs if path.startswith(f"{name}/training/") and path.endswith(".png"))
@@ -228,9 +228,9 @@ def _run(runs: Mapping[str, bytes], name: str) -> tuple[list[str], list[str], li
 def _side(
     known: list[Drawing], rows: Mapping[bytes, list[int]], runs: Mapping[str, bytes], paths: list[str], name: str
 ) -> list[int]:
-    """Which drawing each picture of one side of a run is.
+    """Which drawing each picture of one side of a run (queries or supports) is.
 
-    Pixels alone do not always tell (two drawings of Omniglot are identical); the side's one alphabet and drawer do.
+    Pixels alone do not always tell, as two drawings of Omniglot are identical. The side's one alphabet and drawer do.
     """
     found = [rows.get(_pixels(runs[path], f"all_runs.zip: {path}"), []) for path in paths]
     hands = set.intersection(*({(known[one].alphabet, known[one].drawer) for one in every} for every in found))

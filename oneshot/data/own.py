@@ -1,4 +1,4 @@
-"""A set of images of one's own: a folder of them read, cleaned, split, and written like any other data set."""
+"""Sets of the user's own images: read a folder, clean and split it, and write it like any other data set."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ from oneshot.data.png import encode
 from oneshot.data.splits import of_own
 from oneshot.data.tree import NAMED, Tree, absolute, text
 
-VERSION = 1  # of the digest, which holds the drawings: where `clean` makes others of some images it is another anyway
-MOST_BYTES = 1 << 29  # of a file
+VERSION = 1  # version of the digest, which covers the drawings: a change of `clean` changes it without a new version
+MOST_BYTES = 1 << 29  # per file
 Progress = Callable[[str, int, int | None], None]  # what is being done, how much of it is done, how much there is
 
 _SETTLED = 2 / 3  # the share of the images that has to agree on what is ink
@@ -35,14 +35,14 @@ _LISTED = 10  # classes named in a sentence
 class How:
     """How a set is to be made."""
 
-    side: int = 105  # pixels, as it is kept; `data.size` is what a network sees of them
+    side: int = 105  # pixels, as stored; `data.size` is the side that a network sees
     polarity: str = "auto"  # or one of `clean.POLARITIES`
-    least: int = 2  # images of a class
+    least: int = 2  # fewest images of a class
     seed: int = 0  # of the split
-    split_file: str | None = None  # names the parts instead
+    split_file: str | None = None  # a file that gives the split instead
 
     def check(self) -> None:
-        """Raises UserError for what makes no set."""
+        """Raise UserError for values that are out of range."""
         if not 16 <= self.side <= 512:
             raise UserError(f"--side {self.side}: images are kept at 16 to 512 pixels a side")
         if self.polarity not in ("auto", *clean.POLARITIES):
@@ -53,7 +53,7 @@ class How:
 
 @dataclass
 class Making:
-    """A set on its way: its classes' drawings, and what there is to tell of them."""
+    """A set while it is made: the drawings of its classes, and the messages about it."""
 
     notes: list[str] = field(default_factory=list)  # for people, a sentence each
     warnings: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Making:
 
 
 class _Read(NamedTuple):
-    """What a file holds."""
+    """The content of an image file."""
 
     image: Fitted
     coloured: bool
@@ -78,10 +78,10 @@ def build(
     before: Description | None = None,
     progress: Progress | None = None,
 ) -> Making:
-    """Write drawings.parquet of the images of `tree`, and splits.json for people; what there is to tell.
+    """Write drawings.parquet of the images of `tree`, and splits.json for people; the result holds the messages.
 
-    `before`: the same set as it was, whose split is kept where no file names another. Raises UserError where the images
-    make no set, and for a folder that cannot be written.
+    `before` is the same set as it was; its split is kept unless a file gives another. Raises UserError if the images
+    make no set or the folder cannot be written.
     """
     how.check()
     progress = progress or (lambda what, done, total: None)
@@ -89,10 +89,10 @@ def build(
     fitted = _read(tree, how.side, making, progress)
     making.polarity = _choose_polarity(fitted, how.polarity, making)
     _draw(tree, fitted, name, how, making)
-    del fitted  # as large as all drawings, which are now packed for Parquet
+    del fitted  # frees as much memory as all drawings take, which are packed for Parquet next
     gone = _leave_out_poor(tree, how.least, name, making)
     own = _divided(tree, making, how, gone, before)
-    about = "who teaches, validates and judges; a copy: to change it, hand a changed one to --split-file"
+    about = "train, validation and test classes; a copy: to change the split, pass an edited one to --split-file"
     text_ = json.dumps({"about": about, **_names(own)}, indent=1, ensure_ascii=False)
     parquet.put(folder, store.SPLIT, f"{text_}\n".encode())
     store.write(
@@ -110,13 +110,13 @@ def build(
 def _read(
     tree: Tree, side: int, making: Making, progress: Progress
 ) -> dict[tuple[str, str], list[tuple[str, Fitted]]]:  # fmt: skip
-    """The images of each class that can be read, with their paths; the others are told."""
+    """The readable images of each class, with their paths. The others are reported in `making`."""
     every = [(key, path) for key, paths in tree.classes.items() for path in paths]
     found: dict[tuple[str, str], list[tuple[str, Fitted]]] = {}
     broken, animated, coloured = [], 0, 0
-    # Pillow unpacks outside Python's lock. A few at once: the largest that are taken need up to a GB each meanwhile.
+    # Pillow decodes outside the GIL. Only a few at once: the largest accepted images need up to a GB each meanwhile.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")  # of odd metadata, of images that are large and allowed
+        warnings.simplefilter("ignore")  # about odd metadata, and about large images that are allowed
         for done, ((key, path), outcome) in enumerate(zip(every, pool.map(_reader(tree, side), every), strict=True), 1):
             if isinstance(outcome, str):
                 broken.append(f"{text(path)} {outcome}")
@@ -128,9 +128,9 @@ def _read(
                 progress("reading images", done, len(every))
     _tell_broken(broken, len(every), making)
     if animated:
-        making.notes.append(f"{animated} image(s) hold several pictures: of each the first is taken")
+        making.notes.append(f"{animated} image(s) hold several pictures: only the first of each is used")
     if coloured:
-        making.notes.append(f"{coloured} image(s) are in colour and made grey: what colour alone tells apart is lost")
+        making.notes.append(f"{coloured} image(s) are in colour and are made grey: what differs only in colour is lost")
     return found
 
 
@@ -144,14 +144,14 @@ def _reader(tree: Tree, side: int) -> Callable[[tuple[tuple[str, str], str]], _R
             return _Read(clean.fit(image, side), clean.coloured(image), _frames(image))
         except Unusable as error:
             return str(error)
-        except Exception as error:  # Pillow answers damage with some ten kinds of exception
+        except Exception as error:  # Pillow raises some ten kinds of exception for damaged files
             return f"cannot be read ({' '.join(str(getattr(error, 'strerror', None) or error).split())[:100]})"
 
     return read
 
 
 def _frames(image: Image.Image) -> int:
-    """How many pictures it holds; 1 where what follows the first is damaged."""
+    """The number of pictures in an image; 1 if what follows the first is damaged."""
     try:
         return getattr(image, "n_frames", 1)
     except (ArithmeticError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
@@ -161,7 +161,7 @@ def _frames(image: Image.Image) -> int:
 def _tell_broken(broken: Sequence[str], total: int, making: Making) -> None:
     if 2 * len(broken) > total:
         raise UserError(
-            f"{len(broken)} of {total} images cannot be used: {broken[0]}; mend them or take them out of the folder"
+            f"{len(broken)} of {total} images cannot be used: {broken[0]}; repair them or remove them from the folder"
         )
     making.warnings += [f"{sentence}: left out" for sentence in broken[:NAMED]]
     if len(broken) > NAMED:
@@ -171,7 +171,7 @@ def _tell_broken(broken: Sequence[str], total: int, making: Making) -> None:
 def _choose_polarity(
     fitted: Mapping[tuple[str, str], Sequence[tuple[str, Fitted]]], asked: str, making: Making
 ) -> str:  # fmt: skip
-    """What is ink: as asked, else as two thirds of the images have it, else none is; and it is told."""
+    """The polarity asked for, else the vote of two thirds of the images, else "photo". `making` reports why."""
     looks = {path: clean.vote(image) for images in fitted.values() for path, image in images}
     votes = Counter(looks.values())
     most, count = votes.most_common(1)[0]
@@ -179,18 +179,18 @@ def _choose_polarity(
     chosen = asked
     if asked == "auto":
         chosen = most if agreed else "photo"
-    seen = f"by their looks {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
+    seen = f"judged by their looks: {', '.join(f'{votes[kind]} {kind}' for kind in clean.POLARITIES)}"
     if asked != "auto":
         why = f"as asked for; {seen}"
     elif not agreed:
         clear = any(image.clear is not None for images in fitted.values() for _, image in images)
         laid = ", and transparent ones are laid on white where all they show is dark, else on black" if clear else ""
-        why = f"the images do not agree on what is ink{laid}; {seen}; --polarity settles it"
+        why = f"the images disagree on which shade is ink{laid}; {seen}; set --polarity to decide"
     else:
-        why = f"so look {count} of {votes.total()} images; --polarity settles it otherwise"
+        why = f"{count} of {votes.total()} images look like this; use --polarity to override"
     odd = [text(path) for path, look in looks.items() if {look, chosen} == {"dark", "light"}]
     if odd and asked == "auto":
-        making.warnings.append(f"{len(odd)} image(s) look the other way round, paper for ink: {some(odd, NAMED)}")
+        making.warnings.append(f"{len(odd)} image(s) look inverted (ink and paper swapped): {some(odd, NAMED)}")
     told = making.notes if agreed or asked != "auto" else making.warnings
     told.append(f"polarity {chosen} ({clean.MEANING[chosen]}): {why}")
     return chosen
@@ -203,10 +203,10 @@ def _draw(
     how: How,
     making: Making,
 ) -> None:
-    """The drawings of each class, each once; what is blank or there twice is told."""
+    """Add the drawings of each class to `making`, each once. Blank and duplicate images are reported."""
     blank, twice, shared = [], [], []
-    first: dict[bytes, str] = {}  # where a drawing is met first
-    own: dict[tuple[bytes, tuple[str, str]], str] = {}  # and where in this class
+    first: dict[bytes, str] = {}  # the path where a drawing is met first
+    own: dict[tuple[bytes, tuple[str, str]], str] = {}  # and the first in this class
     for (group, character), images in fitted.items():
         key = (name if tree.flat else group, character)
         for path, image in images:
@@ -227,15 +227,16 @@ def _draw(
     _tell_broken(blank, sum(map(len, fitted.values())), making)
     if twice:
         told = some(twice, NAMED)
-        making.warnings.append(f"{len(twice)} image(s) are there twice in one class and count once: {told}")
+        making.warnings.append(f"{len(twice)} image(s) occur twice in one class and count once: {told}")
     if shared:
         making.warnings.append(
-            f"{len(shared)} image(s) are the same in two classes, and no network can tell those: {some(shared, NAMED)}"
+            f"{len(shared)} image(s) are the same in two classes, which no network can tell apart:"
+            f" {some(shared, NAMED)}"
         )
 
 
 def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[str]:
-    """Takes the classes out that have too few images; their names."""
+    """Remove the classes that have too few images, and return their names."""
     every = [(name if tree.flat else group, character) for group, character in tree.classes]
     poor = [key for key in every if len(making.drawn.get(key, ())) < least]
     for key in poor:
@@ -247,11 +248,11 @@ def _leave_out_poor(tree: Tree, least: int, name: str, making: Making) -> list[s
 
 
 def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: Description | None) -> Own:
-    """What the set says of itself, with its split, which is checked to be sound."""
+    """The `Own` facts of the set, with its split. Raises UserError if the split is not sound."""
     classes = sorted("/".join(key) for key in making.drawn)
     if how.split_file is not None:
         by, split = "file", allot.by_file(how.split_file, classes, flat=tree.flat, gone=gone)
-        # A file that says what was dealt out already, as a copy of splits.json does, makes the same set.
+        # A file that repeats the earlier split or the seed's, as a copy of splits.json does, makes the same set.
         dealt = [allot.by_seed(classes, flat=tree.flat, seed=how.seed)]
         if before is not None:
             dealt.insert(0, (before.own.by, before.own.split))
@@ -273,7 +274,7 @@ def _divided(tree: Tree, making: Making, how: How, gone: Sequence[str], before: 
 
 
 def _ways(split: allot.Split) -> str:
-    """The ways of one-shot trials inside a group, where they are fewer than the usual 20."""
+    """A message on the ways of one-shot trials inside a group, if they are fewer than the usual 20."""
     most = {part: max(Counter(name.partition("/")[0] for name in split[part]).values()) for part in allot.PARTS[1:]}
     few = [f"{ways}-way in {part}" for part, ways in most.items() if 1 < ways < 20]
     said = f"; one-shot trials inside a group are at most {' and '.join(few)}" if few else ""
@@ -308,5 +309,5 @@ def _rows(making: Making, progress: Progress) -> Iterator[Row]:
 
 
 def name_of(source: str) -> str:
-    """A set's name where none is given: its folder's."""
+    """The default name of a set: its folder's."""
     return absolute(source).name

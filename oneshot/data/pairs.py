@@ -1,7 +1,7 @@
-"""The pair-generating dataset: which drawings meet in a batch.
+"""Datasets of pairs and of episodes: which drawings are compared in a batch.
 
 Pair i of epoch e is a pure function of (seed, e, i); rank r of w takes every w-th pair of a batch. So the number of
-workers changes the speed and not the pairs, and a resumed run needs no sampler state. Whole batches are made at once.
+workers changes the speed but not the pairs, and a resumed run needs no sampler state. Whole batches are made at once.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from oneshot.base.errors import UserError, some
 from oneshot.base.settings import Data, Train
 from oneshot.data.drawings import Drawings
 
-_NAMED = 5  # alphabets in a sentence
+_NAMED = 5  # most alphabets named in a sentence
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,21 @@ class Episode:
 
 
 def _position(u: np.ndarray, rotations: bool, flips: bool) -> np.ndarray:
-    """Numbers in [0, 1) as positions of drawings, int64: 0 .. 3 quarter turns; 4 more of one that is mirrored first."""
+    """Positions, int64, from numbers in [0, 1): 0 .. 3 are quarter turns, 4 .. 7 the same of a mirrored drawing."""
     eighth = (u * 8).astype(np.int64)
     return eighth // 4 * 4 * flips + (eighth % 4 if flips else eighth // 2) * rotations
 
 
 class Characters:
-    """Which drawings each character has and which characters each alphabet has: tables to draw from by arithmetic."""
+    """Tables of the drawings of each character and the characters of each alphabet, to draw from by arithmetic."""
 
     def __init__(self, drawings: Drawings) -> None:
         self.alphabets = drawings.alphabets
-        self.order = np.argsort(drawings.character, kind="stable")  # drawings, character by character
+        self.order = np.argsort(drawings.character, kind="stable")  # drawings, sorted by character
         self.drawings = np.bincount(drawings.character, minlength=len(drawings.characters))
         self.first_drawing = np.cumsum(self.drawings) - self.drawings
         self.alphabet_of = drawings.alphabet_of
-        self.members = np.argsort(drawings.alphabet_of, kind="stable")  # characters, alphabet by alphabet
+        self.members = np.argsort(drawings.alphabet_of, kind="stable")  # characters, sorted by alphabet
         self.place = np.argsort(self.members)  # each character's place in `members`
         self.characters = np.bincount(drawings.alphabet_of, minlength=len(drawings.alphabets))
         self.first_member = np.cumsum(self.characters) - self.characters
@@ -78,15 +78,15 @@ def _tables(drawings: Drawings | Characters) -> Characters:
 class PairDataset:
     """Pairs of drawings, half of them of one character, half of two (Koch et al. 2015, section 4.2).
 
-    Each two neighbours (2j, 2j + 1) hold one of each kind in random order: every even batch is exactly half and half,
-    and a rank's share is near it. A same pair is two different drawings of one character.
+    Pairs 2j and 2j + 1 are one of each kind, in random order, so every even batch is exactly half and half, and a
+    rank's share nearly so. A same pair is two different drawings of one character.
 
-    `balance` gives each alphabet equal weight, else each character. `hard_negatives` is the share of the different
-    pairs whose two characters come from one alphabet. `rotations` turns a pair's characters by random quarter turns,
-    `flips` mirrors them by chance.
+    `balance` gives alphabets equal weight; without it, characters have equal weight. `hard_negatives` is the share of
+    the different pairs whose two characters are drawn from one alphabet. `rotations` turns a pair's characters by
+    random quarter turns, `flips` mirrors them at random.
     """
 
-    WIDTH = 12  # random words a pair
+    WIDTH = 12  # random words per pair
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class PairDataset:
             raise UserError(f"data.hard_negatives: alphabet '{name}' has one character; pairs inside it need two")
 
     def untaught(self) -> str:
-        """As that of episodes: every character comes."""
+        """As for episodes, but always empty: every character comes."""
         return ""
 
     def pairs(self, *, epoch: int, start: int, count: int) -> Pairs:
-        """Pairs start .. start + count - 1 of an epoch; both even."""
+        """Pairs start .. start + count - 1 of an epoch. Raises ValueError unless both numbers are even."""
         if start % 2 or count % 2:
             raise ValueError(f"pairs come in twos: start {start} and count {count} must be even")
         draw = counter.uniforms(counter.PAIRS, seed=self.seed, epoch=epoch, start=start, count=count, width=self.WIDTH)
@@ -121,7 +121,7 @@ class PairDataset:
         left, right = self._drawings(one, other, same, draw[:, 6], draw[:, 7])
         turn = np.zeros((count, 2), dtype=np.int64)
         if self.rotations or self.flips:
-            # The two characters of a different pair inside one alphabet turn together: neighbours in a turned alphabet.
+            # Two different characters of one alphabet turn together, as neighbours in a turned alphabet.
             alphabet_of = self.characters.alphabet_of
             together = same | (alphabet_of[one] == alphabet_of[other])
             turn[:, 0] = _position(draw[:, 8], self.rotations, self.flips)
@@ -136,11 +136,11 @@ class PairDataset:
         return chars.members[chars.first_member[alphabet] + (v * chars.characters[alphabet]).astype(np.int64)]
 
     def _other(self, one: np.ndarray, draw: np.ndarray) -> np.ndarray:
-        """Another character than `one`: of its alphabet for a share of the pairs, of any otherwise."""
+        """A character other than `one`: of its alphabet for the share `hard_negatives` of the pairs, else of any."""
         chars = self.characters
         size = chars.characters[chars.alphabet_of[one]]
         first = chars.first_member[chars.alphabet_of[one]]
-        # A step of 1 .. size - 1 around the ring of the alphabet's characters lands on each of the others alike.
+        # A step of 1 .. size - 1 around the ring of the alphabet's characters reaches each of the others equally.
         step = 1 + (draw[:, 1] * (size - 1)).astype(np.int64)
         inside = chars.members[first + (chars.place[one] - first + step) % size]
         anywhere = self._character(draw[:, 1], draw[:, 2])
@@ -154,7 +154,7 @@ class PairDataset:
         chars = self.characters
         left = (u * chars.drawings[one]).astype(np.int64)
         right = (v * chars.drawings[other]).astype(np.int64)
-        # Never a drawing with itself: a step around the ring of the character's drawings.
+        # A step around the ring of the character's drawings never pairs a drawing with itself.
         step = 1 + (v * (chars.drawings[one] - 1)).astype(np.int64)
         right = np.where(same, (left + step) % chars.drawings[one], right)
         return chars.order[chars.first_drawing[one] + left], chars.order[chars.first_drawing[other] + right]
@@ -163,10 +163,10 @@ class PairDataset:
 class EpisodeDataset:
     """Batches of P characters x K drawings; batch b of epoch e is a pure function of (seed, e, b).
 
-    `alphabets` > 0: the characters are neighbours, P / alphabets from each of that many alphabets, so that most of the
-    negatives are hard; an alphabet of fewer is never taught (`untaught`). 0: any P characters. `balance` gives each
-    alphabet equal weight, else each character. `rotations` turns each alphabet's characters together, `flips` mirrors
-    them together.
+    If `alphabets` is above 0, each of that many alphabets gives P / alphabets characters, so most negatives are hard;
+    an alphabet with fewer is never taught (`untaught`). If 0, an episode has any P characters. `balance` gives
+    alphabets equal weight; without it, characters have equal weight. `rotations` turns each alphabet's characters
+    together, `flips` mirrors them together.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class EpisodeDataset:
             raise UserError(f"train.batch = {batch}: needs {self.each} characters; there are {len(self.characters)}")
 
     def untaught(self) -> str:
-        """Which alphabets have fewer characters than an episode takes of one and so never come, as a sentence."""
+        """A sentence on the alphabets that have too few characters for an episode and so never come; or empty."""
         chars = self.characters
         small = [chars.alphabets[each] for each in np.flatnonzero(chars.characters < self.each)]
         if not self.alphabets or not small:
@@ -200,7 +200,7 @@ class EpisodeDataset:
         have, are = ("have", "are") if len(small) > 1 else ("has", "is")
         return (
             f"episodes of {self.each} characters an alphabet: {len(small)} of {len(chars.alphabets)} alphabets {have}"
-            f" fewer and {are} not taught: {some(small, _NAMED)}"
+            f" fewer and {are} not trained on: {some(small, _NAMED)}"
         )
 
     def episode(self, *, epoch: int, step: int) -> Episode:
@@ -212,7 +212,7 @@ class EpisodeDataset:
         for_characters, for_drawings = draw[: len(chars)], draw[len(chars) :]
         character = self._choose(for_alphabets, for_characters)
         count = int(chars.drawings.max())
-        # The K smallest of random keys are K different drawings; characters with fewer drawings leave their rest at 2.
+        # The K smallest random keys pick K different drawings. Keys of 2 stand for drawings that a character lacks.
         keys = for_drawings[: len(character) * count].reshape(len(character), count).copy()
         keys[np.arange(count) >= chars.drawings[character][:, None]] = 2.0
         nth = np.argsort(keys, axis=1)[:, : self.drawers]
@@ -223,7 +223,7 @@ class EpisodeDataset:
 
     def _choose(self, for_alphabets: np.ndarray, for_characters: np.ndarray) -> np.ndarray:
         chars = self.characters
-        # The smallest of exponential waiting times: sampling without replacement by weight.
+        # Taking the smallest of exponential waiting times samples without replacement by weight.
         if not self.alphabets:
             weight = 1 / chars.characters[chars.alphabet_of] if self.balance else np.ones(len(chars))
             return np.argsort(-np.log1p(-for_characters) / weight)[: self.each]
@@ -240,7 +240,7 @@ class EpisodeDataset:
 
 
 def dataset(drawings: Drawings | Characters, *, data: Data, train: Train) -> PairDataset | EpisodeDataset:
-    """Which drawings meet, as the settings say. Raises UserError where these drawings cannot."""
+    """The dataset that the settings ask for. Raises UserError if these drawings do not suffice for it."""
     if data.sampling == "pairs":
         return PairDataset(
             drawings, seed=train.seed, balance=data.balance, hard_negatives=data.hard_negatives,

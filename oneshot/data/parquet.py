@@ -1,4 +1,4 @@
-"""What this project's Parquet files have in common: they are written whole, versioned, and read without trust."""
+"""What all Parquet files of this project share: whole writes, format versions, and reading without trust."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 
 FORMAT_VERSION = 1
-OWN_VERSION = 2  # of drawings that come from images of one's own, which programs of version 1 do not know
+OWN_VERSION = 2  # of drawings from own images, which programs of version 1 do not know
 DIGESTS = "digests.json"  # the sha256 of each file of a data set, written after it
-KEY = "oneshot"  # of the metadata where a file says what it is
+KEY = "oneshot"  # the metadata key under which a file says what it is
 _T = TypeVar("_T")
 _AGAIN = "remove it and run `python -m oneshot.data` again"
 
 
 def put(folder: Folder, name: str, data: pa.Buffer | bytes) -> None:
-    """Write a finished file, whole or not at all, then its digest. Raises UserError where that is not possible."""
+    """Write a finished file, whole or not at all, then its digest. Raises UserError if that fails."""
     try:
         folder.write(name, data)
         digests = folder.read_json(DIGESTS) if folder.has(DIGESTS) else {}
@@ -33,8 +33,9 @@ def put(folder: Folder, name: str, data: pa.Buffer | bytes) -> None:
 
 
 def digested(folder: Folder, *names: str) -> bool:
-    """Whether the digests of these files are there, without which no copy of them is taken from far away: who was
-    killed between a file and its digest left a set that is not ready."""
+    """Whether DIGESTS has entries for these files. Without them, a remote set is not ready and is not copied.
+
+    A process killed between writing a file and its digest leaves such a set."""
     found = folder.read_json(DIGESTS) if folder.has(DIGESTS) else None
     return isinstance(found, dict) and set(names) <= found.keys()
 
@@ -48,10 +49,10 @@ def guarded(
     folder: Folder, name: str, kind: str, layout: Callable[[Any], pa.Schema], read: Callable[[pq.ParquetFile, Any], _T],
     *, versions: tuple[int, ...] = (FORMAT_VERSION, OWN_VERSION), again: str = _AGAIN,
 ) -> _T:  # fmt: skip
-    """What `read(file, facts)` makes of a file of this kind whose columns are those of `layout(facts)`.
+    """The result of `read(file, facts)` for a file of this kind, once its columns match `layout(facts)`.
 
-    Whatever is wrong with the file, here or in `read`, becomes a UserError that names it, and says how it is made
-    `again`. Of pages that were written with a checksum that is compared.
+    Whatever is wrong with the file, here or in `read`, becomes a UserError that names it and says how to make it
+    `again`. Checksums of pages are compared if the file was written with them.
     """
     path = folder.file(name)
     try:
@@ -65,14 +66,14 @@ def guarded(
     except UserError:
         raise
     except ValidationError as error:
-        raise flaw(path, f"does not say rightly what it holds ({errors.flaw(error)})", again) from None
+        raise flaw(path, f"has an invalid description of its content ({errors.flaw(error)})", again) from None
     except (pa.ArrowException, OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is damaged or not a Parquet file ({text}); {again}") from error
 
 
 def flaw(path: str, what: str, again: str = _AGAIN) -> UserError:
-    """The error for a file whose content is not what it should be: `what` goes on from the file's name."""
+    """The error for a file whose content is not what it should be: `what` continues after the file's name."""
     return UserError(f"{path} {what}; {again}")
 
 
@@ -102,17 +103,18 @@ def fixed_bytes(column: pa.ChunkedArray) -> np.ndarray:
         np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width :][: len(chunk) * width]
         for chunk in column.chunks
     ]
-    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)  # one part is the rule, and is not copied
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)  # usually one part, which is not copied
     return whole.reshape(-1, width)
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of whole numbers without empty places, int64 (N,). Arrow's own `to_numpy` would import pandas first,
-    which takes longer than to read all of Omniglot."""
+    """A column of integers without nulls, int64 (N,).
+
+    Arrow's own `to_numpy` would first import pandas, which takes longer than reading all of Omniglot."""
     return np.concatenate([np.from_dlpack(chunk) for chunk in column.chunks]).astype(np.int64)
 
 
 def codes(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """The different texts of a column, and for each row (N,) which of them it has."""
+    """The distinct strings of a column, and for each row the index of its string, (N,)."""
     chunks = column.unify_dictionaries().chunks
     return chunks[0].dictionary.to_pylist(), numbers(pa.chunked_array([chunk.indices for chunk in chunks]))

@@ -12,13 +12,13 @@ _REACH = 2  # pixels from a point that a pen can ink
 
 @dataclass(frozen=True)
 class Hands:
-    """The habits of D people, each kept through a whole alphabet. All arrays have D first."""
+    """The habits of D people, each kept through a whole alphabet. The first axis of all arrays is D."""
 
     frame: np.ndarray  # (D, 2, 2): slant, turn, size and width/height ratio, as one linear map
     place: np.ndarray  # (D, 2): where on the sheet, pixels
     pen: np.ndarray  # (D,): radius of the pen, pixels
     roundness: np.ndarray  # (D,): 0 draws corners sharp, 1 rounds them off
-    care: np.ndarray  # (D,): spread of the shape errors, as a share of the usual
+    care: np.ndarray  # (D,): spread of the shape errors, as a multiple of the usual
 
     @classmethod
     def of(cls, rng: np.random.Generator, drawers: int) -> "Hands":
@@ -101,14 +101,14 @@ def _onto_sheet(path: np.ndarray) -> np.ndarray:
 
 
 def ink(path: np.ndarray, pen: np.ndarray) -> np.ndarray:
-    """Pictures (D, SIZE, SIZE) bool of points (D, N, 2), x and y in pixels, by round pens of radius `pen` (D,) below 2.
+    """Draw points (D, N, 2), x and y in pixels, with round pens of radius `pen` (D,), below 2: bool (D, SIZE, SIZE).
 
-    Points nearer than two pixels to the edge are moved inside.
+    Points nearer than two pixels to the edge are moved inwards.
     """
     path = np.clip(path, _REACH, SIZE - _REACH - 1e-3)
     cell = np.floor(path).astype(np.int64)
     offset = (path - cell - 0.5).astype(np.float32)
-    away = [(step - offset) ** 2 for step in range(-_REACH, _REACH + 1)]  # each (D, N, 2): squared, by axis
+    away = [(step - offset) ** 2 for step in range(-_REACH, _REACH + 1)]  # each (D, N, 2): squared distance by axis
     limit = (pen[:, None] ** 2).astype(np.float32)
     first = (np.arange(len(path))[:, None] * SIZE + cell[..., 1]) * SIZE + cell[..., 0]
     picture = np.zeros(len(path) * SIZE * SIZE, dtype=bool)

@@ -1,4 +1,4 @@
-"""Data sets made ready: Omniglot where it can be had, generated glyphs where not, and images of one's own."""
+"""Make data sets ready: Omniglot, generated glyphs if it cannot be obtained, and the user's own images."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -26,16 +26,16 @@ DATASETS = ("auto", "omniglot", "glyphs", keep.GENERIC)
 class Prepared:
     """A data set that can be read."""
 
-    folder: Folder  # where it lies; who reads it, reads `cache.near` of it
-    dataset: str  # what `prepare` finds it by again: never "auto"; of own images the name and which making of it
+    folder: Folder  # where it lies; read it through `cache.near`
+    dataset: str  # the name by which `prepare` finds it again: never "auto"; NAME@DIGEST for own images
     name: str  # as people see it: "omniglot", "glyphs (generated)"
-    why: str | None = None  # why it is not the Omniglot that "auto" would rather have
+    why: str | None = None  # why "auto" did not choose Omniglot
 
 
 def data_root(option: str | os.PathLike[str] | None = None) -> Folder:
     """Where data sets are kept: the option, else $ONESHOT_DATA, else the user's cache folder.
 
-    Raises UserError where that is a URI whose store cannot be used."""
+    Raises UserError if that is a URI whose store cannot be used."""
     return reach(option or os.environ.get("ONESHOT_DATA") or platformdirs.user_cache_path("oneshot"))
 
 
@@ -48,24 +48,25 @@ def prepare(
     name: str | None = None,
     how: Mapping[str, Any] | None = None,
 ) -> Prepared:
-    """Make a data set ready, which takes no time where it is ready already.
+    """Make a data set ready. This takes no time if it is ready already.
 
-    `dataset`: "omniglot"; "glyphs" (50 generated alphabets, seed 0), "glyphs-80" or "glyphs-80-seed7" (another number,
-    another seed); or "auto", which is Omniglot where it is there or can be had, else glyphs, with the reason in `why`.
-    `source`: a folder or base URL of Omniglot's archives, else $ONESHOT_SOURCE, else their official home.
+    `dataset` is "omniglot", "glyphs" (50 generated alphabets, seed 0), "glyphs-80" or "glyphs-80-seed7" (another
+    number, another seed), or "auto": Omniglot if it is there or can be obtained, else glyphs, with the reason in `why`.
+    `source` is a folder or base URL of Omniglot's archives, else $ONESHOT_SOURCE, else their official home.
 
-    Or images of one's own: "folder" with their folder as `source`, kept under `name` (default: the folder's), made as
-    `how` says (values of `own.How`); afterwards that name, or "folder" where there is one such set.
+    For the user's own images `dataset` is "folder", with their folder as `source`. The set is kept under `name`
+    (default: the folder's) and made as `how` says (values of `own.How`). Afterwards `dataset` is that name, or "folder"
+    if there is only one such set.
 
-    Progress is drawn on `console`, if there is one, and what there is to tell. Raises UserError where the data set
-    cannot be had, is damaged, or cannot be written.
+    Progress and messages are printed on `console`, if there is one. Raises UserError if the data set cannot be
+    obtained, is damaged, or cannot be written.
     """
     root = Folder.of(data_root)
     refuse_secrets(source or os.environ.get("ONESHOT_SOURCE") or "")
     if keep.is_named(root, dataset):
         return _own(root, dataset, source, name, how or {}, console)
     if name or how:
-        raise UserError(f"the name and the making of a set go with --dataset {keep.GENERIC}, not with '{dataset}'")
+        raise UserError(f"options for a set of your own go with --dataset {keep.GENERIC}, not with '{dataset}'")
     if dataset == "auto":
         return _auto(root, source, console)
     if dataset == "omniglot":
@@ -73,19 +74,19 @@ def prepare(
     if numbers := glyphs.numbers_of(dataset):
         if source:
             told = "goes with Omniglot or images of your own"
-            raise UserError(f"--source {source} {told}; '{dataset}' is drawn: leave it out")
+            raise UserError(f"--source {source} {told}; '{dataset}' is generated: leave it out")
         return _glyphs(root, dataset, *numbers, console)
     raise keep.unknown(root, dataset, DATASETS)
 
 
 def _auto(root: Folder, source: str | None, console: Console | None) -> Prepared:
-    # A damaged copy is no missing one: who has Omniglot is told, and does not train on something else.
+    # A damaged copy of Omniglot raises an error: it is not missing, and other data must not silently replace it.
     if _ready(root / "omniglot"):
         return _omniglot(root, source, console)
     try:
         return _omniglot(root, source, console)
     except UserError as error:
-        if source and "://" not in source:  # who names a folder means what lies there, and no drawings of another kind
+        if source and "://" not in source:  # a folder was named: glyphs are no substitute for what lies there
             raise UserError(f"{error}; a folder of your own images goes with --dataset {keep.GENERIC}") from error
         why = f"Omniglot is not available: {error}"
     if console:
@@ -99,11 +100,9 @@ def _omniglot(root: Folder, source: str | None, console: Console | None) -> Prep
     if _ready(folder):
         if source and console:
             own = f"a folder of your own images goes with --dataset {keep.GENERIC}"
-            print_warning(
-                console, f"Omniglot is ready in {folder}: --source {one_line(source)} is not looked at; {own}"
-            )
+            print_warning(console, f"Omniglot is ready in {folder}: --source {one_line(source)} is ignored; {own}")
     else:
-        from oneshot.data import omniglot  # late: who has the data set already does not wait for an HTTP library
+        from oneshot.data import omniglot  # late: imports an HTTP library, not needed if the set is ready
 
         source = source or os.environ.get("ONESHOT_SOURCE") or omniglot.HOME
         downloads = (root if root.is_local else cache.root()) / "archives"
@@ -139,7 +138,7 @@ def _own(
 
 
 def _ready(folder: Folder) -> bool:
-    """Whether its files are there. Raises UserError for drawings or trials that cannot be read."""
+    """Whether a set's files are there. Raises UserError for drawings or trials that cannot be read."""
     needed = (store.DRAWINGS, store.TRIALS)
     if not all(folder.has(name) for name in needed) or not (folder.is_local or digested(folder, *needed)):
         return False
@@ -148,5 +147,5 @@ def _ready(folder: Folder) -> bool:
 
 
 def _progress(console: Console | None) -> AbstractContextManager[Callable[[str, int, int | None], None]]:
-    """Something to call with what is being done, how much of it is done, how much there is."""
+    """A context that gives a callback: what is being done, how much of it is done, how much there is."""
     return nullcontext(lambda what, done, total: None) if console is None else Stages(console)

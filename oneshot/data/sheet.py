@@ -17,7 +17,7 @@ _THIN = 0.18  # the share of ink that makes a small pixel dark: a line is thinne
 
 
 def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
-    """A row for each alphabet: characters from all over it, each by two drawers. Positions in `drawings`."""
+    """For each alphabet a row of positions in `drawings`: characters from all over it, each by two drawers."""
     rows = []
     for alphabet in range(len(drawings.alphabets)):
         characters = np.flatnonzero(drawings.alphabet_of == alphabet)
@@ -31,14 +31,14 @@ def of_alphabets(drawings: Drawings, columns: int) -> list[list[int]]:
 
 
 def of_characters(drawings: Drawings, columns: int, characters: Sequence[int] | None = None) -> list[list[int]]:
-    """A row for each character, or for those of these numbers: its drawings by different drawers. Positions in
-    `drawings`."""
+    """For each character, or each of `characters`, a row of positions in `drawings`: its drawings, by different
+    drawers."""
     chosen = range(len(drawings.characters)) if characters is None else characters
     return [np.flatnonzero(drawings.character == character)[:columns].tolist() for character in chosen]
 
 
 def spread(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below `count`, from all over them, in order."""
+    """At most `most` of the numbers below `count`, evenly spread, in order."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
@@ -56,7 +56,7 @@ def picture(drawings: Drawings, rows: Sequence[Sequence[int]]) -> np.ndarray:
 def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = False, greys: bool = False) -> Text:
     """One row of drawings as CELL / 2 lines of text, each drawing CELL columns wide.
 
-    `greys`: one's own images in shades, where the terminal has them; without them, photos are dithered."""
+    If `greys`, the terminal has shades and own images are shown in them. Otherwise photos are dithered."""
     small = np.concatenate(
         [
             np.asarray(Image.fromarray(ink).resize((CELL, CELL), Image.Resampling.BOX))
@@ -72,20 +72,21 @@ def in_terminal(drawings: Drawings, row: Sequence[int], *, ascii_only: bool = Fa
 
 
 def dark(small: np.ndarray) -> np.ndarray:
-    """Which pixels of a drawing that was made small are shown dark."""
+    """Which pixels of a reduced drawing are shown dark."""
     return small > 255 * _THIN
 
 
 def in_blocks(dark: np.ndarray, *, ascii_only: bool = False) -> Text:
-    """Dark pixels (height, width), an even height, as lines of text: two pixels above each other in one character."""
+    """Dark pixels (height, width) as lines of text, two rows of pixels a line. The height must be even."""
     blocks = _ASCII_BLOCKS if ascii_only else _BLOCKS
     lines = ("".join(blocks[code] for code in line).rstrip() for line in dark[0::2] + 2 * dark[1::2])
     return Text("\n".join(lines), no_wrap=True)
 
 
 def _shaded(bright: np.ndarray) -> Text:
-    """Grey drawings (CELL, n CELL) as lines of half blocks: the upper pixel in front, the lower one behind, and between
-    two drawings a gap."""
+    """Grey drawings (CELL, n CELL) as lines of half blocks, with a gap between drawings.
+
+    The foreground colour is the upper pixel, the background colour the lower one."""
     picture = Text(no_wrap=True)
     for upper, lower in zip(bright[0::2], bright[1::2], strict=True):
         for column, (one, other) in enumerate(zip(upper.tolist(), lower.tolist(), strict=True), 1):

@@ -1,4 +1,4 @@
-"""Which drawings teach, which choose the settings, and which judge: by alphabet, and never shared."""
+"""Splits: which drawings train, which choose the settings, and which test. The parts share no character."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from oneshot.data.drawings import Description, Drawings, Own
 from oneshot.data.store import load
 
 SPLITS = tuple(name for name in get_args(SplitName) if name not in OWN_SPLITS)
-ALL = "-all"  # what validates in the split before it is taught too: for a last fit, when everything is chosen
-OWN = OWN_SPLITS[0]  # that of a set of one's own images, which lies beside them; the other is OWN + ALL
+ALL = "-all"  # suffix of a split that also trains on the validation part: for a last fit, when everything is chosen
+OWN = OWN_SPLITS[0]  # the split that a set of own images carries; the other is OWN + ALL
 
-# Background alphabets of 20 characters and more: a 20-way trial within one of them is possible.
+# Background alphabets of at least 20 characters, so that a 20-way trial within one of them is possible.
 _LAKE_VALIDATION = (
     "Balinese",
     "Braille",
@@ -35,18 +35,18 @@ _MINIMAL = {
 
 
 def teaches_all(name: str) -> bool:
-    """Whether a split of this name also teaches what validates."""
+    """Whether a split of this name also trains on its validation part."""
     return name.endswith(ALL)
 
 
 def is_own(name: str) -> bool:
-    """Whether a split of this name is of a set of one's own images."""
+    """Whether a split of this name belongs to a set of the user's own images."""
     return name in OWN_SPLITS
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some drawings of a data set: all of these alphabets, or those by some drawers or of some characters."""
+    """Some drawings of a data set: all of some alphabets, or only those by some drawers or of some characters."""
 
     alphabets: tuple[str, ...]
     drawers: frozenset[int] | None = None
@@ -55,23 +55,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Split:
-    """Three parts, of which no two share a character, let alone a drawing (but see `validation_seen`)."""
+    """Three parts, no two of which share a character or a drawing (but see `validation_seen`)."""
 
     name: str
     train: Part
     validation: Part
     test: Part
-    validation_seen: bool = False  # what validates is taught too (ALL), so its figures flatter
+    validation_seen: bool = False  # the validation part is trained on too (ALL), so its figures flatter
 
     def __post_init__(self) -> None:
-        """Raises UserError where two parts share what they must not."""
+        """Raise UserError if two parts share what they must not, or a part has no alphabets."""
         pairs = [("train", "test"), ("validation", "test")]
         if not self.validation_seen:
             pairs.append(("train", "validation"))
         for left, right in pairs:
             both = shared(getattr(self, left), getattr(self, right))
             if both:
-                raise UserError(f"the split '{self.name}' is not sound: {left} and {right} share {some(both, 5)}")
+                raise UserError(f"the split '{self.name}' is not valid: {left} and {right} share {some(both, 5)}")
         for name in ("train", "validation", "test"):
             if not getattr(self, name).alphabets:
                 raise UserError(
@@ -80,21 +80,21 @@ class Split:
 
 
 def shared(one: Part, other: Part) -> list[str]:
-    """What two parts share: characters where both name them, else alphabets."""
+    """What two parts share: characters if both name them, else alphabets."""
     if one.characters is None or other.characters is None:
         return sorted(set(one.alphabets) & set(other.alphabets))
     return sorted(one.characters & other.characters)
 
 
 def fitting(name: str, description: Description) -> str:
-    """The split to take of this data set where `name` is asked for: one's own images have their own, and take no other.
+    """The split of this data set to take if `name` is asked for. The user's own images allow only their own split.
 
-    "lake", which a job has where nothing is said, becomes "own". Raises UserError for any other that does not fit.
+    For them "lake", the default of a job, becomes "own". Raises UserError for any other name that does not fit.
     """
     if description.own is None:
         if is_own(name):
             raise UserError(
-                f"the split '{name}' is of one's own images, and {description.name} are none: {nearest('', SPLITS)}"
+                f"the split '{name}' is for your own images, which {description.name} are not: {nearest('', SPLITS)}"
             )
         return name
     if is_own(name):
@@ -106,7 +106,7 @@ def fitting(name: str, description: Description) -> str:
 
 
 def of_own(own: Own) -> Split:
-    """The split of a set of one's own images. Raises UserError where two parts share a class."""
+    """The split of a set of own images. Raises UserError if two parts share a class or one is empty."""
 
     def part(names: Sequence[str]) -> Part:
         return Part(tuple(dict.fromkeys(name.partition("/")[0] for name in names)), characters=frozenset(names))
@@ -115,10 +115,10 @@ def of_own(own: Own) -> Split:
 
 
 def split(name: str, description: Description) -> Split:
-    """The split of this name (one of SPLITS or OWN_SPLITS) of the data set that is described.
+    """The split of this name (one of SPLITS or OWN_SPLITS) of the described data set.
 
-    For Omniglot the lists are fixed, by name; for any other data set they go by position, in the same proportions.
-    Raises UserError for an unknown name, for a data set too small, or where two parts share a character.
+    For Omniglot the alphabets are fixed by name; for other data sets they go by position, in the same proportions.
+    Raises UserError for an unknown name, for a data set too small, or if two parts share a character.
     """
     if name not in (*SPLITS, *OWN_SPLITS):
         raise UserError(f"there is no split '{name}': {nearest(name, (*SPLITS, *OWN_SPLITS))}")
@@ -144,10 +144,10 @@ def split(name: str, description: Description) -> Split:
 
 
 def _all(made: Split, name: str) -> Split:
-    """The split of this name, which teaches what validates in another one, too."""
+    """The split `name`: `made`, with its validation part added to train."""
     train, validation = made.train, made.validation
     every = tuple(dict.fromkeys(train.alphabets + validation.alphabets))
-    # Of one's own images a group may have test classes as well; of others all that are not for the test are taught.
+    # A group of own images may hold test classes too. In other data sets, whole alphabets are trained on.
     characters = train.characters | validation.characters if is_own(name) else None
     return replace(made, name=name, train=Part(every, characters=characters), validation_seen=True)
 
@@ -162,7 +162,7 @@ def _named(description: Description, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lake(description: Description, background: list[str], evaluation: tuple[str, ...]) -> Split:
-    """8 of the 30 background alphabets validate; elsewhere the last ones, in that proportion."""
+    """8 of the 30 background alphabets validate; in other data sets the last ones, in that proportion."""
     validation = tuple(background[-max(1, round(len(background) * 8 / 30)) :])
     if description.name == "omniglot":
         validation = _named(description, _LAKE_VALIDATION)
@@ -171,10 +171,10 @@ def _lake(description: Description, background: list[str], evaluation: tuple[str
 
 
 def _koch(description: Description, background: list[str], evaluation: tuple[str, ...]) -> Split:
-    """Koch et al. 2015, section 4.2: 12 drawers teach, 4 others validate on the alphabets outside the fixed trials.
+    """Koch et al. 2015, section 4.2: 12 drawers train, 4 others validate on evaluation alphabets without fixed trials.
 
-    The paper does not say which drawers: here the first 12 and the next 4 of 20 (and those shares of another number).
-    The fixed trials are by any of the 20, so the test has them all.
+    The paper does not say which drawers. Here they are the first 12 and the next 4 of 20 (the same shares of another
+    number). The fixed trials are by any of the 20, so the test part has all drawers.
     """
     drawers = sorted({drawer for all_ in description.drawers.values() for drawer in all_})
     teach, check = len(drawers) * 12 // 20, max(2, len(drawers) * 4 // 20)
@@ -192,16 +192,23 @@ def _koch(description: Description, background: list[str], evaluation: tuple[str
 
 
 def _minimal(name: str, description: Description, background: list[str], evaluation: tuple[str, ...]) -> Split:
-    """Five background alphabets; some of their characters validate, the rest teach.
+    """Five background alphabets; some of their characters validate, the rest train.
 
-    Characters are held out, not drawers: the task is to know a new character, and a known one by a new hand is easier.
-    The largest alphabet gives 20 (half, where it has fewer than 40), so that there is a 20-way trial within it; each
-    other one every fifth.
+    Characters are held out, not drawers: the task is to recognise a new character, and a known one by a new hand is
+    easier. The largest alphabet gives 20 of them (half, if it has fewer than 40), so that there is a 20-way trial
+    within it; each other alphabet gives every fifth. Raises UserError if there are fewer than five.
     """
     if description.name == "omniglot":
         alphabets = _named(description, _MINIMAL[name])
     else:
-        alphabets = tuple(background[:5] if name == "minimal1" else background[5:10] or background[-5:])
+        if len(background) < 5:
+            raise UserError(
+                f"the split '{name}' needs 5 background alphabets, and {description.name} has {len(background)}; take a"
+                " data set with more alphabets"
+            )
+        alphabets = tuple(background[:5] if name == "minimal1" else background[5:10])
+        if len(alphabets) < 5:  # too few for two splits that differ in all of them
+            alphabets = tuple(background[-5:])
     largest = max(alphabets, key=lambda one: len(description.characters[one]))
     every, held = [], []
     for alphabet in alphabets:
@@ -218,7 +225,7 @@ def _minimal(name: str, description: Description, background: list[str], evaluat
 
 
 def load_part(folder: Folder, part: Part, *, pixels: bool = True) -> Drawings:
-    """The drawings of a part, or all but their pixels; of alphabets outside it no pixel is read."""
+    """The drawings of a part, but for their pixels unless `pixels`. No pixel of any other alphabet is read."""
     drawings = load(folder, alphabets=part.alphabets, pixels=pixels)
     keep = np.ones(len(drawings), dtype=bool)
     if part.drawers is not None:

@@ -1,8 +1,8 @@
-"""Drawings and fixed trials as Parquet files: written once, one row group an alphabet, read without decoding pictures.
+"""Drawings and fixed trials as Parquet files: written once, one row group per alphabet, read without decoding pictures.
 
-`image` is for people and viewers (PNG, the convention of Hugging Face `datasets`); `pixels` is the same drawing as
-bits, which is what training reads. An alphabet has a row group to itself: who reads some alphabets reads no pixel of
-another.
+`image` is for people and viewers (PNG, the convention of Hugging Face `datasets`); `pixels` holds the same drawing
+unencoded, which is what training reads. Each alphabet has a row group of its own, so that reading some alphabets reads
+no pixel of another.
 """
 
 import itertools
@@ -23,22 +23,22 @@ from oneshot.data.parquet import FORMAT_VERSION, OWN_VERSION
 
 DRAWINGS = "drawings.parquet"
 TRIALS = "trials.parquet"
-SPLIT = "splits.json"  # of one's own images, which have no fixed trials: what the footer says of it, for people
+SPLIT = "splits.json"  # for own images, which have no fixed trials: the split in the footer, for people to read
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-# Pixels are read whenever a process begins, and LZ4 unpacks them in half the time; the rest is seldom read.
+# Every process reads the pixels when it begins, and LZ4 unpacks them in half the time. The rest is seldom read.
 _COMPRESSION = dict.fromkeys(("image.bytes", "image.path", "alphabet", "character", "drawer", "origin"), "zstd")
 _COMPRESSION["pixels"] = "lz4"
 _TRIALS = pa.schema({"run": pa.int16(), "query": pa.int32(), "support": pa.list_(pa.int32()), "target": pa.int16()})
 
 
 def _layout(facts: Any) -> pa.Schema:
-    """The columns that a file has to have by what its footer says. Raises ValidationError."""
+    """The columns that a file must have according to its footer. Raises ValidationError for a wrong footer."""
     footer.Facts.model_validate(facts, strict=True)
     return _schema(facts)
 
 
 def _schema(facts: Mapping[str, Any]) -> pa.Schema:
-    """The columns of drawings.parquet, for drawings of this height, width and bits."""
+    """The columns of drawings.parquet, for drawings of the height, width and bits in `facts`."""
     columns = {
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
         "pixels": pa.binary((facts["height"] * facts["width"] * facts["bits"] + 7) // 8),
@@ -62,12 +62,12 @@ def write(
     bits: int = 1,
     own: Own | None = None,
 ) -> None:
-    """Write drawings.parquet, whole or not at all, from rows whose alphabets come one after the other.
+    """Write drawings.parquet, whole or not at all, from rows that are grouped by alphabet.
 
     Within an alphabet the rows are sorted by character and drawer. `bits` = 1 keeps ink above 127 as 1, `bits` = 8
-    keeps the grey value; `own` goes with images of one's own. Raises UserError where there is no row or the folder
-    cannot be written, ValueError for rows that do not fit together (two sizes, an alphabet in two places, one person's
-    two drawings of a character).
+    keeps the grey value; `own` is for the user's own images. Raises UserError if there is no row or the folder cannot
+    be written, ValueError for rows that do not fit together (two sizes, an alphabet in two places or of two origins,
+    two drawings of a character by one drawer).
     """
     alphabets: list[dict[str, Any]] = []
     sink, writer, facts = pa.BufferOutputStream(), None, {"bits": bits, "own": own and asdict(own)}
@@ -76,7 +76,7 @@ def write(
         if writer is None:
             facts["height"], facts["width"] = drawings[0].ink.shape
             texts = ["alphabet", "character", "origin"]
-            # Statistics of pixels would put drawings of every alphabet into the footer, which everyone reads.
+            # Statistics of pixels would put drawings of every alphabet into the footer, which every reader loads.
             writer = pq.ParquetWriter(
                 sink, _schema(facts), compression=_COMPRESSION, use_dictionary=texts, write_statistics=texts
             )
@@ -94,7 +94,7 @@ def write(
 
 
 def _summary(rows: list[Row], facts: Mapping[str, Any], *, known: set[str]) -> dict[str, Any]:
-    """What the footer says of an alphabet. Raises ValueError where its rows do not fit together."""
+    """The footer's entry for an alphabet. Raises ValueError if its rows do not fit together."""
     alphabet, origins = rows[0].alphabet, {row.origin for row in rows}
     if alphabet in known:
         raise ValueError(f"the rows of {alphabet} do not come one after the other")
@@ -126,7 +126,7 @@ def _table(rows: list[Row], layout: pa.Schema, bits: int) -> pa.Table:
 
 
 def describe(folder: Folder) -> Description:
-    """What the data set in a folder holds, from its file's footer alone. Raises UserError where it cannot be read."""
+    """Describe the data set in a folder from its file's footer alone. Raises UserError if it cannot be read."""
     return parquet.guarded(folder, DRAWINGS, "drawings", _layout, lambda file, facts: _description(folder, file, facts))
 
 
@@ -163,8 +163,8 @@ def _own(facts: Mapping[str, Any] | None) -> Own | None:
 def load(folder: Folder, *, alphabets: Sequence[str] | None = None, pixels: bool = True) -> Drawings:
     """The drawings of a data set, or of some of its alphabets, in the order of the file.
 
-    Of the other alphabets no pixel is read, and pictures (`image`) are read of none; without `pixels`, `packed` is
-    (N, 0). Raises UserError for a file that cannot be read and for an alphabet that it does not hold.
+    No pixel of the other alphabets is read, and no picture (`image`) of any. Without `pixels`, `packed` is (N, 0).
+    Raises UserError for a file that cannot be read and for an alphabet that it does not hold.
     """
 
     def read(file: pq.ParquetFile, facts: Mapping[str, Any]) -> Drawings:
@@ -186,7 +186,7 @@ def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list
     starts = np.cumsum(counts) - counts
     table = file.read_row_groups(groups, columns=["alphabet", "character", "drawer"] + ["pixels"] * pixels)
     if any(column.null_count for column in table.columns):
-        raise parquet.flaw(folder.file(DRAWINGS), "has empty places in its columns")
+        raise parquet.flaw(folder.file(DRAWINGS), "has missing values in its columns")
     rows = [starts[group] + np.arange(counts[group]) for group in groups]
     return Drawings(
         packed=parquet.fixed_bytes(table["pixels"]) if pixels else np.zeros((len(table), 0), np.uint8),
@@ -205,7 +205,7 @@ def _load(folder: Folder, file: pq.ParquetFile, about: Description, chosen: list
 
 
 def _characters(folder: Folder, table: pa.Table, expected: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """Which character each row shows: int64 (N,), counted through all alphabets of `expected`."""
+    """The character that each row shows: int64 (N,), numbered across all alphabets of `expected`."""
     alphabets, alphabet = parquet.codes(table["alphabet"])
     names, name = parquet.codes(table["character"])
     index = {pair: at for at, pair in enumerate((one, two) for one, all_ in expected.items() for two in all_)}
@@ -214,12 +214,12 @@ def _characters(folder: Folder, table: pa.Table, expected: Mapping[str, Sequence
     if (found < 0).any():
         at = int(np.argmax(found < 0))
         what = f"{alphabets[alphabet[at]]}/{names[name[at]]}"
-        raise parquet.flaw(folder.file(DRAWINGS), f"holds a drawing of {what}, which it does not announce")
+        raise parquet.flaw(folder.file(DRAWINGS), f"holds a drawing of {what}, which its description does not list")
     return found
 
 
 def write_trials(folder: Folder, trials: FixedTrials) -> None:
-    """Write trials.parquet, whole or not at all. Raises UserError where the folder cannot be written."""
+    """Write trials.parquet, whole or not at all. Raises UserError if the folder cannot be written."""
     layout = _TRIALS.with_metadata(parquet.about("fixed trials", {}))
     table = pa.table([trials.run, trials.query, list(trials.support), trials.target], schema=layout)
     sink = pa.BufferOutputStream()
@@ -228,13 +228,13 @@ def write_trials(folder: Folder, trials: FixedTrials) -> None:
 
 
 def load_trials(folder: Folder) -> FixedTrials:
-    """The fixed trials of a data set. Raises UserError where they cannot be read or do not fit its drawings."""
+    """The fixed trials of a data set. Raises UserError if they cannot be read or do not fit its drawings."""
     rows = describe(folder).rows
 
     def read(file: pq.ParquetFile, facts: Mapping[str, Any]) -> FixedTrials:
         table = file.read()
         if any(column.null_count for column in table.columns):
-            raise parquet.flaw(folder.file(TRIALS), "has empty places in its columns")
+            raise parquet.flaw(folder.file(TRIALS), "has missing values in its columns")
         run, query, target = (parquet.numbers(table[name]) for name in ("run", "query", "target"))
         support = table["support"].to_pylist()
         if not support or any(not row or len(row) != len(support[0]) for row in support):

@@ -1,8 +1,8 @@
-"""What an invented alphabet means: its style, and its characters as strokes, all drawn from the generator given.
+"""Invented alphabets: a style, and characters as strokes in that style, drawn from the given random generator.
 
-Characters are written on a few anchor points, like letters on ruled paper: a stroke walks from anchor to anchor, in the
-directions, with the bows and the ornaments that its alphabet likes. New characters are often an old one with a stroke
-more or a stroke exchanged, as in real scripts; that makes two characters of one alphabet easy to confuse.
+Characters are written on a few anchor points, like letters on ruled paper. A stroke walks from anchor to anchor, in the
+directions and with the bows and ornaments that its alphabet prefers. A new character is often an old one with a stroke
+added or exchanged, as in real scripts, which makes two characters of one alphabet easy to confuse.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ _BARS = np.array([[[0, 0], [1, 0]], [[0, 1], [1, 1]], [[0, 0], [0, 1]], [[1, 0],
 
 @dataclass(frozen=True)
 class Style:
-    """What the characters of one alphabet share. Lengths are in units of its own grid, about 1 wide and high."""
+    """What the characters of one alphabet share. Lengths are in units of its anchor grid, about 1 wide and high."""
 
     anchors: np.ndarray  # (A, 2)
     steps: np.ndarray  # (A, A): the probability of a step from anchor to anchor; rows sum to one
     curvy: float  # the share of steps that are bows
     bows: np.ndarray  # the heights of its bows, as shares of their length
-    side: float  # the share of bows to the left of the way
+    side: float  # the share of bows to the right of the direction of travel
     strokes: np.ndarray  # the probabilities of 1, 2, 3 strokes
     walk: np.ndarray  # the probabilities of 1, 2, 3, 4 steps in a stroke
     joined: float  # the probability that a stroke begins where another one passed
@@ -66,7 +66,7 @@ def _anchors(rng: np.random.Generator) -> np.ndarray:
 
 
 def _steps(rng: np.random.Generator, anchors: np.ndarray) -> np.ndarray:
-    """An alphabet likes some of six directions, some steps more than others, and short ones more than long ones."""
+    """The `Style.steps` of an alphabet, which prefers some of six directions, some single steps, and short ones."""
     way = anchors[None] - anchors[:, None]
     sector = (np.mod(np.arctan2(way[..., 1], way[..., 0]), np.pi) / np.pi * 6).astype(int) % 6
     likes = np.exp(rng.normal(0, 1.6, 6))[sector] * np.exp(rng.normal(0, 1.0, sector.shape))
@@ -92,10 +92,10 @@ def _ring(middle: np.ndarray, radius: float) -> Stroke:
 
 
 def invent(rng: np.random.Generator, style: Style, relatives: list[list[Stroke]]) -> list[Stroke]:
-    """The strokes of a new character, on the alphabet's grid; at 40 % made from one of `relatives`. May be empty."""
+    """The strokes of a new character, on the alphabet's grid; 40 % are made from one of `relatives`. May be empty."""
     if relatives and rng.random() < 0.4:
         old = relatives[rng.integers(len(relatives))]
-        lost = rng.integers(-len(old), len(old))  # in half of the cases no stroke of it is lost
+        lost = rng.integers(-len(old), len(old))  # negative in half of the cases: no stroke of it is lost
         return [stroke for index, stroke in enumerate(old) if index != lost] + _stroke(rng, style, [], set())
     strokes: list[Stroke] = []
     visited: list[int] = []
@@ -108,7 +108,7 @@ def invent(rng: np.random.Generator, style: Style, relatives: list[list[Stroke]]
 
 
 def _stroke(rng: np.random.Generator, style: Style, visited: list[int], used: set[tuple[int, int]]) -> list[Stroke]:
-    """One walk over the anchors and its ornament; it goes no way twice, so it may be nothing at all."""
+    """One walk over the anchors, with its ornament. It repeats no step of its character, so it may be empty."""
     joins = visited and rng.random() < style.joined
     here = visited[rng.integers(len(visited))] if joins else int(rng.integers(len(style.anchors)))
     path: list[np.ndarray] = []
@@ -143,7 +143,7 @@ def _ornamented(rng: np.random.Generator, style: Style, path: Stroke) -> list[St
 
 
 def on_sheet(strokes: list[Stroke], style: Style) -> list[Stroke]:
-    """The strokes in pixels around the middle of the sheet. Small characters grow, but stay the smaller ones."""
+    """The strokes in pixels around the middle of the sheet. Small characters grow, but stay smaller than others."""
     whole = np.concatenate(strokes)
     middle = (whole.min(axis=0) + whole.max(axis=0)) / 2
     extent = (np.ptp(whole, axis=0).max() + np.ptp(style.anchors, axis=0).max()) / 2
@@ -156,7 +156,7 @@ def lengths(strokes: list[Stroke]) -> np.ndarray:
 
 
 def even(strokes: list[Stroke], points: int) -> np.ndarray:
-    """The strokes as (S, points, 2), the points of a stroke equally far apart."""
+    """The strokes as (S, points, 2), the points of each stroke equally far apart."""
     result = np.empty((len(strokes), points, 2))
     for index, stroke in enumerate(strokes):
         at = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))])

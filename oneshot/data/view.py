@@ -1,4 +1,4 @@
-"""What a data set holds, shown: a table of its alphabets and their part in a split, and drawings of it."""
+"""Show what a data set holds: a table of its alphabets and their part in a split, and drawings of it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ from oneshot.data.png import encode
 from oneshot.data.sets import Prepared
 from oneshot.screen.console import Column, count, fitted, print_line
 
-_ROWS, _COLUMNS = 4, 20  # of the contact sheet: drawings below each other in a terminal, side by side in a file
-_NAME = 12  # columns of a terminal that a name has at least
-_MOST = 100  # rows of a table or a sheet of classes; a set of one's own may have thousands
+_ROWS, _COLUMNS = 4, 20  # of the contact sheet: most rows in a terminal, most drawings in a row of a file
+_NAME = 12  # least width of a name, in columns of a terminal
+_MOST = 100  # most rows of a table or a sheet of classes; a set of own images may have thousands
 
 
 def show(
@@ -30,10 +30,10 @@ def show(
 ) -> None:
     """Print what a data set holds and which part its alphabets have in a split, then drawings of it.
 
-    The drawings are one row for each alphabet, or of `alphabet` one for each character, or that of one character,
-    ALPHABET/CHARACTER: in the terminal a few, in the file `png` all. Of one's own images without groups it is one row
-    for each class, or for 100 from all over them, and `alphabet` may be a class. Raises UserError for an unknown split
-    or alphabet and for a file that cannot be written.
+    Each alphabet has a row of drawings. If `alphabet` is given, each of its characters has a row, or only one does if
+    it is ALPHABET/CHARACTER. The terminal shows a few rows, the file `png` all. For own images without groups, each
+    class has a row, or 100 from all over them, and `alphabet` may be a class. Raises UserError for an unknown split or
+    alphabet and for a file that cannot be written.
     """
     folder = near(prepared.folder)
     about = store.describe(folder)
@@ -74,7 +74,7 @@ def _alphabets_view(
 
 
 def _picture(console: Console, drawings: Drawings, rows: list[list[int]], png: Path) -> None:
-    """Write the drawings at these positions as a file. Raises UserError where it cannot be written."""
+    """Write the drawings at these positions as a PNG file. Raises UserError if it cannot be written."""
     try:
         png.parent.mkdir(parents=True, exist_ok=True)
         png.write_bytes(encode(255 - clean.shown(sheet.picture(drawings, rows), drawings.polarity)))
@@ -84,7 +84,7 @@ def _picture(console: Console, drawings: Drawings, rows: list[list[int]], png: P
 
 
 def _wanted(about: Description, name: str | None) -> Sequence[str]:
-    """The alphabets to show: all, or that of this name, or of the character ALPHABET/CHARACTER."""
+    """The alphabets to show: all, or the one of this name or of this ALPHABET/CHARACTER."""
     alphabet, of, character = (name or "").partition("/")
     if name and not (alphabet in about.alphabets and (not of or character in about.characters[alphabet])):
         group, inside = ("group", "class") if about.own else ("alphabet", "character")
@@ -94,7 +94,7 @@ def _wanted(about: Description, name: str | None) -> Sequence[str]:
 
 
 def _of(drawings: Drawings, name: str | None) -> Drawings:
-    """Those of one character, where `name` is of one; else all."""
+    """The drawings of one character if `name` is ALPHABET/CHARACTER, else all."""
     return drawings.where(drawings.character == drawings.characters.index(name)) if name and "/" in name else drawings
 
 
@@ -135,13 +135,13 @@ def _roles(about: Description, name: str) -> dict[str, str]:
 
 
 def _role(split: splits.Split, holds: Callable[[splits.Part], bool]) -> str:
-    """The parts of a split that hold something."""
+    """The names of the parts of a split for which `holds` is true."""
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return " + ".join(role for role, part in parts.items() if holds(part)) or "not used"
 
 
 def _classes(folder: Folder, about: Description, wanted: str | None) -> tuple[Drawings, list[str]]:
-    """The images of one's own classes that have no groups, or of one of them, and the classes' names."""
+    """The images of a set of own images without groups, or of its class `wanted`, and the classes' names."""
     drawings = store.load(folder)
     names = [name.partition("/")[2] for name in drawings.characters]
     if wanted and wanted != about.alphabets[0]:

@@ -1,4 +1,4 @@
-"""The calibration of a trained network, measured on the validation alphabets: no setting, no chance, some seconds."""
+"""Measure a trained network's calibration on the validation alphabets: no setting, nothing random, some seconds."""
 
 from typing import Any, Literal
 
@@ -16,31 +16,31 @@ from oneshot.network.worker import Worker
 from oneshot.run.watch import Showing
 
 TRIALS = 2_000
-DRAWERS = 8  # of large data sets the drawings of so many are asked about: a large network on a CPU needs the time
-MANY = 2_500  # drawings
+DRAWERS = 8  # that large data sets are reduced to: a large network on a CPU is slow
+MANY = 2_500  # drawings above which a data set is large
 
 
 def measure(
     net: Siamese, drawings: Drawings, *, taught: bool | Literal["perhaps"] = False, views: int = 1,
     before: Siamese | None = None, progress: Showing | None = None,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """A record that `calibration.Calibration` reads, with what it was measured on. None where the network is dead.
+    """A record that `calibration.Calibration` reads, with what it was measured on. None if the network is dead.
 
-    On `within` trials, as one's own classes are mostly of one kind: query and support by different drawers (`between`
-    where no two classes share a group). Computed where `net` lies: on a GPU, of Koch's network, in seconds.
+    Uses `within` trials, query and support by different drawers, since a user's own classes are mostly of one kind
+    (`between` if no two classes share a group). Computed on the device of `net`: Koch's network takes seconds on a GPU.
 
-    Several images of a class are worth the mean of their embeddings. On Omniglot's validation alphabets that beats the
+    Several images of a class count as the mean of their embeddings. On Omniglot's validation alphabets that beats the
     mean of their scores for every number of classes and images that was tried; the record holds both accuracies.
 
-    `taught`: the network was taught these alphabets, too, which the record keeps: `calibration.flattered`.
-    `net` is measured as it looks in `views` positions; with several, the record says what one alone is worth. `before`,
-    the network that its training started from, looks as it did itself: the record says what the training was worth.
+    `taught`: whether the network was taught these alphabets, too; the record keeps it, see `doubts.flattered`.
+    `net` is measured in `views` positions; with several, the record also has the accuracy of one alone. `before` is the
+    network that the training started from, with its own positions: the record has its accuracy beside the new one's.
     """
     worker = Worker(net.head.weight.device)
     one, net = net, looking(net, views).to(worker.device)
     drawings = _fewer(drawings)
     characters = np.bincount(drawings.alphabet_of)
-    # One class more than the 20 that are usual, so that the true one can be left out; at least half of the alphabets.
+    # One class more than the usual 20, so that the true one can be left out; at least half of the alphabets carry it.
     kind, n_way = suited(drawings, 21)
     if kind == "within":
         _, n_way = suited(drawings, max(2, min(21, int(np.median(characters)))))
@@ -78,8 +78,8 @@ def measure(
 
 
 def _enough(drawings: Drawings, kind: str, *, n_way: int, k_shot: int) -> bool:
-    """Whether trials of so many images a class can be had, and not of a few alphabets alone: all trials are drawn from
-    those that carry the most images, so half of those that carry one image are to carry them, too."""
+    """Whether trials of `k_shot` images a class can be made from enough alphabets. All trials are drawn from those that
+    carry the most images, so at least half of those that carry one image must carry these, too."""
     if kind == "between":
         return carry(drawings, kind, n_way=n_way, k_shot=k_shot)
     one, many = (len(drawings.alphabets) - len(unfit(drawings, n_way=n_way, k_shot=k)) for k in (1, k_shot))
@@ -87,7 +87,7 @@ def _enough(drawings: Drawings, kind: str, *, n_way: int, k_shot: int) -> bool:
 
 
 def _fewer(drawings: Drawings) -> Drawings:
-    """The drawings of a few drawers, where there are many and these drew every character."""
+    """Of many drawings those of a few drawers, if these drew every character; else all."""
     if len(drawings) <= MANY:
         return drawings
     few = drawings.where(np.isin(drawings.drawer, np.unique(drawings.drawer)[:DRAWERS]))
@@ -98,7 +98,7 @@ def _fewer(drawings: Drawings) -> Drawings:
 def _pooling(
     net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: np.ndarray, pooled: np.ndarray
 ) -> dict[str, Any]:
-    """Why embeddings are averaged and not scores: the accuracy of either on these trials."""
+    """The accuracy of averaged embeddings and of averaged scores on these trials: why the former are used."""
     k_shot = support.shape[-1]
     averaged = sum(class_scores(net, z_ND, query, support[..., shot : shot + 1]) for shot in range(k_shot))
     share = {"embeddings": pooled, "scores": averaged}
@@ -106,5 +106,5 @@ def _pooling(
 
 
 def _accuracy(scores: np.ndarray) -> float:
-    """Of scores (T, N) whose first column is the true class."""
+    """The accuracy of scores (T, N) whose first column is the true class."""
     return float((scores.argmax(axis=1) == 0).mean())

@@ -1,6 +1,6 @@
 """The final judgement: a trained network on the test alphabets, once, by every one-shot protocol.
 
-`python -m oneshot.evaluate RUN` does it alone; a study ends with it as a job on its cluster.
+`python -m oneshot.evaluate RUN` does only this; a study ends with it as a job on its cluster.
 """
 
 import errno
@@ -42,11 +42,11 @@ def _measure(
 ) -> tuple[dict[str, Any], Seen]:  # fmt: skip
     """Accuracy of a network on the test part of a split, by the protocols asked for, and what it was computed from.
 
-    The former is `dataset`, `split`, `test` (how many classes and images judge), `protocols`, `skipped` and `lowered`
-    ({protocol: why}), `per_alphabet` (of `within`), `within_fixed` (`within` on the alphabets of the fixed trials
-    alone; None without them) and `verification`, as they stand in result.json; fractions. Each drawing is embedded
-    once; k_shot > 1: a class is the mean of its embeddings, as `OneShot.classify` has it. Raises UserError where the
-    data cannot carry the trials.
+    The former has the keys that result.json has: `dataset`, `split`, `test` (how many classes and images judge),
+    `protocols`, `skipped` and `lowered` ({protocol: why}), `per_alphabet` (of `within`), `within_fixed` (`within` on
+    the alphabets of the fixed trials alone; None without them) and `verification`. Shares are fractions. Each drawing
+    is embedded once; with k_shot > 1 a class is the mean of its embeddings, as in `OneShot.classify`. Raises UserError
+    if the data cannot carry the trials.
     """
     data = near(data)
     about = store.describe(data)
@@ -60,8 +60,8 @@ def _measure(
     logits_of = similarity(net, z_ND)
 
     def scored(trials: Trials) -> np.ndarray:
-        """Scores (T, n_way). Several drawings of a class are worth their mean embedding, as where an image is
-        classified: the judgement is of what is handed on."""
+        """Scores (T, n_way). Several drawings of a class count as their mean embedding, as when an image is
+        classified: the network is judged as it will be used."""
         if trials.k_shot == 1:
             return score(trials, logits_of)
         return class_scores(net, z_ND, trials.query, trials.support)
@@ -86,7 +86,7 @@ def _measure(
 
 
 def _accuracies(judged: list[tuple[Trials, np.ndarray]], test: Drawings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`protocols`, each with what pixels alone would get of its trials, and `per_alphabet`."""
+    """`protocols`, each with the accuracy that pixels alone have on its trials, and `per_alphabet`."""
     looks = pixels.looks(test)
     accuracies: dict[str, Any] = {}
     alphabets: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def _accuracies(judged: list[tuple[Trials, np.ndarray]], test: Drawings) -> tupl
 def _within_fixed(
     test: Drawings, alphabets: tuple[str, ...], how: Evaluate, scored: Callable[[Trials], np.ndarray]
 ) -> dict[str, Any] | None:  # fmt: skip
-    """`within` on the test alphabets that carry the fixed trials: as those, with many more trials."""
+    """`within` on the test alphabets of the fixed trials: comparable to those, with many more trials."""
     chosen = [name for name in alphabets if name in test.alphabets]
     if not chosen or "within" not in how.protocols:
         return None
@@ -128,22 +128,22 @@ def evaluate(
     keep: bool = False,
     progress: Showing | None = None,
 ) -> dict[str, Any]:
-    """Judge the network of a run, of its `best/` or of a checkpoint; the whole content of result.json. `overlap` there
-    says where the alphabets that judge are not new to the network, `start` which one it started from, if from one,
-    `trained` in what environment it was made, where its card knows, and `environment` in which it was judged.
+    """Judge the network of a run, of its `best/` or of a checkpoint; returns the whole content of result.json. There
+    `overlap` says how far the test alphabets are not new to the network, `start` which one it started from, if any,
+    `trained` in what environment it was made, if its card knows, and `environment` in which it was judged.
 
     `keep`: single trials, for the report, are written into `where` as `outcomes.json`.
 
-    Where `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl` before anything is
+    If `where` is a run or lies in one, the evaluation is noted in the run's `evaluations.jsonl` before anything is
     measured, so that one that breaks off counts too: how often the test set was touched is part of the record. Raises
-    UserError, also where it cannot be noted, and where `data` holds another making of one's own images than `dataset`
+    UserError, also if it cannot be noted, or if `data` holds another making of one's own images than `dataset`
     (NAME@DIGEST) asks for.
     """
     about = store.describe(near(data))
     about.require(dataset)
     net, card = artifact.read(where)
     worker = Worker(pick_device(device))
-    check(data, split=split, how=how)  # what is refused touches nothing
+    check(data, split=split, how=how)  # first: a request that is refused touches nothing
     count = None
     if (run := _run_of(where)) is not None:
         asked = {"dataset": about.name, "split": split, **how.model_dump()}
@@ -167,28 +167,28 @@ def evaluate(
         try:
             text = json.dumps(outcomes(seen, sha256=result["sha256"]), separators=(",", ":"), ensure_ascii=False)
             where.write(OUTCOMES, text.encode())
-        except Exception as error:  # the judgement is made: nothing that is only shown may cost it
+        except Exception as error:  # the judgement is made: what is only for show must not lose it
             result["skipped"]["single trials for the report"] = f"{type(error).__name__}: {error}"
     return result
 
 
 def _counted(run: Folder, judgement: dict[str, Any]) -> int:
-    """Note a judgement in a run, which now has so many. Raises UserError where that may not be written."""
+    """Note a judgement in a run; returns how many it now has. Raises UserError if the file may not be written."""
     try:
         run.append_json(TOUCHED, judgement)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise UserError(
-            f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: {os.strerror(error.errno)}; let it"
-            " be written, or judge a copy of the run"
+            f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: {os.strerror(error.errno)}; make"
+            " it writable, or judge a copy of the run"
         ) from error
     return touched(run)
 
 
 def _run_of(where: Folder) -> Folder | None:
-    """The run that a folder is, or whose `best/` or `start/` it is, or a checkpoint in its `checkpoints/` or in those
-    of one of its `trials/`; None of any other folder, wherever it lies."""
+    """The run that a folder belongs to: the run itself, its `best/` or `start/`, or a checkpoint in its `checkpoints/`
+    or in those of one of its `trials/`. None for any other folder, wherever it lies."""
     around, training = where.parent, where.parent.parent
     runs = [where]
     if where.name in ("best", START):

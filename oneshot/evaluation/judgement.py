@@ -1,4 +1,4 @@
-"""What the final judgement is asked for: the trials on the test part. Looked at before anything trains; torch-free."""
+"""The trials of the final judgement, on the test part, which are checked before anything trains. Free of torch."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ RESULT, TOUCHED = "result.json", "evaluations.jsonl"
 
 
 def result_of(run: Folder) -> dict[str, Any] | None:
-    """The result of a run, where it is that of the network in its `best/`: a training that went on, or a search, may
-    have put another one there since. None where it is not, or does not say whose it is, and where there is none. A run
-    that has lost its network keeps its result.
+    """The result of a run, if it is that of the network in its `best/`: a resumed training or a search may have put
+    another one there since. None if it is of another network or does not say of which, or if there is none. A run that
+    has lost its network keeps its result.
 
-    Raises UserError where a file is damaged."""
+    Raises UserError if a file is damaged."""
     if not run.has(RESULT):
         return None
     result = formats.read(formats.Result, run, RESULT)
@@ -33,39 +33,39 @@ def touched(run: Folder) -> int:
 
 
 def judged(run: Folder, result: dict[str, Any]) -> int:
-    """How often the network of a run's result was judged; the result says it, too, where the run's count is lost."""
+    """How often the network of a run's result was judged; the result says it, too, if the run's count is lost."""
     return max(touched(run), result.get("test_evaluations") or 0)
 
 
 def check(data: Folder, *, split: str, how: Evaluate) -> dict[str, str]:
-    """What of the trials asked for will be made easier, {protocol: why}, as the test part of a split allows no more.
+    """Which of the trials asked for will be made easier, {protocol: why}, because the test part allows no more.
 
-    Raises UserError where it carries none. No pixel of it is read."""
+    Raises UserError if it carries none. No pixel of it is read."""
     _, made, _ = trials_of(near(data), split, how.model_copy(update={"trials": 1}), pixels=False)
     return lowered(made, how)
 
 
 def check_judged(run: Folder, settings: Settings) -> None:
-    """Raises UserError where a run has its result already, and other trials made it than these settings ask for: it is
-    not judged again, and the settings would say what was not done."""
+    """Raises UserError if a run already has a result, and it is of other trials than these settings ask for: it is not
+    judged again, and the settings would say what was not done."""
     if not (run.has(RESULT) and run.has(opened.EXPERIMENT)):
         return
     formats.read(formats.Result, run, RESULT)
     opened.check_same(
-        opened.read_experiment(run).model_dump(), settings, f"{run} is judged", fixed=("evaluate",),
+        opened.read_experiment(run).model_dump(), settings, f"{run} was judged", fixed=("evaluate",),
         advice=f"leave [evaluate] as it was; for other trials of its network: python -m oneshot.evaluate {run.quoted}",
     )  # fmt: skip
 
 
 def lowered(made: list[Trials], how: Evaluate) -> dict[str, str]:
-    """The protocols that are of fewer ways than asked for: one's own images may have no more classes."""
+    """The protocols with fewer ways than asked for, and why: one's own images may have too few classes."""
     room = {
-        "within": "fewer than half of the groups of the test part have more classes",
+        "within": "fewer than half of the test groups have more classes",
         "between": "the test part has no more classes",
     }
     return {
-        each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} of"
-        f" {each.k_shot + 1} images"
+        each.name: f"{each.n_way}-way and not {how.n_way}-way, which is easier: {room[each.name]} with"
+        f" at least {each.k_shot + 1} images each"
         for each in made
         if each.name in room and each.n_way < how.n_way
     }

@@ -1,8 +1,8 @@
 """`python -m oneshot.classify RUN --support DIR --labelled DIR`: how often the answer is right on images of one's own.
 
-The true class of an image is the name of the folder that it lies in. In a folder that is named as no class of the
-support, images are strangers: of none of the classes, which is the answer they should get. One scoring serves all rates
-of false acceptance.
+The true class of an image is the name of the folder that it lies in. Images in a folder that is not named as a class of
+the support are strangers: they are of none of the classes, which is the answer they should get. Each image is scored
+once for all rates of false acceptance.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from oneshot.answers import classify, queries
-from oneshot.answers.artifact import OneShot
-from oneshot.answers.embeddings import Classes, mark
+from oneshot.answers.classes import Classes, mark
 from oneshot.answers.preprocess import SUFFIXES, looks_light
 from oneshot.answers.ranking import Ranking, rank_at
+from oneshot.answers.recogniser import OneShot
 from oneshot.base.errors import RunFailed, UserError, nearest
 from oneshot.base.storage import Folder, at_home
 from oneshot.data.tree import hidden
@@ -27,10 +27,10 @@ from oneshot.screen.labelled import labelled_view
 from oneshot.screen.progress import Counting
 
 CONFUSED = 10  # pairs of classes that are named
-OF_CLASSES, OF_STRANGERS = ("right", "wrong", "refused"), ("strangers_named", "strangers_refused")  # what came of them
+OF_CLASSES, OF_STRANGERS = ("right", "wrong", "refused"), ("strangers_named", "strangers_refused")  # possible outcomes
 FIRST_ALONE = (
-    "a file of classes knows the first image of each: others of them among the labelled ones are not left out, and"
-    " flatter; to have them left out, name the folder of the classes as --support"
+    "a file of classes records only the first image of each: other support images among the labelled ones are not left"
+    " out and make the figures look better; to leave them out, name the folder of the classes as --support"
 )
 
 
@@ -39,7 +39,7 @@ def run(
     per_class: int | None = None,
 ) -> None:  # fmt: skip
     """Print how often the answers are right; as JSON, after a line for each image. Raises UserError for a request that
-    is wrong, and RunFailed at the end where some images could not be read, or none was there to ask about."""
+    is wrong, and RunFailed at the end if some images could not be read, or none was left to ask about."""
     console, aside = make_console(), make_console(stderr=True)
     net, rate = classify.network(where, false_accept=false_accept, device=device)
     folder_of = _folders(at_home(labelled))
@@ -47,14 +47,14 @@ def run(
     if not {*classes.names} & {*folder_of.values()}:
         other = next(iter(folder_of.values()))
         raise UserError(
-            f"no folder in {labelled} has the name of a class, which says of what class its images are; '{other}' has"
-            f" not; {nearest(other, classes.names)}"
+            f"no folder in {labelled} is named after a class, though its name must be the class of its images:"
+            f" '{other}' is no class; {nearest(other, classes.names)}"
         )
     if not classes.seen and max(classes.counts) > 1:
         print_warning(aside, FIRST_ALONE)
     votes, rates = Counter[str](), [*net.calibration.record["rates"], 1] if net.calibration else [1]
     tally = Tally(classes, rates, (1, top) if 1 < top < len(classes) else (1,))
-    beside = console if console.is_interactive else aside  # as `classify` has it
+    beside = console if console.is_interactive else aside  # as in `classify`
     with contextlib.ExitStack() as stack:
         counting = stack.enter_context(Counting(beside, len(folder_of))) if len(folder_of) > queries.BATCH else None
         for lines in _asked(net, classes, folder_of, tally, shown=rates.index(rate), top=top, votes=votes):
@@ -69,7 +69,7 @@ def run(
         print_warning(aside, why)
     unreadable = f"{count(tally.unreadable)} of {count(len(folder_of))} images could not be read"
     if not tally.images:
-        raise RunFailed(f"nothing was measured: {unreadable}, and {count(tally.left_out)} are images of the support")
+        raise RunFailed(f"nothing was measured: {unreadable}, and {count(tally.left_out)} are support images")
     record = {"calibrated": net.calibration is not None, "false_accept": rate, **tally.record(folder_of.values())}
     if as_json:
         print_line(console, json.dumps({"summary": record}))
@@ -80,9 +80,9 @@ def run(
 
 
 def _folders(folder: Path) -> dict[Path, str]:
-    """The images in the folders of a folder, by name, each with the name of its folder.
+    """The images in the subfolders of a folder, in order of name, each with the name of its subfolder.
 
-    Raises UserError where there is none, one is without an image, or an image lies elsewhere."""
+    Raises UserError if there is no subfolder, one holds no image, or an image lies elsewhere."""
     if not folder.is_dir():
         raise UserError(f"--labelled {folder}: no such folder; name one that holds a folder of images for each class")
     found: dict[Path, str] = {}
@@ -90,12 +90,12 @@ def _folders(folder: Path) -> dict[Path, str]:
         if entry.is_dir():
             for path in queries.find([str(entry)]):
                 if path.parent != entry:
-                    raise UserError(f"{path} lies too deep: put it into {folder}/CLASS, a folder named as its class")
+                    raise UserError(f"{path} is too deep: put it into {folder}/CLASS, a folder named after its class")
                 found[path] = entry.name
         elif entry.suffix.lower() in SUFFIXES:
-            raise UserError(f"{entry} lies in no folder of a class; put it into one, whose name says its class")
+            raise UserError(f"{entry} is not in the folder of a class; put it into a folder named after its class")
     if not found:
-        raise UserError(f"{folder} holds no folder of images; put those of each class into one that is named as it")
+        raise UserError(f"{folder} holds no folder of images; put those of each class into a folder named after it")
     return found
 
 
@@ -103,9 +103,9 @@ def _asked(
     net: OneShot, classes: Classes, folder_of: Mapping[Path, str], tally: "Tally", *, shown: int, top: int,
     votes: Counter[str],
 ) -> Iterator[list[dict[str, Any]]]:  # fmt: skip
-    """Asks about the images and counts the answers; a line of JSON for each, a batch at a time, with the answer at the
-    rate `shown`. `votes` as in `preprocess.fit`."""
-    seen = classes.seen | frozenset(map(mark, classes.pixels))  # a file has none but the first of each class
+    """Ask about the images and count the answers. Yields a batch's lines of JSON at a time, one line an image, with the
+    answer at the rate of index `shown`. `votes` as in `preprocess.fit`."""
+    seen = classes.seen | frozenset(map(mark, classes.pixels))  # a file of classes knows only the first image of each
     for read, z_QD in queries.embedded(net, list(folder_of), votes=votes):
         ranked, lines = iter(rank_at(net.net, net.calibration, classes, z_QD, rates=tally.rates, top=top)), []
         for path, pixels in read:
@@ -118,7 +118,7 @@ def _asked(
             rankings = next(ranked)
             if mark(pixels[0]) in seen:
                 tally.left_out += 1
-                lines.append(line | {"left_out": "the network sees an image of the support"})
+                lines.append(line | {"left_out": "to the network it looks the same as a support image"})
             else:
                 tally.add(path, truth, rankings)
                 lines.append(line | rankings[shown].to_dict(top))
@@ -126,8 +126,8 @@ def _asked(
 
 
 class Tally:
-    """Answers to images whose class is known, counted at each of `rates`; `places`: among how many of the best classes
-    the right one is looked for."""
+    """Answers to images whose class is known, counted at each of `rates`. `places` says among how many of the best
+    classes the right one is looked for."""
 
     def __init__(self, classes: Classes, rates: Sequence[float], places: Sequence[int]) -> None:
         self.names, self.rates = dict.fromkeys(classes.names), rates
@@ -136,7 +136,7 @@ class Tally:
         self._confused, self._example = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
 
     def add(self, path: Path, truth: str | None, rankings: Sequence[Ranking]) -> None:
-        """One more image, of this class or of none, with its ranking at each rate."""
+        """Count one more image, of the class `truth` or of none, with its ranking at each rate."""
         self.images += 1
         for counts, ranking in zip(self._counts, rankings, strict=True):
             counts[_kind(truth, ranking.best)] += 1
@@ -150,8 +150,8 @@ class Tally:
             self._example.setdefault((truth, best[0]), str(path))
 
     def record(self, folders: Iterable[str]) -> dict[str, Any]:
-        """What came of them, for people and programs. `within` and `confused` are of the best classes, be they good
-        enough to be named or not."""
+        """The counts, for people and programs. `within` and `confused` are of the best classes, whether or not these
+        are good enough to be named."""
         of_classes = sum(self._counts[0][kind] for kind in OF_CLASSES)
         of = dict.fromkeys(OF_CLASSES, of_classes) | dict.fromkeys(OF_STRANGERS, self.images - of_classes)
         labels = dict.fromkeys(folders)
@@ -179,7 +179,7 @@ def _kind(truth: str | None, best: str | None) -> str:
 
 
 def share(images: int, of: int) -> dict[str, Any]:
-    """So many images of so many: the share, and Wilson's 95 % interval of it; both None of none."""
+    """The share of `images` in `of`, with Wilson's 95 % interval; both are None if `of` is 0."""
     return {
         "images": images,
         "share": images / of if of else None,

@@ -1,6 +1,6 @@
-"""How one-shot trials are drawn: which drawings there are to pick from, and many picks at once. `trials` says of what.
+"""How one-shot trials are drawn, many at once, from the drawings there are to pick from. `trials` has the protocols.
 
-Legend of shapes: T trials, C characters, D drawers, G groups of characters; positions count in a `Drawings`.
+Legend of shapes: T trials, C characters, D drawers, G groups of characters; positions index a `Drawings`.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from oneshot.data.drawings import Drawings
 from oneshot.evaluation.scoring import Trials
 
 _BLOCK = 1 << 20  # random numbers held at once while trials are made: the memory is bounded whatever is asked for
-_ROUNDS = 100  # how often drawers are drawn again where they have too few characters in common
+_ROUNDS = 100  # how often drawers are drawn again if they have too few characters in common
 
 
 class Unsuited(UserError):
@@ -23,8 +23,8 @@ class Unsuited(UserError):
 class Table:
     """Where the drawing of each (character, drawer) lies, so that many can be picked at once.
 
-    `count` and `start` are (C, D), D the different drawers: those of a cell are at order[start : start + count]. There
-    is one at most, since a person draws a character once; a character's follow each other.
+    `count` and `start` are (C, D), D the different drawers: the drawings of a cell are at order[start : start + count].
+    There is at most one, since a person draws a character once. The drawings of a character follow each other.
     """
 
     def __init__(self, drawings: Drawings) -> None:
@@ -47,7 +47,7 @@ def everyone(drawings: Drawings) -> np.ndarray:
 def by_drawing(
     name: str, drawings: Drawings, groups: np.ndarray, trials: int, n_way: int, k_shot: int, seed: int
 ) -> Trials:
-    """Trials each inside one of the `groups` (G, C) bool: any different drawings of a character, whoever drew them."""
+    """Trials, each inside one of the `groups` (G, C) bool: any different drawings of a character, whoever drew them."""
     table = Table(drawings)
     generator = _generator(name, seed)
     drawn = table.count.sum(axis=1)
@@ -66,7 +66,7 @@ def by_drawing(
 def by_drawer(
     name: str, drawings: Drawings, groups: np.ndarray, trials: int, n_way: int, k_shot: int, seed: int
 ) -> Trials:
-    """Trials each inside one of the `groups` (G, C) bool: drawer A for the query, B1..Bk != A for the support."""
+    """Trials, each inside one of the `groups` (G, C) bool: drawer A for the query, B1..Bk != A for the support."""
     table = Table(drawings)
     generator = _generator(name, seed)
     parts = []
@@ -90,7 +90,7 @@ def _draw_drawers(
     drawer = np.empty((len(inside), k_shot + 1), dtype=np.int64)
     known = np.zeros_like(inside)
     open_ = np.arange(len(inside))
-    for _ in range(_ROUNDS):  # once, where every drawer drew every character
+    for _ in range(_ROUNDS):  # once, if every drawer drew every character
         drawer[open_] = _choose(generator, drawers[open_], k_shot + 1)
         known[open_] = inside[open_] & table.present.T[drawer[open_]].all(axis=1)
         open_ = open_[known[open_].sum(axis=1) < n_way]
@@ -108,7 +108,7 @@ def _choose(generator: np.random.Generator, allowed: np.ndarray, count: int) -> 
 
 
 def lacking(table: Table, characters: np.ndarray, n_way: int, k_shot: int) -> str:
-    """What these characters lack for such trials, with both numbers; empty where they suffice."""
+    """What these characters lack for such trials, with both numbers (had and needed); empty if they suffice."""
     if table.own:
         rich = int((table.count[characters].sum(axis=1) > k_shot).sum())
         return "" if rich >= n_way else f"{rich} classes of {k_shot + 1} images, and {n_way}-way needs {n_way}"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from oneshot.answers import matching
-from oneshot.answers.calibration import RATE, Calibration, doubt
+from oneshot.answers import doubts, matching
+from oneshot.answers.calibration import RATE, Calibration
 from oneshot.base.environment import hardware
 from oneshot.base.markdown import table
 from oneshot.base.storage import Folder
@@ -16,7 +16,7 @@ from oneshot.run import cards
 from oneshot.run.cards import CARD, WEIGHTS
 from oneshot.screen.console import count, interval, percent
 from oneshot.screen.results import positions
-from oneshot.screen.words import OF_OWN, Words, words_of
+from oneshot.screen.words import OF_OWN, Words, words_for, words_of
 
 README = "README.md"
 _DATA = {
@@ -40,9 +40,9 @@ _OWN = "images of whoever trained this network; their licence decides what may b
 
 
 def write(run: Folder) -> None:
-    """Write the card of a run's `best/`: with the figures of the run's result, where that is this network's.
+    """Write the card of a run's `best/`, with the figures of the run's result if that is of this network.
 
-    Raises UserError where a record is damaged."""
+    Raises UserError if a record is damaged."""
     best = run / "best"
     best.write(README, render(cards.read(best), result_of(run)).encode(errors="backslashreplace"))
 
@@ -52,12 +52,12 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
     data, start = card["provenance"]["settings"].get("data", {}), card["provenance"].get("start", [])
     dataset, split = str(data.get("dataset", "unknown")), data.get("split")
     kinds = list(dict.fromkeys([_kind(dataset), *(_kind(_taught(each)[0]) for each in start)]))
-    name, size, words = card["architecture"], card["preprocessing"]["size"], words_of(str(split))
+    name, size, words = card["architecture"], card["preprocessing"]["size"], words_for(card)
     parts = [
         _front_matter(kinds, name, result),
         f"# {name} at {size} pixels: one-shot recognition",
-        f"A Siamese network: from **one** example of each class it tells classes apart that it has never seen. Trained"
-        f" on `{dataset}` with oneshot; the network is `{WEIGHTS}`, all that is known of it `{CARD}`.",
+        f"A Siamese network: from **one** example of each class it tells apart classes that it has never seen. Trained"
+        f" on `{dataset}` with oneshot; the network is in `{WEIGHTS}`, all that is known about it in `{CARD}`.",
         "## Use",
         _use(cards.seen(card["preprocessing"])) + _views(card, words),
         "## Figures",
@@ -75,13 +75,13 @@ def render(card: dict[str, Any], result: dict[str, Any] | None) -> str:
 
 
 def keep_result(folder: Folder, result: dict[str, Any]) -> None:
-    """Keep what judged a run's network, and write its card anew, which says so."""
+    """Keep the result of a run's network, and write its card again, now with the figures."""
     folder.write_json(RESULT, result)
     write(folder)
 
 
 def _kind(dataset: str) -> str:
-    """A data set as its licence knows it: one of `_DATA`, or the name of one's own."""
+    """A data set by what decides its licence: a key of `_DATA`, or the name of one's own data set."""
     return "glyphs" if glyphs.numbers_of(dataset) else dataset
 
 
@@ -92,7 +92,7 @@ def _taught(origin: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _front_matter(kinds: Sequence[str], name: str, result: dict[str, Any] | None) -> str:
-    """YAML, whose values are JSON: what a dataset is called cannot break it."""
+    """The YAML front matter. Its values are JSON, so that no dataset's name can break it."""
     lines = {
         "license": "mit" if all(kind in _DATA for kind in kinds) else "unknown",
         "library_name": "oneshot",
@@ -148,7 +148,7 @@ def _views(card: dict[str, Any], words: Words) -> str:
 def _figures(result: dict[str, Any] | None, words: Words) -> str:
     if result is None:
         return f"Not judged yet: `python -m oneshot.evaluate RUN` does it, and the {words.test} are touched once."
-    words = words_of(result["split"])  # others than those of the training may have judged
+    words = words_of(result["split"])  # the split that judged may not be that of the training
     baseline = any("pixels" in each for each in result["protocols"].values())  # older results have none
     heads = ["protocol", "task", "trials", "accuracy", "95 % interval", *["by pixels alone"] * baseline]
     rows = []
@@ -159,17 +159,17 @@ def _figures(result: dict[str, Any] | None, words: Words) -> str:
     overlap = result.get("overlap")
     about = (
         f"On the {words.test} of {result['dataset']}, split `{result['split']}`"
-        f"{f': {overlap}' if overlap else ', which neither training nor search has seen'}. Figures of two protocols do"
-        f" not compare: `within` asks about one {words.group}, `between` mixes them, which is easier."
+        f"{f': {overlap}' if overlap else ', which neither training nor search has seen'}. Figures of different"
+        f" protocols are not comparable: `within` asks about one {words.group}, `between` mixes them, which is easier."
     )
     if baseline:
-        about += " By pixels alone, on the same trials: the class of the most similar image, blurred."
+        about += " By pixels alone, on the same trials: the class of the most similar blurred image."
     return f"{about}\n\n{table(heads, rows)}"
 
 
 def _calibration(found: dict[str, Any] | None, words: Words, *, seen: bool) -> str:
     if found is None:
-        return "They are not calibrated: take them as a ranking, and choose a limit of your own."
+        return "They are not calibrated: use them as a ranking, and choose your own limit."
     about = found["measured_on"]
     heads = ["images a class", "pairs: error before, after", "classes: error before, after"]
     heads += ["of no class: accepted", "of one: refused"]
@@ -182,13 +182,13 @@ def _calibration(found: dict[str, Any] | None, words: Words, *, seen: bool) -> s
         rows.append((shot["k_shot"], *errors, percent(last["false_accept"]), percent(last["refused"])))
     halved = words.groups if about["alphabets"] > 1 else "trials"
     text = (
-        f"Chosen on {count(about['trials'])} trials {_where(about, words)}. The figures are those of half of the"
-        f" {halved} by what was chosen on the other half. Error: the expected calibration error. Last columns: images"
-        f" of none of {last['n_way']} classes that were taken for one, where {RATE:.0%} were meant to be, and images of"
-        ' one that were called "none of these".'
+        f"Chosen on {count(about['trials'])} trials {_where(about, words)}. Each figure is measured on one half"
+        f" of the {halved} with what was chosen on the other half. Error: the expected calibration error. Last columns:"
+        f" the share of images of none of {last['n_way']} classes that were taken for one (target {RATE:.0%}), and of"
+        ' images of a class that were called "none of these".'
     )
     seen = seen or about.get("taught", False)  # older records do not say it themselves
-    if why := doubt(found | {"measured_on": about | {"taught": seen}}, held=words.held):
+    if why := doubts.false_accept(found | {"measured_on": about | {"taught": seen}}, words):
         text += f" {why[0].upper()}{why[1:]}."
     return "\n".join([text, "", table(heads, rows), *_match(found)])
 
@@ -204,7 +204,7 @@ def _where(about: Mapping[str, Any], words: Words) -> str:
 
 
 def _match(found: dict[str, Any]) -> list[str]:
-    """The thresholds of same or different; older records have none."""
+    """The table of thresholds for same or different; older records have none."""
     if not (known := found.get("match")):
         return []
     rows = []
@@ -212,9 +212,9 @@ def _match(found: dict[str, Any]) -> list[str]:
         shares = matching.limit(Calibration(found), rate), *errors
         rows.append((f"{rate:g}", *(f"{100 * share:.2f} %" for share in shares)))
     text = (
-        f"`verify --false-match` takes a threshold that so many of {count(known['pairs'])} pairs of two classes on the"
-        " same trials were above. The errors, of different pairs and of same ones, are again those of one half by the"
-        " other."
+        f"`verify --false-match` takes the threshold that this share of {count(known['pairs'])} pairs of two classes,"
+        " on the same trials, was above. The errors, of different pairs and of same ones, are again measured on one"
+        " half with the thresholds of the other."
     )
     return ["", text, "", table(("`--false-match`", "same above", "false matches", "false non-matches"), rows)]
 
@@ -237,22 +237,22 @@ def _training(provenance: dict[str, Any], calibration: dict[str, Any] | None, wo
     where = provenance.get("environment")
     if where:
         lines.append(f"Made by commit `{where['commit']}` on {hardware(where)}.")
-    lines.append(f"Every setting stands in `{CARD}` under `provenance`.")
+    lines.append(f"All settings are in `{CARD}` under `provenance`.")
     return " ".join(lines)
 
 
 def _licence(kinds: Sequence[str]) -> str:
-    """Whose the data are that it was trained on, those of the networks it started from among them."""
+    """The licences of the data it was trained on, those of the networks it started from included."""
     said = [_DATA.get(kind, f"`{kind}`: {_OWN}") for kind in kinds]
     return " ".join([*said, "The network: MIT licence."] if all(kind in _DATA for kind in kinds) else said)
 
 
 def worth(calibration: Mapping[str, Any]) -> str:
-    """What a training that started from another network was worth, by the calibration's `start`."""
+    """What a training that started from another network has gained, by the calibration's `start`."""
     tuned, taught = calibration["start"], calibration["measured_on"].get("taught")
     said = f"it gets {percent(tuned['accuracy'])} right; the network it started from got {percent(tuned['before'])}"
     how = "may have been" if taught == "perhaps" else "was"
-    return said + f" (what validates {how} taught: figures of it flatter)" * bool(taught)
+    return said + f" (the validation data {how} trained on: these figures are too good)" * bool(taught)
 
 
 def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None, words: Words) -> str:
@@ -260,15 +260,15 @@ def _limits(kinds: Sequence[str], calibration: dict[str, Any] | None, words: Wor
     drawn = {"omniglot": f"drawings of characters: {figures}", "glyphs": f"generated drawings: {figures}"}
     seen = [drawn.get(kind, f"the images of `{kind}`") for kind in kinds]
     lines = [
-        f"- It has seen {'; before, '.join(seen)}. Of anything else its accuracy is unknown until it is measured.",
+        f"- It has seen {'; before, '.join(seen)}. On anything else its accuracy is unknown until it is measured.",
         "- A turned or mirrored figure may be another class to it.",
-        "- Some classes differ by less than two people's hands do; no image tells them apart.",
-        f"- Its figures are averages over {words.groups}. Which of yours are harder, only a test on your images says.",
+        "- Some classes differ less than two people's handwriting does; no image tells them apart.",
+        f"- Its figures are averages over {words.groups}. Only a test on your images tells which of yours are harder.",
     ]
     if calibration:
         lines.append(
-            f"- Its probabilities hold for images like those of the {words.held}. `verify` supposes that half of"
-            " all pairs are the same; where few are, fewer of its finds are right."
+            f"- Its probabilities hold for images like those of the {words.held}. `verify` assumes that half of"
+            " all pairs are the same; if few are, more of those that it calls the same are different."
         )
-    lines.append("- It is no evidence of who wrote or signed something.")
+    lines.append("- It is not evidence of who wrote or signed something.")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A run's own network, judged once: its result is kept, and its card says it."""
+"""Judge a run's own network once: keep the result, and put its figures on the model card."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ from oneshot.run.watch import Showing
 def judge_once(
     run: Folder, data: Folder, settings: Settings, *, device: str, progress: Showing | None = None
 ) -> dict[str, Any]:  # fmt: skip
-    """Judge a run's own network as the run's settings say, and keep the result, single trials and the card that tells
-    it. Where the network has its result, that: the test alphabets are touched once. Raises as `evaluate`."""
+    """Judge a run's own network as the run's settings say, and keep the result, single trials and the card with its
+    figures. If the network already has a result, return that: the test alphabets are touched once. Raises as `evaluate`
+    does."""
     if result := result_of(run):
         return result
     result = evaluate(

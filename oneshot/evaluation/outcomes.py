@@ -1,8 +1,9 @@
 """What a judgement keeps of single trials, so that a report can show them without the network and without the data.
 
 `outcomes.json` holds trials as they came out, the errors, the characters that were confused, a map of the embeddings,
-the drawings of all these, each once, and how verification trades its two errors: below 1 MB for drawings of one bit. It
-is taken from the scores that gave `result.json`: to show them touches the test alphabets no further.
+the drawings of all these, each once, how verification trades its two errors, and of every trial whether it was a hit:
+below 1 MB for drawings of one bit. It is taken from the scores that gave `result.json`: to show them, or to compare two
+networks trial by trial, touches the test alphabets no further.
 """
 
 import base64
@@ -19,6 +20,7 @@ from oneshot.data.clean import shown
 from oneshot.data.drawings import Drawings
 from oneshot.data.png import encode
 from oneshot.data.sheet import spread
+from oneshot.evaluation.paired import kept_hits
 from oneshot.evaluation.scoring import Trials, judge, per_alphabet
 from oneshot.evaluation.verification import Scored
 
@@ -69,7 +71,8 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
     """The content of outcomes.json, see `formats.Outcomes`. `sha256`: of the network that was judged.
 
     Single trials are those of `lake400`, else of `within`, else of the first protocol; confusions those of `within`,
-    which has most trials, or of the same protocol. Embeddings that are not finite have no map.
+    which has most trials, or of the same protocol; hits those of every protocol. Embeddings that are not finite have no
+    map.
     """
     kept = _Kept(seen.drawings)
     by_name = {trials.name: (trials, scores) for trials, scores in seen.judged}
@@ -86,6 +89,7 @@ def outcomes(seen: Seen, *, sha256: str | None) -> dict[str, Any]:
         "k_shot": trials.k_shot,
         "trials": len(trials),
         "correct": int(hits.sum()),
+        "hits": kept_hits(seen.judged, seen.drawings),
         "per_alphabet": per_alphabet(trials, hits, seen.drawings),
         "gallery": [_trial(trials, scores, order, at, kept) for at in spread(len(trials), GALLERY)],
         "errors": [

@@ -1,4 +1,4 @@
-"""Whether what judges a network is new to it, by what its card says of its training. Free of torch."""
+"""Whether the test alphabets are new to a network, by what its card says of its training. Free of torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -12,11 +12,11 @@ from oneshot.data.splits import Part
 def overlap(
     data: Mapping[str, Any], about: Description, *, dataset: str, split: str, start: Sequence[Mapping[str, Any]] = ()
 ) -> str | None:
-    """Why the figures on the test part of a split flatter a network, or may: how many of its alphabets the network was
-    trained or validated on, or those that it started from; None where all are new to it.
+    """Why the figures on the test part of a split flatter a network, or may: how many of its alphabets the network, or
+    one that it started from, was trained or validated on. None if all are new to it.
 
     `data`: that section of the network's own settings; `start`: what its card has of the networks it started from;
-    `about` describes `dataset`, which judges it. Raises UserError where that has no such split.
+    `about` describes `dataset`, which judges it. Raises UserError if that has no such split.
     """
     test = splits.split(split, about).test
     what = "classes" if about.own else "alphabets"
@@ -40,8 +40,8 @@ def overlap(
 def taught(
     start: Sequence[Mapping[str, Any]], about: Description, *, dataset: str, split: str
 ) -> bool | Literal["perhaps"]:
-    """Whether one of the networks that a training started from was taught what validates in a split, as `overlap` has
-    it; perhaps, where nobody can tell."""
+    """Whether one of the networks that a training started from was taught the validation part of a split; "perhaps" if
+    nobody can tell. The arguments are those of `overlap`."""
     part = splits.split(split, about).validation
     known = [
         _known(each, about, dataset=dataset, part=part, parts=("train",), own=False) for each in _sections(start)
@@ -52,7 +52,7 @@ def taught(
 
 
 def _sections(start: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What is known of the data of each."""
+    """The `data` section of the settings of each."""
     return [each["settings"].get("data", {}) for each in start]
 
 
@@ -71,14 +71,14 @@ def _split(data: Mapping[str, Any]) -> str:
 def _known(
     data: Mapping[str, Any], about: Description, *, dataset: str, part: Part, parts: Sequence[str], own: bool
 ) -> tuple[set[str], str]:
-    """What of a part of `dataset` was in these parts of the data that a network was trained on; and why nobody can
-    tell, of the network itself (`own`) or of one that it started from."""
+    """The names in `part` of `dataset` that were in these `parts` of the data a network was trained on; and why nobody
+    can tell, if so. `own`: `data` is the network's own, not that of one it started from."""
     who, it = ("", "it") if own else ("it started from another, and ", "that")
     theirs = _dataset(data)
     if theirs == "auto":
         return set(), f"{who}its card does not say what it was trained on"
     if _another_making(theirs, about, dataset):
-        return set(), f"{who}{it} was trained on {theirs}, another making of these images"
+        return set(), f"{who}{it} was trained on {theirs}, another version of these images"
     try:
         known = _described(theirs, about, dataset)
         found = splits.split(_split(data), known) if known else None
@@ -88,15 +88,15 @@ def _known(
 
 
 def _another_making(theirs: str, about: Description, dataset: str) -> bool:
-    """Whether a network was trained on images of one's own that are called as these, and are others."""
+    """Whether a network was trained on images of one's own that have the same name as these but are others."""
     name, _, mark = theirs.partition("@")
     return bool(about.making) and name == dataset.partition("@")[0] and mark != about.making
 
 
 def _described(theirs: str, about: Description, dataset: str) -> Description | None:
-    """What the data set holds that a network was trained on; None where that has nothing in common with `dataset`.
+    """A description of the data set that a network was trained on; None if it shares nothing with `dataset`.
 
-    Generated alphabets depend on the seed and their number alone: those of fewer are among those of more. A making of
+    Generated alphabets depend on the seed and their number alone: a smaller set is part of a larger one. A making of
     one's own images is the same under any name.
     """
     ours, trained = glyphs.numbers_of(dataset), glyphs.numbers_of(theirs)

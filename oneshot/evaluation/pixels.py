@@ -1,8 +1,9 @@
 """What pixels alone would answer: the baseline of a judgement. Nothing is learnt from any data.
 
-The class of the most similar image. As images lie, the cosine similarity gets little right (Lake et al. 2015: 21.7 % of
-their trials), since strokes of two hands seldom meet: here both are moved to the middle of their ink and blurred, which
-on Omniglot's validation alphabets lifts `within` from 22 to 58 %. No blur did better there than 1.25 and 1.5 pixels.
+The answer is the class of the most similar image. The cosine similarity of unaligned images gets little right (Lake et
+al. 2015: 21.7 % of their trials), since the strokes of two people seldom meet. Here both images are centred on their
+ink and blurred, which on Omniglot's validation alphabets lifts `within` from 22 to 58 %. No blur did better there than
+1.25 and 1.5 pixels.
 
 Legend of shapes: N drawings, D cells, S pixels a side, T trials.
 """
@@ -13,15 +14,15 @@ from oneshot.data.drawings import Drawings
 from oneshot.evaluation.scoring import Trials
 from oneshot.network.images import fitted
 
-SIDE, CELLS, BLUR = 28, 14, 1.5  # pixels and cells a side, whatever the network sees; spread of a Gaussian in pixels
+SIDE, CELLS, BLUR = 28, 14, 1.5  # pixels and cells a side, whatever the network sees; Gaussian spread in pixels
 _DRAWINGS, _IMAGES = 2048, 4096  # drawings, and images of trials, that are held at once
 
 
 def looks(drawings: Drawings) -> np.ndarray:
-    """How the drawings look from afar, float32 (N, D): in each cell the ink around it, weighed by a Gaussian, as seen
-    from the middle of all ink; of mean 0 and norm 1, so that products are correlations. Of a blank one 0.
+    """The drawings blurred, float32 (N, D): for each cell the ink around it, weighed by a Gaussian, in a grid centred
+    on all ink. Each has mean 0 and norm 1, so that products are correlations; a blank drawing is all 0.
 
-    A photo has no ink on paper: it stays where it is, and around it is no paper but its mean."""
+    A photo has no ink on paper: it is not moved, and what surrounds it counts as its mean, not as paper."""
     images_NSS, photos, parts = fitted(drawings, SIDE), drawings.polarity == "photo", []
     pixel = np.arange(SIDE, dtype=np.float32) + 0.5 - SIDE / 2
     cell = (np.arange(CELLS, dtype=np.float32)[:, None] + 0.5) * (SIDE / CELLS) - SIDE / 2

@@ -1,6 +1,6 @@
 """What one-shot trials are, and how a scorer is judged by them; `trials` makes them.
 
-Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions count in a `Drawings`.
+Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions index a `Drawings`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Similarity = Callable[[np.ndarray, np.ndarray], ArrayLike]
 class Trials:
     """Trials of one protocol: `query` (T,), `support` (T, n_way, k_shot), `target` (T,), all int64.
 
-    `query` and `support` are positions; `target` is which of the n_way is right; `seed` is None where none was used.
+    `query` and `support` are positions; `target` is which of the n_way is right; `seed` is None if none was used.
     """
 
     name: str
@@ -62,10 +62,10 @@ class Outcome:
 
 
 def score(trials: Trials, similarity: Similarity, *, pairs: int = 1 << 16) -> np.ndarray:
-    """The scores of every trial, (T, n_way) float64: the greater, the more alike. k_shot > 1: the mean over the shots.
+    """The scores of every trial, (T, n_way) float64: the greater, the more alike. With k_shot > 1 the mean over shots.
 
     `similarity` maps positions of queries (M,) and of support drawings (M,) to M numbers of any range; it is called
-    with at most `pairs` pairs at a time. Raises UserError where it returns another shape.
+    with at most `pairs` pairs at a time. Raises UserError if it returns another shape.
     """
     support = trials.support.reshape(-1)
     query = np.repeat(trials.query, trials.n_way * trials.k_shot)
@@ -74,7 +74,7 @@ def score(trials: Trials, similarity: Similarity, *, pairs: int = 1 << 16) -> np
         part = slice(start, start + pairs)
         values = np.asarray(similarity(query[part], support[part]), dtype=np.float64)
         if values.shape != query[part].shape:
-            raise UserError(f"the scorer returned shape {values.shape} for {len(query[part])} pairs: one score a pair")
+            raise UserError(f"the scorer returned shape {values.shape} for {len(query[part])} pairs, not one a pair")
         scores[part] = values
     return scores.reshape(trials.support.shape).mean(axis=-1)
 
@@ -82,14 +82,16 @@ def score(trials: Trials, similarity: Similarity, *, pairs: int = 1 << 16) -> np
 def judge(trials: Trials, scores: np.ndarray) -> Outcome:
     """How often the target has the greatest of the `scores` (T, n_way).
 
-    An arg-max that is decided at random among equals, from the trials' seed: a tie is not a hit by itself, and a dead
-    network, which answers a constant, scores 1 / n_way wherever the targets stand. The lot is drawn for the drawings
-    and not for their places, so no order of the support changes an outcome. A NaN makes its trial a miss. Raises
-    UserError where the shapes differ.
+    An arg-max that decides among equals at random, from the trials' seed: a tie is not a hit by itself, and a dead
+    network, which answers a constant, scores 1 / n_way wherever the targets are. The lot depends on the drawings and
+    not on their places, so the order of the support does not change an outcome. A NaN makes its trial a miss. Raises
+    UserError if the shapes differ.
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (len(trials), trials.n_way):
-        raise UserError(f"scores of shape {scores.shape} for {len(trials)} {trials.n_way}-way trials: one row a trial")
+        raise UserError(
+            f"scores of shape {scores.shape} for {len(trials)} {trials.n_way}-way trials, not a row a trial"
+        )
     best = scores == scores.max(axis=1, keepdims=True)  # all False in a trial that holds a NaN
     winner = np.where(best, _lots(trials) | np.uint64(1), np.uint64(0)).argmax(axis=1)
     hits = (winner == trials.target) & best.any(axis=1)
@@ -126,7 +128,7 @@ def wilson(correct: int, trials: int, z: float = 1.959964) -> tuple[float, float
     """
     if not 0 <= correct <= trials or trials < 1:
         raise UserError(
-            f"{correct} correct of {trials} trials is no share: it takes 1 trial at least, and 0 to all right"
+            f"{correct} correct of {trials} trials: there must be at least 1 trial, and from 0 to all correct"
         )
     share = correct / trials
     shrink = 1 + z * z / trials
@@ -139,7 +141,7 @@ def _lots(trials: Trials) -> np.ndarray:
     """Random 64-bit words (T, n_way), each a pure function of the seed, the query and the support it is for."""
     seed = _mix(np.array([trials.seed or 0], dtype=np.uint64))
     query = _mix(trials.query.astype(np.uint64) ^ seed)
-    support = _mix(trials.support.astype(np.uint64)).sum(axis=-1)  # wraps around; the order of the shots is no matter
+    support = _mix(trials.support.astype(np.uint64)).sum(axis=-1)  # wraps around; independent of the order of shots
     return _mix(support ^ query[:, None])
 
 

@@ -1,21 +1,23 @@
-"""What a few seeds, or alphabets, say of all: means, and how far those of others may lie from them."""
+"""What a few seeds or alphabets say about all: means, and how far the means of others may lie from them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond them the last, which is a little too wide.
+# Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond them the last value, a little too wide.
 _STUDENT = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
-_GROUPS = 5  # fewer say nothing of others
+_GROUPS = 5  # fewer say nothing about others
 
 
 def spread_of(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation between seeds, and Student's 95 % interval of the mean of all seeds, on the same trials;
-    a single further seed may lie sqrt(seeds + 1) times as far from the mean. One seed has neither; seeds whose counts
-    are the same by chance have no interval: it would have no width, and nothing is that certain."""
+    """Mean, standard deviation between seeds, and Student's 95 % interval of the mean of all seeds, on the same trials.
+
+    A single further seed may lie sqrt(seeds + 1) times as far from the mean. One seed has neither deviation nor
+    interval. Seeds whose values are equal by chance have no interval: it would have no width, and nothing is that
+    certain."""
     mean = statistics.mean(values)
     spread = statistics.stdev(values) if len(values) > 1 else None
     if not spread:
@@ -32,11 +34,11 @@ def student(values: Sequence[float]) -> tuple[float, float]:
 
 
 def over_groups(scores: Sequence[tuple[float, int]], kind: str) -> str:
-    """A sentence: where the mean of all alphabets, or groups (`kind`, of one), like these may lie. `scores`: accuracy
-    and trials of each.
+    """A sentence that says where the mean of all alphabets, or groups, like these may lie. `scores`: accuracy and
+    trials of each; `kind`: what to call one.
 
-    Empty of few groups, and where they differ by no more than chance would have them differ in so many trials: then
-    nothing is known of by how much groups differ."""
+    Empty for few groups, and if their variance is at most twice that which chance alone gives in so many trials: then
+    it is unknown by how much groups differ."""
     if len(scores) < _GROUPS:
         return ""
     accuracies = [accuracy for accuracy, _ in scores]
@@ -51,8 +53,8 @@ def over_groups(scores: Sequence[tuple[float, int]], kind: str) -> str:
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, list[float]]:
-    """How much the mean of `one` is above that of `other`, and the 95 % interval of that (Welch 1947); both as
-    `spread_of` gives them, of two seeds or more each. The degrees of freedom are rounded down, which is on the safe
+    """How much the mean of `one` is above that of `other`, and the 95 % interval of that (Welch 1947). Both are
+    as `spread_of` gives them, of two seeds or more each. The degrees of freedom are rounded down, which is on the safe
     side."""
     shares = [each["spread"] ** 2 / each["seeds"] for each in (one, other)]
     squares = sum(share**2 / (each["seeds"] - 1) for share, each in zip(shares, (one, other), strict=True))

@@ -1,6 +1,6 @@
 """The one-shot protocols: which drawing is asked about, and among which characters. Knows nothing of networks.
 
-Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions count in a `Drawings`.
+Legend of shapes: T trials, n_way characters to choose from, k_shot drawings of each; positions index a `Drawings`.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ def within(
     alphabets: Sequence[str] | None = None,
 ) -> Trials:
     """Trials of Lake's difficulty: one alphabet, the query by one drawer, the whole support by k_shot other drawers.
-    Of one's own images nobody knows who made which: one group, query and support any different images.
+    Of one's own images nobody knows who made which: a trial takes one group, and any different images of its classes.
 
     The alphabet is drawn uniformly among `alphabets` (default: all that can carry such a trial; see `unfit`). Raises
-    UserError for an unknown alphabet and, with both numbers, where an alphabet asked for is too small.
+    UserError for an unknown alphabet and, with both numbers, if one asked for is too small or none carries a trial.
     """
     _check(trials, n_way, k_shot, seed)
     poor = unfit(drawings, n_way=n_way, k_shot=k_shot)
@@ -44,7 +44,7 @@ def within(
     if not wanted:
         largest = drawings.alphabets[np.bincount(drawings.alphabet_of).argmax()]
         raise Unsuited(
-            f"within: no {kind} can carry {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
+            f"within: no {kind} allows {n_way}-way {k_shot}-shot trials: '{largest}', the largest, has"
             f" {poor[largest]}; ask for less"
         )
     groups = drawings.alphabet_of == np.array([[drawings.alphabets.index(name)] for name in wanted])
@@ -56,7 +56,7 @@ def between(drawings: Drawings, *, trials: int = 10_000, n_way: int = 20, k_shot
     """Easier trials, which most open code reports: characters of any alphabets, the query by another drawer.
 
     As `within`, with all characters as one alphabet (a drawer's number may mean another person in each alphabet).
-    Raises UserError with both numbers where there are too few characters or drawers.
+    Raises UserError, with both numbers, if there are too few characters or drawers.
     """
     _check(trials, n_way, k_shot, seed)
     if lack := lacking(Table(drawings), np.arange(len(drawings.characters)), n_way, k_shot):
@@ -65,13 +65,13 @@ def between(drawings: Drawings, *, trials: int = 10_000, n_way: int = 20, k_shot
     return make("between", drawings, everyone(drawings), trials, n_way, k_shot, seed)
 
 
-PROTOCOLS = {"within": within, "between": between}  # those of any number of ways and images
+PROTOCOLS = {"within": within, "between": between}  # those that take any number of ways and shots
 
 
 def seed352(drawings: Drawings, *, trials: int = 352, n_way: int = 20, k_shot: int = 1, seed: int = 352) -> Trials:
     """The source document's protocol: characters of any alphabets, any different drawings of them, whoever drew them.
 
-    Raises UserError with both numbers where too few characters have k_shot + 1 drawings.
+    Raises UserError, with both numbers, if too few characters have k_shot + 1 drawings.
     """
     _check(trials, n_way, k_shot, seed)
     enough = int((np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot).sum())
@@ -86,12 +86,12 @@ def seed352(drawings: Drawings, *, trials: int = 352, n_way: int = 20, k_shot: i
 def lake400(fixed: FixedTrials, drawings: Drawings) -> Trials:
     """Lake's fixed trials (20 runs of 20, Lake et al. 2015) with file rows turned into positions in `drawings`.
 
-    Raises UserError where `drawings` lack some of them, or where a target is not the query's character.
+    Raises UserError if `drawings` lack some of them, or if a target is not the query's character.
     """
     rows = np.concatenate([fixed.query[:, None], fixed.support], axis=1)
     missing = np.unique(rows[~np.isin(rows, drawings.row)])
     if missing.size:
-        raise Unsuited(f"lake400: {missing.size} of its {np.unique(rows).size} drawings are not among those at hand")
+        raise Unsuited(f"lake400: {missing.size} of its {np.unique(rows).size} drawings are missing here")
     order = np.argsort(drawings.row)
     position = order[np.searchsorted(drawings.row, rows, sorter=order)]
     target = fixed.target.astype(np.int64)
@@ -113,9 +113,9 @@ def protocols(
 ) -> tuple[list[Trials], dict[str, str]]:
     """The protocols `names` on test `drawings`, and what was left out: {protocol or "within <alphabet>": why}.
 
-    `n_way`, `k_shot`, `trials` and `seed` are for `within` and `between`; the other two are what they are, 20-way
-    one-shot. On one's own images n_way is at most `most_ways`: who shows the trials has to say so. Raises UserError for
-    an unknown name, a number out of range, and where nothing is left to judge by.
+    `n_way`, `k_shot`, `trials` and `seed` are for `within` and `between`; the other two are always 20-way one-shot.
+    On one's own images n_way is at most `most_ways`: whoever shows the trials has to say so. Raises UserError for an
+    unknown name, for a number out of range, and if no protocol is left to judge by.
     """
     _check(trials, n_way, k_shot, seed)
     made: list[Trials] = []
@@ -128,7 +128,7 @@ def protocols(
     if not made:
         reasons = "; ".join(f"{name}: {why.removesuffix('; ask for less')}" for name, why in skipped.items())
         raise UserError(
-            f"no one-shot trial can be made ({reasons or 'no protocol is named'}); ask for less or for others"
+            f"no one-shot trial can be made ({reasons or 'no protocol is named'}); ask for less or for other protocols"
         )
     if any(each.name == "within" for each in made):
         poor = unfit(drawings, n_way=_ways(drawings, "within", n_way, k_shot), k_shot=k_shot)
@@ -137,8 +137,8 @@ def protocols(
 
 
 def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
-    """The protocol for the drawings, and its ways, `n_way` at the most: `within`, with as many as an alphabet carries,
-    of one's own images with `most_ways`; where none carries two, as of those with a class a group, `between`."""
+    """The protocol that suits the drawings, and its number of ways, at most `n_way`: `within`, with as many as some
+    alphabet carries (of one's own images, `most_ways`); if none carries two, as with one class a group, `between`."""
     if drawings.own:
         ways = min(n_way, most_ways(drawings, "within", k_shot=1))
     else:
@@ -149,10 +149,10 @@ def suited(drawings: Drawings, n_way: int) -> tuple[str, int]:
 
 
 def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:
-    """The n_way that the protocol `name`, `within` or `between`, is to have at the most on one's own images.
+    """The greatest n_way that the protocol `name`, `within` or `between`, should have on one's own images.
 
-    `within` is about groups, so half of them at least are to carry it; but it takes two classes, and where fewer groups
-    have these, those that do are enough."""
+    `within` is about groups, so at least half of them must carry it. But it takes two classes: if less than half of
+    them have two, those that do are enough."""
     rich = np.bincount(drawings.character, minlength=len(drawings.characters)) > k_shot
     if name == "between":
         return int(rich.sum())
@@ -162,7 +162,7 @@ def most_ways(drawings: Drawings, name: str, *, k_shot: int) -> int:
 
 
 def carry(drawings: Drawings, name: str, *, n_way: int, k_shot: int) -> bool:
-    """Whether the protocol `name`, `within` some alphabet or `between` one's own images, can be had with so many."""
+    """Whether the protocol `name`, `within` some alphabet or `between` one's own images, has such trials."""
     if name == "between":
         return most_ways(drawings, name, k_shot=k_shot) >= n_way
     return len(unfit(drawings, n_way=n_way, k_shot=k_shot)) < len(drawings.alphabets)
@@ -181,12 +181,12 @@ def _made(
     name: str, names: Sequence[str], drawings: Drawings, fixed: FixedTrials | None, *, n_way: int, k_shot: int,
     trials: int, seed: int,
 ) -> Trials:  # fmt: skip
-    """The trials of one of the protocols `names`. Raises Unsuited where it cannot be had."""
+    """The trials of one of the protocols `names`. Raises Unsuited if they cannot be made."""
     if name not in NAMES:
         raise UserError(f"there is no protocol '{name}'; {nearest(name, NAMES)}")
     if name in PROTOCOLS:
         if name == "between" and drawings.own and len(drawings.alphabets) == 1 and "within" in names:
-            raise Unsuited("all test classes are of one group, so it is within once more")
+            raise Unsuited("all test classes are of one group, so it would be the same as within")
         ways = _ways(drawings, name, n_way, k_shot)
         return PROTOCOLS[name](drawings, trials=trials, n_way=ways, k_shot=k_shot, seed=seed)
     if (n_way, k_shot) != (20, 1):
@@ -199,7 +199,7 @@ def _made(
 
 
 def _ways(drawings: Drawings, name: str, n_way: int, k_shot: int) -> int:
-    """The n_way of `within` or `between`: `n_way`, on one's own images at most `most_ways`, where that is a choice."""
+    """The n_way of `within` or `between`: `n_way`, on one's own images at most `most_ways`, if that is 2 or more."""
     most = most_ways(drawings, name, k_shot=k_shot) if drawings.own else n_way
     return min(n_way, most) if most > 1 else n_way
 
@@ -207,4 +207,4 @@ def _ways(drawings: Drawings, name: str, n_way: int, k_shot: int) -> int:
 def _check(trials: int, n_way: int, k_shot: int, seed: int) -> None:
     for key, value, least in (("trials", trials, 1), ("n_way", n_way, 2), ("k_shot", k_shot, 1), ("seed", seed, 0)):
         if value < least:
-            raise UserError(f"{key} is {value}: it has to be {least} at least")
+            raise UserError(f"{key} is {value}: it must be {least} or more")

@@ -24,13 +24,13 @@ SEED = 20_15  # of the pairs and trials: not the run's, so that every trial of a
 class Validation:
     """Fixed pairs and fixed `within` trials of the validation alphabets.
 
-    The loss is the binary cross-entropy on the pairs whatever the training objective: early stopping and the tuner read
-    it. The objective "softmax" alone teaches the head no bias, which cancels in it: there the logits are first put on
-    the line (scale and shift, Platt 1999) that fits these pairs best, and loss and accuracy say how well the network
-    tells them apart; the network itself stays what it is.
+    The loss is the binary cross-entropy on the pairs, whatever the training objective: early stopping and the tuner
+    read it. The objective "softmax" alone does not train the head's bias, which cancels in it. With it the logits are
+    first put on the line (scale and shift, Platt 1999) that fits these pairs best, and loss and accuracy say how well
+    the network tells them apart; the network itself is not changed.
 
-    `n_way` is 20, or the most characters of an alphabet where none has 20; of one's own images as many as half of the
-    groups have. Where no two characters share an alphabet, as in small sets of one's own images, the trials are
+    `n_way` is 20, or the most that an alphabet carries if none carries 20; on one's own images, what half of the groups
+    carry, at most 20. If no two characters share an alphabet, as in small sets of one's own images, the trials are
     `between`.
     """
 
@@ -40,7 +40,7 @@ class Validation:
         pairs = PairDataset(drawings, seed=SEED).pairs(epoch=0, start=0, count=count)
         kind, self.n_way = suited(drawings, 20)
         trials = PROTOCOLS[kind](drawings, trials=train.val_trials, n_way=self.n_way, seed=SEED)
-        # Only the drawings that are asked about are kept and embedded: a large network on a CPU needs the time.
+        # Only the drawings that are asked about are kept and embedded: a large network on a CPU is slow.
         asked = np.zeros(len(drawings), dtype=bool)
         for positions in (pairs.left, pairs.right, trials.query, trials.support):
             asked[positions] = True
@@ -65,7 +65,7 @@ class Validation:
         }
 
     def _on_line(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits of the pairs moved and scaled; all 0 where they would have to be turned round."""
+        """The logits of the pairs, scaled and shifted; all 0 if the fitted scale would reverse them."""
         if not logits.isfinite().all():
             return logits
         slope, offset = platt(logits.numpy(), self.pairs.same)

@@ -14,23 +14,23 @@ from oneshot.evaluation.scoring import Similarity, wilson
 
 PAIRS = 10_000  # as in the paper
 SEED = 4_2
-KINDS = ("any", "within")  # of different pairs: two characters of any alphabets, two of one alphabet
-_MOST = 1e15  # what an infinite logit counts as: one more or less is still another number
+KINDS = ("any", "within")  # kinds of different pairs: two characters of any alphabets, two of one alphabet
+_MOST = 1e15  # what an infinite logit counts as: adding 1 still changes it
 
 
 class Scored(NamedTuple):
-    """P pairs: what a scorer says of them, and whether they are the same."""
+    """P pairs: the logits that a scorer gives them, and whether they are the same."""
 
     logits: np.ndarray  # (P,)
     same: np.ndarray  # (P,) bool
-    different: int  # how many of those that are not the same there are, each counted once: few drawings make few
+    different: int  # how many pairs that are not the same there are, each counted once: few drawings make few
 
 
 def threshold(logits: np.ndarray, same: np.ndarray) -> float:
-    """The logit above which to say "same", so that most of these pairs are told right: a midpoint between two of them.
+    """The logit above which to say "same" to be right about the most of these pairs: a midpoint between two logits.
 
     Of several that do equally well, the one nearest to 0, which is a probability of one half. A NaN is above no
-    threshold and has no say; where there is nothing else, it is 0.
+    threshold and is ignored; if there is nothing else, the threshold is 0.
     """
     known = ~np.isnan(logits)
     logits, same = np.clip(logits[known], -_MOST, _MOST), same[known]
@@ -38,22 +38,22 @@ def threshold(logits: np.ndarray, same: np.ndarray) -> float:
         return 0.0
     order = np.argsort(logits, kind="stable")
     logits, same = logits[order], same[order]
-    # With the k lowest called different: their different ones are right, and of the others the same ones.
+    # With the k lowest called different, the different ones among them are right, and the same ones among the others.
     right = np.concatenate([[0], np.cumsum(~same)]) + np.concatenate([np.cumsum(same[::-1])[::-1], [0]])
     ends = np.concatenate([[logits[0] - 1], logits, [logits[-1] + 1]])
     cuts = (ends[:-1] + ends[1:]) / 2
-    between = np.diff(ends) > 0  # no threshold parts equal logits
+    between = np.diff(ends) > 0  # no threshold separates equal logits
     cuts, right = cuts[between], right[between]
     best = cuts[right == right.max()]
     return float(best[np.abs(best).argmin()])
 
 
 def pairs_of(drawings: Drawings, logits_of: Similarity) -> dict[str, Scored]:
-    """10,000 fixed pairs of drawings as a scorer has them, half of them of one character, the others of any two; and as
-    many again of which these are of two characters of one alphabet, which is harder.
+    """10,000 fixed pairs of drawings of each kind, with a scorer's logits. Half of them are of one character; the rest
+    are of any two ("any"), or of two characters of one alphabet ("within"), which is harder.
 
-    A kind of pairs that these drawings do not make is left out; "within" also where there is one alphabet, as any two
-    are of that."""
+    A kind that these drawings cannot make is left out; so is "within" if there is only one alphabet, since any two
+    characters are of that."""
     found = {}
     for kind in KINDS if len(drawings.alphabets) > 1 else KINDS[:1]:
         try:
@@ -69,13 +69,15 @@ def pairs_of(drawings: Drawings, logits_of: Similarity) -> dict[str, Scored]:
 def verification(test: Mapping[str, Scored], validation: Mapping[str, Scored]) -> dict[str, Any] | None:
     """How well a network tells same from different on test pairs, as `pairs_of` makes them.
 
-    `pairs`, `accuracy` and `interval` (Wilson's 95 %) where a probability of one half decides; `threshold`, a
-    probability, is the best one on the validation pairs, `at_threshold` the accuracy of the test pairs with it; all of
-    pairs of any two characters. `errors` are those of both kinds of pairs: the equal error rate `eer`, the area under
-    the ROC curve `auc`, how many `different` pairs the part that has fewer holds, each counted once, and for each rate
-    of `matching.RATES` the `similarity`, as `OneShot.similarity` gives it, that no more of the different validation
-    pairs are above, with the false match and the false non-match rate that this has on test pairs. 5,000 pairs carry a
-    rate of 0.1 % only roughly: it is five of them. None where the drawings make no pairs.
+    On pairs of any two characters: `pairs`; `accuracy` and `interval` (Wilson's 95 %) if a probability of one half
+    decides; `threshold`, the probability that is best on the validation pairs; and `at_threshold`, the accuracy on the
+    test pairs with it.
+
+    `errors`, for both kinds of pairs: the equal error rate `eer`; the area under the ROC curve `auc`; how many
+    `different` pairs, each counted once, the part with fewer of them holds; and for each rate of `matching.RATES` the
+    `similarity`, as `OneShot.similarity` gives it, that at most this share of the different validation pairs is above,
+    with its false match and false non-match rates on test pairs. 5,000 pairs carry a rate of 0.1 % only roughly: it is
+    five of them. None if the drawings make no pairs.
     """
     if "any" not in test or "any" not in validation:
         return None

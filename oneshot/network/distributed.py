@@ -1,4 +1,4 @@
-"""What several workers do together, so that N of them equal one: the gathering of a batch's embeddings."""
+"""Operations by which N workers compute what one would: above all, gathering the embeddings of a batch."""
 
 import torch
 from torch import distributed as dist
@@ -9,9 +9,9 @@ def world_size() -> int:
 
 
 def interleaved(rows: torch.Tensor) -> torch.Tensor:
-    """(n, ...) on each rank -> (world_size * n, ...) on all: row i of rank r comes to place i * world_size + r.
+    """(n, ...) on each rank -> (world_size * n, ...) on all: row i of rank r becomes row i * world_size + r.
 
-    That is the order of a batch of which rank r holds every world_size-th row. No gradient goes through it.
+    This restores the order of a batch of which each rank holds every world_size-th row. It has no gradient.
     """
     parts = [torch.empty_like(rows) for _ in range(world_size())]
     dist.all_gather(parts, rows.contiguous())
@@ -19,8 +19,11 @@ def interleaved(rows: torch.Tensor) -> torch.Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """`interleaved`, with a gradient. Every rank goes on to compute the same loss from the result, so that of a rank's
-    own rows is the same everywhere; times world_size, because the average that follows (DDP's) divides by it."""
+    """`interleaved`, with a gradient.
+
+    Every rank computes the same loss from the result, so the gradient of a rank's own rows is the same on all ranks. It
+    is multiplied by world_size because DDP's average, which follows, divides by it.
+    """
 
     @staticmethod
     def forward(ctx, rows: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
@@ -32,14 +35,14 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(rows: torch.Tensor) -> torch.Tensor:
-    """The whole batch's rows, in order, on every rank; differentiable. Every rank must bring as many rows."""
+    """The whole batch's rows, in order, on every rank; differentiable. Every rank must bring equally many rows."""
     return rows if world_size() == 1 else _Gather.apply(rows)
 
 
 def average_in_bf16(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
-    """DDP's hook for a bucket of gradients that travels as bf16: half the bytes, eight bits of a number.
+    """A DDP hook that sends a bucket of gradients as bf16: half the bytes, eight bits of each number.
 
-    As torch's bf16_compress_hook, which refuses gloo.
+    It does the same as torch's bf16_compress_hook, which refuses gloo.
     """
     whole = bucket.buffer()
     half = whole.to(torch.bfloat16).div_(dist.get_world_size())

@@ -1,4 +1,4 @@
-"""Each drawing embedded once, then scored by position: what validation and the one-shot protocols are computed from."""
+"""Embed each drawing once, then score by position: the basis of validation and of the one-shot protocols."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from oneshot.run.watch import Showing
 
 
 def chunk(device: torch.device) -> int:
-    """Drawings a call of the encoder: on a CPU as many as its cache and memory that it has already touched can hold."""
+    """Drawings per call of the encoder: on a CPU, as many as fit its cache and memory that it has already touched."""
     return 48 if device.type == "cpu" else 512
 
 
@@ -20,13 +20,14 @@ def chunk(device: torch.device) -> int:
 def embed(
     net: Siamese, images: Images, worker: Worker, *, progress: Showing | None = None, what: str = "embedding drawings"
 ) -> torch.Tensor:
-    """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work. Leaves the mode of
-    `net` as it was; computes in evaluation mode, so no drawing's embedding depends on its neighbours, and, where the
-    worker's precision is fp32, in float32 in full on a GPU, too.
+    """Embeddings (N, D) float32 of all drawings, in order, on every rank; the ranks share the work.
 
-    `progress` is called after each chunk, with `what` is done and how much of this rank's share."""
+    Computes in evaluation mode, so no drawing's embedding depends on its neighbours, and leaves the mode of `net` as it
+    was. If the worker's precision is fp32, a GPU computes in full float32, too.
+
+    `progress` is called after each chunk with `what`, the number of this rank's drawings done, and their total."""
     share = np.arange(worker.rank, len(images), worker.world_size)
-    drawn = share if len(share) else np.arange(1)  # of more ranks than drawings: what a row is, one is embedded to know
+    drawn = share if len(share) else np.arange(1)  # a rank without drawings embeds one, to know the shape of a row
     training, step = net.training, chunk(images.device)
     net.eval()
     with worker.autocast(), without_tf32():
@@ -47,7 +48,7 @@ def class_scores(net: Siamese, z_ND: torch.Tensor, query: np.ndarray, support: n
     parts = []
     for at in range(0, len(query), step):
         asked, shown = (torch.as_tensor(each[at : at + step], device=z_ND.device) for each in (query, support))
-        # Of one drawing it is that one: on a CPU to average long embeddings takes as long as to score them.
+        # One drawing is its own mean: averaging long embeddings on a CPU takes as long as scoring them.
         z_TCD = z_ND[shown[..., 0]] if support.shape[-1] == 1 else z_ND[shown].mean(dim=2)
         parts.append(net.score(z_ND[asked][:, None], z_TCD))
     return torch.cat(parts).double().cpu().numpy()

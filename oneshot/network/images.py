@@ -13,21 +13,20 @@ from oneshot.data.drawings import Drawings
 
 # Koch et al. 2015, section 3.2: the ranges of the affine distortion. Translation is in pixels of a 105-pixel drawing.
 ROTATION, SHEAR, SCALE, TRANSLATION = math.radians(10), 0.3, (0.8, 1.2), 2 / 105
-# The elastic distortion: a field of displacements made of so many bumps a side, each so wide. The image spans -1 .. 1.
+# The elastic distortion: a field of displacements made of BUMPS x BUMPS Gaussian bumps, each with a standard deviation
+# of BUMP_WIDTH. The image spans -1 .. 1.
 BUMPS, BUMP_WIDTH = 6, 0.3
 
 SLICE = 256  # drawings unpacked at a time
-CACHED = (
-    350_000  # pixels that a CPU works on at once: what is made of them is still in its cache for the next operation
-)
+CACHED = 350_000  # pixels a CPU works on at once: each result is still in its cache for the next operation
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """uint8 (N, H, W) -> uint8 (N, size, size): letterboxed to a square of paper (0), then averaged over areas.
 
-    Training and inference share it, so a network meets images made alike. The areas are those of torch's `interpolate`,
-    mode "area", and so is the result, to the bit: it is only that sums of whole numbers take a third of the time, and
-    no second thread.
+    Training and inference share it, so a network sees images made in the same way. The areas are those of torch's
+    `interpolate` with mode "area", and the result is the same to the bit; but sums of integers take a third of the time
+    and no second thread.
     """
     n, height, width = pixels.shape
     side = max(height, width)
@@ -55,8 +54,11 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 class Images:
-    """All drawings of a part of the data, on a device, as bytes of this size; where they come black on white and of
-    this size already, a CPU keeps the bits they come as: there at once, and an eighth of the memory."""
+    """All drawings of one part of the data on a device, as uint8 pixels of side `size`.
+
+    A CPU keeps drawings that are already black on white and of this size as packed bits: that takes no time to prepare
+    and an eighth of the memory.
+    """
 
     def __init__(self, drawings: Drawings, *, size: int, device: torch.device) -> None:
         self.size, self.device = size, device
@@ -87,16 +89,16 @@ def fitted(drawings: Drawings, size: int) -> np.ndarray:
         some = slice(at, at + SLICE)
         pixels[some] = resize(drawings.pixels(some), size)
 
-    # Slices that fit a CPU's cache take a fifth of the time, and the unpacked drawings exist once, never twice.
-    # The threads do work side by side: numpy holds no lock while it counts.
+    # Slices that fit a CPU's cache take a fifth of the time, and the unpacked drawings are never held twice.
+    # The threads do run in parallel: numpy releases the GIL while it computes.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fit, range(0, len(drawings), SLICE)))
     return pixels
 
 
 def on(device: torch.device, values: np.ndarray) -> torch.Tensor:
-    """Numbers that a batch is made by, on the device; nobody waits for what a GPU still computes."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))  # else torch copies it to memory that is not pinned
+    """The numbers from which a batch is made, on the device; does not wait for what a GPU is still computing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))  # else torch would copy it to memory that is not pinned
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
@@ -105,9 +107,9 @@ def distortions(
 ) -> np.ndarray:
     """Affine maps, float32 (count, 2, 3); map j is a pure function of (seed, epoch, start + j).
 
-    Rotation, shear and scale and translation along each axis: each of the seven components is there with probability
-    `chance` and uniform in Koch's range. `turn`, (count,) in 0..7, adds quarter turns, from 4 on of mirrored drawings:
-    alphabets in another position as further alphabets.
+    The seven components are rotation, and shear, scale and translation along each axis. Each is present with
+    probability `chance` and uniform in Koch's range. `turn`, (count,) in 0..7, adds quarter turns, from 4 on of the
+    mirrored drawing: an alphabet in another position serves as a further alphabet.
     """
     draw = counter.uniforms(counter.DISTORTIONS, seed=seed, epoch=epoch, start=start, count=count, width=14)
     amount = np.where(draw[:, :7] < chance, 2 * draw[:, 7:] - 1, 0.0)  # (count, 7) in [-1, 1], 0 where absent
@@ -130,21 +132,21 @@ def distortions(
 
 
 def bends(*, seed: int, epoch: int, start: int, count: int, spread: float) -> np.ndarray:
-    """Elastic distortions (Simard et al. 2003), float32 (count, 2, BUMPS * BUMPS): the heights of the bumps of which
-    the displacements along x and y are made; number j is a pure function of (seed, epoch, start + j).
+    """Elastic distortions (Simard et al. 2003), float32 (count, 2, BUMPS * BUMPS): the heights of the bumps that
+    make up the displacements along x and y. Distortion j is a pure function of (seed, epoch, start + j).
 
     `spread`: the standard deviation of a pixel's displacement along each axis, in pixels of a 105-pixel drawing.
     """
     width = 2 * BUMPS * BUMPS
     draw = counter.uniforms(counter.BENDS, seed=seed, epoch=epoch, start=start, count=count, width=width)
-    unit = math.sqrt(3) * (2 * draw - 1)  # uniform, with spread 1
+    unit = math.sqrt(3) * (2 * draw - 1)  # uniform, with standard deviation 1
     return (unit * (spread * 2 / 105)).astype(np.float32).reshape(count, 2, BUMPS * BUMPS)
 
 
 @functools.cache
 def _bumps(size: int, device: torch.device) -> torch.Tensor:
-    """(BUMPS * BUMPS, size * size): Gaussian bumps on a grid. At each pixel their squares sum to 1, so that the spread
-    of random heights is that of the displacement."""
+    """(BUMPS * BUMPS, size * size): Gaussian bumps on a grid. At each pixel their squares sum to 1, so the
+    displacement has the standard deviation of the random heights."""
     pixels = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 / size) - 1
     bump = torch.exp(-0.5 * ((pixels - torch.linspace(-1, 1, BUMPS, dtype=torch.float64)[:, None]) / BUMP_WIDTH) ** 2)
     bump /= bump.square().sum(dim=0).sqrt()
@@ -152,9 +154,9 @@ def _bumps(size: int, device: torch.device) -> torch.Tensor:
 
 
 def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | None = None) -> torch.Tensor:
-    """Images seen through affine maps (B, 2, 3) and, with `bends`, elastic distortions; bilinear, paper outside.
+    """Distort images by affine maps (B, 2, 3) and, with `bends`, elastic distortions; bilinear, paper outside.
 
-    A map of quarter turns alone moves pixels to pixels, up to the rounding of float32 (2e-5 at 105 pixels).
+    A map of quarter turns alone moves pixels onto pixels, up to the rounding of float32 (2e-5 at 105 pixels).
     """
     theta = on(images_B1SS.device, maps)
     heights = None if bends is None else on(images_B1SS.device, bends)
@@ -165,7 +167,7 @@ def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | Non
         grid = _grid(theta[part], size)
         if heights is not None:
             grid += (heights[part] @ _bumps(size, grid.device)).unflatten(2, (size, size))
-        # Seen as (B, size, size, 2): a CPU takes x and y from where they lie, and need not pick them apart.
+        # A view (B, size, size, 2) of separate planes: a CPU need not pick x and y apart.
         grid = grid.permute(0, 2, 3, 1)
         made.append(F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
     return made[0] if len(made) == 1 else torch.cat(made)
@@ -174,7 +176,7 @@ def distort(images_B1SS: torch.Tensor, maps: np.ndarray, bends: np.ndarray | Non
 def _grid(theta_B23: torch.Tensor, size: int) -> torch.Tensor:
     """Where each pixel of a square image is looked up, x and y in -1 .. 1, (B, 2, size, size).
 
-    The sums of torch's `affine_grid` term by term, which makes a matrix product of them at a multiple of the cost.
+    Computes term by term the sums that torch's `affine_grid` computes as a matrix product at a multiple of the cost.
     """
     along = torch.linspace(-1, 1, size, device=theta_B23.device) * (size - 1) / size
     a, b, c = theta_B23[..., None, None].unbind(dim=2)
@@ -182,7 +184,7 @@ def _grid(theta_B23: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _parts(images_B1SS: torch.Tensor) -> list[slice]:
-    """A batch in parts that fit a CPU's cache; whole on a GPU, which has none to spare."""
+    """Slices of a batch that fit a CPU's cache; a single one on a GPU, which has no cache to spare."""
     count = len(images_B1SS)
     on_cpu = images_B1SS.device.type == "cpu"
     step = max(1, CACHED // (images_B1SS.shape[-1] * images_B1SS.shape[-2])) if on_cpu else max(1, count)

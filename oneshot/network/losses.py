@@ -18,7 +18,7 @@ def pair_loss(logits_n: torch.Tensor, same_n: torch.Tensor) -> tuple[torch.Tenso
 
 
 def episode_loss(logits_MM: torch.Tensor, label_M: torch.Tensor, objective: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss over all pairs of an episode and their accuracy, same and different pairs weighing alike.
+    """Loss and accuracy over all pairs of an episode; same pairs and different pairs have equal weight.
 
     `bce`: binary cross-entropy. `softmax`: for each anchor i and each of its positives p, the cross-entropy of picking
     p among p and the negatives of i, -log(exp z_ip / (exp z_ip + sum_n exp z_in)). `both`: their sum, which keeps the

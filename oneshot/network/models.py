@@ -41,9 +41,10 @@ class WeightedL1(nn.Linear):
 
     @torch.no_grad()
     def calibrate(self, distances_n: torch.Tensor) -> None:
-        """Start with logits of mean -1 and spread 1 over pairs at these L1 distances, falling with distance.
+        """Set the head so that logits fall with distance, with mean -1 and spread 1 over pairs at these L1 distances.
 
-        With the usual start the loss of small learning rates sits at 0.693 for long; from here it falls at once.
+        From the usual initial weights the loss stays at 0.693 for long if the learning rate is small; from these it
+        falls at once.
         """
         spread = distances_n.std().clamp_min(1e-6)
         self.weight.fill_(-1 / spread)
@@ -51,17 +52,17 @@ class WeightedL1(nn.Linear):
 
 
 def at_once(device: torch.device, numbers: int) -> int:
-    """How many scores are computed at a time that take so many numbers each, one at least: on a CPU as many as its
-    cache holds, which takes a fraction of the time of 64 MB."""
+    """How many scores to compute at a time if each takes this many `numbers`, at least one: on a CPU as many as its
+    cache holds, which takes a fraction of the time that blocks of 64 MB take."""
     return max(1, (1 << (19 if device.type == "cpu" else 24)) // numbers)
 
 
 class FirstConv2d(nn.Conv2d):
     """A convolution of drawings, which have one channel.
 
-    On a CPU a square of K x K taps on one channel is computed as K taps on K channels: a drawing, and it moved up by 1
-    to K - 1 rows. The products are the same, and so is the weight; but kernels are made for many channels, and two to
-    five times as fast on K.
+    On a CPU, K x K taps on one channel are computed as K taps on K channels: the drawing, and its copies moved up by 1
+    to K - 1 rows. The products and the weight are the same, but torch's kernels are made for many channels and are two
+    to five times as fast on K.
     """
 
     def __init__(self, channels: int, taps: int, *, padding: int = 0, bias: bool = True) -> None:
@@ -70,11 +71,11 @@ class FirstConv2d(nn.Conv2d):
     def forward(self, x_B1SS: torch.Tensor) -> torch.Tensor:
         if x_B1SS.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x_B1SS)
-        if torch.is_autocast_enabled("cpu"):  # now, not when there are K times as many numbers
+        if torch.is_autocast_enabled("cpu"):  # cast now, before there are K times as many numbers
             x_B1SS = x_B1SS.to(torch.get_autocast_dtype("cpu"))
         taps, border = self.kernel_size[0], int(self.padding[0])
         rows_BHSK = F.pad(x_B1SS, (0, 0, border, border)).unfold(2, taps, 1)[:, 0].contiguous()
-        rows_BKHS = rows_BHSK.permute(0, 3, 1, 2)  # channels last, as it lies
+        rows_BKHS = rows_BHSK.permute(0, 3, 1, 2)  # channels last, as it lies in memory
         weight_CK1K = self.weight.permute(0, 2, 1, 3).contiguous(memory_format=torch.channels_last)
         return F.conv2d(rows_BKHS, weight_CK1K, self.bias, padding=(0, border))
 
@@ -94,7 +95,7 @@ class Siamese(nn.Module):
         super().__init__()
         self.size = size
         self.encoder = encoder
-        # Told by the encoder, not found out by a drawing: without storage (`artifact`) that takes torch a second.
+        # Stated by the encoder: finding it out by a drawing takes torch a second on the meta device (see `artifact`).
         self.dimension = encoder.dimension
         self.head = WeightedL1(self.dimension)
 
@@ -121,7 +122,7 @@ class Siamese(nn.Module):
 
 
 class Turned(nn.Module):
-    """An encoder that looks at each drawing in several positions, and gives their embeddings one after the other.
+    """An encoder that looks at each drawing in several positions and concatenates their embeddings.
 
     Positions 0 to 3 are quarter turns; from 4 on the drawing is mirrored first.
     """
@@ -142,8 +143,11 @@ def _turned(x_B1SS: torch.Tensor, view: int) -> torch.Tensor:
 
 @torch.no_grad()
 def looking(net: Siamese, views: int) -> Siamese:
-    """The network that compares two drawings in `views` positions, both in the same: its logit is the mean of those of
-    `net`, whose encoder it shares. Embeddings are (B, views x D). Nothing is learnt anew."""
+    """The network that compares two drawings in `views` positions, both drawings in the same one each time.
+
+    Its logit is the mean of the logits of `net`, whose encoder it shares. Embeddings are (B, views x D). Nothing is
+    trained again.
+    """
     if views == 1:
         return net
     seen = Siamese(Turned(net.encoder, views), size=net.size)
@@ -171,7 +175,7 @@ def koch(size: int) -> Encoder:
 
 
 def conv4(size: int) -> Encoder:
-    """Four times 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
+    """Four blocks of 3 x 3 convolution to 64 channels, batch norm, ReLU, pooling (Vinyals et al. 2016): 28 x 28 -> 64.
 
     Raises UserError below 16 pixels.
     """
@@ -186,9 +190,9 @@ def conv4(size: int) -> Encoder:
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions with batch norm around which a 1 x 1 convolution leads (He et al. 2016).
+    """Two 3 x 3 convolutions with batch norm, and a 1 x 1 convolution as a shortcut around them (He et al. 2016).
 
-    Around the first of a network the drawing itself leads, added to each channel: a convolution of one channel is slow.
+    In a network's first block the drawing itself is added to each channel: a convolution of one channel is slow.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -206,10 +210,10 @@ class Residual(nn.Module):
 
 
 def resnet(size: int, *, width: int, depth: int = 1) -> Encoder:
-    """Four residual stages of `width` x 1, 2, 4 and 4 channels, pooling between them: 28 x 28 -> 3 x 3 x 4 width.
+    """Four residual stages of `width` x 1, 2, 4 and 4 channels with pooling between them: 28 x 28 -> 3 x 3 x 4 width.
 
-    The last two stages have `depth` blocks each: where places are few, a block is cheap. The last stage is not pooled:
-    what differs keeps its place. bf16 kernels are fast at widths that are multiples of 16.
+    The last two stages have `depth` blocks each: at a low resolution a block is cheap. The last stage is not pooled:
+    differences keep their place. bf16 kernels are fast at widths that are multiples of 16.
     """
     layers: list[nn.Module] = []
     channels = 1

@@ -1,7 +1,7 @@
 """Batch normalisation over the global batch (Ioffe & Szegedy 2015), the same for any number of workers.
 
-torch's SyncBatchNorm runs on GPUs only. And its fused CPU kernel, for channels-last float32, adds up a batch term by
-term: the variance is wrong in the fourth digit, so that one worker and two would differ visibly. Here float32 sums are
+torch's SyncBatchNorm runs on GPUs only, and torch's fused CPU kernel for channels-last float32 adds up a batch term by
+term: the variance is wrong in the fourth digit, so that one worker and two would differ visibly. Here float32 sums use
 torch's own reductions, which add in cascades.
 """
 
@@ -14,7 +14,7 @@ from oneshot.network.distributed import world_size
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose statistics in training are those of all ranks' images; every rank brings as many.
+    """`nn.BatchNorm2d` whose statistics in training are those of all ranks' images, equally many per rank.
 
     One worker in bf16 or on a GPU uses torch's fused kernel: there it is exact enough, and faster.
     """
@@ -33,7 +33,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """(B, C, H, W) of the rank -> normalised by the mean and variance of all ranks; those two come with it."""
+    """The rank's (B, C, H, W) normalised by the mean and variance over all ranks, which are returned as well."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, eps):  # type: ignore[override]
@@ -48,14 +48,14 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx, gradient, *_):  # type: ignore[override]
         x, weight, mean, variance = ctx.saved_tensors
         inverse = torch.rsqrt(variance + ctx.eps)
-        # Of y = weight * (x - mean) * inverse + bias: the sums that are the gradients of weight and bias.
+        # For y = weight * (x - mean) * inverse + bias: these sums are the gradients of weight and bias.
         for_bias, for_weight, scratch = _sums(x, gradient, mean, inverse)
         total = torch.stack([for_bias, for_weight])
         if world_size() > 1:
             dist.all_reduce(total)
         count = x.numel() // x.shape[1] * world_size()
-        # dx = scale * (g - mean of g - xhat * mean of (g * xhat)), the means over all ranks; written as one affine map
-        # of g and x a channel, g * scale + x * slope + shift, so that each tensor is passed over once.
+        # dx = scale * (g - mean of g - xhat * mean of (g * xhat)), with means over all ranks; written as one affine map
+        # of g and x per channel, g * scale + x * slope + shift, so that each tensor is passed over once.
         scale = weight * inverse
         slope = -scale * inverse * total[1] / count
         shift = -scale * total[0] / count - slope * mean
@@ -69,7 +69,7 @@ class _Normalise(torch.autograd.Function):
 
 def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and variance (C,) of each channel, in the type of the parameters."""
-    if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32 and answer in the type of these zeros
+    if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32 and return the type of these zeros
         zeros = torch.zeros(x.shape[1], device=x.device)
         return torch.batch_norm_update_stats(x, zeros, zeros.clone(), momentum=0.0)
     mean = x.mean(dim=(0, 2, 3))
@@ -78,7 +78,7 @@ def _moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _combine(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The moments of all ranks' images together, from each rank's own: the variances within and between the ranks."""
+    """The moments of all ranks' images, from each rank's: the variance within ranks plus that between them."""
     if world_size() == 1:
         return mean, variance
     mine = torch.stack([mean, variance])
@@ -92,9 +92,9 @@ def _combine(mean: torch.Tensor, variance: torch.Tensor) -> tuple[torch.Tensor, 
 def _sums(
     x: torch.Tensor, gradient: torch.Tensor, mean: torch.Tensor, inverse: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """The rank's sums of g and of g * xhat, (C,) each; and a tensor like `x` to write into, where one was made."""
+    """The rank's sums of g and of g * xhat, (C,) each; and a tensor like `x` to write into, if one was made."""
     if x.itemsize < 4:  # bf16: torch's fused kernels, which add in float32
-        # A weight of ones: without one, CUDA's kernel answers with no sums at all.
+        # A weight of ones: without a weight, CUDA's kernel returns no sums at all.
         ones, variance = torch.ones_like(mean), inverse.square().reciprocal()
         _, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
             gradient, x, ones, mean, variance, mean, inverse, True, 0.0, [False, True, True]
@@ -105,7 +105,7 @@ def _sums(
 
 
 def _affine(x: torch.Tensor, slope_C: torch.Tensor, shift_C: torch.Tensor) -> torch.Tensor:
-    """x * slope + shift by channel, computed in float32 whatever the type of x: in one pass, as batch norm's kernel."""
+    """x * slope + shift per channel, in float32 whatever the type of x, and in one pass: by batch norm's kernel."""
     mean, variance = torch.zeros_like(slope_C), torch.ones_like(slope_C)
     return F.batch_norm(x, mean, variance, slope_C, shift_C, training=False, eps=0.0)
 

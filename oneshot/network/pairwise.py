@@ -1,7 +1,7 @@
-"""The weighted L1 distances of all pairs of a batch and their gradient, and those of queries from classes, in blocks.
+"""Weighted L1 distances in blocks: of all pairs of a batch, with their gradient, and of queries from classes.
 
-Autograd would keep several (M, M, D) tensors, which for some hundred drawings cost more time on a CPU than the encoder
-and gigabytes on a GPU. Here a block of rows at a time lives, and each pair is computed once, since it is symmetric.
+Autograd would keep several (M, M, D) tensors. For a few hundred drawings these cost more time on a CPU than the encoder
+and gigabytes on a GPU. Here only one block of rows exists at a time, and each symmetric pair is computed once.
 """
 
 import torch
@@ -38,7 +38,7 @@ class _Distances(torch.autograd.Function):
 
 
 def _blocks(z: torch.Tensor) -> list[tuple[int, int]]:
-    """Rows first .. last - 1, as many at once as make a block together with the rows from `first` on."""
+    """Ranges (first, last) of rows: each as many rows as make a block when paired with all rows from `first` on."""
     size = _CPU_BLOCK if z.device.type == "cpu" else _GPU_BLOCK
     blocks, first = [], 0
     while first < len(z):
@@ -55,12 +55,15 @@ def distances(z_MD: torch.Tensor, weight_D: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def between(a_QD: torch.Tensor, b_CD: torch.Tensor, weight_D: torch.Tensor, *, numbers: int) -> torch.Tensor:
-    """(Q, D), (C, D), (D,) -> (Q, C): sum_k weight_k |a_ik - b_jk|, for answers. A block of so many `numbers` is held
-    beside the table, in one piece: memory that is asked for anew takes longer than what is computed in it."""
+    """(Q, D), (C, D), (D,) -> (Q, C): sum_k weight_k |a_ik - b_jk|, for answering queries.
+
+    Besides the table, one block of about `numbers` numbers is held at a time, in one piece: allocating fresh memory
+    takes longer than the computation in it.
+    """
     some = max(1, min(len(b_CD), numbers // b_CD.shape[1]))
     step = max(1, numbers // (some * b_CD.shape[1]))
     table = a_QD.new_empty(len(a_QD), len(b_CD))
-    for b in range(0, len(b_CD), some):  # these are fetched from memory once, and meet all queries
+    for b in range(0, len(b_CD), some):  # these are read from memory once, and meet all queries
         for a in range(0, len(a_QD), step):
             apart = (a_QD[a : a + step, None] - b_CD[b : b + some]).abs_()
             table[a : a + step, b : b + some] = apart.mul_(weight_D).sum(dim=-1)

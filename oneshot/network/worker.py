@@ -1,4 +1,4 @@
-"""What the training loop knows of where it runs: a Worker. Local mode, Ray Train and plain gloo processes build one."""
+"""The Worker: what the training loop knows of where it runs. Local mode, Ray Train and gloo processes build one."""
 
 import contextlib
 import functools
@@ -21,11 +21,11 @@ from oneshot.network.distributed import average_in_bf16, interleaved
 T = TypeVar("T")
 
 _switching = threading.Lock()
-_usual: list[list[bool]] = []  # what `without_tf32` puts back in the end, once for each block that is in it
+_usual: list[list[bool]] = []  # what `without_tf32` restores in the end, one entry per open block
 
 
 class Worker:
-    """One process alone: rank 0 of 1. `report` is where an epoch's row goes; here nobody listens."""
+    """A single process: rank 0 of 1. `report` takes the row of each epoch; here it does nothing."""
 
     rank = 0
     world_size = 1
@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, device: torch.device, *, precision: str = "fp32") -> None:
         self.device = device
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # what asks of "the" GPU, as NCCL and pinned memory do, means this one
+            torch.cuda.set_device(device)  # NCCL and pinned memory use the current GPU: make it this one
         self.precision = resolve_precision(precision, device)
         if device.type == "cpu":
             warm_up()
@@ -63,7 +63,7 @@ class Worker:
         return rows
 
     def report(self, row: dict[str, Any]) -> None:
-        """An epoch is done, its checkpoint written. Every rank calls it once an epoch."""
+        """Report an epoch that is done, its checkpoint written. Every rank calls it once an epoch."""
 
 
 class ProcessGroupWorker(Worker):
@@ -74,7 +74,7 @@ class ProcessGroupWorker(Worker):
         self.compress = compress
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         if self.world_size > 1:
-            # `auto` may mean one thing on one node and another on the next: all multiply as the least able one does.
+            # `auto` may mean different things on different nodes: all use the precision of the least able one.
             able = torch.tensor(self.precision == "bf16", dtype=torch.int32, device=device)
             dist.all_reduce(able, dist.ReduceOp.MIN)
             self.precision = "bf16" if able else "fp32"
@@ -117,18 +117,20 @@ class ProcessGroupWorker(Worker):
     def interleave(self, rows: torch.Tensor, count: int) -> torch.Tensor:
         if self.world_size == 1:
             return rows
-        longest = -(-count // self.world_size)  # the later ranks may hold one row less: filled up, cut off again
+        longest = -(-count // self.world_size)  # later ranks may hold one row less: padded here, cut off again
         padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
         return interleaved(padded)[:count]
 
 
 @contextlib.contextmanager
 def without_tf32() -> Iterator[None]:
-    """For the time of the block, convolutions and products in float32 on a GPU keep all bits of a number: TF32, which
-    keeps ten, is cuDNN's default, and an image's environment may make it the default of products, too. By torch's older
-    switches, as every version has them and its newer ones follow them; a process may use only one of the two kinds.
+    """Within the block, float32 convolutions and products on a GPU keep all bits of a number.
 
-    They are the whole process's: of threads that are in here at once, the last to leave puts back what the first found.
+    TF32, which keeps ten, is cuDNN's default, and a container image may make it the default of products, too. This uses
+    torch's older switches: every version has them, the newer ones follow them, and a process may use only one kind.
+
+    The switches are process-wide: if several threads are inside at once, the last to leave restores what the first
+    found.
     """
     switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
     with _switching:
@@ -146,11 +148,11 @@ def without_tf32() -> Iterator[None]:
 
 @functools.cache
 def warm_up() -> None:
-    """Make this process compute what others do, to the bit.
+    """Make this process compute the same bits as others.
 
-    5 of 12 processes on a Xeon had other last bits in a training's first `exp`, in which two threads take part, and
-    never in a later one: as if MKL picked a vector function's kernel at its first call, for each thread. After a call
-    by one thread, which so few numbers are, 12 of 12 agreed. These are the vector functions that are used here.
+    5 of 12 processes on a Xeon had other last bits in a training's first `exp`, which two threads compute, and never in
+    a later one: as if MKL picked the kernel of a vector function at its first call, for each thread. After a call on so
+    few numbers that one thread computes them, 12 of 12 agreed. These are the vector functions that are used here.
     """
     for kind in (torch.float32, torch.float64):
         few = torch.ones(8, dtype=kind)
@@ -160,7 +162,7 @@ def warm_up() -> None:
 
 @functools.cache
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """`auto` as fp32 or bf16: bf16 where the hardware multiplies it. Raises UserError for bf16 on a GPU without it."""
+    """Resolve `auto`: bf16 if the hardware multiplies it, else fp32. Raises UserError for bf16 on a GPU without it."""
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -184,7 +186,7 @@ def pick_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UserError(f"device '{name}': this machine has {count} GPU(s) that torch can use")
-        if not torch.cuda.is_available():  # they are counted without asking the driver whether it suits
+        if not torch.cuda.is_available():  # counting them does not ask the driver whether it suits
             raise UserError(
                 f"device '{name}': the GPU's driver may be older than torch {torch.__version__} is built for"
             )

@@ -9,14 +9,14 @@ from oneshot.base.markdown import table
 from oneshot.base.meanings import explained, inline, sections
 from oneshot.base.settings import Settings
 
-# Where a job is meant to run that is no rung of the ladder, which has its own.
+# Where the jobs that are no rungs of the ladder are meant to run; the ladder names its rungs' machines.
 MACHINES = {
     "quick": "2 CPU cores", "own": "2 CPU cores", "koch": "GPUs", "source": "GPUs", "best": "one GPU"
 }  # fmt: skip
 
 
 def jobs_table(machines: Mapping[str, str]) -> str:
-    """Markdown: a row for each job, with the comment that its file begins with. `machines`: {job: where it runs}."""
+    """Markdown: a row for each job, with the comment at the head of its file. `machines`: {job: where it runs}."""
     rows = []
     for path in sorted(jobs_folder().glob("*.toml"), key=lambda path: path.stem):
         rows.append((f"[`{path.stem}`]({path.name})", machines.get(path.stem, ""), _cell(comment(path))))
@@ -24,13 +24,13 @@ def jobs_table(machines: Mapping[str, str]) -> str:
 
 
 def comment(job: Path) -> str:
-    """The comment at the head of a job's file, in one line."""
+    """The comment at the head of a job's file, as one line."""
     lines = itertools.takewhile(lambda line: line.startswith("#"), job.read_text("utf-8").splitlines())
     return " ".join(line.lstrip("# ") for line in lines)
 
 
 def settings_tables() -> str:
-    """Markdown: a table a section, a row for each setting."""
+    """Markdown: a table for each section, with a row for each setting."""
     told, blocks = explained(Settings()), []
     for section, about in sections().items():
         rows = [

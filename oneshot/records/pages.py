@@ -1,4 +1,4 @@
-"""The pages of the repository: their tables, made from the records, and written where they belong."""
+"""The repository's pages: their tables, made from the records and written to the marked places."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ README = jobs_folder().parent / "README.md"
 CLUSTER = README.parent / "cluster" / "README.md"
 RECORDS = jobs_folder() / "records" / "README.md"
 JOBS = jobs_folder() / "README.md"
-# The rungs of the ladder to climb: machine and budget of one training, job, goal on `lake400`, how to fill the row.
+# The rungs of the ladder: machine and budget of one training, job, goal on `lake400`, command that fills the row.
 RUNGS = (
     ("2 CPU cores, 2 min", "cpu2", "92.0 (Koch)", "make records-cpu JOB=cpu2"),
     ("2 CPU cores, 5 min", "cpu5", "95.5 (humans)", "make records-cpu JOB=cpu5"),
@@ -45,7 +45,7 @@ SHOWN = ("lake400", "within_fixed", "within", "between", "verification")
 
 
 def results_table(records: dict[str, dict[str, Any]]) -> str:
-    """Markdown: a row for each record, a column for each protocol, what it took and where."""
+    """Markdown: a row for each record, with a column for each protocol, what its search took and where."""
     rows = []
     for name, record in records.items():
         study, result = record["study"], record["result"]
@@ -60,7 +60,8 @@ def results_table(records: dict[str, dict[str, Any]]) -> str:
 
 
 def headline(records: Records) -> str:
-    """A sentence for who reads no further: what five minutes on two cores come to, beside the published figures."""
+    """A short summary for readers who stop there: what five minutes on two cores achieve, beside the published figures.
+    Empty without a record of `cpu5`."""
     record = records.repeated.get("cpu5")
     if record is None:
         return ""
@@ -74,7 +75,8 @@ def headline(records: Records) -> str:
 
 
 def seeds_table(records: Records) -> str:
-    """Markdown: a row for each rung, the means over seeds side by side; what is not run says so, and what runs it."""
+    """Markdown: a row for each rung, with the means over seeds side by side. A rung that is not run says so, and names
+    the command that runs it."""
     names = ("`lake400`", "`within`, its 10 alphabets", "`within`, all", "`between`", "verification")  # of SHOWN
     heads = ("machine, one training", "job", "split", "goal", *names, "took", "seeds", "hardware", "commit")
     rows = []
@@ -84,7 +86,7 @@ def seeds_table(records: Records) -> str:
             means = [_mean(record["summary"].get(name), of=outcomes.get(name)) for name in SHOWN]
             cells = [_called(job, record), record["split"], goal, *means, seconds_text(record), seeds_text(record)]
             cells += _where(ladder.results_of(record))
-        elif record := records.studies.get(job):  # one network: of other seeds nobody knows, as of one seed
+        elif record := records.studies.get(job):  # one network: as with one seed, the spread is unknown
             outcomes, study = _outcomes(record["result"]), record["study"]
             cells = [_called(job, record), study["split"], goal, *(_accuracy(outcomes.get(name)) for name in SHOWN)]
             cells += [f"{study['seconds']:.0f} s", "1", *_where([record["result"]])]
@@ -95,19 +97,19 @@ def seeds_table(records: Records) -> str:
 
 
 def _called(name: str, record: Mapping[str, Any]) -> str:
-    """A record's name, and what is to be known of its networks."""
+    """A record's name, and what readers must know of its networks."""
     result = ladder.first_result(record)
     return f"`{name}`{ladder.started(result)}{ladder.views(result)}{ladder.judged_again(record)}"
 
 
 def _outcomes(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result says by the names of SHOWN."""
+    """A result's outcomes by the names of SHOWN, and its other protocols."""
     return result["protocols"] | {name: result.get(name) for name in ("within_fixed", "verification")}
 
 
 def _where(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Two cells: the hardware and the commits of the trainings of these results, each once, and those of judgements
-    that were made elsewhere or by another."""
+    """Two cells, hardware and commits: those of these results' trainings, each once, and those of judgements that were
+    made elsewhere or by another commit."""
     cells = []
     for of in (hardware, lambda where: f"`{commit_of(where)}`"):
         trained, judged = made_and_judged(results, of)
@@ -116,7 +118,7 @@ def _where(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _splits_apart(records: Records) -> str:
-    """Sentences: what another split changes, by the same settings, on the trials that both judge by."""
+    """Sentences on what another split changes, with the same settings, on the trials that both are judged by."""
     said = []
     if apart := _apart(records, "cpu5-koch"):
         said.append(
@@ -135,7 +137,8 @@ def _splits_apart(records: Records) -> str:
 
 
 def _apart(records: Records, job: str) -> str:
-    """By how much a job lies above `cpu5-lake`; empty where one of them has no two seeds: nobody knows its spread."""
+    """How far a job's means lie above those of `cpu5-lake`. Empty if either has fewer than two seeds, as its spread is
+    then unknown."""
     found = [records.repeated.get(name) for name in (job, "cpu5-lake")]
     if not all(record and len(record["seeds"]) > 1 for record in found):
         return ""
@@ -148,7 +151,7 @@ def _apart(records: Records, job: str) -> str:
 
 
 def _best_record(records: dict[str, dict[str, Any]]) -> str:
-    """Markdown: the best network by alphabet, and a picture of its errors where the record keeps one."""
+    """Markdown: the best network's accuracy by alphabet, and the picture of its errors if there is one."""
     name = ladder.best(records)
     if name is None:
         return ""
@@ -160,7 +163,7 @@ def _best_record(records: dict[str, dict[str, Any]]) -> str:
 
 
 def chaos_table(record: dict[str, Any]) -> str:
-    """Markdown: what `make chaos` injected, a row a fault, and what it came to."""
+    """Markdown: a row for each kind of fault that `make chaos` injected, and the outcome."""
     rows = []
     for row in record["faults"]:
         seconds = row["recovery_seconds"]
@@ -181,7 +184,8 @@ def chaos_table(record: dict[str, Any]) -> str:
 
 
 def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
-    """Markdown: the rows of each of the bench's records, the fullest first, and on which machine they were measured."""
+    """Markdown: the rows of each record of the bench, the record with most rows first, and the machine on which they
+    were measured."""
     if not records:
         return "Not measured yet: `python -m oneshot.bench` makes the record."
     blocks = []
@@ -193,19 +197,19 @@ def bench_tables(records: Mapping[str, dict[str, Any]]) -> str:
 
 
 def _bench_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of the bench. Of what compared something else than now it is said, and no ratio: that would stand beside a
-    goal for another thing."""
+    """The cells of a row of the bench. A row that compared something else than it does now says so and shows no ratio,
+    which would stand beside another comparison's goal."""
     now, row = BY_NAME.get(row["name"]), in_todays_words(row)
     said, ratio = status(row)[0], "; ".join([times(row), *conditions(row)])
     met = {"met": "yes", "not met": "no"}.get(said, said)
     if now and (row["what"], row["against"]) != (now.what, now.against):
-        ratio, met = "–", "measured otherwise: to be measured anew"
+        ratio, met = "–", "measured differently: to be measured again"
     sides = [measure(row, side) for side in ("value", "reference")]
     return [f"`{row['name']}`", row["what"], row["against"] or "–", *sides, ratio, row["goal"], met]
 
 
 def _commits(environments: Iterable[Mapping[str, Any]]) -> str:
-    """The commits of these, each once: `commit A`, `commits A, B`."""
+    """The commits of these environments, each once: `commit A`, `commits A, B`."""
     each = sorted({f"`{commit_of(where)}`" for where in environments})
     return f"{'commit' if len(each) == 1 else 'commits'} {', '.join(each)}"
 
@@ -221,7 +225,7 @@ def published_table() -> str:
 
 
 def blocks() -> dict[Path, dict[str, str]]:
-    """What stands between `<!-- NAME -->` and `<!-- /NAME -->` of each page, made from the records."""
+    """{page: {NAME: text}}: what stands between `<!-- NAME -->` and `<!-- /NAME -->`, made from the records."""
     records = read()
     return {
         README: {
@@ -245,7 +249,7 @@ def blocks() -> dict[Path, dict[str, str]]:
 
 
 def render_all() -> list[Path]:
-    """Write every page with its blocks made anew; their paths."""
+    """Write every page with its blocks made anew; returns their paths."""
     for page, made in blocks().items():
         text = render(page.read_text("utf-8"), made, page=page)
         Folder.of(page.parent).write(page.name, text.encode())
@@ -253,7 +257,7 @@ def render_all() -> list[Path]:
 
 
 def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
-    """A page with its blocks made anew. Raises UserError where it has no place for one."""
+    """A page's text with its blocks made anew. Raises UserError if it has no place for one of them."""
     for name, block in blocks.items():
         pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
@@ -263,7 +267,7 @@ def render(text: str, blocks: Mapping[str, str], *, page: Path = README) -> str:
 
 
 def _mean(summary: dict[str, Any] | None, *, of: Mapping[str, Any] | None) -> str:
-    """A mean over seeds, and its interval, where the outcome of a seed may stand beside published figures."""
+    """A mean over seeds with its interval; a dash if `of`, a seed's outcome, may not stand beside published figures."""
     if summary is None or not _fits(of):
         return "–"
     if summary["interval"] is None:
@@ -273,7 +277,7 @@ def _mean(summary: dict[str, Any] | None, *, of: Mapping[str, Any] | None) -> st
 
 
 def _accuracy(outcome: dict[str, Any] | None, *, ends: bool = False) -> str:
-    """An accuracy, with `ends` and its interval over trials, where it may stand beside published figures."""
+    """An accuracy, with its interval over trials if `ends`; a dash if it may not stand beside published figures."""
     if outcome is None or not _fits(outcome):
         return "–"
     low, high = outcome["interval"]
@@ -281,5 +285,6 @@ def _accuracy(outcome: dict[str, Any] | None, *, ends: bool = False) -> str:
 
 
 def _fits(outcome: Mapping[str, Any] | None) -> bool:
-    """Whether an outcome is 20-way 1-shot, or of pairs, which are neither."""
+    """Whether an outcome may stand beside published figures: it is 20-way 1-shot, or of pairs, which have no `n_way`;
+    None fits, too."""
     return outcome is None or "n_way" not in outcome or compares(outcome)

@@ -30,7 +30,7 @@ from oneshot.screen.results import is_omniglot
 from oneshot.search.halving import Halving
 from oneshot.search.study import STUDY
 
-CHAOS, BENCH = "chaos.json", "bench-"  # the other records' name, and how those of the bench begin
+CHAOS, BENCH = "chaos.json", "bench-"  # file name of the faults' record, and prefix of the bench's
 
 
 class Kind(NamedTuple):
@@ -45,7 +45,7 @@ STUDIES, SEEDS = Kind("result", formats.Kept), Kind("summary", formats.Repeated)
 
 @dataclass(frozen=True)
 class Records:
-    """What README's tables are made from."""
+    """The records that README's tables are made from."""
 
     studies: dict[str, dict[str, Any]]
     repeated: dict[str, dict[str, Any]]
@@ -53,19 +53,22 @@ class Records:
 
     @property
     def networks(self) -> dict[str, dict[str, Any]]:
-        """Those of judged networks, of one search or of several seeds."""
+        """The records of judged networks, from one search or from several seeds."""
         return self.studies | self.repeated
 
 
 def keep(run: Folder, *, name: str | None = None) -> Path:
-    """Write a finished study's record and its pictures; the record's path. Raises UserError where it is not over."""
+    """Write a finished study's record and its pictures; returns the record's path. Raises UserError if the study is not
+    over, or if `replaced` or `_check_settings` refuse the name."""
     for needed in (EXPERIMENT, STUDY, RESULT):
         if not run.has(needed):
-            raise UserError(f"{run} is no finished study: {needed} is missing; let `python -m oneshot.tune` end first")
+            raise UserError(
+                f"{run} is not a finished study: {needed} is missing; let `python -m oneshot.tune` end first"
+            )
     settings = read_experiment(run)
     study, result = formats.read(formats.FinishedStudy, run, STUDY), judgement.result_of(run)
     if result is None:
-        raise UserError(f"{run.file(RESULT)} is not of the network in best/; let `python -m oneshot.tune` end first")
+        raise UserError(f"{run.file(RESULT)} is not for the network in best/; let `python -m oneshot.tune` end first")
     for trial in study["trials"]:
         trial["history"] = read_history(run / "trials" / trial["id"])
     name = name or study["job"]
@@ -75,8 +78,8 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
     _check_settings(settings, run, name, old)
     if len(study["trials"]) < settings.search.trials or not Halving(settings).over(study["trials"]):
         raise UserError(
-            f"the search in {run} is not over, and a better network may come of it, which would be judged anew:"
-            f" first python -m oneshot.tune --resume {run.quoted}"
+            f"the search in {run} is not over and may find a better network, which would be judged again: first run"
+            f" python -m oneshot.tune --resume {run.quoted}"
         )
     record = {
         "experiment": run.read(EXPERIMENT).decode(), "study": study, "result": result,
@@ -92,15 +95,16 @@ def keep(run: Folder, *, name: str | None = None) -> Path:
 
 
 def changes(settings: Settings, job: str) -> dict[str, Any] | None:
-    """Of a run's settings those that differ from a job's in tune_jobs/, by key; None where there is no such job.
+    """The settings of a run that differ from those of a job in tune_jobs/, by key; None if there is no such job.
 
-    Where it ran is no change: neither [scale] nor the data set, which is in the result."""
+    Where it ran is no change: neither [scale] counts nor the data set, which is in the result.
+    """
     file = jobs_folder() / f"{job}.toml"
     return differing(settings, read_settings(file)) if file.is_file() else None
 
 
 def differing(settings: Settings, others: Settings) -> dict[str, Any]:
-    """The settings that decide the figures of a record and differ from others, by key: `train.lr`."""
+    """The settings that decide a record's figures and differ from `others`, by key such as `train.lr`."""
     ours, theirs = (each.model_dump(exclude={"scale": True, "data": {"dataset"}}) for each in (settings, others))
     return {
         f"{section}.{key}": value
@@ -111,8 +115,8 @@ def differing(settings: Settings, others: Settings) -> dict[str, Any]:
 
 
 def _check_settings(settings: Settings, run: Folder, name: str, old: Mapping[str, Any] | None) -> None:
-    """Raises UserError where a record would be called as a job that has other settings, or take the place of a record
-    that has."""
+    """Raises UserError if the record would have the name of a job with other settings, or replace a record with other
+    settings."""
     found, of = changes(settings, name), f"tune_jobs/{name}.toml"
     if found is None and old:
         found = differing(settings, parse_toml(old["experiment"].encode(), f"the record {name}"))
@@ -120,16 +124,17 @@ def _check_settings(settings: Settings, run: Folder, name: str, old: Mapping[str
     if found:
         key, value = next(iter(found.items()))
         raise UserError(
-            f"{run} has {key} = {value!r}, other than {of}{' (and more)' * (len(found) > 1)}: give its record another"
+            f"{run} has {key} = {value!r}, unlike {of}{' (and more)' * (len(found) > 1)}: give its record another"
             f" --name, as in --name {name}-changed"
         )
 
 
 def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | None:
     """Write the record of a job's seeds, as `repeat.gather` makes it, and a picture of the errors `seen` of its first
-    network; its path. The picture of the network that was the first before stays where that still is.
+    network; returns the path. Without `seen`, the old picture stays if the first network is still the same.
 
-    One that lacks seeds takes no place of one that has as many: None. That stays until this one is worth more."""
+    A record that lacks seeds does not replace one that has at least as many: then None is returned.
+    """
     folder, file = Folder.of(records_folder()), f"{made['job']}.json"
     old = folder.read_json(file).get("seeds", []) if folder.has(file) else []
     if len(made["seeds"]) < len(made["asked"]) and len(old) >= len(made["seeds"]):
@@ -141,20 +146,21 @@ def keep_seeds(made: dict[str, Any], seen: Mapping[str, Any] | None) -> Path | N
 
 
 def replaced(name: str, kind: Kind, *, dataset: str, advice: str) -> dict[str, Any] | None:
-    """The record that a new one of this name takes the place of; None where there is none. Raises UserError, with the
-    advice, where it is of another kind or data set, or damaged."""
+    """The record that a new one of this name replaces; None if there is none. Raises UserError, with the advice, if it
+    is damaged or of another kind or data set."""
     folder, file = Folder.of(records_folder()), f"{name}.json"
     there = folder.has(file)
     if file == CHAOS or file.startswith(BENCH) or (there and kind.key not in folder.read_json(file)):
-        raise UserError(f"{folder.file(file)} is the place of a record of another kind: {advice}")
+        raise UserError(f"{folder.file(file)} is for another kind of record: {advice}")
     old = formats.read(kind.form, folder, file) if there else None
     if old and (of := first_result(old)["dataset"]) != dataset:
-        raise UserError(f"{folder.file(file)} is a record on {of}, and this is one on {dataset}: {advice}")
+        raise UserError(f"{folder.file(file)} is a record on {of}, and this one is on {dataset}: {advice}")
     return old
 
 
 def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
-    """Keep a picture of each error in `outcomes.json` beside the record of this name; without one the old one goes."""
+    """Keep a picture of the errors in `seen`, the content of `outcomes.json`, beside the record of this name. If there
+    are none, the old picture is removed."""
     folder, file = Folder.of(records_folder()), f"{name}-errors.png"
     drawn = pictures.errors(seen) if seen else None
     if drawn:
@@ -164,18 +170,18 @@ def keep_errors(name: str, seen: Mapping[str, Any] | None) -> None:
 
 
 def errors_picture(name: str) -> str | None:
-    """The file beside a record that shows each error of its network, None where none was kept."""
+    """The name of the file beside a record that shows its network's errors; None if none was kept."""
     file = f"{name}-errors.png"
     return file if (records_folder() / file).exists() else None
 
 
 def read_all() -> dict[str, dict[str, Any]]:
-    """All studies' records by name. Raises UserError for one that is damaged."""
+    """All studies' records by name. Raises UserError if one is damaged."""
     return _all(STUDIES)
 
 
 def read_repeated() -> dict[str, dict[str, Any]]:
-    """All records of several seeds by name. Raises UserError for one that is damaged."""
+    """All records of several seeds by name. Raises UserError if one is damaged."""
     return _all(SEEDS)
 
 
@@ -187,8 +193,8 @@ def _all(kind: Kind) -> dict[str, dict[str, Any]]:
 
 
 def read() -> Records:
-    """All that README shows: of judged networks those on Omniglot, which its tables are about, where it was new to
-    them."""
+    """All records that README shows. Of judged networks, these are the ones on Omniglot, which its tables are about,
+    and only if its test alphabets were new to the network."""
     studies, repeated = (
         {name: record for name, record in records.items() if _compares(first_result(record))}
         for records in (read_all(), read_repeated())
@@ -206,19 +212,19 @@ def read_chaos() -> dict[str, Any]:
 
 
 def read_benches() -> dict[str, dict[str, Any]]:
-    """The bench's records by name. Raises UserError for one that is damaged."""
+    """The bench's records by name. Raises UserError if one is damaged."""
     paths = sorted(Path(records_folder()).glob(f"{BENCH}*.json"), key=lambda path: path.stem)
     return {path.stem: read_bench(path) for path in paths}
 
 
 def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
-    """The screens of a study, {file's name: SVG}: at its end, and while it ran."""
+    """The screens of a study as {file name: SVG}: at its end, and while it ran."""
     job = record["study"]["job"]
     command = f"make tune JOB={job}"
     if changed := record.get("changes"):
         options = [f"--set {quote(f'{key}={inline(value)}')}" for key, value in changed.items()]
         command += f" ARGS={quote(' '.join(options))}"
-    elif name != job and changed is None:  # an older record: by another name it is not the job as it is
+    elif name != job and changed is None:  # an older record under another name: not the job as it is
         command += " ARGS=..."
     return {
         f"{name}.svg": screenshots.final(record, command=command),
@@ -227,7 +233,7 @@ def screens(name: str, record: dict[str, Any]) -> dict[str, str]:
 
 
 def draw_all() -> list[Path]:
-    """Draw the screens of all studies' records anew; their paths."""
+    """Draw the screens of all studies' records anew; returns their paths."""
     drawn = {file: svg for name, record in read_all().items() for file, svg in screens(name, record).items()}
     for file, svg in drawn.items():
         Folder.of(records_folder()).write(file, svg.encode())

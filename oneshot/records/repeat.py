@@ -1,4 +1,5 @@
-"""One job with several seeds: each trained and judged here, once, and kept as one record, which grows with each."""
+"""Train and judge one job with several seeds in this process, each seed once, and keep one record, which grows with
+each."""
 
 import re
 import statistics
@@ -18,7 +19,7 @@ from oneshot.evaluation.once import judge_once
 from oneshot.evaluation.spread import spread_of
 from oneshot.records import record
 from oneshot.report.ladder import times_judged
-from oneshot.run import cards, formats
+from oneshot.run import cards, checkpoint, formats
 from oneshot.run.history import measured, read_history
 from oneshot.run.opened import IDENTITY, equal, open_run
 from oneshot.run.watch import Relay, Watch
@@ -31,17 +32,17 @@ MOST = 100  # seeds
 
 
 class OutOfTime(Exception):
-    """The time that was given is over; what was trained is saved."""
+    """The given time is over; what was trained is saved."""
 
 
 def check_time(until: float) -> None:
-    """Raises OutOfTime where the monotonic clock has come to `until`."""
+    """Raises OutOfTime if the monotonic clock has passed `until`."""
     if time.monotonic() > until:
         raise OutOfTime
 
 
 class Until(Relay):
-    """Ends the training that it hears of after the epoch in which a time has come."""
+    """Ends the training that it watches after the epoch in which the monotonic clock passes `until`."""
 
     def __init__(self, watch: Watch, until: float) -> None:
         super().__init__(watch)
@@ -54,7 +55,8 @@ class Until(Relay):
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`1..5`, or `1,2,7`, or both. Raises UserError for what is none, and for none or too many."""
+    """Parse `1..5`, or `1,2,7`, or both. Raises UserError for anything else, for a seed given twice, and for more than
+    MOST seeds."""
     seeds: list[int] = []
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,9})(?:\.\.(\d{1,9}))?\s*", part)
@@ -62,15 +64,15 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds {text}: write numbers and ranges, as in 1..5 or 1,2,7")
         first, last = int(found[1]), int(found[2] or found[1])
         if not first <= last < first + MOST:
-            raise UserError(f"--seeds {text}: {part.strip()} is no range of up to {MOST} seeds, as in 1..5")
+            raise UserError(f"--seeds {text}: {part.strip()} is not a range of up to {MOST} seeds, as in 1..5")
         seeds += range(first, last + 1)
     if len(set(seeds)) != len(seeds) or len(seeds) > MOST:
-        raise UserError(f"--seeds {text}: each seed once, {MOST} at most")
+        raise UserError(f"--seeds {text}: name each seed once, at most {MOST}")
     return seeds
 
 
 def by_name(jobs: Sequence[str]) -> dict[str, Path]:
-    """The files of jobs by the names that their run folders and records have. Raises UserError where two share one."""
+    """The files of jobs, by the names that their run folders and records have. Raises UserError if two share a name."""
     files: dict[str, Path] = {}
     for job in jobs:
         file = job_file(job)
@@ -81,22 +83,22 @@ def by_name(jobs: Sequence[str]) -> dict[str, Path]:
 
 
 def check_record(file: Path, settings: Settings, *, dataset: str) -> None:
-    """Raises UserError where the record of a job's seeds would take the place of another job's, or of another kind or
-    data set. A job of tune_jobs/ may have changed since its record was made: then this takes its place. Of another file
-    nobody knows whether it is the same job but by its settings."""
+    """Raises UserError if the record of a job's seeds would replace one of another job, kind or data set. A job in
+    tune_jobs/ may have changed since its record was made; the record is then replaced. Whether any other file is the
+    same job can only be told from its settings."""
     advice = "rename the job's file, or change a setting (--set): then no record is kept in tune_jobs/records/"
     old = record.replaced(file.stem, record.SEEDS, dataset=dataset, advice=advice)
     listed = jobs_folder() / file.name
     if file.resolve() == listed.resolve():
         return
     if listed.exists():
-        raise UserError(f"{file} is called as {listed}, whose record it would take the place of: {advice}")
+        raise UserError(f"{file} has the same name as {listed} and would replace its record: {advice}")
     if old and not same_settings(old, settings):
-        raise UserError(f"tune_jobs/records/ has a record {file.stem} of other settings than {file} has: {advice}")
+        raise UserError(f"tune_jobs/records/ has a record {file.stem} with other settings than {file}: {advice}")
 
 
 def same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether a record was made with these; not, where this version does not know its settings."""
+    """Whether a record was made with these settings; False if this version does not know the record's."""
     try:
         found = parse_toml(record["experiment"].encode(), f"the record {record['job']}")
     except UserError:
@@ -106,7 +108,7 @@ def same_settings(record: Mapping[str, Any], settings: Settings) -> bool:
 
 
 def _decisive(settings: Settings) -> dict[str, Any]:
-    """What decides the figures of a record, whatever the seed."""
+    """The settings that decide a record's figures, the seed left out."""
     return seeded(settings, 0).model_dump(include={"data", "model", "train", "evaluate"})
 
 
@@ -115,7 +117,7 @@ def seeded(settings: Settings, seed: int) -> Settings:
 
 
 def seed_folder(run: Folder, seed: int) -> Folder:
-    """Where the training of a seed lies; the same every time, so that a second call goes on."""
+    """The folder of a seed's training: always the same, so that a second call resumes it."""
     return run / f"seed-{seed}"
 
 
@@ -123,26 +125,29 @@ def train_seed(
     settings: Settings, data: Folder, run: Folder, *, device: torch.device, view: TrainView, stages: Stages,
     until: float, begin: start.Start | None = None,
 ) -> None:  # fmt: skip
-    """Train to the end, or go on, the seconds to `time.json`; then the network to `best/`. What is there is not made
-    again.
+    """Train to the end, or resume, and write the seconds to `time.json`; then finish the network in `best/`. What is
+    there already is not made again.
 
-    `begin`: the network that the settings start from. `view`, then `stages` show it. Raises OutOfTime before the
-    training, the calibration, or after an epoch, where the monotonic clock has come to `until`.
+    `begin`: the network that the settings start from. `view`, then `stages` show the progress. Raises OutOfTime before
+    the training, after an epoch, or before the calibration, if the monotonic clock has passed `until`; and UserError or
+    RunFailed.
 
-    The seconds are those on the wall from before the data are read to when the last checkpoint lies on the disk; of a
-    training that was interrupted, those of this call and of all epochs before it. Raises UserError, RunFailed too.
+    The seconds are wall-clock time from before the data are read until the last checkpoint is on the disk. For a
+    training that was interrupted, they are those of this call and of all epochs and steps that it goes on from.
     """
     check_judged(run, settings)
     with open_run(settings, run, kind="training", fixed=IDENTITY):
         start.keep(begin, run)
         if not run.has(TIME):
             check_time(until)
-            before = read_history(run)
+            found, _ = checkpoint.newest(run / "checkpoints")
+            begun = found.progress if found else checkpoint.Progress()
+            before = begun.sums[2] + sum(row.get("seconds") or 0.0 for row in begun.history)
             started = time.perf_counter()
             with view:
                 train_here(settings, data, run, device=device, watch=Until(view, until))
-            seconds = time.perf_counter() - started + sum(row.get("seconds") or 0.0 for row in before)
-            run.write_json(TIME, {"seconds": seconds, "interrupted": bool(before)})
+            seconds = before + time.perf_counter() - started
+            run.write_json(TIME, {"seconds": seconds, "interrupted": found is not None})
         if not _has_network(run):
             check_time(until)
             with stages:
@@ -150,15 +155,15 @@ def train_seed(
 
 
 def _has_network(run: Folder) -> bool:
-    """Whether its network is there whole: the card is written last."""
+    """Whether the network is complete: its card is written last."""
     return (run / "best").has(cards.CARD)
 
 
 def judge(
     settings: Settings, data: Folder, run: Folder, *, device: str, stages: Stages, until: float
 ) -> None:  # fmt: skip
-    """The network of a seed on the test alphabets, shown by `stages`; not again where it has its result, nor while
-    another process judges it. Raises OutOfTime before it, where the monotonic clock has come to `until`."""
+    """Judge the network of a seed on the test alphabets, shown by `stages`. Nothing is done if its result is there; no
+    two processes judge it at once. Raises OutOfTime before judging, if the monotonic clock has passed `until`."""
     with open_run(settings, run, kind="training", fixed=IDENTITY):
         if _result_of(run):
             return
@@ -168,12 +173,12 @@ def judge(
 
 
 def _result_of(run: Folder) -> dict[str, Any] | None:
-    """The result of a seed, where it is there with its network and is that one's."""
+    """The result of a seed, if its network is there and the result is of that network; else None."""
     return result_of(run) if _has_network(run) else None
 
 
 def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -> dict[str, Any]:
-    """The record of those of the seeds that are judged, one at least; `asked`: all of them. Raises UserError where a
+    """The record of those seeds that are judged, at least one; its `asked` names all of them. Raises UserError if a
     file is damaged."""
     rows = []
     for seed in seeds:
@@ -187,8 +192,8 @@ def gather(settings: Settings, run: Folder, seeds: Sequence[int], *, job: str) -
 
 
 def with_others(made: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """A record of a job's seeds with those that it was not asked for and that the kept record of this job has, by the
-    same settings: they were trained and judged at another time, on another machine perhaps, which their rows say."""
+    """The record of a job's seeds, with the further seeds that the job's kept record has for the same settings. Those
+    were trained and judged at another time, perhaps on another machine, as their rows say."""
     old = record.replaced(made["job"], record.SEEDS, dataset=made["dataset"], advice="rename the job's file")
     if old is None or not same_settings(old, settings):
         return made
@@ -217,7 +222,7 @@ def _record(
 
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """{protocol: {mean, interval, spread, seeds}} of what all results hold: the protocols, `within_fixed`,
+    """{protocol: {mean, interval, spread, seeds}} of what all results have: the protocols, `within_fixed`,
     `verification` and `verification_at_threshold`. Fractions; see `spread_of`."""
     names = [name for name in results[0]["protocols"] if all(name in each["protocols"] for each in results)]
     values = {name: [each["protocols"][name]["accuracy"] for each in results] for name in names}

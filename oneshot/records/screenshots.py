@@ -1,4 +1,4 @@
-"""The screens of a recorded study as SVG, as they stood in a terminal: while it ran, and at its end."""
+"""The screens of a recorded study as SVG, as they stood in a terminal while it ran and at its end."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from oneshot.screen.tables import study_table
 from oneshot.search.halving import Halving
 
 WIDTH = 112  # columns
-SHARE = 0.6  # of the search is over in the picture of the live view
+SHARE = 0.6  # how much of the search is over in the picture of the live view
 
 
 def final(record: Mapping[str, Any], *, command: str) -> str:
@@ -30,7 +30,7 @@ def live(record: Mapping[str, Any], *, command: str) -> str:
     """The screen of a study when SHARE of its seconds had passed."""
     halving = Halving(parse_toml(record["experiment"].encode(), "the record"))
     study = at(record["study"], SHARE * record["study"]["seconds"], halving)
-    # The view adds to the study's seconds what passed since the update: nothing, in a picture.
+    # The view adds the time since the update to the study's seconds; in a picture that is none.
     view = StudyView(Console(file=io.StringIO(), quiet=True), clock=lambda: 0.0)
     view.update(study)
     return _drawn(
@@ -40,11 +40,12 @@ def live(record: Mapping[str, Any], *, command: str) -> str:
 
 
 def at(study: Mapping[str, Any], seconds: float, halving: Halving) -> dict[str, Any]:
-    """A study that is over, as it was when so many seconds had passed.
+    """A finished study as it was when `seconds` of it had passed.
 
-    A record holds how long trials and epochs took and not at what time they were: as soon as one of the `concurrent`
-    places is free, a trial begins or goes on from its rung, as the search chooses them; the first begin so late that
-    the last ends with the search; an epoch ends so long before its stretch as the later epochs took.
+    A record holds how long trials and epochs took, but not when they ran. So a trial is taken to begin, or to resume
+    from its rung, as soon as one of the `concurrent` places is free, in the order that the search chooses. The first
+    begin so late that the last ends with the search. An epoch ends before its stretch does by the time that the later
+    epochs took.
     """
     stretches = _placed(study, halving)
     over = max((began + lasted for _, began, lasted, _ in stretches), default=0.0)
@@ -53,7 +54,7 @@ def at(study: Mapping[str, Any], seconds: float, halving: Halving) -> dict[str, 
     for trial in study["trials"]:
         own = [(then - began, lasted, rows) for name, began, lasted, rows in stretches if name == trial["id"]]
         trials.append(_trial_at(trial, own))
-    plan = {"rungs": halving.rungs, "reduction": halving.reduction}  # which earlier records do not name
+    plan = {"rungs": halving.rungs, "reduction": halving.reduction}  # which earlier records lack
     return {**study, **plan, "seconds": seconds, "trials": trials}
 
 
@@ -71,7 +72,7 @@ def _placed(study: Mapping[str, Any], halving: Halving) -> list[Stretch]:
             busy = {name for name in left if not left[name]} | {stretch[0] for stretch in running}
             new = [name for name in left if name not in busy and known[name]["status"] == "pending"]
             due = halving.due(list(known.values()), busy=busy, last=not running and not new)
-            waiting = [] if running else [name for name in left if name not in busy]  # for what no rule explains
+            waiting = [] if running else [name for name in left if name not in busy]  # if no rule explains who ran next
             name = due["id"] if due else next(iter(new + waiting), None)
             if name is None:
                 break
@@ -87,8 +88,8 @@ def _placed(study: Mapping[str, Any], halving: Halving) -> list[Stretch]:
 
 
 def _stretches(trial: Mapping[str, Any]) -> list[tuple[float, list[dict[str, Any]]]]:
-    """Each time that a trial ran, from its start or from where it went on: seconds, epochs. What is no epoch's, as to
-    start, is shared out among them."""
+    """Each time that a trial ran, from its start or from where it resumed: (seconds, epochs). Time outside the epochs,
+    such as starting, is shared equally among the stretches."""
     parts: list[list[dict[str, Any]]] = [[]] if trial["seconds"] or trial["history"] else []
     for row in trial["history"]:
         if "resumed_at" in row and parts[-1]:
@@ -100,7 +101,7 @@ def _stretches(trial: Mapping[str, Any]) -> list[tuple[float, list[dict[str, Any
 
 
 def _trial_at(trial: Mapping[str, Any], own: Sequence[tuple[float, float, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """A trial at a moment. Of each of its stretches: how long ago it began, how long it took, its epochs."""
+    """A trial at a moment. `own` has for each of its stretches: seconds since it began, its length, its epochs."""
     begun = [stretch for stretch in own if stretch[0] >= 0]
     if len(begun) == len(own) and all(passed >= lasted for passed, lasted, _ in own):
         return dict(trial)

@@ -1,1 +1,1 @@
-"""The report of a run: what is read of it, figures, a page."""
+"""The report of a run: its records, figures and a page."""

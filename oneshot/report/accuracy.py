@@ -16,14 +16,14 @@ _ROW, _NAMES = 24, 190  # height of a line; room for the names on a wide canvas
 
 
 def ladders(result: Mapping[str, Any]) -> dict[str, Outcome]:
-    """The outcomes, by protocol, beside which published figures may stand."""
+    """The outcomes, by protocol, that published figures may stand beside."""
     if not is_omniglot(result) or result.get("overlap"):
         return {}
     return {name: one for name, one in result["protocols"].items() if compares(one) and ladder(name)}
 
 
 def standing(result: Mapping[str, Any], width: float) -> Canvas | None:
-    """For each protocol this run's accuracy, with its interval, in its place among the published ones."""
+    """For each protocol, this run's accuracy with its interval, in its place among the published ones."""
     by_protocol = ladders(result)
     if not by_protocol:
         return None
@@ -35,18 +35,18 @@ def standing(result: Mapping[str, Any], width: float) -> Canvas | None:
     names = _NAMES if width > NARROW else 0
     scale = Scale(min(0.5, int(10 * least) / 10), 1.0, names + 8 if names else 18, width - 66)
     top = 20.0
-    for tick in scale.ticks(5):
+    for tick in scale.ticks():
         canvas.line([(scale(tick), 8), (scale(tick), canvas.height - 36)], "grid", 1)
     for name, outcome in by_protocol.items():
         canvas.rect(0, top - 17, 9.5 * len(name) + 4, 22, "paper")
         canvas.text(0, top, name, "ink", 13, bold=True)
         top = _rungs(canvas, name, outcome, scale, top + 22, names) + 12
-    x_axis(canvas, scale, canvas.height - 32, label=percent_mark, most=5)
+    x_axis(canvas, scale, canvas.height - 32, label=percent_mark)
     return canvas
 
 
 def _rungs(canvas: Canvas, protocol: str, outcome: Outcome, scale: Scale, top: float, names: float) -> float:
-    """One protocol's lines, the best first; where the next one begins."""
+    """Draw one protocol's lines, the best first. Returns where the next protocol begins."""
     rows: list[tuple[float, str, str, bool]] = [
         (figure.accuracy, figure.name, short(figure.source), False) for figure in ladder(protocol)
     ]
@@ -73,7 +73,7 @@ def _rungs(canvas: Canvas, protocol: str, outcome: Outcome, scale: Scale, top: f
 
 
 def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, width: float) -> Canvas | None:
-    """Accuracy by alphabet with 95 % intervals: dots of `within`, and hollow ones of Lake's trials where they are."""
+    """Accuracy by alphabet with 95 % intervals: dots for `within`, hollow ones for Lake's trials if there are any."""
     within = result["per_alphabet"]
     if not within:
         return None
@@ -89,7 +89,7 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
     )
     least = min(one["interval"][0] for one in [*within.values(), *fixed.values()])
     scale = Scale(min(0.9, int(10 * least) / 10), 1.0, 18 if two_lines else 224, width - 58)
-    for tick in scale.ticks(5):
+    for tick in scale.ticks():
         canvas.line([(scale(tick), 30), (scale(tick), canvas.height - 40)], "grid", 1)
     _key(canvas, bool(fixed))
     for at, (name, one) in enumerate(rows):
@@ -105,7 +105,7 @@ def alphabets(result: Mapping[str, Any], outcomes: Mapping[str, Any] | None, wid
         place = (0, y - 12, "start") if two_lines else (212, y + 4, "end")
         canvas.text(place[0], place[1], cut(plain(name), 34), "ink", 12, anchor=place[2])
         canvas.text(width - 4, y + 4, percent(one["accuracy"]), "muted", SMALL, anchor="end")
-    x_axis(canvas, scale, canvas.height - 36, label=percent_mark, most=5)
+    x_axis(canvas, scale, canvas.height - 36, label=percent_mark)
     return canvas
 
 

@@ -1,4 +1,4 @@
-"""The page's first words: what the run came to, by protocol, among the published figures; and where it stands."""
+"""The start of the page: accuracy by protocol, the state of the run, published figures, accuracy by alphabet."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from oneshot.screen.results import few_classes, is_omniglot, meanings, positions
 from oneshot.screen.tables import settings_text
 from oneshot.screen.words import words_of
 
-_FIRST = {  # of which protocol the headline speaks, and in which words
+_FIRST = {  # the protocols that the headline may be about, the first choice first, and its words
     "lake400": "of Lake’s 400 one‑shot trials are right",
     "within": "of the one‑shot trials within one alphabet are right",
     "between": "of the one‑shot trials between alphabets are right",
@@ -25,7 +25,7 @@ _FIRST = {  # of which protocol the headline speaks, and in which words
 
 
 def headline(run: Run) -> str:
-    """The answer as a heading, then what it means; of a run that is not judged: how far it is."""
+    """The result as a heading, then what it means; for a run that is not judged, how far it is."""
     if run.result is None or not run.result["protocols"]:
         return _unjudged(run)
     protocols = run.result["protocols"]
@@ -45,7 +45,7 @@ def headline(run: Run) -> str:
 
 
 def _which(name: str, result: Mapping[str, Any]) -> str:
-    """Which trials are right, so that nobody takes others for Lake's."""
+    """Which trials are right, in words that let nobody take other trials for Lake's."""
     if is_own(result["split"]):
         return "of the one‑shot trials on your own images are right"
     if name == "lake400" and not is_omniglot(result):
@@ -58,7 +58,7 @@ def _examples(shots: int) -> str:
 
 
 def _cards(result: Mapping[str, Any], first: str) -> str:
-    """Every protocol, then what else was measured, a card each."""
+    """A card for each protocol, then for what else was measured."""
     meaning = meanings(result)
     entries = [
         (name, one, f"{one['n_way']}-way {one['k_shot']}-shot, {count(one['trials'])} trials", meaning.get(name, ""))
@@ -78,7 +78,7 @@ def _cards(result: Mapping[str, Any], first: str) -> str:
 
 
 def _by_pixels(outcome: Mapping[str, Any]) -> str:
-    """What the nearest neighbour by pixels gets right of the same trials; older results do not know it."""
+    """The share of the same trials that the nearest neighbour by pixels gets right; older results do not have it."""
     share = outcome.get("pixels")
     return "" if share is None else f'<span class="quiet">by pixels alone: {percent(share)}</span>'
 
@@ -86,7 +86,7 @@ def _by_pixels(outcome: Mapping[str, Any]) -> str:
 def _unjudged(run: Run) -> str:
     state = "is running" if run.running else "is not over" if not run.over else "is trained"
     kind = "This study" if run.study else "This network" if run.over else "This training"
-    lead = "No epoch was finished yet."
+    lead = "No epoch is finished yet."
     if not run.study and run.has("diverged"):
         kind, state = "This training", f"diverged in epoch {run.trials[0]['history'][-1]['epoch']}"
         lead = "The loss or its gradient was not finite, and no epoch was finished: try a lower learning rate."
@@ -101,17 +101,17 @@ def _unjudged(run: Run) -> str:
 
 
 def state(run: Run) -> str:
-    """What a reader has to know before the figures: the run goes on, something is missing, was invented or left out."""
+    """What a reader has to know before the figures: whether the run goes on; what is missing, invented or left out."""
     live = "" if run.over else note(_progress(run), "live")
     said = [esc(sentence) for sentence in run.missing]
     if (run.result and not is_omniglot(run.result)) or "generated" in run.dataset:
         why = (run.study or {}).get("why") or ""
         invented = f"The drawings are {run.dataset}, not Omniglot{f': {why}' if why else ''}."
-        said.append(esc(f"{invented} No published figure compares."))
+        said.append(esc(f"{invented} No published figure is comparable."))
     if few := few_classes(run.result or {}):
-        said.append(f"{few}.")
+        said.append(f"{few[0].upper()}{few[1:]}.")
     if overlap := (run.result or {}).get("overlap"):
-        compares = " No published figure compares." if is_omniglot(run.result or {}) else ""
+        compares = " No published figure is comparable." if is_omniglot(run.result or {}) else ""
         said.append(esc(f"{overlap[0].upper()}{overlap[1:]}.{compares}"))
     if teaches_all(split := run.settings.data.split):
         said.append(f"Split {split}: the {run.words.held} were trained on too, so validation figures are optimistic.")
@@ -122,8 +122,8 @@ def state(run: Run) -> str:
             " optimistic."
         )
     if run.touched > 1:
-        which = (run.result or {}).get("test_evaluations")  # a search that went on has the figures of a later time
-        figures = f"; the figures are those of time {which}" if which else ""
+        which = (run.result or {}).get("test_evaluations")  # if a search went on, the figures are of a later time
+        figures = f"; the figures are those of scoring {which}" if which else ""
         said.append(f"The {run.words.test} have been scored {run.touched} times for this run{figures}.")
     said += [esc(f"{name} is {why}.") for name, why in ((run.result or {}).get("lowered") or {}).items()]
     same: dict[str, list[str]] = {}
@@ -140,7 +140,7 @@ def _progress(run: Run) -> list[str]:
     if run.study:
         how = Counter(trial["status"] for trial in run.trials)
         ended = sum(how[name] for name in ("finished", "stopped", "diverged", "failed"))
-        far = f"{ended} of {len(run.trials)} trials are over, {how['running']} run, {how['pending']} wait."
+        far = f"{ended} of {len(run.trials)} trials are over, {how['running']} are running, {how['pending']} waiting."
         if ended == len(run.trials):
             far = f"All trials are over; the judgement on the {run.words.test} is missing."
     else:
@@ -149,11 +149,11 @@ def _progress(run: Run) -> list[str]:
             far += f" It failed: {esc(one_line(why))}."
     if run.running:
         return [f"<strong>Running.</strong> {far} Last written {ago} before this page was made ({then}).",
-                f"This page shows what there was then; for a newer one: {here}"]  # fmt: skip
+                f"This page shows the state at that time; for a newer one: {here}"]  # fmt: skip
     resumed = f"<code>python -m oneshot.tune --resume {esc(quote(run.where))}</code>"
     on = f"To go on: {resumed if run.study else 'the same command with --run'}"
     if run.pruned:
-        on = "Its trials’ checkpoints were removed: it does not go on."
+        on = "Its trials’ checkpoints were removed: it cannot go on."
     return [f"<strong>Not over, and silent for {ago}.</strong> {far} Last written {then}. {on}"]
 
 
@@ -162,8 +162,8 @@ def standing(run: Run, figures: Figures) -> str:
     if run.result is None:
         return ""
     said = (
-        "Figures compare within one protocol only, and only where training saw as many alphabets. Lines: 95 % intervals"
-        " over trials (Wilson): of other trials of this network, and not of another training."
+        "Figures are comparable only within one protocol, and only if training saw as many alphabets. Lines: 95 %"
+        " intervals over trials (Wilson), for other trials of this network, not for another training."
     )
     chart = figures.chart("ladder", lambda width: accuracy.standing(run.result, width), said)
     if not chart:
@@ -199,7 +199,7 @@ def by_alphabet(run: Run, figures: Figures) -> str:
         )
     rows = sorted(run.result["per_alphabet"].items(), key=lambda item: -item[1]["accuracy"])
     numbers = table(f"Accuracy by {kind}", columns, rows)
-    new = not run.result.get("overlap")  # of what the network was taught others are no like
+    new = not run.result.get("overlap")  # alphabets that it was taught say nothing about others
     others = over_groups([(score["accuracy"], score["trials"]) for _, score in rows], kind) if new else ""
     inside = f"{f'<p>{others}</p>' if others else ''}{chart}"
     inside += f"<details><summary>The numbers as a table</summary>{numbers}</details>"

@@ -14,7 +14,7 @@ _MOST = 1e12  # greater numbers stand at the edge
 
 @dataclass(frozen=True)
 class Scale:
-    """From values low..high to places start..end; logarithmic where `log`."""
+    """Maps values low..high to places start..end; logarithmic if `log`."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Scale:
         return math.log10(value) if self.log else value
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values inside the range, `most` at most and two at least."""
+        """Round values inside the range: two at least, and `most` at most."""
         if not self.log:
             return _linear_ticks(self.low, self.high, most)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
@@ -49,14 +49,15 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
     if high <= low:
         return [low]
     step = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(step * by for by in (1, 2, 2.5, 5, 10, 20) if (high - low) / (step * by) <= most)
+    # Where both ends are ticks, there is one more than there are steps.
+    step = next(step * by for by in (1, 2, 2.5, 5, 10, 20) if (high - low) / (step * by) < most - 1e-6)
     first = math.ceil(low / step - 1e-9)
     return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def spanning(values: Iterable[float], start: float, end: float, *, log: bool | None = None, pad: float = 0.04) -> Scale:
-    """A scale for all values, with some room at both ends. `log` None: where they span more than a factor of 8. It is
-    never logarithmic where a value is not positive."""
+    """A scale for all values, with some room at both ends. If `log` is None, it is logarithmic when they span more than
+    a factor of 8. It is never logarithmic if a value is not positive."""
     values = [min(max(value, -_MOST), _MOST) for value in values]
     low, high = min(values), max(values)
     if low > 1 / _MOST and (log or (log is None and high / low > 8)):
@@ -76,7 +77,7 @@ def percent_mark(value: float) -> str:
 
 
 def y_axis(canvas: Canvas, scale: Scale, left: float, right: float, *, label=number, title: str = "") -> None:
-    """Grid lines from left to right with their values before them, and what they mean above."""
+    """Draw grid lines from left to right, their values before them, and what these mean above."""
     for tick in scale.ticks():
         canvas.line([(left, scale(tick)), (right, scale(tick))], "grid", 1)
         canvas.text(left - 6, scale(tick) + 4, label(tick), "muted", SMALL, anchor="end")
@@ -94,7 +95,7 @@ def x_axis(
     most: int = 6,
     top: float | None = None,
 ) -> None:
-    """A base line with values below it, and what they mean below these; with `top`, grid lines up to there."""
+    """Draw a base line, values below it, and what they mean below these; with `top`, grid lines up to there."""
     canvas.line([(scale.start, bottom), (scale.end, bottom)], "line", 1)
     for tick in scale.ticks(most):
         if top is not None:
@@ -106,7 +107,7 @@ def x_axis(
 
 
 def epochs_axis(canvas: Canvas, last: int, left: float, right: float, bottom: float) -> Scale:
-    """Whole epochs 1..last; the scale."""
+    """Draw an axis of whole epochs 1..last. Returns its scale."""
     scale = Scale(1 if last > 1 else 0, max(last, 2), left, right)
     canvas.line([(left, bottom), (right, bottom)], "line", 1)
     steps = (digit * 10**zeros for zeros in range(10) for digit in (1, 2, 5))
@@ -119,7 +120,7 @@ def epochs_axis(canvas: Canvas, last: int, left: float, right: float, bottom: fl
 
 
 def apart(places: list[float], least: float) -> list[float]:
-    """Places in the same order, moved so that neighbours are `least` apart: labels that must not overlap."""
+    """Places in the same order, moved so that neighbours are at least `least` apart and labels do not overlap."""
     order = sorted(range(len(places)), key=places.__getitem__)
     moved = list(places)
     for before, after in pairwise(order):

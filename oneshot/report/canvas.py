@@ -1,6 +1,6 @@
 """A figure as marks on a canvas, drawn as SVG (on the page in the reader's colours, in files in light ones) or as PNG.
 
-Lengths are CSS pixels, y grows downwards; colours are named by what they mean, and each theme says what they are.
+Lengths are CSS pixels, and y grows downwards. Colours are named by what they mean; a theme gives their values.
 """
 
 import base64
@@ -28,7 +28,7 @@ DARK = {
 }  # fmt: skip
 SERIES = ("c1", "c2", "c3", "c4", "c5", "c6")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-_SCALE, _FINER = 2, 2  # pixels of a PNG for one of the canvas; and how much finer it is drawn before it is made smaller
+_SCALE, _FINER = 2, 2  # pixels of a PNG for each of the canvas; how much finer it is drawn before it is scaled down
 
 _EDGE = 14  # pixels of paper around a figure in a file
 _LARGE = 500_000  # square pixels of a canvas that is not drawn finer first: a sheet of drawings
@@ -40,8 +40,8 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Mark:
-    """A line, dot, many equal dots, rectangle, text or image. `of`: the trial that it belongs to; all marks of one are
-    lit up together."""
+    """A line, dot, many equal dots, rectangle, text or image. `of` is the trial that it belongs to: all marks of one
+    trial are highlighted together."""
 
     kind: Literal["line", "dot", "dots", "rect", "text", "image"]
     points: tuple[Point, ...]  # of a rectangle and an image: a corner and (width, height)
@@ -52,16 +52,16 @@ class Mark:
     dashed: bool = False
     hollow: bool = False
     bold: bool = False
-    halo: bool = False  # a text on lines keeps them off
+    halo: bool = False  # a text has an outline of paper, which keeps lines off it
     anchor: Anchor = "start"
-    text: str = ""  # what it says; of an image: base64 of its PNG
+    text: str = ""  # what a text says; of an image: base64 of its PNG
     tip: str = ""
     of: str = ""
 
 
 @dataclass
 class Canvas:
-    """What a figure is made of. `title` names it and `description` says in words what it shows."""
+    """A figure as a list of marks. `title` names it, and `description` says in words what it shows."""
 
     width: float
     height: float
@@ -91,7 +91,7 @@ class Canvas:
 
 
 def svg(canvas: Canvas, *, name: str, theme: dict[str, str] | None = None) -> str:
-    """The figure as SVG. Without a theme its colours are the page's variables, and it has neither size nor paper."""
+    """The figure as SVG. Without a theme its colours are the page's CSS variables, and it has no size and no paper."""
     label = (
         f'<title id="{name}-t">{escape(canvas.title)}</title><desc id="{name}-d">{escape(canvas.description)}</desc>'
     )
@@ -167,8 +167,8 @@ def png(canvas: Canvas) -> bytes:
         _png_mark(picture, draw, mark, scale)
     small = picture.resize((size[0] // finer, size[1] // finer), Image.Resampling.BOX) if finer > 1 else picture
     stream = io.BytesIO()
-    # Of Pillow's ways to 128 colours the one that keeps rare ones: no colour is off by more than 10 of 255, where the
-    # median cut has 66. `optimize` would make the file a tenth smaller and take twice as long.
+    # Of Pillow's methods to get 128 colours, this one keeps rare ones: no colour is off by more than 10 of 255, against
+    # 66 with the median cut. `optimize` would make the file a tenth smaller and take twice as long.
     small.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(stream, "PNG", dpi=(192, 192))
     return stream.getvalue()
 

@@ -1,4 +1,5 @@
-"""Several runs side by side: what each came to, and in which settings they differ."""
+"""Several runs side by side: what each came to, in which settings they differ, and how far the first is from the others
+on the same trials."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from rich.text import Text
 from oneshot.base.environment import hardware
 from oneshot.base.jobs import with_point
 from oneshot.base.meanings import inline
+from oneshot.report import against
 from oneshot.report.reading import Run
 from oneshot.run.formats import Status
 from oneshot.screen.console import MISSING, Column, Fitting, duration, fitted, loss, percent
@@ -18,28 +20,35 @@ LEARNT = ("data", "model", "train", "evaluate")  # the sections that say what a 
 
 
 def compared(runs: Sequence[Run]) -> dict[str, Any]:
-    """Plain values: `runs`, a row each in the order given, and `settings`, {key: a value a run} of those in which the
-    networks of the runs differ. A study's network is that of its best trial, whose point its settings have."""
+    """Plain values: `runs`, a row for each in the order given; `settings`, {key: a value per run} for the settings in
+    which the networks differ; and `same_trials`, the result of `against`, which needs runs that were read with
+    `shown=True`. A study's network is that of its best trial, whose point is applied to its settings."""
     each = [_settings(run) for run in runs]
     keys = [key for key in each[0] if any(other[key] != each[0][key] for other in each[1:])]
-    return {"runs": [row(run) for run in runs], "settings": {key: [one[key] for one in each] for key in keys}}
+    return {
+        "runs": [row(run) for run in runs],
+        "settings": {key: [one[key] for one in each] for key in keys},
+        "same_trials": against.against(runs),
+    }
 
 
 def doubts(runs: Sequence[Run]) -> list[str]:
-    """Why figures of these runs do not compare, a sentence each; none where they do."""
+    """Why figures of these runs cannot be compared, a sentence each; empty if they can."""
     found = []
     if len({(run.dataset, run.settings.data.split) for run in runs}) > 1:
-        found.append("the runs are of different data sets or splits: neither losses nor accuracies of them compare")
+        found.append(
+            "the runs are of different data sets or splits: only accuracies on the same trials can be compared"
+        )
     elif len({(run.settings.train.val_pairs, run.settings.train.val_trials) for run in runs}) > 1:
-        found.append("the runs were validated on other pairs or trials: small differences in validation may be theirs")
+        found.append("the runs were validated on other pairs or trials, so small differences there may be due to that")
     if sum(run.result is not None for run in runs) > 1:
         words = runs[0].words
-        found.append(f"who chooses a run by what the {words.test} said has tuned on them: choose by validation")
+        found.append(f"choosing a run by its figures on the {words.test} is tuning on them: choose by validation")
     return found
 
 
 def screen(made: Mapping[str, Any]) -> RenderableType:
-    """The runs as a table, then the settings in which they differ, a line each."""
+    """The runs as a table, then the settings in which they differ, a line each, then each run against the first."""
     rows = made["runs"]
     least = min((row["val_loss"] for row in rows if row["val_loss"] is not None), default=None)
     protocols = list(dict.fromkeys(name for row in rows for name in row["accuracy"]))
@@ -59,7 +68,7 @@ def screen(made: Mapping[str, Any]) -> RenderableType:
         lines.append(Text.assemble((f"  {key} ", "dim"), " · ".join(inline(value) for value in values)))
     if not made["settings"]:
         lines = [Text(), Text("their networks were taught by the same settings")]
-    return Group(Fitting(lambda width: fitted(columns, rows, width)), *lines)
+    return Group(Fitting(lambda width: fitted(columns, rows, width)), *lines, against.screen(made["same_trials"]))
 
 
 def row(run: Run) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from oneshot.report.canvas import Canvas, svg
 
-# Pixels of a figure on a desk, of one of two beside each other there, and on a phone: each is drawn for its size.
+# Pixels across a figure on a desktop, one of two side by side there, and one on a phone: each is drawn for its size.
 WIDE, HALF, NARROW = 840, 482, 356
 FIGURES = "figures"  # the folder of the files, beside the page
 
@@ -18,12 +18,12 @@ def esc(value: object) -> str:
 
 @dataclass
 class Figures:
-    """The figures of a page, in its order: drawn for two widths in it, and kept to be written as files."""
+    """The figures of a page, in order: drawn in it for two widths, and kept to be written as files."""
 
     files: dict[str, Canvas] = field(default_factory=dict)
 
     def chart(self, name: str, draw: Callable[[float], Canvas | None], caption: str, *, wide: float = WIDE) -> str:
-        """A figure with its caption (HTML) and files; nothing where `draw` has nothing to show."""
+        """A figure with its caption (HTML) and links to its files; empty if `draw` has nothing to show."""
         large, small = draw(wide), draw(NARROW)
         if large is None or small is None:
             return ""
@@ -32,7 +32,7 @@ class Figures:
         return f'<figure id="{name}">{inside}<figcaption>{caption} {self.keep(name, large)}</figcaption></figure>'
 
     def keep(self, name: str, canvas: Canvas) -> str:
-        """Write this figure as files too; the links to them."""
+        """Keep this figure to be written as files, too. Returns the links to them."""
         self.files[name] = canvas
         links = (f'<a href="{FIGURES}/{name}.{kind}">{kind.upper()}</a>' for kind in ("svg", "png"))
         return f'<span class="files">{" · ".join(links)}</span>'
@@ -40,19 +40,19 @@ class Figures:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its header, the text of a cell (HTML), and what it is sorted by (None: at the end)."""
+    """A column of a table: its header, the text of a cell (HTML), and the key it is sorted by (None: at the end)."""
 
     header: str
     cell: Callable[[Any], str]
     key: Callable[[Any], float | str | None]
-    text: bool = False  # words, to the left; numbers stand to the right
+    text: bool = False  # words are aligned to the left, numbers to the right
     css: str = ""
 
 
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Any], *, row: Callable[[Any], str] = lambda _: ""
 ) -> str:  # fmt: skip
-    """A table sorted by the header that is pressed. `row`: further attributes of a row, which its first cell names."""
+    """A table sorted by the header that is pressed. `row` gives a row further attributes; its first cell names it."""
     head = "".join(
         f'<th scope="col" aria-sort="none" class="{_css(column)}">'
         f'<button type="button">{esc(column.header)}</button></th>'

@@ -37,7 +37,7 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Rung:
-    """A row: who, and accuracy by protocol with its interval where one is known (fractions)."""
+    """A row: a name, and accuracy by protocol with its interval if one is known (fractions)."""
 
     name: str
     ours: bool
@@ -51,9 +51,9 @@ class Rung:
 
 
 def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
-    """All rows, the best on `lake400` first, then those without it; of records on Omniglot.
+    """All rows, the best on `lake400` first, then those without it. Records must be on Omniglot.
 
-    A record is a study's, or one of several seeds: then its figures are their means.
+    A record is that of a study or of several seeds; the figures of the latter are means over the seeds.
     """
     rows = [_published(name) for name in dict.fromkeys(figure.name for figure in FIGURES)]
     for name, record in records.items():
@@ -66,34 +66,34 @@ def rungs(records: Mapping[str, Mapping[str, Any]]) -> list[Rung]:
         source = f"split {result['split']} ({judges}){of}{started(result)}{views(result)}{judged_again(record)}"
         source += f", commit {commits(results_of(record))}"
         rows.append(Rung(name, True, cells, source))
-    # Of equals by the first protocol the published come first.
+    # Of rows that are equal by the first protocol, published ones come first.
     return sorted(rows, key=lambda rung: (rung.sort_key[0], rung.ours, rung.sort_key, rung.name))
 
 
 def _many(record: Mapping[str, Any]) -> str:
-    """How many seeds a record has; of so many, where more were asked for and are not there yet."""
+    """How many seeds a record has, and of how many if more were asked for and are not there yet."""
     count, asked = len(record["seeds"]), len(record.get("asked") or ())
     return (f"{count} of {asked}" if asked > count else str(count)) + f" seed{'s' * (max(count, asked) != 1)}"
 
 
 def views(result: Mapping[str, Any]) -> str:
-    """Of a network that looks in several positions, in how many."""
+    """In how many positions a network looks; empty for one."""
     return f", {result['views']} views" if result.get("views", 1) > 1 else ""
 
 
 def started(result: Mapping[str, Any]) -> str:
-    """Of a network that went on from another one's weights, that it did: it has learnt more than its split says."""
+    """Says if a network started from another one's weights: it has then learnt more than its split says."""
     return ", started from another network" if result.get("start") else ""
 
 
 def times_judged(row: Mapping[str, Any]) -> int:
-    """How often a network was judged, by its record or by the row of its seed; older ones do not count what came after
-    the judgement that they hold."""
+    """How often a network was judged, by its record or by the row of its seed. Older ones do not count judgements after
+    the one that they hold."""
     return row.get("judged") or row["result"].get("test_evaluations") or 1
 
 
 def judged_again(record: Mapping[str, Any]) -> str:
-    """Of networks that were judged more than once, how often: `, judged 2 times`, or `, seed 3 judged 2 times`."""
+    """How often networks were judged if more than once: `, judged 2 times`, or `, seed 3 judged 2 times`."""
     said = []
     for row in record.get("seeds") or [record]:
         often = times_judged(row)
@@ -124,7 +124,7 @@ def _cells(record: Mapping[str, Any]) -> dict[str, tuple[float, tuple[float, flo
 
 
 def _published(name: str) -> Rung:
-    """One system's figures, of each protocol the best."""
+    """The row of one published system, with its best figure for each protocol."""
     figures = sorted((figure for figure in FIGURES if figure.name == name), key=lambda figure: figure.accuracy)
     cells: dict[str, tuple[float, tuple[float, float] | None]] = {one.protocol: (one.accuracy, None) for one in figures}
     sources = dict.fromkeys(
@@ -136,21 +136,23 @@ def _published(name: str) -> Rung:
 
 
 def best(records: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The record with the greatest accuracy on the alphabets of `lake400`: by 10,000 trials, `within_fixed`, as of 400
-    each is worth more than most differences; by `lake400` where they were not run. None where no record has either."""
+    """The record with the greatest accuracy on the alphabets of `lake400`; None if no record has one.
+
+    The 10,000 trials of `within_fixed` decide, as one trial of 400 is worth more than most differences. Records without
+    them come last, by `lake400`. Trials with another number of ways or shots are easier or harder, and do not count."""
     scores = {}
     for name, record in records.items():
-        ours = record.get("summary") or first_result(record)["protocols"] | {
-            "within_fixed": first_result(record).get("within_fixed")
-        }
-        found = [ours.get("within_fixed"), ours.get("lake400")]
+        result = first_result(record)
+        asked = {"within_fixed": result.get("within_fixed"), "lake400": result["protocols"].get("lake400")}
+        ours = record.get("summary") or asked
+        found = [ours.get(each) if one and compares(one) else None for each, one in asked.items()]
         if any(found):
             scores[name] = [one["mean" if "mean" in one else "accuracy"] if one else 0.0 for one in found]
     return max(scores, key=lambda name: scores[name], default=None)
 
 
 def markdown(rows: Sequence[Rung]) -> str:
-    """The ladder as README shows it, what each column means below it."""
+    """The ladder as README shows it, with the meaning of each column below it."""
     lines = []
     for rung in rows:
         name = f"**`{rung.name}`**" if rung.ours else rung.name
@@ -167,7 +169,7 @@ def markdown(rows: Sequence[Rung]) -> str:
 
 
 def alphabets(name: str, record: Mapping[str, Any]) -> str:
-    """Markdown: a record's accuracy by alphabet, the best first; of several seeds the means, all on the same trials."""
+    """A record's accuracy by alphabet in Markdown, the best first; for several seeds the means, on the same trials."""
     found = [result["per_alphabet"] for result in results_of(record)]
     kind, which = "trials", f"`{name}`"
     rows = [(alphabet, one["accuracy"], one["interval"], one["trials"]) for alphabet, one in found[0].items()]
@@ -185,7 +187,7 @@ def alphabets(name: str, record: Mapping[str, Any]) -> str:
 
 
 def screen(rows: Sequence[Rung]) -> RenderableType:
-    """The ladder for the terminal: where the width is short the intervals go before any protocol does."""
+    """The ladder for the terminal: if it is narrow, intervals are left out before any protocol is."""
     meaning = (Text.assemble((f"{name:<14}", "bold"), (what, "dim")) for name, what in _MEANING.items())
     return Group(
         Fitting(lambda width: _table(rows, width, ends=width >= 160)),

@@ -1,4 +1,4 @@
-"""The runs that a folder holds: which they are, and a row each, those first that somebody may have to look after."""
+"""The runs that a folder holds: which they are, and a row for each, first those that may need attention."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from oneshot.base.errors import UserError
+from oneshot.base.errors import TROUBLE, UserError
 from oneshot.base.storage import Folder
 from oneshot.report.compare import row
 from oneshot.report.reading import read
@@ -24,16 +24,15 @@ _AT_ONCE = 8  # runs read at a time, each by several requests: a store far away 
 
 
 def runs_in(folder: Folder) -> list[Folder]:
-    """The folder itself where it is a run, else the runs that lie in it, by name. What else lies there is left out, and
-    a folder into which nobody may look is taken for a run, so that it is told of. Raises UserError where there is none.
-    """
+    """The folder itself if it is a run, else the runs that lie in it, by name. Anything else in it is left out, but a
+    folder that cannot be looked into counts as a run, so that it is reported. Raises UserError if there is no run."""
     if folder.has(EXPERIMENT):
         return [folder]
 
     def is_run(inside: Folder) -> bool:
         try:
             return inside.has(EXPERIMENT)
-        except UserError:
+        except TROUBLE:
             return True
 
     inside = [folder / name for name in folder.names()]
@@ -48,18 +47,19 @@ def runs_in(folder: Folder) -> list[Folder]:
 
 
 def listed(runs: Sequence[Folder]) -> list[dict[str, Any]]:
-    """A row a run, as `compare.row` makes it, by state, in each state the latest first. One that cannot be read has
-    `run`, `where`, `state` and `error` alone: the others are to be seen all the same."""
+    """A row for each run, as `compare.row` makes it, sorted by state, in each state the latest first. The row of a run
+    that cannot be read has `run`, `where`, `state` and `error` alone, so that the others are shown all the same."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        rows = list(pool.map(_row, runs))
+        rows = list(pool.map(row_of, runs))
     states = list(_STATES)
     return sorted(rows, key=lambda each: (states.index(each["state"]), -(each.get("written") or 0.0), each["run"]))
 
 
-def _row(run: Folder) -> dict[str, Any]:
+def row_of(run: Folder, *, shown: bool = False) -> dict[str, Any]:
+    """A run's row, read as `reading.read` does, or that of one that cannot be read."""
     try:
-        return row(read(run, shown=False))
-    except (UserError, OSError) as error:
+        return row(read(run, shown=shown))
+    except TROUBLE as error:
         return {"run": run.name, "where": str(run), "state": UNREADABLE, "error": str(error)}
 
 
@@ -70,7 +70,7 @@ def screen(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         Column("run", lambda row: Text(row["run"], "bold"), justify="left", cut=20),
         Column("state", lambda row: Text(row["state"], _STATES[row["state"]]), justify="left"),
         Column("trials\nover", _over, 3),
-        Column("failed", lambda row: str(len(row["failures"]) or "") if "failures" in row else MISSING, 4),
+        Column("failed", lambda row: str(row["trials"]["failed"] or "") if "trials" in row else MISSING, 4),
         Column("epochs", lambda row: str(row.get("epochs", MISSING)), 5),
         Column("best\nval loss", lambda row: loss(row.get("val_loss"))),
         Column("one-shot,\nvalidation", lambda row: percent(row.get("val_oneshot")), 2),

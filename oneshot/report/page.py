@@ -1,4 +1,4 @@
-"""The page: one file that needs nothing else, light and dark, for a desk, a phone and paper."""
+"""The page: one self-contained file, light and dark, for desktop, phone and print."""
 
 import time
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def page(run: Run) -> tuple[str, dict[str, Canvas]]:
     when = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(run.read))
     eyebrow = f"oneshot report · {esc(job)} · {esc(run.dataset)} · split {esc(run.settings.data.split)} · {when}"
     head = f'<p class="eyebrow">{eyebrow}</p>{answers.headline(run)}{answers.state(run)}'
-    # Dark ink on light paper is turned in the dark theme; a photo, and light on dark, stay as they are.
+    # Dark ink on light paper is inverted in the dark theme; a photo, and light on dark, stay as they are.
     inked = ' class="inked"' if (run.outcomes or {}).get("polarity", "dark") == "dark" else ""
     head, *sections = (text.replace(" %", "\u00a0%") for text in (head, *filter(None, sections)))
     sections.append(_reproduce(run))
@@ -78,19 +78,19 @@ def _contents(sections: list[str]) -> str:
 
 
 def _reproduce(run: Run) -> str:
-    """Settings and environment: all it takes to have the run again."""
+    """Settings and environment: all that is needed to repeat the run."""
     where: Mapping[str, Any] = run.environment or {}
     judged: Mapping[str, Any] = (run.result or {}).get("environment") or where
     hardware, seeds = _plain(where.get("hardware")), _plain(judged.get("seeds"))
-    commit, unknown = where.get("commit"), "unknown" if run.over else "written down when the run is over"
+    commit, unknown = where.get("commit"), "unknown" if run.over else "recorded when the run is over"
     verb = "tune" if run.study else "train"
-    last = str(commit).rpartition(", ")[2]  # one that was interrupted may have gone on under another
+    last = str(commit).rpartition(", ")[2]  # an interrupted run may have gone on under another commit
     lines = [f"git checkout {quote(last.removesuffix('+changes'))}"] if commit else []
-    # A job's file lies on a disk; of a run on an object store it is saved there first.
+    # A job's file must lie on a disk; the settings of a run on an object store are saved to a file there first.
     file = quote(f"{run.where}/{EXPERIMENT}") if "://" not in run.where else "again.toml"
     start = run.settings.train.start
     place, mark, query = run.where.partition("?")
-    copy = f"{place}/{START}{mark}{query}"  # where it was copied from another network may lie by then
+    copy = f"{place}/{START}{mark}{query}"  # another network may lie by then where it was copied from
     again = f" --set {quote(f'train.start={copy}')}" if start else ""
     lines.append(
         f"python -m oneshot.{verb} {file} --run runs/again{again}" + "  # the settings below" * (file == "again.toml")
@@ -106,7 +106,7 @@ def _reproduce(run: Run) -> str:
         (f"{run.words.test} scored", times(run.touched)),
     ]
     if start:
-        entries.append(("started from", f"{start}, of which {copy} is a copy"))
+        entries.append(("started from", f"{start}, copied to {copy}"))
     if apart := [f"{name} {value}" for name, value, trained in (
         ("commit", judged.get("commit") or "unknown", commit or "unknown"),
         ("hardware", _hardware(_plain(judged.get("hardware"))), _hardware(hardware)),
@@ -125,12 +125,12 @@ def _reproduce(run: Run) -> str:
 
 
 def _plain(value: object) -> Mapping[str, Any]:
-    """What should be a mapping and was written by others."""
+    """The value if it is a mapping, else an empty one: others may have written it."""
     return value if isinstance(value, dict) else {}
 
 
 def _device(run: Run, hardware: Mapping[str, Any]) -> str:
-    """What the network was trained on; the hardware names GPUs only where they were used."""
+    """The device that the network was trained on; hardware names GPUs only if they were used."""
     if told := (run.study or {}).get("device") or (run.environment or {}).get("device"):
         return str(told)
     return ("cuda" if hardware.get("gpus") else "cpu") if hardware else ""

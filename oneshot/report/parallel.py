@@ -1,4 +1,4 @@
-"""Parallel coordinates: each trial of a study a line through its settings and what came of them."""
+"""Parallel coordinates: each trial of a study is a line through its settings and its results."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _AXES, _FEW_AXES = 9, 6  # on a wide and on a narrow canvas
 
 
 def parallel(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas | None:
-    """Parallel coordinates: each trial a line through its settings and what came of them."""
+    """Draw the figure; None if fewer than two trials have settings and a loss."""
     drawn = [trial for trial in trials if trial["val_loss"] is not None and trial["settings"]][:MOST]
     if len(drawn) < 2 or best is None:
         return None
@@ -46,7 +46,7 @@ Coordinate = tuple[str, Callable[[Trial], Any], Callable[[Any], str]]
 
 
 def _coordinates(trials: Sequence[Trial], most: int) -> list[Coordinate]:
-    """The settings that differ between trials, then epochs, one-shot accuracy and loss: name, value, how written."""
+    """The settings that differ between trials, then epochs, one-shot accuracy and loss: each name, value and label."""
 
     def of(key: str) -> Callable[[Trial], Any]:
         return lambda trial: trial["settings"].get(key)
@@ -64,13 +64,13 @@ def _coordinates(trials: Sequence[Trial], most: int) -> list[Coordinate]:
 
 
 def _order(value: Any) -> tuple[int, float, str]:
-    """Nothing, then numbers, as of a setting that only some trials have, then words."""
+    """A sorting key: first None, as of a setting that only some trials have, then numbers, then words."""
     number = isinstance(value, int | float)
     return (0 if value is None else 1 if number else 2, value if number else 0.0, str(value))
 
 
 class _Axis:
-    """One of the parallel axes: a scale for numbers, places at equal distances for words and for few values."""
+    """One of the parallel axes: a scale for numbers, equal distances for words and for few whole numbers."""
 
     def __init__(self, values: list[Any], log: bool, bottom: float, top: float) -> None:
         kinds = {type(value) for value in values}

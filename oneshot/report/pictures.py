@@ -11,12 +11,12 @@ from oneshot.report.canvas import SERIES, Canvas
 from oneshot.screen.words import Words, times
 
 Outcomes = Mapping[str, Any]
-_ERRORS_WIDE = 6  # errors beside each other in the picture of all
-_MAPS_WIDE, _MAP = 4, 260.0  # maps beside each other in that of theirs, and the side of each
+_ERRORS_WIDE = 6  # errors side by side in the picture of all errors
+_MAPS_WIDE, _MAP = 4, 260.0  # maps side by side in the picture of all maps, and the side of each
 
 
 def place_of(right: int) -> str:
-    """Which place the right one took: `2nd`."""
+    """The place that the right one took: `2nd` for 1."""
     place = right + 1
     ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     return f"{place}{ending}"
@@ -33,12 +33,12 @@ def name_of(character: str) -> str:
 
 
 def group_of(character: str) -> str:
-    """Its alphabet, by which a caption says what was asked; of a class that is in no group its own name."""
+    """A character's alphabet, which a caption names as what was asked; of a class in no group, its own name."""
     return alphabet_of(character) or name_of(character)
 
 
 def both_names(characters: Sequence[str]) -> str:
-    """Two characters, the alphabet once where they share it: `Greek 07 and 08`."""
+    """Two characters, with the alphabet once if they share it: `Greek 07 and 08`."""
     one, other = characters
     if alphabet_of(one) == alphabet_of(other) != "":
         other = other.rpartition("/")[2]
@@ -73,8 +73,8 @@ def gallery(outcomes: Outcomes) -> Canvas | None:
 
 
 def different(outcomes: Outcomes) -> list[Mapping[str, Any]]:
-    """The errors that were kept, the one by the greatest margin first; of those that took a drawing for the same
-    character, which older files have, one."""
+    """The errors that were kept, the greatest margin first. Of several that took one drawing for the same character,
+    which older files have, only the first is included."""
     drawings, found = outcomes["drawings"], {}
     for trial in outcomes["errors"]:
         found.setdefault((trial["query"], drawings[trial["ranking"][0]]["character"]), trial)
@@ -105,7 +105,7 @@ def errors(outcomes: Outcomes) -> Canvas | None:
 
 
 def confused(outcomes: Outcomes, words: Words) -> Canvas | None:
-    """The pairs of characters, or classes, most often taken for each other, with the drawings that were."""
+    """The pairs of characters, or classes, most often taken for each other, with drawings that took part."""
     pairs, drawings = outcomes["confused"]["pairs"], outcomes["drawings"]
     if not pairs:
         return None

@@ -1,6 +1,6 @@
-"""What a report reads of a run, over or not, wherever it lies: records only, neither network nor data.
+"""Reads a run for a report, over or not, wherever it lies: records only, neither network nor data.
 
-A study that runs writes each file whole or not at all, so it can be read at any time from another process.
+A running study writes each file whole or not at all, so another process can read it at any time.
 """
 
 import base64
@@ -33,14 +33,14 @@ from oneshot.run.history import (
     why_over,
 )
 from oneshot.run.opened import EXPERIMENT, settings_of_run
-from oneshot.run.pruning import PRUNED
+from oneshot.run.pruning import noted
 from oneshot.run.watch import PULSE, STAGE
 from oneshot.screen.results import trained_in
 from oneshot.screen.words import Words, words_of
 from oneshot.search.study import STUDY, was_begun
 
-# Seconds without a word after which a run that is not over is not called running any more: at least, where no epoch
-# tells how long one takes, and how many times the longest epoch.
+# A run that is not over is no longer called running if it wrote nothing for some time: EPOCHS times its longest epoch,
+# but at least QUIET seconds; SILENT seconds if no epoch tells how long one takes.
 QUIET, SILENT, EPOCHS = 60.0, 600.0, 3
 _SIDE = 256  # pixels a side of a drawing, at most
 _AT_ONCE = 16  # files read at a time: a store far away answers late
@@ -48,12 +48,12 @@ _AT_ONCE = 16  # files read at a time: a store far away answers late
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder holds it. `study` is None for a single training, `result` and `outcomes` until the network in
-    its `best/` is judged.
+    """A run as its folder holds it. `study` is None for a single training; `result` and `outcomes` are None until the
+    network in its `best/` is judged.
 
     `trials` have their histories, the lowest loss first; a single training is one trial. `written` is when the run last
-    wrote (seconds since 1970), `read` when this was read; `missing` says, a sentence each, what is not there and how to
-    get it.
+    wrote (seconds since 1970), `read` when this was read. `missing` says, in a sentence each, what is not there and how
+    to get it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Run:
     result: Mapping[str, Any] | None
     outcomes: Mapping[str, Any] | None
     environment: Mapping[str, Any] | None  # in which the network was trained
-    taught: bool | str  # whether what validates was taught to it, see `cards.MeasuredOn`; False where nobody says
+    taught: bool | str  # whether it was taught what validates, see `cards.MeasuredOn`; False if unknown
     touched: int  # how often the test alphabets were scored
     written: float
     read: float
@@ -77,8 +77,8 @@ class Run:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, as far as can be told from outside: a process holds its folder, or it wrote lately; and
-        what it began has not ended."""
+        """Whether it is going on, as far as its folder tells: it is not over, and either a process holds its folder, or
+        it wrote lately and what it began has not ended."""
         if self.over or self.held:
             return not self.over
         if self.pruned or self._failed:
@@ -94,9 +94,9 @@ class Run:
 
     @property
     def state(self) -> str:
-        """running; else judged: its network has its result, though trials may wait, as at a time limit; finished or
-        diverged: a training that is not judged; failed: it ended with nothing to show; stopped: it was pruned, and does
-        not go on; interrupted: it would."""
+        """The state, a word: running; judged (its network has its result, though trials may wait, as at a time limit);
+        finished or diverged (a training that is not judged); failed (it ended with nothing to show); stopped (it was
+        pruned, and does not go on); interrupted (it would)."""
         if self.running:
             return "running"
         if self.result is not None and not self.has("running"):
@@ -107,8 +107,8 @@ class Run:
 
     @property
     def _failed(self) -> bool:
-        """Whether it came to its end with nothing to show: a training that says why, or a study none of whose trials
-        has an epoch."""
+        """Whether it ended with nothing to show: a training that recorded an error, or a study none of whose trials has
+        an epoch."""
         if self.study is None:
             return self.has("failed")
         return not (self.has("pending") or self.has("running") or measured(self.trials))
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def dataset(self) -> str:
-        """As people are shown it."""
+        """The name of the data set as people are shown it."""
         if known := (self.result or self.study or {}).get("dataset"):
             return str(known)
         asked = self.settings.data.dataset
@@ -130,8 +130,8 @@ class Run:
 
 
 def read(run: Folder, *, shown: bool = True) -> Run:
-    """A run's folder; `shown`: with the single trials of its judgement, and what is missing of all that a page shows.
-    Raises UserError where it holds none, or where a file in it is damaged."""
+    """Read a run's folder; if `shown`, with the single trials of its judgement and what is missing for a page. Raises
+    UserError if the folder holds no run, or if a file in it is damaged."""
     settings = settings_of_run(run)
     words = words_of(settings.data.split)
     study = formats.read(formats.Study, run, STUDY) if run.has(STUDY) else None
@@ -140,7 +140,7 @@ def read(run: Folder, *, shown: bool = True) -> Run:
     outcomes = _by_class(read_outcomes(run, result), settings) if shown else None
     best = _best(trials, result)
     network = formats.read(cards.Card, run / "best", cards.CARD) if (run / "best").has(cards.CARD) else {}
-    over = _over(study, trials, result)
+    over = _over(study, trials, result, planned=settings.search.trials)
     return Run(
         name=run.name,
         where=str(run),
@@ -158,13 +158,13 @@ def read(run: Folder, *, shown: bool = True) -> Run:
         read=time.time(),
         over=over,
         held=owner.is_held(run),
-        pruned=run.has(PRUNED),
+        pruned=bool(noted(run)),
         missing=tuple(_missing(run, study, trials, result, outcomes, over, words)) if shown else (),
     )
 
 
 def _trials_of(run: Folder, study: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The study's trials with their histories, which are newer than what study.json says of a trial that runs."""
+    """The study's trials with their histories, which are newer than what study.json says of a running trial."""
     begun = [trial for trial in study["trials"] if was_begun(trial)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         rows = pool.map(lambda trial: read_history(run / "trials" / trial["id"]), begun)
@@ -182,8 +182,8 @@ def _updated(trial: Mapping[str, Any], history: list[dict[str, Any]]) -> dict[st
 
 
 def _training(run: Folder, settings: Settings) -> dict[str, Any]:
-    """A single training in the form of a study's trial. Whether it is finished, its settings say: they may ask for more
-    than what its last epoch ended. It failed where nothing was written since it said why."""
+    """A single training in the form of a study's trial. Its settings say whether it is finished, as they may now ask
+    for more epochs than it ended with. It failed if nothing was written since it recorded an error."""
     history, error = read_history(run), read_failure(run)
     if error and run.written([FAILURE]) < run.written([EXPERIMENT, HISTORY, PULSE]):
         error = None
@@ -206,15 +206,19 @@ def _best(trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> dic
     return named[0] if named else min(measured(trials), key=lambda trial: trial["val_loss"], default=None)
 
 
-def _over(study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None) -> bool:
-    """A study is over when it is judged and no trial waits, as at its time limit; a training after its last epoch."""
+def _over(
+    study: Mapping[str, Any] | None, trials: list[dict[str, Any]], result: Mapping[str, Any] | None, *, planned: int
+) -> bool:
+    """A study is over when it is judged, has all its trials, which a session that is killed at once may not have
+    written, and none waits, as some do at a time limit; a training, when it ended."""
     if study is not None:
-        return result is not None and all(trial["status"] not in ("pending", "running") for trial in trials)
+        ended = all(trial["status"] not in ("pending", "running") for trial in trials)
+        return result is not None and ended and len(trials) >= planned
     return trials[0]["status"] not in ("running", "failed")
 
 
 def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Single trials of the judgement that gave the result, None where there are none or those of another network."""
+    """Single trials of the judgement that gave the result; None if there are none or they are of another network."""
     if result is None or not run.has(OUTCOMES):
         return None
     kept = formats.read(formats.Outcomes, run, OUTCOMES)
@@ -227,8 +231,8 @@ def read_outcomes(run: Folder, result: Mapping[str, Any] | None) -> dict[str, An
 
 
 def _by_class(outcomes: dict[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
-    """Own classes that are in no groups have their set's name for a group, which tells none from another: here they go
-    by their own."""
+    """Take the group off the names of own classes that are in no groups: it is the name of their data set, and tells
+    none from another."""
     if outcomes is None or not is_own(settings.data.split):
         return outcomes
     group = settings.data.dataset.partition("@")[0] + "/"
@@ -240,16 +244,14 @@ def _by_class(outcomes: dict[str, Any] | None, settings: Settings) -> dict[str, 
 
 
 def _check_picture(png: str, where: str) -> None:
-    """Raises UserError unless this is a small PNG: a file may have been changed by anyone."""
+    """Raises UserError unless this is a small PNG: anyone may have changed the file."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(png)), formats=["PNG"]) as image:
             if max(image.size) > _SIDE:
                 raise ValueError(f"{image.size[0]} x {image.size[1]} pixels")
             image.load()
     except Exception as error:  # Pillow answers damage with some ten kinds of exception
-        raise UserError(
-            f"{where} is damaged: it holds a drawing that is none ({error}); restore it or remove it"
-        ) from None
+        raise UserError(f"{where} is damaged: it holds an invalid drawing ({error}); restore it or remove it") from None
 
 
 def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> float:
@@ -270,13 +272,13 @@ def _missing(
     if lost:
         sentences.append(f"The history of trial {', '.join(lost)} is lost: its curves are missing.")
     if result is None and run.has(RESULT):
-        sentences.append(f"{RESULT} is not of the network that is in best/ now: its figures are not shown.")
+        sentences.append(f"{RESULT} is not for the network that is now in best/: its figures are not shown.")
     if result is None and study is None and over and trials[0]["val_loss"] is not None:
         again = f"python -m oneshot.evaluate {run.quoted}"
         sentences.append(f"This training has not been judged on the {words.test}: {again}")
     if result is not None and outcomes is None:
         sentences.append(
-            "The judgement kept no single trials, so there is no gallery, no errors, no confusions and no map. To have"
+            "The judgement kept no single trials, so there is no gallery, errors, confusions or map. To get"
             f" them: python -m oneshot.evaluate {run.quoted}, which scores the {words.test} once more, and is counted."
         )
     return sentences

@@ -11,12 +11,12 @@ from oneshot.screen.tables import measured_epochs, settings_text
 
 Trial = Mapping[str, Any]
 SHAPES: tuple[Shape, ...] = ("circle", "square", "diamond")
-MOST = 400  # trials in a figure and in the table, the best
+MOST = 400  # trials in a figure and in the table at most, the best ones
 NARROW = 400  # a canvas of fewer pixels is for a phone
 
 
 def tip(trial: Trial) -> str:
-    """What the pointer is told of a trial."""
+    """The tooltip of a trial."""
     name = f"trial {trial['id']}, {trial['status']}" if trial["id"] else "this training"
     known = f"{name}: {settings_text(trial['settings'])}" if trial["settings"] else name
     if trial["val_loss"] is None:
@@ -25,7 +25,7 @@ def tip(trial: Trial) -> str:
 
 
 def those(drawn: Sequence[Any], trials: Sequence[Trial]) -> str:
-    """Which trials a figure shows: all that have what it shows, or the best of them."""
+    """Which trials a figure shows, in words: all that have what it shows, or the best of them."""
     return f"the best {len(drawn)} of {len(trials)} trials" if len(drawn) == MOST < len(trials) else "every trial"
 
 
@@ -39,7 +39,7 @@ def losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canvas 
     canvas.description = f"{len(drawn)} trials. The lowest: {tip(best)}."
     left, right, top, bottom = 46, width - 66, 28, canvas.height - 40
     values = [row["val_loss"] for _, rows in drawn for row in rows]
-    ceiling = 20 * best["val_loss"]  # what diverges must not press the others flat: it stands at the upper edge
+    ceiling = 20 * best["val_loss"]  # what diverges stands at the upper edge, lest it flatten the others
     shown = [value for value in values if value <= ceiling] or values
     scale = spanning(shown, bottom, top, log=max(shown) > 3 * min(shown) > 0)
     y_axis(canvas, scale, left, right, title="validation loss (nats" + (", logarithmic)" if scale.log else ")"))
@@ -98,7 +98,7 @@ def lr_losses(trials: Sequence[Trial], best: Trial | None, width: float) -> Canv
 
 
 def _amount(trial: Trial, key: str) -> float:
-    """A setting that is a number; 0 where it is none."""
+    """A setting if it is a number, else 0."""
     value = trial["settings"].get(key)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 

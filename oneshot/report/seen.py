@@ -13,7 +13,7 @@ from oneshot.screen.console import count
 from oneshot.screen.words import Words, times
 
 Outcomes = Mapping[str, Any]
-_ERRORS, _MORE, _PAIRS = 24, 96, 18  # on the page, folded away, on the page; the files have all that were kept
+_ERRORS, _MORE, _PAIRS = 24, 96, 18  # errors shown, errors folded away, pairs shown; the files have all that were kept
 _MAP = 420  # pixels of a map
 
 
@@ -26,9 +26,9 @@ def trials(run: Run, figures: Figures) -> str:
     many = f" Of each {run.words.one} the first drawing is shown." if outcomes["k_shot"] > 1 else ""
     said = (
         f"{len(outcomes['gallery'])} of the {count(outcomes['trials'])} trials of"
-        f" <code>{esc(outcomes['protocol'])}</code>, taken at equal distances, not chosen. On the left the query, then"
-        " the support from the most to the least alike. The right one has a <b>green</b> frame; where another was"
-        f" chosen, that has an <b>orange</b> one.{many}"
+        f" <code>{esc(outcomes['protocol'])}</code>, taken at equal distances, not selected. On the left the query,"
+        " then the support from the most to the least alike. The right one has a <b>green</b> frame, and a wrong one"
+        f" that was chosen an <b>orange</b> frame.{many}"
     )
     links = figures.keep("trials", pictures.gallery(outcomes))
     inside = f'<p>{said} {links}</p><ol class="trials">{items}</ol>'
@@ -71,11 +71,11 @@ def errors(run: Run, figures: Figures) -> str:
     number = f"The {min(len(wrong), _ERRORS)} worst{'' if every else ' different ones'} of {count(missed)}"
     if every and missed <= _ERRORS:
         number = f"All {missed}"
-    said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the one by the greatest margin first."
+    said = f"{number} errors in {count(outcomes['trials'])} trials of {protocol}, the greatest margin first."
     if not every:
-        said += f" A query that was taken for the same {run.words.one} in several trials is one."
+        said += f" A query that was taken for the same {run.words.one} in several trials counts once."
     if len(wrong) > _ERRORS:
-        said += f" The picture has {'all' if every else count(len(wrong))}."
+        said += f" The picture files show {'all' if every else count(len(wrong))}."
     first, more = ("".join(_error(trial, outcomes["drawings"], run.words) for trial in some)
                    for some in (wrong[:_ERRORS], wrong[_ERRORS:][:_MORE]))  # fmt: skip
     shown = f'<ul class="errors">{first}</ul>'
@@ -121,7 +121,7 @@ def confused(run: Run, figures: Figures) -> str:
         items.append(f'<li class="confusion"><div class="sides">{between.join(sides)}</div>{said}</li>')
     said = (
         f"The pairs most often taken for each other among the {count(found['errors'])} errors in"
-        f" {count(found['trials'])} trials of <code>{esc(found['protocol'])}</code>, by drawings that took part."
+        f" {count(found['trials'])} trials of <code>{esc(found['protocol'])}</code>, shown by drawings from them."
         f" {links}"
     )
     inside = f'<p>{said}</p><ul class="confused">{"".join(items)}</ul>'
@@ -138,12 +138,12 @@ def maps(run: Run, figures: Figures) -> str:
     ends = dict.fromkeys([ranked[0], ranked[-1]])
     links = figures.keep("maps", pictures.maps(run.outcomes, words))
     said = (
-        f"What the network makes of drawings it has never seen: each dot is a drawing, the colour its {words.one}"
-        f" (colours repeat), the small drawing the middle one of its {words.one}. Where dots of one {words.one} keep"
-        " together and away from others, one example is enough. The plane holds the two directions of the greatest"
-        f" variance only, so what overlaps here may lie apart in the others. {links}"
+        "How the network sees drawings that are new to it: each dot is a drawing, its colour stands for its"
+        f" {words.one} (colours repeat), and the small drawing is the middle one of its {words.one}. If the dots of a"
+        f" {words.one} stay together and away from others, one example is enough. The plane shows only the two"
+        f" directions of the greatest variance, so what overlaps here may be apart in the others. {links}"
     )
-    # Of one map only, and of what has no score, nobody can say that it is easier than others.
+    # A single map, or one without a score, cannot be called easier than others.
     known = len(ends) == 2 and all(name in scores for name in ends)
     placed = dict(zip(ends, ("the easiest", "the hardest"), strict=True)) if known else {}
     shown = "".join(_map(by_name[name], run, scores, placed.get(name, "")) for name in ends)

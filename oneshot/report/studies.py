@@ -14,7 +14,7 @@ Trial = Mapping[str, Any]
 
 
 def searched(run: Run, figures: Figures) -> str:
-    """The search: a summary, three views of all trials, the table, and what befell some."""
+    """The search: a summary, three views of all trials, the table, and what went wrong in some."""
     if run.study is None:
         return ""
     trials, best = run.trials, run.best
@@ -24,12 +24,12 @@ def searched(run: Run, figures: Figures) -> str:
     )  # fmt: skip
     by_lr = figures.chart(
         "learning-rates", lambda width: search.lr_losses(trials, best, width),
-        "Each mark is a trial: colour and shape say the optimizer, the size the batch. Up: best validation loss.",
+        "Each mark is a trial: colour and shape show the optimizer, the size the batch. Height: best validation loss.",
         wide=HALF,
     )  # fmt: skip
     side = figures.chart(
         "parallel", lambda width: parallel.parallel(trials, best, width),
-        "Each line is a trial, from its settings on the left to what came of them on the right.",
+        "Each line is a trial, from its settings on the left to its outcome on the right.",
     )  # fmt: skip
     halves = _half(over_epochs, "Validation loss over epochs") + _half(by_lr, "Learning rate against loss")
     charts = f'<div class="pair">{halves}</div>'
@@ -47,7 +47,7 @@ def _summary(run: Run) -> str:
     begun = sum(bool(trial["epochs"] or trial["status"] != "pending") for trial in run.trials)
     whole = begun * run.settings.train.epochs
     study = run.study or {}
-    parts = [f"{len(run.trials)} trials, {begun} begun, in {duration(study.get('seconds'))}"]
+    parts = [f"{len(run.trials)} trials, {begun} started, in {duration(study.get('seconds'))}"]
     if whole:
         not_run = epochs_not_run(run.trials, most=run.settings.train.epochs) if run.over else {}
         shares = "".join(f", {100 * number / whole:.0f} % {why}" for why, number in not_run.items())
@@ -61,7 +61,7 @@ def _summary(run: Run) -> str:
 
 
 def _points(space: Search, trials: int) -> str:
-    """Where the points of so many trials come from, and what those that no job names were taken from."""
+    """Where the points of so many trials come from, and the ranges of those that the job does not name."""
     named, proposed = min(len(space.first), trials), space.searcher == "optuna"
     some, rest = f"{named} point{'s' * (named != 1)}", trials - named
     if not rest:
@@ -109,7 +109,7 @@ def _setting_column(name: str) -> Column:
 
 
 def _broken(trials: list[dict[str, Any]]) -> str:
-    """Why trials broke off, and what befell others."""
+    """Why trials broke off, and the notes of others."""
     same: dict[str, list[str]] = {}
     for trial in trials:
         notes = trial.get("notes", [])
@@ -118,7 +118,7 @@ def _broken(trials: list[dict[str, Any]]) -> str:
     if not same:
         return ""
     items = "".join(f"<li>{esc(', '.join(ids))}: {esc(why)}</li>" for why, ids in same.items())
-    return f"<h3>What befell trials</h3><ul>{items}</ul>"
+    return f"<h3>Errors and notes</h3><ul>{items}</ul>"
 
 
 def trained(run: Run, figures: Figures) -> str:
@@ -128,9 +128,9 @@ def trained(run: Run, figures: Figures) -> str:
         return ""
     objective = run.settings.train.objective
     distorted = ", on distorted drawings" if run.settings.data.distort else ""
-    said = f"Dashed: training{distorted}; solid: validation. The upright line: the epoch that was kept."
+    said = f"Dashed: training{distorted}; solid: validation. The vertical line: the epoch that was kept."
     if objective != "bce":
-        said += f" The objective is “{objective}”, so the training loss is another measure than the validation loss."
+        said += f" The objective is “{objective}”, so the training loss is not the same measure as the validation loss."
     chart = figures.chart("curves", lambda width: search.curves(best, width), said)
     if not chart:
         return ""

@@ -1,9 +1,9 @@
-"""Same or different: the two errors of verification against each other, and the thresholds that validation chose."""
+"""Same or different: how verification trades its two errors, and the thresholds that validation chose."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from oneshot.answers.matching import ENOUGH
+from oneshot.answers.doubts import ENOUGH
 from oneshot.report.axes import SMALL, Scale, percent_mark, x_axis, y_axis
 from oneshot.report.canvas import Canvas
 from oneshot.report.html import HALF, Column, Figures, esc, section, table
@@ -16,20 +16,20 @@ _LOOKS = {"any": "ours", "within": "c2"}
 
 
 def verification(run: Run, figures: Figures) -> str:
-    """The section of verification: what it takes to make few false matches; a figure where its curves were kept."""
+    """The section on verification: the cost of making few false matches, and a figure if its curves were kept."""
     found = (run.result or {}).get("verification") or {}
     errors = {kind: each for kind, each in (found.get("errors") or {}).items() if kind in _LOOKS}
     if not errors:
         return ""
     names, words = _names(run), run.words
     said = ", ".join(
-        f"{percent(each['eer'])} where these are {names[kind]} (area under the ROC curve {each['auc']:.4f})"
+        f"{percent(each['eer'])} for {names[kind]} (area under the ROC curve {each['auc']:.4f})"
         for kind, each in errors.items()
     )
     about = (
         f"Pairs of one {words.one} and of two, {count(found['pairs'] // 2)} of each. A false match: two {words.many}"
-        f" are told the same. A false non-match: one {words.one} is told different. The rate at which both are equal is"
-        f" {said}. FMR and FNMR: the two rates at other thresholds."
+        f" are called the same. A false non-match: one {words.one} is called different. The rate at which both are"
+        f" equal is {said}. FMR and FNMR: the two rates at other thresholds."
     )
     caption = (
         "Each threshold’s two errors, both axes logarithmic (detection error trade-off); down and left is better. Dots:"
@@ -44,9 +44,9 @@ def verification(run: Run, figures: Figures) -> str:
     ]
     counted = " and ".join(f"{count(each['different'])} {_short(run, kind)}" for kind, each in errors.items())
     told = (
-        "By thresholds fixed before the test, each of which lets pass the share of validation’s pairs that is meant;"
-        " “verify --false-match” has its own, in the model card. Rough where that share of the different"
-        f" pairs, {counted}, each counted once, in validation or test, which has fewer, is less than {ENOUGH}."
+        "Thresholds were fixed before the test, on validation pairs, for the rates in “meant”; “verify --false-match”"
+        " has its own, in the model card. A row is rough if its rate times the number of different pairs"
+        f" ({counted}, each counted once, in validation or test, whichever has fewer) is below {ENOUGH}."
     )
     rows = [(kind, at) for kind, each in errors.items() for at in each["at_false_match"]]
     inside = f'<p>{about}</p><div class="pair">{chart}<div>{table(told, columns, rows)}</div></div>'
@@ -66,8 +66,8 @@ def _fine(share: float) -> str:
 
 
 def curves(errors: Mapping[str, Any], run: Run, width: float) -> Canvas | None:
-    """False non-match rate over false match rate, a line for each kind of different pairs; None where no threshold has
-    errors of both kinds, and where no curve was kept."""
+    """False non-match rate over false match rate, a line for each kind of different pairs; None if no threshold has
+    errors of both kinds, or if no curve was kept."""
     kept = {kind: (run.outcomes or {}).get("curves", {}).get(kind, []) for kind in errors}
     drawn = {kind: [point for point in points if min(point) > 0] for kind, points in kept.items()}
     drawn = {kind: points for kind, points in drawn.items() if len(points) > 1}
@@ -91,7 +91,7 @@ def curves(errors: Mapping[str, Any], run: Run, width: float) -> Canvas | None:
 
 
 def _marks(canvas: Canvas, errors: Mapping[str, Any], x: Scale, y: Scale, color: str, *, above: bool) -> None:
-    """The thresholds of validation, and the equal error rate with its number on the side that no other curve is on."""
+    """Draw the thresholds of validation, and the equal error rate with its number on the side without another curve."""
     for at in errors["at_false_match"]:
         tip = (
             f"{percent_mark(at['rate'])} meant: false matches {_fine(at['false_match'])}, false non-matches"

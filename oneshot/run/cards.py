@@ -1,4 +1,4 @@
-"""Where a network lies, and what its `model.json` holds, checked when it is read: it may have come from anybody.
+"""Where a network lies and what its `model.json` holds, which is checked when read: it may come from anybody.
 
 Free of torch."""
 
@@ -16,11 +16,11 @@ from oneshot.base.storage import Folder
 from oneshot.run import checkpoint, formats
 from oneshot.run.formats import BestTrial, Cleaning, Environment, Measured, Origin, Record, Share
 
-WEIGHTS, CARD = "model.safetensors", "model.json"  # a network's folder
-START = "start"  # in a run's folder: that of the network which its trainings start from
+WEIGHTS, CARD = "model.safetensors", "model.json"  # the files of a network's folder
+START = "start"  # in a run's folder: the folder of the network that its trainings start from
 _NAMED = re.compile(r"(.*)@([0-9a-f]{8,64})")  # a network to start from, as a run's settings name it
 
-# What becomes of an image before the network sees it (`preprocess`), told to those who run the network elsewhere.
+# What is done to an image before the network sees it (`preprocess`), for those who run the network elsewhere.
 STEPS = {
     "ink": "1 on paper 0: dark ink on light paper is inverted, and its levels are stretched from the paper's to the"
     " strongest ink's",
@@ -29,7 +29,7 @@ STEPS = {
 
 
 def seen(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card says of its preprocessing; where there is no cleaning, what this version does."""
+    """What a card says of its preprocessing. Without cleaning, its steps are those of this version."""
     return STEPS | preprocessing if preprocessing.get("cleaning") else {**preprocessing, **STEPS}
 
 
@@ -45,12 +45,12 @@ class Provenance(Record):
     best_trial: BestTrial | None = None
     settings: dict[str, dict[str, Any]]
     environment: Environment | None = None
-    untaught: str = ""  # which alphabets of its split it was not taught, a sentence; older cards do not say
+    untaught: str = ""  # a sentence on the alphabets of its split that it was not taught; older cards do not say
     start: Annotated[list[Origin], Field(default_factory=list)]  # as in a checkpoint's state
 
 
 class Pair(Record):
-    slope: Annotated[float, Field(gt=0)]  # else a probability would fall with similarity
+    slope: Annotated[float, Field(gt=0)]  # otherwise a probability would fall with similarity
     offset: float
     pairs: Positive
     ece_before: Share
@@ -80,8 +80,8 @@ class Shots(Record):
 
 
 class Match(Record):
-    """Thresholds of same or different, a score for each rate of false matches, and what they came to across halves;
-    `pairs`: how many different ones were measured."""
+    """Thresholds for same or different: for each rate of false matches a score and the error rates measured across
+    halves. `pairs` is how many different pairs were measured."""
 
     rates: Rates
     limits: list[float]
@@ -103,11 +103,11 @@ class MeasuredOn(Record):
     drawings: Positive
     trials: Positive
     n_way: Positive
-    taught: bool | Literal["perhaps"] = False  # whether the network was taught these alphabets, too; older: unsaid
+    taught: bool | Literal["perhaps"] = False  # whether it was taught these alphabets too; older cards do not say
 
 
 class SeenFrom(Record):
-    """One-shot accuracy on the validation alphabets, of all positions and of the first alone."""
+    """One-shot accuracy on the validation alphabets, from all positions and from the first alone."""
 
     positions: Views
     accuracy: Share
@@ -115,7 +115,7 @@ class SeenFrom(Record):
 
 
 class Tuned(Record):
-    """One-shot accuracy on the validation alphabets, of a network and of the one that its training started from."""
+    """One-shot accuracy on the validation alphabets: of the network, and of the one that its training started from."""
 
     accuracy: Share
     before: Share
@@ -128,10 +128,10 @@ class Calibration(Record):
     lead: Annotated[float, Field(ge=0)]
     rates: Rates
     shots: Annotated[list[Shots], Field(min_length=1)]
-    match: Match | None = None  # older ones have none
+    match: Match | None = None  # older cards have none
     pooling: dict[str, Measured]
-    views: SeenFrom | None = None  # of a network that looks in one position there is none
-    start: Tuned | None = None  # of one that started from none
+    views: SeenFrom | None = None  # none if the network looks in one position
+    start: Tuned | None = None  # none if its training started from no network
 
     @model_validator(mode="after")
     def _check(self) -> "Calibration":
@@ -145,7 +145,7 @@ class Calibration(Record):
 
 def _rising(values: list[int], key: str) -> None:
     if any(a >= b for a, b in pairwise(values)):
-        raise ValueError(f"calibration: {key} = {values}: must rise")
+        raise ValueError(f"calibration: {key} = {values}: must increase")
 
 
 class Card(Record):
@@ -159,13 +159,13 @@ class Card(Record):
     preprocessing: Preprocessing
     sha256: str
     provenance: Provenance
-    calibration: Calibration | None = None  # older ones have none
+    calibration: Calibration | None = None  # older cards have none
 
 
 def find(where: Folder) -> Folder:
-    """The folder itself that holds a network: a run's `best/`, or a network's or a checkpoint's folder.
+    """The folder that holds a network: a run's `best/`, or the folder of a network or checkpoint itself.
 
-    Raises UserError where there is none."""
+    Raises UserError if there is none."""
     for folder, name in ((where, CARD), (where / "best", CARD), (where, checkpoint.STATE)):
         if folder.has(name):
             return folder
@@ -175,13 +175,13 @@ def find(where: Folder) -> Folder:
 
 
 def read(folder: Folder) -> dict[str, Any]:
-    """The card of a network's folder. Raises UserError."""
+    """The card of a network's folder. Raises UserError if it is damaged."""
     return formats.read(Card, folder, CARD, advice="restore it or use another network")
 
 
 def load(folder: Folder) -> tuple[dict[str, Any], bytes]:
-    """The card of a network's folder, and its weights as they lie in their file. Raises UserError, also where these are
-    not those that the card describes."""
+    """The card of a network's folder, and its weights as they lie in their file. Raises UserError, also if the weights
+    do not match the card."""
     card = read(folder)
     try:
         weights = folder.read(WEIGHTS)
@@ -193,20 +193,20 @@ def load(folder: Folder) -> tuple[dict[str, Any], bytes]:
 
 
 def origins(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a training keeps of the network it starts from: that one, then what that one started from itself."""
+    """What a training keeps of the network it starts from: that network, then those that it started from in turn."""
     own = {"sha256": card["sha256"], "settings": card["provenance"]["settings"]}
     return [own, *card["provenance"].get("start", [])]
 
 
 def parts(name: str) -> tuple[str, str]:
-    """Path and digest of a network to start from, as settings name it; a person may leave the latter out."""
+    """Path and digest of a network to start from, as settings name it. A person may leave out the digest."""
     found = _NAMED.fullmatch(name)
     return (found[1], found[2]) if found else (name, "")
 
 
 def alike(recorded: str, asked: str) -> bool:
-    """Whether a person's name for a network, or another run's, is that which a run's settings have: the same digest,
-    wherever it lies; without one the same place. No store is asked."""
+    """Whether a name for a network, given by a person or in another run, means the one recorded in a run's settings:
+    the same digest, wherever it lies, or without a digest the same place. No store is asked."""
     if not (recorded and asked):
         return recorded == asked
     (place, digest), (path, mark) = parts(recorded), parts(asked)
@@ -217,19 +217,21 @@ def alike(recorded: str, asked: str) -> bool:
 
 
 def started(training: Folder) -> Folder:
-    """Where the network lies that a training starts from: in its run's folder, of which it may be one of the trials."""
+    """The folder of the network that a training starts from. It lies in the run's folder; the run of a trial is its
+    study."""
     of_study = training.parent.name == "trials" and not (training / START).has(CARD)
     return (training.parent.parent if of_study else training) / START
 
 
 def digest(run: Folder) -> str:
-    """The sha256 of the weights in a run's `best/`: which network it is."""
+    """The sha256 of the weights in a run's `best/`, which identifies the network."""
     return read(run / "best")["sha256"]
 
 
 def recorded_settings(where: Folder) -> dict[str, Any]:
-    """The sections `data`, `model` and `train` that the network of a run, its folder or a checkpoint was trained with.
+    """The sections `data`, `model` and `train` that a network was trained with. `where` is the folder of a run, of a
+    network or of a checkpoint.
 
-    Raises UserError where there is no network."""
+    Raises UserError if there is no network."""
     folder = find(where)
     return read(folder)["provenance"]["settings"] if folder.has(CARD) else checkpoint.read(folder).settings

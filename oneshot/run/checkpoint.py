@@ -1,10 +1,10 @@
-"""Checkpoints: a folder each, `epoch-0007/`, with the network, the optimizer and the state, under their digests.
+"""Checkpoints: each is a folder, `epoch-0007/`, with the network, the optimizer and the state, under their digests.
 
-`model.safetensors` holds the network, `training.safetensors` the other tensors that a training goes on from: what the
-optimizer gathered, `optimizer.<index of the parameter>.<name>`, and where the network is an average of weights, the
-trained ones, `weights.<name>`. An optimizer's settings are not kept: they are the run's.
+`model.safetensors` holds the network. `training.safetensors` holds the other tensors that a training needs to go on:
+what the optimizer gathered, `optimizer.<index of the parameter>.<name>`, and, if the network is an average of weights,
+the trained ones, `weights.<name>`. An optimizer's settings are not kept: they are the run's.
 
-One taken inside an epoch is named by what lies behind it: `epoch-0007-step-00040/`, seven epochs and 40 steps.
+A checkpoint taken inside an epoch is named by what is done: `epoch-0007-step-00040/` is seven epochs and 40 steps.
 
 `state.json` is written last and holds the sha256 of the others: a checkpoint without it, or whose digests do not match,
 does not count, and the one before it is used.
@@ -26,30 +26,30 @@ from oneshot.base.errors import Damaged, RunFailed, UserError, shown
 from oneshot.base.storage import Folder
 from oneshot.run import formats
 
-if TYPE_CHECKING:  # torch is imported where a checkpoint is read or written: who only looks which there are needs none
+if TYPE_CHECKING:  # torch is imported when a checkpoint is read or written: listing them does not need it
     import torch
 
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
-ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, None)  # no file is there; of a folder pyarrow gives no number
-OLDER = "training.pt"  # instead of TRAINING: a pickle, which older versions wrote and none reads any more
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, None)  # no file is there; pyarrow gives no number for a folder
+OLDER = "training.pt"  # a pickle that older versions wrote instead of TRAINING; it is not read any more
 
 
 @dataclass
 class Progress:
-    """How far a training has come. `history`: a row an epoch. `ended`: epochs | patience | diverged, or empty."""
+    """How far a training has come. `history`: a row for each epoch. `ended`: epochs | patience | diverged, or empty."""
 
     epoch: int = 0  # finished epochs
     step: int = 0  # finished steps of the next one
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # theirs: of losses, of accuracies, of seconds
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # of those steps: losses, accuracies, seconds
     best_epoch: int = 0
-    best_loss: float = math.inf  # the validation loss of the best epoch: not the lowest where `train.keep` is another
+    best_loss: float = math.inf  # validation loss of the best epoch, not always the lowest (see `train.keep`)
     ended: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint, read and verified. `trained`: the weights that are trained, if `weights` are an average."""
+    """A whole checkpoint, read and verified. `trained` holds the weights being trained if `weights` are an average."""
 
     name: str
     progress: Progress
@@ -57,9 +57,9 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     trained: dict[str, torch.Tensor]
-    sha256: str  # of the file of `weights`, which a network's folder holds, too
-    cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of what it is trained on
-    start: list[dict[str, Any]] = field(default_factory=list)  # `cards.origins` of what it was trained from
+    sha256: str  # of the file of `weights`, which a network's folder holds too
+    cleaning: dict[str, Any] | None = None  # `Drawings.cleaning` of the training drawings
+    start: list[dict[str, Any]] = field(default_factory=list)  # `cards.origins` of the network it started from
 
 
 def save(
@@ -69,18 +69,17 @@ def save(
 ) -> None:  # fmt: skip
     """Write the checkpoint of this progress and remove those that nothing can need again.
 
-    `net` is the network that is validated and handed on. Where that is an average of weights, `trained` is the one that
-    the optimizer trains: it is part of the training's state. `cleaning`: how the images that it is trained on became
-    drawings, where they are one's own. `start`: `cards.origins` of the network that the training started from. Kept:
-    the last two checkpoints and the best epoch of each, so that falling back by one loses neither the state nor the
-    best.
+    `net` is the network that is validated and handed on. If it is an average of weights, `trained` is the one that the
+    optimizer trains and part of the training's state. `cleaning` says how the images it is trained on became drawings,
+    if they are one's own. `start` is `cards.origins` of the network that the training started from. Kept are the last
+    two checkpoints and the best epoch of each, so that falling back by one loses neither the state nor the best.
     """
     from oneshot.run import tensors
     from oneshot.run.restore import pack_optimizer
 
     here = (progress.epoch, progress.step)
     place = folder / _name(*here)
-    place.remove()  # one that did not count is in the way
+    place.remove()  # one that did not count would be in the way
     training = {f"optimizer.{name}": value for name, value in pack_optimizer(optimizer).items()}
     training |= {f"weights.{name}": value for name, value in trained.state_dict().items()} if trained else {}
     files = {WEIGHTS: tensors.pack(net.state_dict()), TRAINING: tensors.pack(training)}
@@ -101,8 +100,9 @@ def save(
 def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
 
-    A checkpoint whose best epoch's is damaged does not count either: the network that a training is for would be lost.
-    Raises RunFailed where the disk or store does not answer: then nobody knows which are damaged.
+    A checkpoint also does not count if the one of its best epoch is damaged: the network that a training is for would
+    be lost. Raises UserError if one is of an older version, and RunFailed if the disk or store does not answer: then
+    nobody knows which are damaged.
     """
     passed: list[str] = []
     for _, name in sorted(_places(folder), reverse=True):
@@ -119,7 +119,7 @@ def newest(folder: Folder) -> tuple[Checkpoint | None, list[str]]:
 
 
 def best(folder: Folder) -> Checkpoint | None:
-    """The checkpoint of the best epoch, by the newest whole checkpoint; None where no epoch is recorded."""
+    """The checkpoint of the best epoch, by the newest whole checkpoint; None if no epoch is recorded."""
     last, _ = newest(folder)
     if last is None or not last.progress.best_epoch:
         return None
@@ -133,24 +133,25 @@ def names(folder: Folder) -> list[str]:
 
 
 def needed(folder: Folder, *, best_epoch: int) -> set[str]:
-    """The names of those that a training which is over still needs: the newest whole one, and that of its best epoch,
-    which is `best_epoch` as far as is known, 0 before there is one; where none is whole then, all.
+    """The names of the checkpoints that a training which is over still needs: the newest whole one, and that of its
+    best epoch. `best_epoch` is that epoch as far as is known, 0 if there is none yet; if no checkpoint is whole then,
+    all are needed.
 
-    Raises UserError where that network is not to be had any more, RunFailed as `newest`."""
+    Raises UserError if the network of the best epoch is lost, and otherwise as `newest` does."""
     last, _ = newest(folder)
     if last is None and not best_epoch:
         return set(names(folder))
     if last is None or last.progress.best_epoch < best_epoch:
         raise UserError(
-            f"the checkpoint of the best epoch, {best_epoch}, in {folder} is missing or damaged: restore it, or let the"
-            " run go on, which makes it again"
+            f"the checkpoint of the best epoch, {best_epoch}, in {folder} is missing or damaged: restore it, or"
+            " continue the run, which makes it again"
         )
     best_epoch = last.progress.best_epoch
     return {last.name, *([_name(best_epoch, 0)] if best_epoch else [])}
 
 
 def settings_of(folder: Folder) -> dict[str, Any] | None:
-    """The settings of the newest checkpoint whose state can be read, its tensors aside; None where there is none."""
+    """The settings of the newest checkpoint whose state can be read, whatever its tensors; None if there is none."""
     for _, name in sorted(_places(folder), reverse=True):
         with contextlib.suppress(Damaged):
             return _state(folder / name)["settings"]
@@ -158,7 +159,7 @@ def settings_of(folder: Folder) -> dict[str, Any] | None:
 
 
 def refuse_older(folder: Folder) -> None:
-    """Raises UserError where the checkpoints in a folder are of an older version, whose files are not read any more."""
+    """Raise UserError if the newest checkpoint in a folder is of an older version, whose files are no longer read."""
     for _, name in sorted(_places(folder))[-1:]:
         _refuse_older(folder / name)
 
@@ -167,14 +168,14 @@ def _refuse_older(place: Folder) -> None:
     names = place.names()
     if OLDER in names and TRAINING not in names:
         raise UserError(
-            f"checkpoint {place} is of an older version: its {OLDER} is a pickle, which can hold code, and is not read;"
-            " start the training again in another --run, or go on with the version that wrote it"
+            f"checkpoint {place} is of an older version: its {OLDER} is a pickle, which can contain code, and is not"
+            " read; start the training again in another --run, or go on with the version that wrote it"
         )
 
 
 def read(place: Folder) -> Checkpoint:
-    """Read and verify one checkpoint. Raises Damaged naming the file that is missing or damaged, UserError where it is
-    of an older version, RunFailed where its disk or store does not answer."""
+    """Read and verify one checkpoint. Raises Damaged naming the file that is missing or damaged, UserError if it is of
+    an older version, RunFailed if its disk or store does not answer."""
     from oneshot.run import tensors
 
     state = _state(place)
@@ -202,7 +203,7 @@ def read(place: Folder) -> Checkpoint:
 
 
 def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, torch.Tensor]]:
-    """What training.safetensors holds, by the first word of its names."""
+    """The tensors of training.safetensors, grouped by the first word of their names."""
     parts: dict[str, dict[str, torch.Tensor]] = {"optimizer": {}, "weights": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
@@ -213,8 +214,8 @@ def _parts(tensors: dict[str, torch.Tensor], where: str) -> dict[str, dict[str, 
 
 
 def _read(place: Folder, name: str) -> bytes | None:
-    """A checkpoint's file; None where no file is there. Raises RunFailed where its disk does not give it: that a server
-    of files is away for a moment is no damage, after which the training would start again and remove what it had."""
+    """A checkpoint's file; None if there is no such file. Raises RunFailed if its disk does not give it. A file server
+    that is away for a moment must not count as damage: the training would start again and remove what it had."""
     try:
         return place.read(name)
     except OSError as error:
@@ -222,7 +223,7 @@ def _read(place: Folder, name: str) -> bytes | None:
             return None
         why = os.strerror(error.errno)
         raise RunFailed(
-            f"{place.file(name)} cannot be read ({why}): see to its disk and go on; where the file is lost for good,"
+            f"{place.file(name)} cannot be read ({why}): check its disk and go on; if the file is lost for good,"
             f" remove {place}"
         ) from error
 
@@ -257,7 +258,7 @@ def _name(epoch: int, step: int) -> str:
 
 
 def _places(folder: Folder) -> list[tuple[tuple[int, int], str]]:
-    """Where the checkpoints in a folder were taken, (epochs, steps), and their names; what else lies there is none of
-    our business."""
+    """Where the checkpoints in a folder were taken, (epochs, steps), and their names. Anything else in the folder is
+    ignored."""
     found = ((re.fullmatch(r"epoch-(\d{4,})(?:-step-(\d{5,}))?", name), name) for name in folder.names())
     return [((int(match[1]), int(match[2] or 0)), name) for match, name in found if match]

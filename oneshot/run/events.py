@@ -1,8 +1,9 @@
-"""A training's curves as TensorBoard reads them: `events/`, a file an epoch.
+"""A training's curves as TensorBoard reads them: `events/`, with a file for each epoch.
 
-A file an epoch, because each is then written whole, on object stores too, where nothing can be appended; TensorBoard
-reads them in the order of their names, also while they come. The format, TFRecord around protobuf, is TensorFlow's
-(core/lib/io/record_writer.h, core/util/event.proto); of it this needs a dozen bytes, and no package.
+Each epoch has its own file so that files are written whole, on object stores too, where nothing can be appended.
+TensorBoard reads them in the order of their names, also while new ones appear. The format, TFRecord around protobuf, is
+TensorFlow's (core/lib/io/record_writer.h, core/util/event.proto); this module needs a dozen bytes of it, and no
+package.
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any
 from oneshot.base.storage import Folder
 
 EVENTS = "events"
-TAGS = {  # of a row of the history, as TensorBoard groups them
+TAGS = {  # keys of a history row, and their names grouped for TensorBoard
     "train_loss": "loss/train",
     "val_loss": "loss/validation",
     "train_accuracy": "accuracy/train",
@@ -27,7 +28,7 @@ _POLYNOMIAL = 0x82F63B78  # of CRC-32C (Castagnoli), reflected
 
 
 def write(folder: Folder, row: dict[str, Any]) -> None:
-    """Write an epoch's row of the history. A file that is there already, of an epoch made again, is replaced."""
+    """Write an epoch's row of the history. If the epoch is made again, its file is replaced."""
     now = time.time()
     start = _field(1, now) + _field(3, b"brain.Event:2")
     values = b"".join(
@@ -40,7 +41,7 @@ def write(folder: Folder, row: dict[str, Any]) -> None:
 
 
 def mend(folder: Folder, rows: list[dict[str, Any]]) -> None:
-    """Write the files that are missing of these epochs: a training may have been killed after the checkpoint of one."""
+    """Write the missing files of these epochs: a training may have been killed after the checkpoint of one."""
     there = set((folder / EVENTS).names())
     for row in rows:
         if name(row["epoch"]) not in there:
@@ -48,12 +49,12 @@ def mend(folder: Folder, rows: list[dict[str, Any]]) -> None:
 
 
 def name(epoch: int) -> str:
-    """Of an epoch's file, in `events/`."""
+    """The name of an epoch's file in `events/`."""
     return f"events.out.tfevents.{epoch:06d}.oneshot"
 
 
 def _field(number: int, value: float | int | bytes) -> bytes:
-    """A protobuf field: time, the event's field 1, is the only double; other fractions are floats."""
+    """A protobuf field. The time, an event's field 1, is the only double; other fractions are floats."""
     if isinstance(value, bytes):
         return _varint(number << 3 | 2) + _varint(len(value)) + value
     if isinstance(value, int):

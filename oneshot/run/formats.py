@@ -1,5 +1,6 @@
 """What the JSON files of a run hold, checked when they are read: a person or a broken disk may have changed them."""
 
+import base64
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -10,14 +11,14 @@ from oneshot.base.storage import Folder
 
 Seconds = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Measured = Annotated[float, Field(allow_inf_nan=True)] | None  # for people to look at: whatever it is, it is shown
+Measured = Annotated[float, Field(allow_inf_nan=True)] | None  # only shown to people, so any value will do
 Ended = Literal["", "epochs", "patience", "diverged"]
 Status = Literal["pending", "running", "finished", "stopped", "diverged", "failed"]
-TRIAL = r"^\d{3,6}$"  # its id, which is also the name of its folder
+TRIAL = r"^\d{3,6}$"  # a trial's id, which is also the name of its folder
 
 
 class Record(BaseModel):
-    """Keys beyond those named are let through; a number is a finite one."""
+    """The base of all records. Keys beyond those named are accepted; numbers must be finite."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -27,7 +28,7 @@ class Row(Record):
 
     epoch: Positive
     val_loss: float | None
-    best: bool  # its network was the one to keep when it came
+    best: bool  # whether its network was the one to keep at that time
     ended: Ended = ""
     train_loss: Measured = None
     train_accuracy: Measured = None
@@ -36,27 +37,27 @@ class Row(Record):
     val_spread: Measured = None
     images_per_second: Measured = None
     seconds: Measured = None
-    commit: str | None = None  # of the source that trained it; older ones do not say
+    commit: str | None = None  # of the source that trained it; older rows do not say
 
 
 Polarity = Literal["dark", "light", "photo"]  # as `data.clean.POLARITIES`
 
 
 class Cleaning(Record):
-    """How one's own images became the drawings that a network was trained on: what `data.clean.prepare` is given."""
+    """How one's own images became the drawings that a network was trained on: arguments of `data.clean.prepare`."""
 
     side: Annotated[int, Field(ge=1, le=4096)]
     polarity: Polarity
 
 
 class DataRoot(Record):
-    """`data.json` of a run: the data root that it was last told to take."""
+    """`data.json` of a run: the data root that it was last told to use."""
 
     root: Annotated[str, Field(min_length=1)]
 
 
 class Origin(Record):
-    """A network that a training started from: which it is, and the settings that it was trained with itself."""
+    """A network that a training started from, with the settings that it was trained with itself."""
 
     sha256: str  # of its weights
     settings: dict[str, dict[str, Any]]
@@ -75,7 +76,7 @@ class State(Record):
     settings: dict[str, dict[str, Any]]
     sha256: dict[str, str]
     cleaning: Cleaning | None = None
-    start: list[Origin] = []  # the network that the training started from, then the one that that did, and so on
+    start: list[Origin] = []  # the network that the training started from, then the one which that started from, ...
 
 
 class Trial(Record):
@@ -91,7 +92,7 @@ class Trial(Record):
 
 
 class Study(Record):
-    """`study.json`, as far as a study that goes on needs it."""
+    """The part of `study.json` that a study needs to go on."""
 
     job: Annotated[str, Field(pattern=r"^[^/]+$")]  # also the name of its record
     started: float
@@ -100,7 +101,7 @@ class Study(Record):
 
 
 class FinishedStudy(Study):
-    """`study.json`, as far as its record shows it."""
+    """The part of `study.json` that the study's record shows."""
 
     dataset: str
     split: str
@@ -110,14 +111,14 @@ class FinishedStudy(Study):
     concurrent: Positive
     searcher: str
     named: Natural = 0
-    rungs: list[Positive] = []  # older ones do not name them
+    rungs: list[Positive] = []  # older studies do not name them
     epochs_run: Natural
     epochs_if_all_had_finished: Positive
 
 
 class Pruned(Record):
-    """`pruned.json` of a study: its trials whose checkpoints were removed, or are being removed, since they are needed
-    no more; it does not go on with any."""
+    """`pruned.json` of a study: its trials whose checkpoints were removed, or are being removed, as they are no longer
+    needed. The study goes on with none of these trials. There may be none, if none of their checkpoints could be."""
 
     time: float  # seconds since 1970
     trials: list[Annotated[str, Field(pattern=TRIAL)]]
@@ -184,7 +185,7 @@ class Environment(Record):
 
 
 class Test(Record):
-    """What judges."""
+    """The size of the test part, which judges a network."""
 
     classes: Natural
     images: Natural
@@ -195,7 +196,7 @@ class Result(Record):
 
     dataset: str
     split: str
-    test: Test | None = None  # older results do not know
+    test: Test | None = None  # older results do not say
     protocols: dict[str, Outcome]
     skipped: dict[str, str] = {}
     lowered: dict[str, str] = {}
@@ -208,7 +209,7 @@ class Result(Record):
     test_evaluations: Natural | None = None
     sha256: str | None = None
     start: str | None = None  # the sha256 of the network that its training started from
-    trained: Environment | None = None  # older results know only where they were made themselves
+    trained: Environment | None = None  # where it was trained; older results say only where they were judged
     environment: Environment
 
 
@@ -219,7 +220,7 @@ class KeptDrawing(Record):
 
 
 class KeptTrial(Record):
-    """`query`, `ranking`: numbers of drawings; `right`: the target's place among all n_way, 0 the first."""
+    """`query` and `ranking` are numbers of drawings; `right` is the target's place among all n_way, 0 for the first."""
 
     query: Natural
     ranking: Annotated[list[Natural], Field(min_length=2)]
@@ -235,7 +236,7 @@ class KeptTrial(Record):
 
 class Confusion(Record):
     characters: Annotated[list[str], Field(min_length=2, max_length=2)]
-    counts: Annotated[list[Natural], Field(min_length=2, max_length=2)]  # the first was asked about; the second
+    counts: Annotated[list[Natural], Field(min_length=2, max_length=2)]  # errors, asked about the first; the second
     met: Natural
     drawings: Annotated[list[list[Natural]], Field(min_length=2, max_length=2)]
 
@@ -262,9 +263,28 @@ class AlphabetMap(Record):
 Point = Annotated[list[Share], Field(min_length=2, max_length=2)]  # false match and false non-match rate
 
 
+class Hits(Record):
+    """Which trials of a protocol were hits: base64 of a bit a trial, the first trial's the highest of its byte; as
+    `evaluation.paired` writes and reads them. `digest`: of what was asked, the same only of the same trials."""
+
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    trials: Positive
+    hits: str
+
+    @model_validator(mode="after")
+    def _check(self) -> "Hits":
+        try:
+            size = len(base64.b64decode(self.hits, validate=True))
+        except ValueError:
+            raise ValueError("hits: they are not base64") from None
+        if size != -(-self.trials // 8):
+            raise ValueError(f"hits: {size} bytes, and the bits of {self.trials} trials take {-(-self.trials // 8)}")
+        return self
+
+
 class Outcomes(Record):
-    """`outcomes.json`: single trials of the judgement, what was confused, a map of the embeddings, the errors of
-    verification."""
+    """`outcomes.json`: single trials of the judgement, which of all were hits, what was confused, a map of the
+    embeddings, the errors of verification."""
 
     format: Literal[1]
     sha256: str | None
@@ -273,6 +293,7 @@ class Outcomes(Record):
     k_shot: Positive
     trials: Positive
     correct: Natural
+    hits: dict[str, Hits] = {}  # by protocol; older files have none
     per_alphabet: dict[str, Score]
     gallery: list[KeptTrial]
     errors: list[KeptTrial]
@@ -290,14 +311,17 @@ class Outcomes(Record):
         if any(len(trial.ranking) != 2 for trial in self.errors):
             raise ValueError("errors: each ranks two drawings, the chosen one and the right one")
         if used and max(used) >= len(self.drawings):
-            raise ValueError(f"drawings: {len(self.drawings)} are there, and number {max(used)} is shown")
+            raise ValueError(f"drawings: there are {len(self.drawings)}, but number {max(used)} is shown")
+        if (own := self.hits.get(self.protocol)) and own.trials != self.trials:
+            raise ValueError(f"hits: {own.trials} trials of {self.protocol}, and {self.trials} were asked")
         return self
 
 
 class Kept(Record):
-    """A study's record in `tune_jobs/records/`. `judged`: how often the test alphabets were scored for its run when it
-    was kept; older records know the number at their judgement alone, which stands in the result. `changes`: the
-    settings that differ from those of its job, by key; None in older records, and where no such job was known."""
+    """A study's record in `tune_jobs/records/`. `judged` is how often the test alphabets had been scored for its run
+    when the record was kept; older records have only the number at their judgement, which is in the result. `changes`
+    holds the settings that differ from those of its job, by key; it is None in older records and if no such job was
+    known."""
 
     experiment: str
     study: FinishedStudy
@@ -307,14 +331,14 @@ class Kept(Record):
 
 
 class Spent(Record):
-    """`time.json` of a training: its seconds on the wall."""
+    """`time.json` of a training: its wall-clock seconds."""
 
     seconds: Seconds
     interrupted: bool
 
 
 class Seed(Spent):
-    """One training of a record of several: what it took and what it came to."""
+    """One training in a record of several seeds: what it took and its result."""
 
     seed: Natural
     epochs: Positive
@@ -323,7 +347,7 @@ class Seed(Spent):
 
 
 class Summary(Record):
-    """Of one accuracy over seeds."""
+    """One accuracy over several seeds."""
 
     mean: Share
     interval: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
@@ -332,8 +356,8 @@ class Summary(Record):
 
 
 class Repeated(Record):
-    """The record of one job with several seeds in `tune_jobs/records/`. `asked`: those that it is to hold in the end;
-    older records hold them all and do not say."""
+    """The record of one job with several seeds in `tune_jobs/records/`. `asked` are the seeds that it is to hold in the
+    end; older records hold all of theirs and do not say."""
 
     experiment: str
     job: Annotated[str, Field(pattern=r"^[^/]+$")]
@@ -347,7 +371,7 @@ class Repeated(Record):
 
 
 class BenchRow(Record):
-    """A row of the bench's record. Without a value it failed (`met` false) or was not run (None)."""
+    """A row of the bench's record. A row without a value failed (`met` is false) or was not run (`met` is None)."""
 
     name: str
     what: str
@@ -361,9 +385,9 @@ class BenchRow(Record):
     note: str | None
     better: Literal["more", "less"] = "more"
     commit: str | None
-    bound: bool = False  # the reference was broken off, so the ratio is a least one
+    bound: bool = False  # the reference was stopped early, so the ratio is a lower bound
     details: dict[str, Any] = {}
-    settings: dict[str, Any] | None = None  # those it was measured with, as of the whole record; older rows: unknown
+    settings: dict[str, Any] | None = None  # what it was measured with, as in `Bench`; older rows do not say
     versions: dict[str, str | None] | None = None
 
 
@@ -384,7 +408,8 @@ class Bench(Record):
 
 
 def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "restore it or remove it") -> Any:
-    """The value of a JSON file that holds such a record. Raises UserError where it does not; OSError."""
+    """The value of a JSON file that holds a record of this kind. Raises UserError if it does not, OSError if it cannot
+    be read."""
     value = folder.read_json(name)
     try:
         check(kind, value)
@@ -394,7 +419,7 @@ def read(kind: type[BaseModel], folder: Folder, name: str, *, advice: str = "res
 
 
 def check(kind: type[BaseModel], value: Any) -> None:
-    """Raises ValueError, `key = value: what is wrong`, unless the value is such a record."""
+    """Raise ValueError, as `key = value: what is wrong`, unless the value is a record of this kind."""
     try:
         kind.model_validate(value)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""Who trains in a run folder: a lock, or where there is none, as on an object store, a note that its owner renews.
+"""Who trains in a run folder. The owner holds a lock or, without locks, as on an object store, renews a note.
 
-The note keeps two people from the same run by accident. It is no proof: two processes that start within the same second
-may both believe to own it until the first renewal.
+The note keeps two people from using the same run by accident. It is no proof: two processes that start within the same
+second may both believe that they own it until the first renewal.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from oneshot.base.storage import Folder, needing_room
 
 NOTE = ".lock"
 EVERY, FRESH = 10.0, 45.0  # seconds between renewals; seconds after which a note that was not renewed does not count
-OLD = 86400.0  # seconds after which one does not, by whatever clock: until then those of two machines may differ
+OLD = 86400.0  # seconds after which a note never counts; until then the clocks of two machines may differ
 
 
 def aloud(sentence: str) -> None:
@@ -32,12 +32,12 @@ def aloud(sentence: str) -> None:
 
 @contextlib.contextmanager
 def sole(run: Folder, *, say: Callable[[str], None] = aloud) -> Iterator[threading.Event]:
-    """Hold a run folder for the time of the block; the event is set where another process took it over, which now
-    writes there. Raises UserError where another process holds it; `say` is called where one that did has to be waited
-    for.
+    """Hold a run folder while the block runs. The event is set if another process took it over and now writes there.
+    Raises UserError if another process holds it; `say` is called if one that held it has to be waited for.
 
-    A lock of the operating system: it goes with the process, however that ends. Object stores have none, nor have some
-    file systems (Lustre as it is often mounted, NFS without its lock daemon): there by a note, see `signed`.
+    The lock is one of the operating system: it is released when the process ends, however it ends. Object stores have
+    no locks, nor have some file systems (Lustre as it is often mounted, NFS without its lock daemon): for these there
+    is a note, see `signed`.
     """
     with _locked(run) if run.is_local else contextlib.nullcontext(False) as locked:
         if locked:
@@ -49,7 +49,7 @@ def sole(run: Folder, *, say: Callable[[str], None] = aloud) -> Iterator[threadi
 
 @contextlib.contextmanager
 def _locked(run: Folder) -> Iterator[bool]:
-    """Hold the lock of a local run folder; False where its file system has none. Raises UserError where it is held."""
+    """Hold the lock of a local run folder; yield False if its file system has none. Raises UserError if it is held."""
     path = run.file(NOTE)
     with needing_room(path):
         lock = open(path, "ab+", buffering=0)  # closed below
@@ -63,7 +63,7 @@ def _locked(run: Folder) -> Iterator[bool]:
         if not held:
             yield False
             return
-        with needing_room(path):
+        with contextlib.suppress(OSError):  # who holds it is said for people: on a full disk the lock alone has to do
             lock.truncate(0)
             lock.write(f"{os.getpid()} on {socket.gethostname()}\n".encode())
         yield True
@@ -73,10 +73,10 @@ def _locked(run: Folder) -> Iterator[bool]:
 def signed(
     run: Folder, *, every: float = EVERY, fresh: float = FRESH, say: Callable[[str], None] = aloud
 ) -> Iterator[threading.Event]:
-    """Hold a run folder for the time of the block. One whose owner may have been killed is waited for, for `fresh`
-    seconds at the most: a scheduler that gives a job again does so at once. Raises UserError where another process
-    holds it, RunFailed where another took it over because this one was silent for too long: the block is interrupted
-    then, and the event set before."""
+    """Hold a run folder by a note while the block runs. If its owner may have been killed, wait for at most `fresh`
+    seconds: a scheduler that restarts a job does so at once. Raises UserError if another process holds it. If another
+    takes it over because this one was silent for too long, the event is set, the block is interrupted and RunFailed is
+    raised."""
     _wait_for_silence(run, every, fresh, say)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
     lost = threading.Event()
@@ -85,11 +85,11 @@ def signed(
         run.write_json(NOTE, me | {"time": time.time()})
 
     def is_mine() -> bool:
-        return (_read(run) or {}).get("id") == me["id"]  # who took it over may be done with it, and his note gone
+        return (_read(run) or {}).get("id") == me["id"]  # whoever took it over may be done, the note gone
 
     def loop(over: threading.Event) -> None:
         while not over.wait(every):
-            with contextlib.suppress(*TROUBLE):  # out of reach, or new credentials are on their way
+            with contextlib.suppress(*TROUBLE):  # the store is out of reach, or awaits new credentials
                 if not is_mine():
                     lost.set()
                     signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)  # interrupts, see interrupts.py
@@ -111,8 +111,8 @@ def signed(
 
 
 def is_held(run: Folder) -> bool:
-    """Whether a process is known to hold a run folder now, which the question does not disturb: by its lock, which only
-    its own machine sees, or by a note that was renewed lately. Where it is not known, nobody may hold it or somebody
+    """Whether a process is known to hold a run folder now, by its lock, which only its own machine sees, or by a note
+    that was renewed lately. Asking does not disturb it. False means that nobody is known to hold it, though somebody
     may."""
     with contextlib.suppress(*TROUBLE):
         if note := _read(run):
@@ -125,14 +125,15 @@ def is_held(run: Folder) -> bool:
 def _wait_for_silence(run: Folder, every: float, fresh: float, say: Callable[[str], None]) -> None:
     """Wait until nobody has renewed the note for `fresh` seconds. Raises UserError as soon as somebody does.
 
-    Its writer's clock may be another: ahead, it costs no more than the whole time; behind, two renewals are waited for.
+    The clock of its writer may differ from this one. If it is ahead, the wait is at most `fresh`; if it is behind, two
+    renewals are waited for.
     """
     note = _read(run)
     if note is None or (age := time.time() - note["time"]) > OLD:
         return
     left = min(max(fresh - age, 2.5 * every), fresh)
     holder = f"{run} is in use by {_name(note)}"
-    say(f"{holder}; if it was killed, this process has the run in {left:.0f} s")
+    say(f"{holder}; if that process was killed, this one takes over the run in {left:.0f} s")
     end = time.monotonic() + left
     while time.monotonic() < end:
         time.sleep(min(1.0, left))
@@ -144,7 +145,7 @@ def _wait_for_silence(run: Folder, every: float, fresh: float, say: Callable[[st
 
 
 def _read(run: Folder) -> dict | None:
-    """The note, None where there is none or it says nothing."""
+    """The note; None if there is none or it is malformed."""
     try:
         note = json.loads(run.read(NOTE))
         return {"host": str(note["host"]), "pid": int(note["pid"]), "id": note["id"], "time": float(note["time"])}

@@ -1,4 +1,4 @@
-"""What was saved, put back into a network and an optimizer, once it is found to fit them."""
+"""Put saved tensors back into a network and an optimizer, once they are found to fit."""
 
 import torch
 from torch import nn
@@ -7,7 +7,8 @@ from oneshot.base.errors import UserError
 
 
 def load_weights(net: nn.Module, weights: dict[str, torch.Tensor], what: str, *, assign: bool = False) -> None:
-    """Give a network its weights; `assign`: these tensors become its own. Raises UserError, of `what`, for a misfit."""
+    """Give a network its weights; with `assign` these tensors become its own. Raises UserError naming `what` for a
+    misfit."""
     _check_fit(weights, net.state_dict(), what)
     net.load_state_dict(weights, assign=assign)
 
@@ -24,15 +25,15 @@ def _kind(value: torch.Tensor) -> str:
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """What an optimizer has gathered of each parameter, as `<index of the parameter>.<name>`. All of it is tensors."""
+    """What an optimizer has gathered for each parameter, as `<index of the parameter>.<name>`. All of it is tensors."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, gathered in state.items() for name, value in gathered.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tensor], what: str) -> None:
-    """Give an optimizer what `pack_optimizer` had of one of its kind. Its settings stay its own.
+    """Give an optimizer what `pack_optimizer` took from one of its kind. Its settings stay its own.
 
-    Raises UserError, of `what`, unless `saved` holds for every parameter what this kind gathers, and nothing else.
+    Raises UserError naming `what` unless `saved` holds for every parameter what this kind gathers, and nothing else.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     expected = {
@@ -48,12 +49,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, torch.Tens
 
 
 def _gathered(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
-    """What an optimizer keeps of each parameter."""
+    """The names of what an optimizer keeps for each parameter."""
     if isinstance(optimizer, torch.optim.SGD):
         return ("momentum_buffer",) if optimizer.defaults["momentum"] else ()
     return ("step", "exp_avg", "exp_avg_sq")  # Adam and AdamW
 
 
 def _like(value: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """The values in memory of one's own layout: a file knows no strides."""
+    """The values in memory laid out like `own`: a file keeps no strides."""
     return torch.empty_like(own, requires_grad=False).copy_(value)

@@ -1,4 +1,4 @@
-"""Named tensors as safetensors: read, nothing is believed of a file."""
+"""Named tensors as safetensors. When a file is read, nothing in it is trusted."""
 
 import torch
 from safetensors import SafetensorError
@@ -8,12 +8,12 @@ from oneshot.base.errors import Damaged
 
 
 def pack(tensors: dict[str, torch.Tensor]) -> bytes:
-    """Named tensors, as of `module.state_dict()`, as safetensors."""
+    """Named tensors, such as those of `module.state_dict()`, as safetensors."""
     return safetensors.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
 def unpack(data: bytes, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, all finite. Raises Damaged naming `where`."""
+    """The tensors of a safetensors file. Raises Damaged naming `where` if it is not whole or a value is not finite."""
     try:
         tensors = safetensors.load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:

@@ -1,8 +1,8 @@
-"""Work while it goes on, for who looks on: in its own process, or from another by what lies in its folder.
+"""Progress of work while it runs, shown in its own process, or in another from files in the work's folder.
 
 An epoch of a large network takes minutes, and its row of the history comes at its end. Until then `pulse.json` says how
-far the training is, and of a judgement `stage.json`. Nothing depends on these files: they are written beside the work,
-now and then, and where they cannot be, nobody is told. Free of torch.
+far the training is; during a judgement `stage.json` does. Nothing depends on these files: they are written beside the
+work, now and then, and it does not matter if they cannot be. Free of torch.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ from oneshot.run.history import DIVERGED, leads, read_history, read_notes
 
 PULSE, STAGE = "pulse.json", "stage.json"
 LOCAL, STORE = 2.0, 15.0  # seconds between two pulses: on an object store each is a request
-PATIENCE = 5.0  # seconds for the last one, where a disk or a store does not answer
+PATIENCE = 5.0  # seconds to wait for the last pulse if a disk or a store does not answer
 
 Showing = Callable[[str, int, int], None]  # what is being done, how much of it is done, how much there is
 
 
 class Watch:
-    """What a person may see of a training while it runs. Here: nothing."""
+    """What a person may see of a training while it runs. This base class shows nothing."""
 
     def start(self, *, epochs: int, steps_per_epoch: int, done: int = 0) -> None: ...
 
     def step(self, done: int, loss: float, images_per_second: float) -> None: ...
 
     def moved(self) -> None:
-        """Something is done that nobody is shown, as a part of the validation: the training has not come to a stop."""
+        """Note progress that is not shown, such as a part of the validation: the training has not come to a stop."""
 
     def epoch(self, row: dict[str, Any], is_best: bool) -> None: ...
 
@@ -45,7 +45,7 @@ class Watch:
 
 
 class Relay(Watch):
-    """Tells another watch all it hears."""
+    """Passes all it hears on to another watch."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
@@ -67,14 +67,14 @@ class Relay(Watch):
 
 
 class Pulse(formats.Record):
-    """`pulse.json` of a training that runs: where it is in its present epoch."""
+    """`pulse.json` of a running training: where it is in its present epoch."""
 
     epoch: Positive
-    step: Natural  # of so many `steps`
+    step: Natural  # out of `steps`
     steps: Positive
     loss: float  # of that step, in nats
     images_per_second: Annotated[float, Field(ge=0)]
-    epoch_seconds: formats.Seconds | None  # that its steps take at this pace, validation not among them
+    epoch_seconds: formats.Seconds | None  # for its steps at this pace, without validation
 
     @model_validator(mode="after")
     def _check(self) -> "Pulse":
@@ -84,16 +84,16 @@ class Pulse(formats.Record):
 
 
 class Stage(formats.Record):
-    """`stage.json` of a run whose network is being judged: so much of what is being done."""
+    """`stage.json` of a run whose network is being judged: what is being done, and how much of it is done."""
 
-    what: Annotated[str, Field(max_length=100)]  # empty: it has begun
+    what: Annotated[str, Field(max_length=100)]  # empty when it has just begun
     done: Natural
     total: Natural
-    beat: Natural = 0  # how often it was written: where that stays, the process is gone
+    beat: Natural = 0  # how often it was written: if that stops rising, the process is gone
 
 
 class Beating(Relay):
-    """Knows the newest step of what it hears."""
+    """A relay that knows the newest step it has heard of."""
 
     def __init__(self, watch: Watch, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(watch)
@@ -122,13 +122,14 @@ class Beating(Relay):
 
 
 def often(folder: Folder) -> float:
-    """Seconds between two pulses in a folder: to look more often is no use."""
+    """Seconds between two pulses in a folder; looking more often is of no use."""
     return LOCAL if folder.is_local else STORE
 
 
 @contextlib.contextmanager
 def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None]:
-    """The newest of something lies in the folder under this name, for the time of the block; nothing before it."""
+    """Keep the newest value in a file of this name in the folder while the block runs. It is removed before and
+    after."""
     written, over = None, threading.Event()
 
     def write() -> None:
@@ -137,7 +138,7 @@ def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None
             with contextlib.suppress(*TROUBLE):
                 folder.write_json(name, value)
             written = value
-            if over.is_set():  # nobody waited for this one: it came after the removal
+            if over.is_set():  # this write was not waited for and came after the removal
                 forget(folder, name)
 
     forget(folder, name)
@@ -150,14 +151,14 @@ def _left(folder: Folder, name: str, newest: Callable[[], Any]) -> Iterator[None
 
 
 def forget(folder: Folder, name: str) -> None:
-    """Remove what says how far work in a folder is: a session that was killed leaves it there."""
+    """Remove a progress file from a folder, where a session that was killed leaves it."""
     with contextlib.suppress(*TROUBLE):
         folder.remove(name)
 
 
 @contextlib.contextmanager
 def pulsing(folder: Folder, watch: Watch, *, leads: bool = True) -> Iterator[Watch]:
-    """A watch that also leaves a pulse in the folder, for the time of the block; on the one rank that `leads`."""
+    """A watch that also leaves a pulse in the folder while the block runs, on the one rank that `leads`."""
     if not leads:
         yield watch
         return
@@ -167,7 +168,7 @@ def pulsing(folder: Folder, watch: Watch, *, leads: bool = True) -> Iterator[Wat
 
 
 def read_pulse(folder: Folder) -> dict[str, Any] | None:
-    """How far a training is inside its epoch, as a `Pulse`; None where nobody knows."""
+    """How far a training is inside its epoch, as a `Pulse`; None if it is not known."""
     return _found(Pulse, folder, PULSE)
 
 
@@ -180,9 +181,9 @@ def _found(kind: type[formats.Record], folder: Folder, name: str) -> dict[str, A
 
 @contextlib.contextmanager
 def following(run: Folder, watch: Watch, train: Train) -> Iterator[None]:
-    """Show a training that other processes begin or go on with, for the time of the block: each new note and row of
-    its history, and between them its pulse."""
-    seconds = 0.5 if run.is_local else 5.0  # to look costs requests
+    """Show a training that other processes begin or go on with, while the block runs: each new note and row of its
+    history, and its pulse in between."""
+    seconds = 0.5 if run.is_local else 5.0  # each look costs requests
     shown, heard = len(read_history(run)), len(read_notes(run))
 
     def read(what: Callable[[Folder], list[Any]]) -> list[Any]:
@@ -217,8 +218,8 @@ def following(run: Folder, watch: Watch, train: Train) -> Iterator[None]:
 
 @contextlib.contextmanager
 def staging(folder: Folder) -> Iterator[Showing]:
-    """What is called with how far some work is, and leaves it in the folder, for the time of the block. It is written
-    also where it is no further: the process is there."""
+    """Yield a function to call with how far some work is. While the block runs, the last call is left in the folder. It
+    is written again even without progress, which shows that the process is alive."""
     stage: dict[str, Any] = {"what": "", "done": 0, "total": 0}
     beats = itertools.count()
 
@@ -232,7 +233,7 @@ def staging(folder: Folder) -> Iterator[Showing]:
 
 @contextlib.contextmanager
 def staged(folder: Folder, progress: Showing) -> Iterator[None]:
-    """Show how far the work is that another process stages in the folder, for the time of the block."""
+    """While the block runs, show how far the work is that another process stages in the folder."""
 
     def show() -> None:
         if (stage := _found(Stage, folder, STAGE)) and stage["what"]:

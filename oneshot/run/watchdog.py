@@ -1,6 +1,6 @@
 """Ends a process whose training has come to a stop: in a file system that does not answer, in a GPU that hangs.
 
-Ray asks a worker whether it is well by another thread than the one that trains, and that one always is. Free of torch.
+Ray checks a worker's health in another thread than the one that trains, and that thread always answers. Free of torch.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from oneshot.base.beside import beside
 from oneshot.base.settings import Scale
 from oneshot.run.watch import Watch
 
-LOOKS = 10  # in the time that nothing may move: by their number a process that was stopped and goes on is not late
+LOOKS = 10  # within the seconds allowed: looks are counted, so a process that was suspended and goes on is not late
 LEAST = 60.0  # seconds that a training may always stand still: for its first step, for a disk that others use
-PATIENCE = 5.0  # seconds for the record of it: the disk may be what does not answer
+PATIENCE = 5.0  # seconds to record it: the disk may be what does not answer
 PROGRAM = str(Path(__file__).resolve().parents[1])
 
 
@@ -29,7 +29,8 @@ def still(scale: Scale) -> float:
 
 
 class Moves(Watch):
-    """How often a training has moved. Where it `rests` it waits for others, and they have a watchdog each."""
+    """Counts how often a training has moved. While it `rests` it waits for others, which have watchdogs of their
+    own."""
 
     count, rests = 0, False
 
@@ -57,8 +58,8 @@ class Moves(Watch):
 
 @contextlib.contextmanager
 def watchdog(moves: Moves, *, seconds: float, who: str, tell: Callable[[str], object]) -> Iterator[None]:
-    """For the time of the block, which trains: where nothing moves for so many seconds, end this process with exit
-    code 1 and with what all its threads do on standard error. `tell` is given a sentence that names `who` it is."""
+    """End this process, which trains in the block, with exit code 1 if nothing moves for so many seconds, and print to
+    standard error what all its threads do. `tell` is given a sentence that names `who` it is."""
     thread = threading.get_ident()
 
     def loop(over: threading.Event) -> None:
@@ -74,7 +75,9 @@ def watchdog(moves: Moves, *, seconds: float, who: str, tell: Callable[[str], ob
 
 
 def _end(what: str, tell: Callable[[str], object]) -> None:
-    sentence = f"{what}: its process was ended; where a step may take so long, --set scale.timeout to more seconds"
+    sentence = (
+        f"{what}: its process was ended; if a step may take that long, raise the limit with --set scale.timeout=SECONDS"
+    )
     print(sentence, file=sys.stderr, flush=True)
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
     telling = threading.Thread(target=tell, args=(sentence,), daemon=True)

@@ -1,1 +1,1 @@
-"""What people see in the terminal, made of plain records."""
+"""What people see in the terminal, made from plain records."""

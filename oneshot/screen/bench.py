@@ -1,4 +1,4 @@
-"""The bench's record on the terminal: a row a comparison, its goal beside it; and what changed since another record."""
+"""The bench's record on the terminal: a row for each comparison and its goal; and what changed since another record."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from rich.text import Text
 from oneshot.screen.console import MISSING, Column, Fitting, fitted
 
 _STATUS = {True: ("met", "green"), False: ("not met", "red"), None: ("not run", "dim")}
-_SAME = 0.05  # a change of a ratio by less is the machine's noise
+_SAME = 0.05  # a smaller change of a ratio is the machine's noise
 
 
 def figure(value: float | None) -> str:
@@ -22,29 +22,31 @@ def figure(value: float | None) -> str:
 
 
 def times(row: Mapping[str, Any] | None) -> str:
-    """A row's ratio as `12.3 x`, or as `98.7 %` where its goal is a share."""
+    """A row's ratio as `12.3 x`, or as `98.7 %` if its goal is a share."""
     if row is None or row["ratio"] is None:
         return MISSING
-    share = "%" in row["goal"] and " x" not in row["goal"]  # what the goal is in
-    least = "> " * bool(row.get("bound"))  # the reference was broken off
+    share = "%" in row["goal"] and " x" not in row["goal"]  # the unit of the goal
+    least = "> " * bool(row.get("bound"))  # the reference was stopped early
     return f"{least}{100 * row['ratio']:.1f} %" if share else f"{least}{figure(row['ratio'])} x"
 
 
 def conditions(row: Mapping[str, Any]) -> list[str]:
-    """What a row's goal reads besides, with its share, `of the matmul rate 78.3 %`; more than all as a multiple."""
+    """The other rates that a row's goal looks at, each with its share: `of the matmul rate 78.3 %`. A share above 1 is
+    shown as a multiple."""
     shares = (row.get("shares") or {}).items()
     return [f"{name} {figure(share)} x" if share > 1 else f"{name} {100 * share:.1f} %" for name, share in shares]
 
 
 def measure(row: Mapping[str, Any] | None, side: str) -> str:
-    """A row's `value` or `reference` with its unit; of a reference that was broken off: more than that."""
+    """A row's `value` or `reference` with its unit. A reference that was stopped early is shown as more than its
+    figure."""
     if row is None or row[side] is None:
         return MISSING
     return f"{'> ' * (side == 'reference' and bool(row.get('bound')))}{figure(row[side])} {row['unit']}"
 
 
 def status(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Whether a row's goal is met, in a word and its colour. A bound below the goal shows neither."""
+    """Whether a row's goal is met, as a word and its colour. A lower bound below the goal shows neither."""
     if row["met"] is False and row["value"] is None:
         return "failed", "red"
     if row["met"] is False and row.get("bound"):
@@ -53,7 +55,7 @@ def status(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def bench_table(record: Mapping[str, Any]) -> RenderableType:
-    """The rows of a record, and below them what there is to say of each."""
+    """The rows of a record, and below them the notes on each."""
     columns = (
         Column("row", lambda row: Text(row["name"], "bold"), justify="left"),
         Column("what", lambda row: row["what"], 4, "left"),
@@ -85,14 +87,14 @@ def changes_table(record: Mapping[str, Any], before: Mapping[str, Any]) -> Rende
 
 
 def _change(pair: tuple[Mapping[str, Any], Mapping[str, Any] | None]) -> Text | str:
-    """By how much the ratio became better; of a row without one, by how much its value shrank: they are of seconds."""
+    """By how much the ratio improved. For a row without a ratio: by how much its value, in seconds, shrank."""
     now, then = pair
     if not then or now["value"] is None or then["value"] is None:
         return MISSING
     if (now["what"], now["against"]) != (then["what"], then["against"]):
-        return Text("measured otherwise", "dim")
+        return Text("measured differently", "dim")
     if now.get("bound") or then.get("bound"):
-        return MISSING  # of what is more than a figure nobody knows by how much
+        return MISSING  # a lower bound does not tell by how much it changed
     factor = now["ratio"] / then["ratio"] if now["ratio"] and then["ratio"] else then["value"] / now["value"]
     if now["ratio"] and now.get("better") == "less":
         factor = 1 / factor

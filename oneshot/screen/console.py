@@ -1,4 +1,4 @@
-"""The terminal: how a console is made, how a number is written, how a table finds room in a given width."""
+"""The terminal: making a console, writing numbers, fitting tables into a given width."""
 
 import codecs
 import math
@@ -14,10 +14,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-PLAIN_WIDTH = 120  # columns of what is no terminal: a job's log, CI, a pipe
+PLAIN_WIDTH = 120  # columns if the output is not a terminal: a job's log, CI, a pipe
 MISSING = "–"
-_CUT: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}  # a cell that is too long even so
-_RULE = Box(str(SIMPLE_HEAD), ascii=True)  # else Rich puts bars between the columns where the encoding is not UTF-8
+_CUT: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}  # for a cell that is still too long
+_RULE = Box(str(SIMPLE_HEAD), ascii=True)  # otherwise Rich puts bars between columns if the encoding is not UTF-8
 _GAP = 2  # blank columns between two columns of a table
 _ASCII = str.maketrans("–━╾─╌●★·×╶╴", "-=--.o*.x--") | {
     ord(sign): text for sign, text in {"≥": ">=", "≤": "<=", "→": "->", "▶": ">", "…": "...", "µ": "u"}.items()
@@ -27,9 +27,9 @@ _ASCII = str.maketrans("–━╾─╌●★·×╶╴", "-=--.o*.x--") | {
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console of one stream (standard output, or standard error).
 
-    On a terminal width and colour are Rich's own and NO_COLOR is respected. Anything else gets 120 columns and no
-    control code, whatever FORCE_COLOR or COLUMNS say, since a log keeps every code it is given. `quiet` prints nothing
-    but warnings, and these to standard error.
+    On a terminal, width and colour are Rich's own and NO_COLOR is respected. Anything else gets 120 columns and no
+    control code, whatever FORCE_COLOR or COLUMNS say, since a log keeps every code it is given. With `quiet`, nothing
+    but warnings is printed, and these to standard error.
     """
     stream = sys.stderr if stderr else sys.stdout
     _never_fail_to_encode(stream)
@@ -41,7 +41,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 
 class QuietConsole(Console):
-    """Prints nothing. `aloud`, the console of standard error, has what is to be heard all the same."""
+    """Prints nothing. `aloud` is the console of standard error, for what must be said all the same."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -49,7 +49,7 @@ class QuietConsole(Console):
 
 
 def heard(console: Console) -> Console:
-    """For what has to be said: a console, or where it is quiet that of standard error."""
+    """The console for what must be said: the given one or, if it is quiet, that of standard error."""
     return console.aloud if isinstance(console, QuietConsole) else console
 
 
@@ -69,7 +69,8 @@ def print_warning(console: Console, message: object) -> None:
 
 
 def one_line(message: object) -> str:
-    """The message with every run of blanks and line breaks made one blank, and no character that steers a terminal."""
+    """The message with every run of blanks and line breaks as one blank, and characters that steer a terminal
+    escaped."""
     text = " ".join(str(message).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -140,16 +141,17 @@ class Column:
 
     header: str
     cell: Callable[[Any], str | Text]
-    drop: int = 0  # where the width is short the column with the greatest number goes first; 0 stays
+    drop: int = 0  # if width is short, the column with the greatest number is left out first; 0 stays
     justify: Literal["left", "right"] = "right"
-    least: int = 0  # its least width, so that a table that is drawn again and again does not jump
-    cut: int = 0  # where the width is short it is cut down to this before another column goes; 0: it is not
+    least: int = 0  # its least width, so that a table that is redrawn does not jump
+    cut: int = 0  # if width is short, it is cut to this before a column is left out; 0: it is not cut
 
 
 def fitted(
     columns: Sequence[Column], records: Iterable[Any], width: int, *, row_style: Callable = lambda _: ""
 ) -> Table:
-    """A table of one row a record, at most `width` wide: where that is short columns are left out, not wrapped."""
+    """A table with a row for each record, at most `width` wide. If that is too narrow, columns are left out, not
+    wrapped."""
     records = list(records)
     cells = {column: [column.cell(record) for record in records] for column in columns}
     needed = {column: _widest(column, cells[column]) for column in columns}
@@ -158,7 +160,7 @@ def fitted(
     while (spare := width + _GAP - sum(widths[column] + _GAP for column in kept)) < 0:
         least = max(kept, key=lambda column: column.drop)
         if least.drop == 0:
-            break  # Rich cuts cells where even the columns that stay are too wide
+            break  # Rich cuts cells if even the columns that stay are too wide
         kept.remove(least)
     fits = spare >= 0
     table = Table(box=_RULE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
@@ -180,7 +182,7 @@ def _widest(column: Column, cells: list[str | Text]) -> int:
 
 
 class Fitting:
-    """Something drawn anew for the width it is given: `draw(width)` returns what Rich can print."""
+    """Something drawn anew for the width it is given. `draw(width)` returns what Rich can print."""
 
     def __init__(self, draw: Callable[[int], RenderableType]) -> None:
         self.draw = draw
@@ -193,8 +195,8 @@ class Fitting:
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:
-    # Under cp1252 or latin-1 a bar or a dash would end a long run with UnicodeEncodeError: say it in ASCII instead.
-    # UTF-8 has no bytes for half a character, as a file's name may hold.
+    # Under cp1252 or latin-1 a bar or a dash would end a long run with UnicodeEncodeError: write ASCII instead.
+    # UTF-8 has no bytes for a lone surrogate, which a file's name may hold.
     encoding = (getattr(stream, "encoding", None) or "").lower()
     if hasattr(stream, "reconfigure"):
         codecs.register_error("oneshot.ascii", _in_ascii)

@@ -10,13 +10,13 @@ from rich.text import Text
 from oneshot.base.errors import some
 from oneshot.screen.console import MISSING, Column, Fitting, count, fitted, interval, one_line, percent
 
-NAMED = 5  # folders or classes of a kind, before the rest is only counted
+NAMED = 5  # folders or classes of a kind that are named; the rest is only counted
 _RATES = {"right": "right", "wrong": "wrong", "refused": "refused", "strangers_named": "strangers\nnamed"}
 
 
 def labelled_view(record: Mapping[str, Any]) -> RenderableType:
-    """What was asked about, what came of it at the rate that was asked for, then at every rate, and the classes that
-    were taken for others. `record`: as `--json` prints it as `summary`."""
+    """What was asked about, the outcome at the chosen rate and then at every rate, and the classes that were confused.
+    `record` is what `--json` prints as `summary`."""
     asked = f"{count(record['images'])} images: {count(record['of_classes'])} of {count(record['classes'])} classes"
     parts: list[RenderableType] = [Text(f"{asked}, {count(record['strangers'])} strangers, of none of them", "bold")]
     parts += [Text(line, "yellow") for line in _beside(record)]
@@ -28,16 +28,16 @@ def labelled_view(record: Mapping[str, Any]) -> RenderableType:
         )
         parts += [Text(), Fitting(partial(_at_all, record)), Text(), Text(rule, "dim")]
     if record["confused"]:
-        rule = "By the best class alone, whether it was good enough to be named or not."
+        rule = "By the best class alone, whether or not it was good enough to be named."
         parts += [Text(), Fitting(partial(_confused, record["confused"])), Text(), Text(rule, "dim")]
     return Group(*parts)
 
 
 def _beside(record: Mapping[str, Any]) -> list[str]:
-    """What the figures leave out, and what may be a slip."""
+    """What the figures leave out, and what may be a mistake in the folders."""
     lines = []
     if record["left_out"]:
-        lines.append(f"left out: {count(record['left_out'])} that the network sees as images of the support")
+        lines.append(f"left out: {count(record['left_out'])} that look to the network the same as support images")
     if record["unreadable"]:
         lines.append(f"left out: {count(record['unreadable'])} that could not be read")
     if record["classes_without_images"]:

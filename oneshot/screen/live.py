@@ -1,4 +1,4 @@
-"""What is seen of a study while it runs: a screen that renews itself on a terminal, one line an event in a log."""
+"""A study while it runs, shown by a screen that redraws itself on a terminal or by one line an event in a log."""
 
 import math
 import time
@@ -29,16 +29,16 @@ from oneshot.screen.tables import (
 )
 
 _REFRESH = 2  # screens a second: drawing 30 trials takes 20 ms of a core that has training to do
-_FIXED_LINES = 12  # of the screen: 7 above the table, its head of 3, the line of what is left out, the cursor's line
+_FIXED_LINES = 12  # of the screen: 7 above the table, its 3 of heading, the line on what is left out, the cursor's line
 _NAMED = 4  # running trials that a sign of life names
-_LEAST_WIDTH = 78  # of the header, where the table below it is narrower
+_LEAST_WIDTH = 78  # of the header, if the table below it is narrower
 
 
 class StudyView:
-    """A study while it runs: a screen that renews itself on a terminal, one line an event anywhere else.
+    """A study while it runs: a screen that redraws itself on a terminal, one line an event anywhere else.
 
-    `with StudyView(console) as view: view.update(study)`, with `study` as in study.json. When the block ends the screen
-    goes (the final table takes its place); when an exception ends it the last screen stays.
+    `with StudyView(console) as view: view.update(study)`, with `study` as in study.json. When the block ends, the
+    screen disappears (the final table takes its place); when an exception ends it, the last screen stays.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,7 @@ class StudyView:
 
     def __enter__(self) -> Self:
         if self.console.is_interactive:
-            # What others print stays where it was sent: Ray's own chatter must not come up above the screen.
+            # What others print stays where it was sent: Ray's messages must not appear above the screen.
             self._live = Live(
                 self, console=self.console, refresh_per_second=_REFRESH, transient=True,
                 redirect_stdout=False, redirect_stderr=False,
@@ -79,13 +79,13 @@ class StudyView:
         notes, lines = self._notes(first=first), self._events(histories, first=first)
         if not lines and self._updated - self._told >= SILENCE:
             lines = [_sign_of_life(study, rows)] * any(row.status == "running" for row in rows)
-        for line in notes if self._live else lines + notes:  # notes stay above a screen that renews itself
+        for line in notes if self._live else lines + notes:  # above a live screen only notes are printed
             self.say(line)
         if lines:
             self._told = self._updated
 
     def say(self, text: str) -> None:
-        """A line in the log, or above the screen, of what no trial is to be blamed for."""
+        """Prints a line, in the log or above the screen, on something that is not due to a trial."""
         known = self._study["seconds"] if self._study else 0.0
         print_line(self.console, f"{duration(known + self._clock() - self._updated):>7}  {text}")
 
@@ -96,7 +96,7 @@ class StudyView:
         if study is None:
             yield Text("waiting for the first trial", "dim")
             return
-        drawn = self._drawn  # by the thread that renews the screen; the other may update the study meanwhile
+        drawn = self._drawn  # by the thread that redraws the screen, while another may update the study
         if drawn is None or drawn.rows is not rows or drawn.size != (options.max_width, console.size.height):
             self._drawn = drawn = self._draw(console, options, study, rows)
         yield self._header(study, drawn)
@@ -105,7 +105,7 @@ class StudyView:
     def _draw(
         self, console: Console, options: ConsoleOptions, study: Mapping[str, Any], rows: Sequence[TrialRow]
     ) -> "_Drawn":
-        """All that only an update changes. To go through ten thousand trials twice a second would take a core."""
+        """Draws all that only an update changes. Going through ten thousand trials twice a second would take a core."""
         size = options.max_width, console.size.height
         room = max(1, size[1] - _FIXED_LINES)
         table = fitted(LIVE_COLUMNS, rows[:room], options.max_width, row_style=row_style)
@@ -142,7 +142,7 @@ class StudyView:
     # In a log
 
     def _notes(self, *, first: bool) -> list[str]:
-        """The notes of trials that have not been printed yet; those of earlier sessions were."""
+        """The notes of trials that have not been printed yet. Those of earlier sessions have been."""
         lines = []
         for row in sorted(self._rows, key=lambda row: int(row.id)):
             told = self._noted.get(row.id, len(row.notes) if first else 0)
@@ -151,13 +151,13 @@ class StudyView:
         return lines
 
     def _events(self, histories: Mapping[str, list], *, first: bool) -> list[str]:
-        """The lines that have not been printed yet, and a note that they now are."""
+        """The lines that have not been printed yet. They are recorded as printed."""
         lines = [_opening(self._study, self._rows)] if first else []
         for row in sorted(self._rows, key=lambda row: int(row.id)):
             seen, phase = self._printed.get(row.id, (row.epochs if first else 0, ""))
             now = row.status if row.status in ("pending", "running") else "ended"
             self._printed[row.id] = (max(seen, row.epochs), now)
-            if now == "pending" or (first and now == "ended"):  # of those taken up again the opening line says enough
+            if now == "pending" or (first and now == "ended"):  # the opening line says enough of those that had ended
                 continue
             if phase in ("", "pending") or (phase == "ended" and now == "running"):
                 goes_on = f"goes on after epoch {seen}" if seen else "started"
@@ -170,8 +170,8 @@ class StudyView:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A study below its header as it was last drawn, of these rows, for a terminal of this size (columns, lines).
-    `width`: the header's. `left`: seconds that the study would still take then, if known."""
+    """A study below its header as it was last drawn from these rows, for a terminal of this size (columns, lines).
+    `width` is the header's. `left` is how many seconds the study would still take at that moment, if known."""
 
     rows: Sequence[TrialRow]
     size: tuple[int, int]
@@ -191,8 +191,8 @@ def remaining(
 ) -> float | None:  # fmt: skip
     """Seconds a study will still take, or None before the first epoch.
 
-    Its epochs are those that halving plans: all trials to the first of the `rungs`, one of `reduction` to the next and
-    so on; more where more have begun. An epoch takes as long as those of the trials that ended did on average,
+    The epochs are those that halving plans: all trials run to the first of the `rungs`, one in `reduction` to the next
+    and so on; more if more have begun. An epoch is taken to last as long as those of the ended trials did on average,
     starting included, or, before any ended, as long as an epoch alone.
     """
     paces = [row.epoch_seconds for row in rows if row.epoch_seconds is not None]
@@ -203,7 +203,7 @@ def remaining(
     each = sum(row.seconds for row in ended) / sum(row.epochs for row in ended) if ended else pace
 
     to_come = _epochs_to_come(rows, (*rungs, rows[0].most), reduction) - sum(row.part for row in rows)
-    # Two trials may share what is to come; what one has to do itself they may not.
+    # Trials may share the epochs to come, but not what each has to do itself.
     alone = [pace * row.until if row.left is None else row.left for row in rows if row.status == "running"]
     if to_come > 0 and not any(row.status == "finished" for row in rows):
         alone.append(
@@ -213,7 +213,7 @@ def remaining(
 
 
 def _epochs_to_come(rows: Sequence[TrialRow], levels: Sequence[int], reduction: int) -> int:
-    """Epochs that halving plans and that are not over yet. A finished trial has none to come, wherever it ended."""
+    """Epochs that halving plans and that are not over yet. A finished trial has none left, wherever it ended."""
     reached = [
         (levels[-1] if row.status == "finished" else row.epochs, row.status == "running")
         for row in rows
@@ -235,7 +235,7 @@ def _how(study: Mapping[str, Any], trials: int) -> Text:
 
 
 def _points(study: Mapping[str, Any], trials: int) -> str:
-    """Where the points of so many trials come from: `named`, those that the job names, come first."""
+    """Where the points of so many trials come from. The `named` points, those that the job names, come first."""
     named = min(study.get("named", 0), trials)
     if not named:
         return f"{study['searcher']} search"
@@ -249,7 +249,7 @@ def _many(number: int, thing: str) -> str:
 
 
 def _share_bar(rows: Sequence[TrialRow], width: int) -> Text:
-    """One line of `width` columns, shared out among the statuses: each that occurs has one column at least."""
+    """One line of `width` columns, divided among the statuses: each that occurs has at least one column."""
     line, done, filled = Text(), 0, 0
     for status, style in STATUS.items():
         number = sum(row.status == status for row in rows)
@@ -275,7 +275,7 @@ def _broken_text(row: TrialRow) -> Text:
 
 def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
     had = sum(row.ended for row in rows)
-    again = f"; taken up again, {had} had ended" if had else ""
+    again = f"; resumed, {had} had ended" if had else ""
     return (
         f"study {study['job']}: {study['dataset']}, split {study['split']}, {_many(len(rows), 'trial')} "
         f"of up to {_many(study['epochs'], 'epoch')}, {_points(study, len(rows))}, {study['concurrent']} at once with "
@@ -284,7 +284,7 @@ def _opening(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
 
 
 def _sign_of_life(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> str:
-    """That the study runs, for a log in which nothing else was said for a while."""
+    """A line that says that the study runs, for a log in which nothing else was printed for a while."""
     running = sorted((row for row in rows if row.status == "running"), key=lambda row: int(row.id))
     places = [f"trial {row.id} epoch {row.epochs + 1}/{row.most}{_step_text(row)}" for row in running]
     left = _remaining(study, rows)
@@ -301,8 +301,8 @@ def _step_text(row: TrialRow) -> str:
 def _epoch_lines(
     row: TrialRow, history: Sequence[Mapping[str, Any]], *, after: int, keep: str | None
 ) -> list[str]:  # fmt: skip
-    """A line for each epoch past `after`; `best` marks one that was the trial's best when it came: by what `keep`
-    (the setting `train.keep`) goes by."""
+    """A line for each epoch past `after`. `best` marks one that was the trial's best when it came, by the criterion of
+    `keep` (the setting `train.keep`)."""
     lines, least = [], math.inf
     for epoch in history:
         if epoch["epoch"] > after:

@@ -1,4 +1,4 @@
-"""What is seen of long work: a training, images on their way, data being made ready. Bars on a terminal, else lines."""
+"""Long work on the screen: a training, images on their way, data in preparation. Bars on a terminal, else lines."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from oneshot.screen.console import count, duration, loss, percent, print_line, print_warning
 
-SILENCE = 60.0  # seconds after which a log says how far it is, where no epoch has ended
+SILENCE = 60.0  # seconds after which a log says how far the work is if no epoch has ended
 _HEAD = "  epoch   train loss  accuracy   val loss  accuracy  one-shot  images/s"
 
 
@@ -26,8 +26,8 @@ def epoch_text(epoch: Mapping[str, Any], most: int) -> str:
 
 
 def _bars(console: Console, *, described: bool = True, wide: bool = True, prints: bool = True) -> Progress:
-    """Bars that go with their block. `described`: words stand before each; `prints`: what the process prints comes
-    above them."""
+    """Bars that disappear when their block ends. `described`: words stand before each; `prints`: what the process
+    prints appears above them."""
     return Progress(
         *[TextColumn("{task.description}")] * described,
         BarColumn(bar_width=None if wide else 40, complete_style="cyan", finished_style="cyan"),
@@ -40,8 +40,9 @@ def _bars(console: Console, *, described: bool = True, wide: bool = True, prints
 class TrainView:
     """One training while it runs; it has the methods of `run.watch.Watch`.
 
-    `with TrainView(console) as view:` then `start` once, `step` after each step, `epoch` after each epoch. The bar goes
-    when the block ends, by an exception too; the lines stay. `prints`: what the process prints comes above the bar.
+    `with TrainView(console) as view:` then `start` once, `step` after each step, `epoch` after each epoch. The bar
+    disappears when the block ends, also by an exception; the lines stay. `prints`: what the process prints appears
+    above the bar.
     """
 
     def __init__(self, console: Console, *, prints: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,14 +76,14 @@ class TrainView:
         self._progress.start()
 
     def step(self, done: int, loss: float, images_per_second: float) -> None:
-        """After step `done` (1 to `steps_per_epoch`) of the present epoch, with that step's loss."""
+        """Shows step `done` (1 to `steps_per_epoch`) of the present epoch, with that step's loss."""
         self._show(done, loss, images_per_second)
 
     def moved(self) -> None:
         """A part of the validation is done: nothing to show."""
 
     def epoch(self, history_row: Mapping[str, Any], is_best: bool) -> None:
-        """After an epoch, with its row of the history; `is_best`: it is the best so far, see `history.leads`."""
+        """Shows a finished epoch by its row of the history; `is_best`: it is the best so far, see `history.leads`."""
         if self.console.is_interactive:
             print_line(self.console, _aligned(history_row, self._epochs, is_best))
         else:
@@ -116,9 +117,10 @@ class TrainView:
 
 
 class Counting:
-    """So many images on their way: a bar with rate and time left on a terminal, elsewhere a line now and then.
+    """Progress over `total` images: a bar with rate and time left on a terminal, otherwise a line now and then.
 
-    `with Counting(console, total) as counting:`, then `advance` after each batch. The bar goes when the block ends.
+    `with Counting(console, total) as counting:`, then `advance` after each batch. The bar disappears when the block
+    ends.
     """
 
     def __init__(
@@ -145,7 +147,7 @@ class Counting:
         return self._clock() - self._began
 
     def advance(self, count: int) -> None:
-        """So many more are done."""
+        """Counts so many more images as done."""
         self.done += count
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self.done, state=self._state())
@@ -160,9 +162,9 @@ class Counting:
 
 
 class Stages:
-    """Work that comes in stages, each with a bar, rate and time left on a terminal; elsewhere a line now and then.
+    """Work in stages, each with a bar, rate and time left on a terminal, otherwise a line now and then.
 
-    `with Stages(console) as stages:`, then `stages(what, done, total)`; `total` is None where nobody knows it.
+    `with Stages(console) as stages:`, then `stages(what, done, total)`; `total` is None if it is not known.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic, seconds: float = 10.0) -> None:
@@ -200,7 +202,7 @@ class Stages:
 
 
 def _amount(value: float | None) -> str:
-    """A number of anything, also of bytes: 12,345 or 3.1 M."""
+    """A number of anything, bytes too: 12,345 or 3.1 M."""
     return count(value) if value is None or value < 1e6 else f"{value / 1e6:.1f} M"
 
 

@@ -51,6 +51,6 @@ FIGURES: tuple[Figure, ...] = (
 
 
 def ladder(protocol: str) -> tuple[Figure, ...]:
-    """The figures of one protocol, the greatest accuracy first; empty where nothing is published for it."""
+    """The figures of one protocol, the greatest accuracy first; empty if nothing is published for it."""
     figures = (figure for figure in FIGURES if figure.protocol == protocol)
     return tuple(sorted(figures, key=lambda figure: -figure.accuracy))

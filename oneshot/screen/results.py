@@ -27,17 +27,17 @@ PROTOCOLS = {
     "within_fixed": "as within, on the alphabets of Lake's runs alone",
     **_PAIRS,
 }
-GENERATED = PROTOCOLS | {  # of generated glyphs, whose fixed trials are nobody's
+GENERATED = PROTOCOLS | {  # for generated glyphs, whose fixed trials are not Lake's
     "lake400": "fixed trials, made like Lake's",
     "within_fixed": "as within, on the alphabets of the fixed trials alone",
 }
-OWN = {  # of one's own images, where nobody knows who made which
+OWN = {  # for one's own images, if it is not known who made which
     "within": "one group, query and support two images",
     "between": "classes of all test groups, two images",
     "seed352": "as between, always 20-way 1-shot",
     **_PAIRS,
 }
-_FEW = 10  # test classes; the intervals, which are over trials, do not know that others may be other
+_FEW = 10  # test classes; the intervals are over trials, and do not cover how other classes may differ
 _PLOT = (21, 41)  # columns of the scale of accuracies, at least and at most
 
 
@@ -73,11 +73,11 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
         parts += [Text(), Fitting(partial(_ladder, rungs)), Text(), Text(rule, "dim")]
     others = [name for name, outcome in protocols.items() if not compares(outcome)]
     if not omniglot:
-        parts += [Text(), Text(f"Published figures are for Omniglot: they do not compare with {result['dataset']}.")]
+        parts += [Text(), Text(f"Published figures are for Omniglot: not comparable with {result['dataset']}.")]
     elif overlap:
-        parts += [Text(), Text("Published figures are for alphabets that are new to a network: they do not compare.")]
+        parts += [Text(), Text("Published figures are for alphabets that are new to a network: not comparable here.")]
     elif others:
-        parts += [Text(), Text(f"Published figures are 20-way 1-shot: they do not compare with {_and(others)} here.")]
+        parts += [Text(), Text(f"Published figures are 20-way 1-shot: not comparable with {_and(others)} here.")]
     if (result.get("test_evaluations") or 1) > 1:
         parts += [Text(), Text(f"This run has been judged {result['test_evaluations']} times.", "yellow")]
     title = f"one-shot accuracy · {result['dataset']} · split {result['split']}"
@@ -85,47 +85,47 @@ def result_panel(result: Mapping[str, Any]) -> Panel:
 
 
 def is_omniglot(result: Mapping[str, Any]) -> bool:
-    """Whether the result was measured on Omniglot itself, as `splits` knows it: what published figures are for."""
+    """Whether the result was measured on Omniglot itself, as `splits` knows it. Published figures are for that."""
     return result["dataset"] == "omniglot"
 
 
 def few_classes(result: Mapping[str, Any]) -> str:
-    """Why the intervals of a result are narrower than what is known, where few classes judged; else empty."""
+    """If few classes judged, a sentence on why the intervals are narrower than what is known; otherwise empty."""
     test = result.get("test")
     if not test or test["classes"] >= _FEW:
         return ""
-    what = f"{test['classes']} classes of {test['images']} images"
-    return f"{what} were asked again and again: other classes may lie far outside these intervals"
+    what = f"{test['classes']} classes with {test['images']} images"
+    return f"only {what} were tested: the accuracy on other classes may lie far outside these intervals"
 
 
 def trained_in(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The environment that the network of a result was trained in; of an older result that of its judgement."""
+    """The environment that the network of a result was trained in; for an older result, that of its judgement."""
     return result.get("trained") or result["environment"]
 
 
 def made_and_judged(
     results: Sequence[Mapping[str, Any]], of: Callable[[Mapping[str, Any]], str]
 ) -> tuple[list[str], list[str]]:
-    """What `of` says of the environments of these results' trainings, each once; and of those judgements that were made
-    in others."""
+    """What `of` says of the environments of these results' trainings, each once, and of the judgements that were made
+    in other environments."""
     trained = list(dict.fromkeys(of(trained_in(each)) for each in results))
     judged = dict.fromkeys(of(each["environment"]) for each in results)
     return trained, [one for one in judged if one not in trained]
 
 
 def commit_of(environment: Mapping[str, Any]) -> str:
-    """A commit as people are shown it."""
+    """A commit as it is shown to people."""
     return str(environment["commit"] or "unknown")
 
 
 def commits(results: Sequence[Mapping[str, Any]]) -> str:
-    """The commits of the trainings of these results, and of the judgements that were made by another."""
+    """The commits of the trainings of these results, and those of the judgements that were made by another commit."""
     trained, apart = made_and_judged(results, commit_of)
     return ", ".join(trained) + f"; judged by {', '.join(apart)}" * bool(apart)
 
 
 def meanings(result: Mapping[str, Any]) -> Mapping[str, str]:
-    """What each protocol asks of these drawings. `result`: anything that has a `dataset` and a `split`."""
+    """What each protocol asks of these drawings. `result` is anything that has a `dataset` and a `split`."""
     if words_of(result["split"]) is OF_OWN:
         return OWN
     return PROTOCOLS if is_omniglot(result) else GENERATED
@@ -147,20 +147,20 @@ def alphabet_table(result: Mapping[str, Any]) -> RenderableType:
 
 
 def seeds_text(record: Mapping[str, Any]) -> str:
-    """The seeds of a record, and of how many that were asked for, where not all are there yet: `1, 2 (of 5)`."""
+    """The seeds of a record and, if some are still missing, how many were asked for: `1, 2 (of 5)`."""
     seeds, asked = [row["seed"] for row in record["seeds"]], len(record.get("asked") or ())
     return ", ".join(map(str, seeds)) + f" (of {asked})" * (asked > len(seeds))
 
 
 def seconds_text(record: Mapping[str, Any]) -> str:
-    """The seconds of a training of a record, on average over its seeds; and whether one of them was interrupted, which
-    has those of its parts, and of each part the start."""
+    """The seconds of a training of a record, on average over its seeds, and whether one of them was interrupted. An
+    interrupted one has the seconds of its last call, start included, and of the epochs before it."""
     interrupted = any(row["interrupted"] for row in record["seeds"])
     return f"{record['seconds']:.0f} s" + ", interrupted" * interrupted
 
 
 def seeds_table(record: Mapping[str, Any]) -> RenderableType:
-    """What several seeds of a job came to, by protocol: mean, interval of the mean, and each seed."""
+    """The results of a job with several seeds, by protocol: mean, interval of the mean, and number of seeds."""
     meaning = meanings(record)
     columns = (
         Column("protocol", lambda row: Text(row[0], "bold"), justify="left"),
@@ -194,8 +194,8 @@ def _lowered(lowered: Mapping[str, str]) -> list[RenderableType]:
 
 
 def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
-    """What a score is, where it is of several views; and what is measured beside the protocols: the alphabets of the
-    fixed trials alone, and pairs."""
+    """What is said beside the protocols: what a score is, if it is of several views, the accuracy on the alphabets of
+    the fixed trials alone, and that on pairs."""
     seen = positions(result.get("views", 1))
     lines = [f"a score is {seen}"] if seen else []
     if fixed := result.get("within_fixed"):
@@ -216,7 +216,7 @@ def _beside(result: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _equal_errors(errors: Mapping[str, Any], group: str) -> str:
-    """The equal error rate, by what pairs that are not the same are of."""
+    """The equal error rates, by the kind of pairs that are not the same."""
     of = {"any": "of any two", "within": f"of two in one {group}"}
     return "equal error rate: " + ", ".join(
         f"{percent(errors[kind]['eer'])} {of[kind]}" for kind in of if kind in errors
@@ -224,7 +224,7 @@ def _equal_errors(errors: Mapping[str, Any], group: str) -> str:
 
 
 def positions(views: int) -> str:
-    """How a network that looks in several positions compares two drawings; nothing of one that looks in one."""
+    """How a network that looks in several positions compares two drawings; empty if it looks in one."""
     if views == 1:
         return ""
     how = "turned or mirrored" if views > 4 else "turned"
@@ -232,7 +232,7 @@ def positions(views: int) -> str:
 
 
 def _skipped(skipped: Mapping[str, str]) -> list[RenderableType]:
-    """What was not measured, as many together as share the reason."""
+    """What was not measured. Protocols that share a reason share a line."""
     same: dict[str, list[str]] = {}
     for name, why in skipped.items():
         same.setdefault(why, []).append(name)
@@ -264,7 +264,8 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _rungs(protocols: Mapping[str, Any]) -> list[_Rung]:
-    """For each protocol with published figures a heading and these with this run's in its place, the best first."""
+    """For each protocol with published figures, a heading and the figures with this run's among them, the best
+    first."""
     rungs: list[_Rung] = []
     for protocol, outcome in protocols.items():
         published = [_Rung(f.name, f.accuracy, short(f.source), f.note) for f in ladder(protocol)]
@@ -308,7 +309,7 @@ def _floor(rungs: Sequence[_Rung]) -> float:
 
 
 def _dot(rung: _Rung, floor: float, width: int) -> Text:
-    """A dot on a scale from `floor` to 1, and around this run's the reach of its interval."""
+    """A dot on a scale from `floor` to 1, and for this run the extent of its interval."""
 
     def place(accuracy: float) -> int:
         return round((accuracy - floor) / (1 - floor) * (width - 1))
@@ -324,6 +325,6 @@ def _dot(rung: _Rung, floor: float, width: int) -> Text:
 
 
 def short(source: str) -> str:
-    """`Koch, Zemel & Salakhutdinov 2015, Siamese ...` as `Koch et al. 2015`; what has no year as it is."""
+    """`Koch, Zemel & Salakhutdinov 2015, Siamese ...` as `Koch et al. 2015`; a source without a year stays as it is."""
     found = re.match(r"(\w+)(.*?) (\d{4})", source)
     return source if not found else f"{found[1]}{' et al.' * bool(found[2])} {found[3]}"

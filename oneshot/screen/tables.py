@@ -34,25 +34,25 @@ STATUS = {  # in the order in which they are counted and shown
 }
 _BROKEN = ("diverged", "failed")
 _BAR = 10  # columns of the bar beside a trial's epochs
-_IDS = 8  # trials named where many share one reason
+_IDS = 8  # trials named if many share one reason
 
 
 @dataclass(frozen=True)
 class TrialRow:
     """What the screens show of one trial of `study.json`. Losses are nats, fractions 0 to 1, times seconds.
 
-    `train_loss` and `val_loss` are the newest epoch's, `speed` (images a second) too or that of the one at work,
-    `best_loss` and `oneshot` those of the best epoch, whose network is kept: as `train.keep` says, that of the lowest
-    validation loss, of the highest one-shot accuracy, or the last.
+    `train_loss` and `val_loss` are those of the newest epoch. `speed` (images a second) is that of the epoch in
+    progress, or else of the newest. `best_loss` and `oneshot` are those of the best epoch, whose network is kept:
+    according to `train.keep` that of the lowest validation loss, of the highest one-shot accuracy, or the last.
     """
 
     id: str
     status: str
     settings: Mapping[str, Any]
     epochs: int
-    pulse: Mapping[str, Any] | None  # how far it is inside the next one, where it runs and that is known
+    pulse: Mapping[str, Any] | None  # how far it is inside the next epoch, if it runs and that is known
     most: int
-    until: int  # the epoch with which it ends for now: the next rung's, or the last
+    until: int  # the epoch after which it ends for now: the next rung's, or the last
     best_epoch: int | None
     train_loss: float | None
     val_loss: float | None
@@ -62,7 +62,7 @@ class TrialRow:
     seconds: float
     epoch_seconds: float | None
     error: str | None
-    notes: Sequence[str] = ()  # what befell it and did not end it
+    notes: Sequence[str] = ()  # what happened to it without ending it
     leads: bool = False
 
     @property
@@ -71,19 +71,19 @@ class TrialRow:
 
     @property
     def part(self) -> float:
-        """How much of the epoch at work is done, 0 to 1."""
+        """How much of the epoch in progress is done, 0 to 1."""
         return self.pulse["step"] / self.pulse["steps"] if self.pulse else 0.0
 
     @property
     def left(self) -> float | None:
-        """Seconds until this trial ends for now, at its own pace; None where it is not running yet."""
+        """Seconds until this trial ends for now, at its own pace; None if it is not running or has no pace yet."""
         if self.status != "running" or self.epoch_seconds is None:
             return None
         return max(0, self.until - self.epochs - self.part) * self.epoch_seconds
 
 
 def trial_rows(study: Mapping[str, Any]) -> list[TrialRow]:
-    """The trials of a study: those running, those that ended, those pending; in each the lowest validation loss first.
+    """The trials of a study: those running, those that ended, those pending; in each group the lowest best loss first.
 
     The trial with the lowest of all has `leads` set, however it ended: its best network is what is kept.
     """
@@ -152,12 +152,12 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def status_text(row: TrialRow) -> Text:
-    """The status word in its colour; what broke is not dimmed with its row."""
+    """The status word in its colour. For a trial that broke, it is not dimmed with the row."""
     return Text(row.status, "not dim " * (row.status in _BROKEN) + STATUS.get(row.status, ""))
 
 
 def row_style(row: TrialRow) -> str:
-    """The style of a trial's row: the leading one stands out, those out of the race step back."""
+    """The style of a trial's row: bold for the leading one, dim for those that are neither running nor finished."""
     return "bold" if row.leads else "" if row.status in ("running", "finished") else "dim"
 
 
@@ -174,7 +174,7 @@ def _epochs(row: TrialRow) -> str:
 
 
 def _epochs_live(row: TrialRow) -> str:
-    """With a tenth of an epoch where one is at work: 3.9 is not 4 before it is validated."""
+    """Epochs, with a tenth if one is in progress: 3.9 is not 4 before it is validated."""
     done = f"{row.epochs}.{min(9, int(10 * row.part))}" if row.status == "running" else str(row.epochs)
     return f"{done}/{row.most}"
 
@@ -185,8 +185,8 @@ def _setting_column(name: str, drop: int = 0, least: int = 0) -> Column:
     return Column(header, lambda row: setting(row.settings.get(name)), drop, justify, least)
 
 
-# The narrowest terminal keeps each trial and its best loss. The others leave from the greatest number down: what only
-# a wide terminal has, then the settings, the epochs, the status and the accuracy.
+# The narrowest terminal shows each trial and its best loss. Other columns are left out from the greatest `drop` down:
+# those only for wide terminals, then the settings, the epochs, the status and the accuracy.
 _FIRST = (
     Column("  trial", _id, justify="left"),
     Column("status", status_text, 2, "left", least=8),
@@ -211,12 +211,11 @@ LIVE_COLUMNS = (
 
 
 def study_table(study: Mapping[str, Any], top: int = 10) -> RenderableType:
-    """The best `top` trials of a study, best first; then why others broke; then what was run, and what was saved.
+    """The best `top` trials of a study, best first; then why others broke, what was run, and what was saved.
 
-    Trials that diverged or failed are named below the table with the reason, as many together as share it, and what
-    befell others, as a damaged checkpoint. Settings other than optimizer, lr and batch have a column where they differ
-    between trials; one-shot accuracy has one where the record holds the trials' histories (study.json in a run folder
-    does not).
+    Trials that diverged or failed are listed below the table by reason, followed by what happened to others, such as a
+    damaged checkpoint. Settings other than optimizer, lr and batch have a column if they differ between trials;
+    one-shot accuracy has one if the record holds the trials' histories (study.json in a run folder does not).
     """
     rows = sorted(trial_rows(study), key=by_loss)
     ranked = [row for row in rows if _finite(row.best_loss)]
@@ -254,7 +253,7 @@ def _reasons(rows: Sequence[TrialRow]) -> list[Text]:
 
 
 def _notes(rows: Sequence[TrialRow]) -> list[Text]:
-    """What last befell each trial, and how much did before."""
+    """The last note of each trial, and how many there are."""
     noted = [row for row in rows if row.notes]
     lines = [Text()] if noted else []
     for row in noted:
@@ -271,7 +270,7 @@ def counts_text(rows: Sequence[TrialRow]) -> Text:
 
 
 def epochs_not_run(trials: Sequence[Mapping[str, Any]], *, most: int) -> dict[str, int]:
-    """Epochs that the trials of a study, each of at most so many, did not run, by why; nothing where there are none.
+    """Epochs that the trials of a study, each of at most `most`, did not run, by reason; empty if there are none.
 
     A diverged or failed trial also ran fewer, which is no saving; one that is not over may still run them."""
     why = {"saved by early stopping": ("stopped", "finished"), "not run by trials that broke": _BROKEN}
@@ -283,7 +282,7 @@ def epochs_not_run(trials: Sequence[Mapping[str, Any]], *, most: int) -> dict[st
 
 
 def _caption(study: Mapping[str, Any], rows: Sequence[TrialRow]) -> list[Text]:
-    ran, possible = study["epochs_run"], study["epochs_if_all_had_finished"]  # the latter 0 before a trial is begun
+    ran, possible = study["epochs_run"], study["epochs_if_all_had_finished"]  # the latter is 0 before a trial has begun
     not_run = epochs_not_run(study["trials"], most=study["epochs"])
     shares = [f"{100 * epochs / possible:.0f} % {what}" for what, epochs in not_run.items()]
     text = f"  ran {count(ran)} of {count(possible)} epochs in {duration(study['seconds'])}"

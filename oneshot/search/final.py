@@ -1,4 +1,5 @@
-"""The final job: the network of a search's best trial, judged once. The process that waits for it is free of torch."""
+"""The final job: it judges the network of a search's best trial once. The process that waits for it is free of
+torch."""
 
 import contextlib
 from functools import partial
@@ -13,16 +14,19 @@ from oneshot.cluster.packing import Packing, patience
 from oneshot.run.watch import STAGE, Showing, staged, staging
 from oneshot.search.study import Study
 
-START = 60.0  # seconds for the final job's process to start, beyond those to find room
+START = 60.0  # seconds for the final job's process to start, besides those to find room
 
 
 def judge_best(
     settings: Settings, study: Study, data: Folder, packing: Packing, *, progress: Showing, alone: bool = False
 ) -> dict[str, Any]:  # fmt: skip
-    """The final job, a task on the cluster: the best trial's network goes to `best/` and is judged on the test
-    alphabets; its result is written to `result.json`. A network that has its result is not judged again: the test
-    alphabets are touched once. `alone`: nobody else uses the cluster, and the job all cores of this machine. Raises
-    NoRoom where it found none for as long as a training waits for it, RunFailed, UserError."""
+    """Run the final job, a task on the cluster: the best trial's network goes to `best/` and is judged on the test
+    alphabets, and its result is written to `result.json`.
+
+    A network that has its result is not judged again: the test alphabets are touched once. `alone`: nobody else uses
+    the cluster, so the job uses all cores of this machine. Raises NoRoom if the job found no room for as long as a
+    training waits for it, RunFailed if its process died, and the job's own errors, such as UserError.
+    """
     import ray
 
     from oneshot.cluster import ahead
@@ -36,7 +40,7 @@ def judge_best(
     known = {"id": best["id"], "settings": best["settings"]}
     threads = cores() if alone else packing.cpus
     waits = patience(settings.scale)
-    study.run.remove(STAGE)  # of a session that was killed
+    study.run.remove(STAGE)  # left by a session that was killed
     try:
         with staged(study.run, progress):
             judging = job.remote(
@@ -46,10 +50,11 @@ def judge_best(
             seen = None
             while not ray.wait([judging], timeout=START + waits)[0]:
                 stage = study.patiently(partial(_stage, study.run))
-                if stage == seen:  # nothing, or what a process left that died: Ray waits to run it again
+                if stage == seen:  # none, or left by a process that died: Ray waits for room
                     ray.cancel(judging)
                     raise NoRoom(
-                        f"the cluster had no room for the final job for {waits:g} s: a node is lost, or others use it"
+                        f"the cluster had no room for the final job within {waits:g} s: a node was lost, or others use"
+                        " it"
                     )
                 seen = stage
             return ray.get(judging)
@@ -63,7 +68,7 @@ def judge_best(
 
 
 def _stage(run: Folder) -> bytes | None:
-    """What a final job that runs writes again and again; None where there is nothing."""
+    """What a running final job writes again and again; None if there is nothing."""
     with contextlib.suppress(FileNotFoundError):
         return run.read(STAGE)
     return None

@@ -3,11 +3,11 @@ tuning", algorithm 2).
 
 A trial trains to the first rung, `grace` epochs, and ends there. The best 1/`reduction` of those that reached a rung go
 on, from their checkpoints, to the next, `reduction` times as far. Ray Tune's ASHA is another variant: a trial goes on
-where nothing says to stop, so that the first ones, to which nothing compares, run to their end.
+unless something stops it, so the first ones, which have nothing to compare with, run to their end.
 
-Trials are compared by validation loss, whatever `train.keep` says of which epoch's network a training keeps.
+Trials are compared by validation loss, whichever epoch's network `train.keep` makes a training keep.
 
-All of it is a function of the trials' histories: a study that is taken up again needs to know no more.
+All of this is a function of the trials' histories, so a study that is resumed needs nothing else.
 """
 
 import math
@@ -21,7 +21,7 @@ Trial = dict[str, Any]  # as the study's record has it
 
 
 class Halving:
-    """The rungs of a study, in epochs below the last one, and who is to leave them."""
+    """The rungs of a study, in epochs below the last one, and the trials that are to leave them."""
 
     def __init__(self, settings: Settings) -> None:
         search, self.epochs = settings.search, settings.train.epochs
@@ -32,27 +32,27 @@ class Halving:
             rung *= search.reduction
 
     def until(self, trial: Trial) -> int:
-        """The epoch with which a trial that goes on now ends: the next rung's, or the last."""
+        """The epoch with which a trial that goes on now ends: that of the next rung, or the last."""
         return next((rung for rung in self.rungs if rung > trial["epochs"]), self.epochs)
 
     def waits(self, trial: Trial) -> bool:
-        """Whether a trial is at a rung and not ended there."""
+        """Whether a trial stands at a rung without having been ended there."""
         return trial["status"] == "pending" and trial["epochs"] in self.rungs
 
     def over(self, trials: Sequence[Trial]) -> bool:
-        """Whether nobody waits, and nobody is to go on."""
+        """Whether no trial waits or runs, and none is due to go on."""
         waiting = any(trial["status"] in ("pending", "running") for trial in trials)
         return not waiting and self.due(trials, last=True) is None
 
     def due(self, trials: Sequence[Trial], *, busy: Collection[str] = (), last: bool = False) -> Trial | None:
-        """Who goes on first: of the highest rung that has somebody to give, the best; None: nobody yet.
+        """The trial that goes on first: the best one of the highest rung that has one to let go; None if none has yet.
 
-        `busy`: the ids of those that run. `last`: nobody else will come. Then, while no trial has run to its end, the
-        best at the highest rung at which one stands goes on, however few have been there; but only one that is better
-        than all that ended before for lack of progress.
+        `busy`: the ids of the trials that run. `last`: no other trial will come. Then, while no trial has run to its
+        end, a trial goes on however few have reached its rung: the first one, from the highest rung down and the best
+        first, that is better than all that ended before for lack of progress.
         """
         ended = {trial["id"]: trial for trial in trials if trial["status"] == "stopped" and trial["id"] not in busy}
-        standing: list[Trial] = []  # the highest rung first, there the best
+        standing: list[Trial] = []  # the highest rung first, and of a rung the best
         for rung in reversed(self.rungs):
             here = [
                 (loss, name) for name, trial in ended.items()
@@ -60,7 +60,7 @@ class Halving:
             ]  # fmt: skip
             if not here:
                 continue
-            best = min(here)  # of equals the first
+            best = min(here)  # among equals, the first
             reached = [(loss, trial["id"]) for trial in trials if (loss := self._loss(trial, rung)) is not None]
             if sum(each < best for each in reached) < len(reached) // self.reduction:
                 return ended[best[1]]
@@ -70,18 +70,18 @@ class Halving:
         return next((trial for trial in standing if _lowest(trial) < to_beat), None)
 
     def _to_beat(self, trials: Sequence[Trial]) -> float:
-        """The loss below which a trial is worth going on with when nobody else will come."""
+        """The loss below which a trial is worth going on with when no other trial will come."""
         finished = [trial for trial in trials if trial["status"] == "finished"]
         if any(trial["epochs"] >= self.epochs for trial in finished):
             return -math.inf
         return min(map(_lowest, finished), default=math.inf)
 
     def _loss(self, trial: Trial, rung: int) -> float | None:
-        """The validation loss of a trial at a rung; None: it did not come.
+        """The validation loss of a trial at a rung; None if it did not get there.
 
-        One that ended on the way is counted where it was going, and not above: so no more are counted at a rung than
-        were let go there. Its loss there is infinite where it diverged; where it finished for lack of progress, it is
-        that of the network it kept.
+        A trial that ended on the way counts at the rung it was heading for, and not above, so no more trials count at a
+        rung than were let go there. Its loss there is infinite if it diverged, and its lowest one if it finished for
+        lack of progress.
         """
         if trial["status"] == "diverged" and self.until(trial) == rung:
             return math.inf

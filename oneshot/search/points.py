@@ -1,8 +1,9 @@
-"""Which points a study tries: first the ones that are named, then random ones or those that Optuna's TPE proposes.
+"""Which points a study tries: first the named ones, then random ones or those that Optuna's TPE proposes.
 
-A point is a dict of settings: `optimizer`, `lr`, `batch`, with adamw `weight_decay`, and dotted keys of any section.
-AdamW without weight decay is Adam (Loshchilov & Hutter 2019), so each point with it draws one, from numbers of its own:
-all else is what it would be without. Where `search.choices` name train.weight_decay or train.optimizer, they decide.
+A point is a dict of settings: `optimizer`, `lr`, `batch`, `weight_decay` with adamw, and dotted keys of data, model or
+train. AdamW without weight decay is Adam (Loshchilov & Hutter 2019), so each point with it draws one, from numbers of
+its own: the rest of the point is what it would be without. If `search.choices` names train.weight_decay or
+train.optimizer, the choices decide instead.
 """
 
 import itertools
@@ -24,22 +25,24 @@ COMMON = (
     "train.epochs",
     "train.val_pairs",
     "train.val_trials",
-)  # the measure of all trials
-OF_START = ("data.size", "model.name", "model.width", "model.depth", "model.init", "model.head")  # the network decides
-COMBINATIONS = 100_000  # of batch sizes and choices: what `check` tries in two seconds
+)  # what all trials are measured by
+OF_START = ("data.size", "model.name", "model.width", "model.depth", "model.init", "model.head")  # train.start decides
+COMBINATIONS = 100_000  # of batch sizes and choices, at the most: `check` tries them in two seconds
 
 
 def check(settings: Settings) -> None:
-    """Try on the settings, before anything runs, every point that a trial may be, but for what is drawn from a range.
+    """Check the settings with every point that a trial may have, but for what is drawn from a range, before anything
+    runs.
 
-    Raises UserError for the first misfit."""
+    Raises UserError for the first point that does not fit.
+    """
     search = settings.search
     named = {key if "." in key else f"train.{key}" for point in search.first for key in point}
     for key in sorted(named | search.choices.keys()):
         if key.partition(".")[0] not in ("data", "model", "train") or key in COMMON:
-            raise UserError(f"search: '{key}' cannot vary between trials, which would no longer compare; take it out")
+            raise UserError(f"search: '{key}' cannot vary between trials, which could not be compared then; remove it")
         if key == "train.start" or (settings.train.start and key in OF_START):
-            raise UserError(f"search: '{key}' cannot vary between trials that all start from one network; take it out")
+            raise UserError(f"search: '{key}' cannot vary between trials that all start from one network; remove it")
     if len(search.first) > search.trials:
         raise UserError(
             f"search.trials = {search.trials}: less than the {len(search.first)} points of search.first; raise it"
@@ -47,15 +50,15 @@ def check(settings: Settings) -> None:
     sizes = [len(values) for values in search.choices.values()]
     if math.prod(sizes) * len(search.batch) > COMBINATIONS:
         raise UserError(
-            f"search.choices: {math.prod(sizes)} combinations, and {len(search.batch)} batch sizes with each; the most"
-            f" is {COMBINATIONS} together"
+            f"search.choices: {math.prod(sizes)} combinations, and {len(search.batch)} batch sizes with each; at most"
+            f" {COMBINATIONS} are allowed in all"
         )
     for _, point in variants(search):
         with_point(settings, point)
 
 
 def variants(search: Search) -> Iterator[tuple[str, Point]]:
-    """Every point that is named and, where others are drawn, all that these may be; each with the setting that asks for
+    """Every named point and, if others are drawn, every point that these may be, each with the setting that asks for
     it."""
     for number, point in enumerate(search.first):
         yield f"search.first.{number}", point
@@ -72,7 +75,7 @@ def drawn(search: Search) -> Iterator[tuple[str, Point]]:
 
 
 def completed(point: Point, settings: Settings) -> Point:
-    """A point with what it leaves to the settings: a named one may say no more than what is special about it."""
+    """A point with what it leaves to the settings. A named one may hold no more than what is special about it."""
     chosen = with_point(settings, point)
     names = ("optimizer", "lr", "batch", *["weight_decay"] * _decays(settings.search, chosen.train.optimizer))
     own = {key: getattr(chosen.train, key) for key in names}
@@ -113,11 +116,12 @@ class RandomPoints:
 
 
 class OptunaPoints:
-    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011), the learning rate's range its optimizer's own.
+    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011). Each optimizer has its own range of learning
+    rates.
 
-    Point i is a function of the seed, of i and of what was told by then, in whatever order: a study that is taken up
-    again goes on as if it had not been interrupted. Points are compared by their best validation loss. Named points are
-    told like any other.
+    Point i is a function of the seed, of i and of what was told by then, in whatever order, so a study that is resumed
+    goes on as if it had not been interrupted. Points are compared by their best validation loss. Named points are told
+    like any other.
     """
 
     def __init__(self, search: Search) -> None:
@@ -142,7 +146,7 @@ class OptunaPoints:
         return point | choices
 
     def _study(self, index: int) -> Any:
-        """All that was told, and random numbers that belong to this index alone."""
+        """An Optuna study of all that was told, with random numbers that belong to this index alone."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -157,8 +161,8 @@ class OptunaPoints:
         return study
 
     def tell(self, index: int, point: Point, loss: float | None) -> None:
-        """Trial `index`, of this point, came to this best validation loss; None: it failed or diverged at once. What
-        was told of the trial before, at an earlier rung, is forgotten."""
+        """Record the best validation loss of trial `index`, which has this point; None if it failed or diverged at
+        once. What was told of the trial before, at an earlier rung, is forgotten."""
         import optuna
 
         self.told.pop(index, None)
@@ -166,7 +170,7 @@ class OptunaPoints:
         if low_high is None or not low_high[0] <= point.get("lr", 0) <= low_high[1]:
             return  # a named point outside the searched space
         if loss is None or not math.isfinite(loss):
-            return  # from which the estimator would learn nothing
+            return  # the estimator would learn nothing from it
         kinds = optuna.distributions
         space: dict[str, Any] = {
             "optimizer": kinds.CategoricalDistribution(list(self.search.lr)),
@@ -197,5 +201,5 @@ def _pick(values: list[Any], u: float) -> Any:
 
 
 def _short(value: float, low: float, high: float) -> float:
-    """Three significant digits, inside the range: what the screen shows is what was run."""
+    """Round to three significant digits, inside the range, so that the screen shows what was run."""
     return min(max(float(f"{value:.3g}"), low), high)

@@ -18,8 +18,8 @@ from oneshot.run.opened import STUDY
 from oneshot.run.watch import PULSE, forget, read_pulse
 
 OVER = ("finished", "stopped", "diverged")  # a trial with such a status is not run again
-PATIENCE, PAUSE = 120.0, 5.0  # seconds for a store to answer again; between two tries
-REQUESTS = 8  # at once, of a store
+PATIENCE, PAUSE = 120.0, 5.0  # seconds that a store has to answer again; between two tries
+REQUESTS = 8  # to a store at once
 T = TypeVar("T")
 Left = tuple[list[dict[str, Any]], list[str]]  # the history and the notes in a trial's folder
 
@@ -30,24 +30,24 @@ def was_begun(trial: Mapping[str, Any]) -> bool:
 
 
 class Study:
-    """A study as it grows: a header and a trial each for every point that will be tried.
+    """A study as it grows: a header, and a trial for every point that will be tried.
 
-    The file is written when a trial starts or ends and at most every `seconds` between; the trials' histories lie in
-    their own folders and are in the record (`record()`) but not in the file.
+    The file is written when a trial starts or ends, and at most every `seconds` in between. The trials' histories lie
+    in their own folders; they are in the record (`record()`) but not in the file.
     """
 
     def __init__(self, run: Folder, *, trials: int, header: dict[str, Any], seconds: float = 2.0) -> None:
         self.run, self.header, self.seconds = run, header, seconds
         self.trials: list[dict[str, Any]] = [self._new(index) for index in range(trials)]
-        self.changes = 0  # of trials, so far
+        self.changes = 0  # to trials, so far
         self.before = 0.0  # seconds that earlier sessions of this study took
         self._began = self._written = time.monotonic()
         self._started: dict[str, float] = {}
         self._pulses: dict[str, dict[str, Any]] = {}
-        self.say: Callable[[str], object] = _nobody  # who is told that the store does not answer
-        self._failing: float | None = None  # since when it does not
-        self._begun: set[str] = set()  # of the trials; the point of one may be {}: the job's own settings
-        self._lines: dict[str, str] = {}  # what was last written of each trial that has not changed since
+        self.say: Callable[[str], object] = _nobody  # called if the store does not answer
+        self._failing: float | None = None  # since when the store does not answer
+        self._begun: set[str] = set()  # ids of trials; a point may be {}: the job's own settings
+        self._lines: dict[str, str] = {}  # the written line of each trial that has not changed since
 
     @staticmethod
     def _new(index: int) -> dict[str, Any]:
@@ -56,11 +56,12 @@ class Study:
             "val_loss": None, "seconds": 0.0, "error": None, "notes": [], "history": [],
         }  # fmt: skip
 
-    def resume(self) -> list[str]:
-        """Take over what an earlier session left in the run folder; a sentence for each history that was lost.
+    def resume(self, *, mend: bool = True) -> list[str]:
+        """Take over what an earlier session left in the run folder. Returns a sentence for each history that was lost;
+        it is written again, with a note of it, unless `mend` is false, which leaves the run folder as it is.
 
         A trial's own history is the truth: the driver may have been killed before it wrote down how a trial ended.
-        Raises UserError where a record is damaged.
+        Raises UserError if a record is damaged.
         """
         if not self.run.has(STUDY):
             return []
@@ -78,7 +79,7 @@ class Study:
         lost = []
         for trial, (rows, notes) in zip(begun, self._left(trial["id"] for trial in begun), strict=True):
             trial["notes"] = notes
-            lost += self._replay(trial, rows)
+            lost += self._replay(trial, rows, mend=mend)
         return lost
 
     def begun(self, trial_id: str) -> bool:
@@ -86,7 +87,8 @@ class Study:
         return trial_id in self._begun
 
     def _left(self, trial_ids: Iterable[str]) -> list[Left]:
-        """What these trials left in their folders. A store is asked for several at once: each answer takes a while."""
+        """What these trials left in their folders. A store is asked for several at once, as each answer takes a
+        while."""
 
         def read(trial_id: str) -> Left:
             return read_history(self.folder(trial_id)), read_notes(self.folder(trial_id))
@@ -96,17 +98,18 @@ class Study:
         with ThreadPoolExecutor(REQUESTS) as pool:
             return list(pool.map(read, trial_ids))
 
-    def _replay(self, trial: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-        """Take over a trial's own history; a sentence where a part of it was lost."""
+    def _replay(self, trial: dict[str, Any], rows: list[dict[str, Any]], *, mend: bool = True) -> list[str]:
+        """Take over a trial's own history. Returns a sentence if a part of it was lost."""
         self._changing(trial["id"])
         recorded, epochs, lost = trial["status"], trial["epochs"], []
         if len(measured(rows)) < epochs:
-            rows = restore_history(self.folder(trial["id"]))
+            rows = restore_history(self.folder(trial["id"]), write=mend)
             known = len(measured(rows))
             whole = max(known, epochs)
-            lost = [f"{HISTORY} was lost; the newest whole checkpoint knows {known} of {whole} epochs"]
-            self.note(trial["id"], lost[0])
-        trial |= {"epochs": 0, "best_epoch": None, "val_loss": None, "history": []}  # of what is lost nothing counts
+            lost = [f"{HISTORY} was lost; the newest whole checkpoint has {known} of {whole} epochs"]
+            if mend:
+                self.note(trial["id"], lost[0])
+        trial |= {"epochs": 0, "best_epoch": None, "val_loss": None, "history": []}  # what is lost does not count
         for row in rows:
             self._add(trial, row)
         ended = rows[-1].get("ended") if rows else ""
@@ -119,11 +122,11 @@ class Study:
         return self.run / "trials" / trial_id
 
     def trial(self, trial_id: str) -> dict[str, Any]:
-        """A trial as it stands; to be read."""
+        """A trial as it stands, to be read only."""
         return self.trials[int(trial_id)]
 
     def _changing(self, trial_id: str) -> dict[str, Any]:
-        """A trial that is about to change: its line in the file is made again."""
+        """A trial that is about to change. Its line in the file will be made again."""
         self._lines.pop(trial_id, None)
         self.changes += 1
         return self.trial(trial_id)
@@ -131,12 +134,13 @@ class Study:
     def start(self, trial_id: str, settings: dict[str, Any]) -> None:
         self._changing(trial_id).update(status="running", settings=settings)
         self._begun.add(trial_id)
-        forget(self.folder(trial_id), PULSE)  # of a session that was killed: how far that one was
+        forget(self.folder(trial_id), PULSE)  # of a killed session: how far it was
         self._started[trial_id] = time.monotonic() - self.trial(trial_id)["seconds"]
         self.save()
 
     def row(self, trial_id: str, row: dict[str, Any]) -> None:
-        """An epoch of a trial was reported. A row that is there already (a worker died and repeated it) is replaced."""
+        """Add the row of a reported epoch. It replaces a row that is there already (a worker died and repeated the
+        epoch)."""
         trial = self._changing(trial_id)
         trial["seconds"] = time.monotonic() - self._started[trial_id]
         if not math.isfinite(row["val_loss"]):
@@ -151,8 +155,8 @@ class Study:
         trial |= reached(history) | {"history": history}
 
     def end(self, trial_id: str, *, error: str | None = None, settings: dict[str, Any] | None = None) -> None:
-        """A trial is over: it finished, was stopped early, diverged, or failed with an error. `settings`: of one that
-        may have failed before it was started."""
+        """Record that a trial is over: it finished, was stopped early, diverged, or failed with an error. `settings`:
+        for a trial that may have failed before it was started."""
         trial = self._changing(trial_id)
         trial["settings"] = settings or trial["settings"]
         last = trial["history"][-1] if trial["history"] else {}
@@ -163,18 +167,19 @@ class Study:
         self.save()
 
     def hear(self, trial_id: str) -> None:
-        """Take over what a trial's training noted in its own folder. Where that cannot be read now, the next time."""
+        """Take over what a trial's training noted in its own folder. If that cannot be read now, the next call does
+        it."""
         with contextlib.suppress(*TROUBLE):
             self._changing(trial_id)["notes"] = read_notes(self.folder(trial_id))
 
     def take_pulses(self) -> None:
-        """Take over how far the running trials are inside their epochs. Another thread may do this."""
+        """Take over how far the running trials are inside their epochs. Another thread may call this."""
         running = [trial["id"] for trial in self.trials if trial["status"] == "running"]
         pulses = {trial_id: read_pulse(self.folder(trial_id)) for trial_id in running}
         self._pulses = {trial_id: pulse for trial_id, pulse in pulses.items() if pulse}
 
     def note(self, trial_id: str, sentence: str) -> None:
-        """Keep what befell a trial, beside what its training notes itself. No trial fails for a note."""
+        """Keep what happened to a trial, beside what its training notes itself. No trial fails for a note."""
         try:
             write_note(self.folder(trial_id), sentence)
         except DiskFull:
@@ -186,20 +191,20 @@ class Study:
             self.hear(trial_id)
 
     def again(self, trial_id: str, why: str) -> None:
-        """A trial that is over shall go on after all, from its newest whole checkpoint."""
+        """Let a trial that is over go on after all, from its newest whole checkpoint."""
         self.note(trial_id, why)
         self._changing(trial_id).update(status="pending", error=None)
         self.save()
 
     def catch_up(self) -> None:
-        """Take over what trials that were broken off had written and not reported yet."""
+        """Take over what trials that were broken off had written and not yet reported."""
         for trial in self.trials:
             if self.begun(trial["id"]) and trial["status"] == "pending":
                 self._replay(trial, self.patiently(partial(read_history, self.folder(trial["id"]))))
                 self.hear(trial["id"])
 
     def interrupt(self) -> None:
-        """The driver stops: trials that were running wait to go on."""
+        """The driver stops: running trials become pending, to go on later."""
         for trial in self.trials:
             if trial["status"] == "running":
                 self._changing(trial["id"])["status"] = "pending"
@@ -214,7 +219,8 @@ class Study:
         return sum(trial["status"] == "failed" for trial in self.trials)
 
     def counts(self) -> dict[str, int]:
-        """How many trials ended in which way, and how many wait; those that run wait, once the search has ended."""
+        """How many trials ended in each way, and how many are pending. Once the search has ended, running trials are
+        pending too."""
         found = Counter(trial["status"] for trial in self.trials)
         return {status: found[status] for status in (*OVER, "failed", "pending")}
 
@@ -234,7 +240,8 @@ class Study:
         }
 
     def save(self) -> None:
-        """Write study.json, a trial a line: of a thousand trials it is written twice for each, in milliseconds."""
+        """Write study.json, a line per trial. A study of a thousand trials writes it twice for each, in
+        milliseconds."""
         record = self.record()
         del record["trials"], record["pulses"]
         lines = [self._line(trial) for trial in self.trials]
@@ -244,9 +251,9 @@ class Study:
         self._written = time.monotonic()
 
     def patiently(self, do: Callable[[], T]) -> T:
-        """What `do` returns. Where the store does not answer, or refuses, as while credentials are renewed, it is tried
-        again, for two minutes since it last did: all that the search knows is in memory. Raises RunFailed or Refused
-        after that, DiskFull at once."""
+        """Call `do` and return its result, trying again while the store does not answer or refuses (as while
+        credentials are renewed): all that the search knows is in memory. Raises RunFailed or Refused two minutes after
+        the first failure, DiskFull at once."""
         while True:
             try:
                 done = do()
@@ -255,7 +262,7 @@ class Study:
             except (RunFailed, Refused) as error:
                 if self._failing is None:
                     self._failing = time.monotonic()
-                    self.say(f"{error}; it is tried again for {PATIENCE:g} s")
+                    self.say(f"{error}; trying again for {PATIENCE:g} s")
                 if time.monotonic() - self._failing >= PATIENCE:
                     raise
                 time.sleep(PAUSE)
@@ -266,7 +273,7 @@ class Study:
                 return done
 
     def _line(self, trial: dict[str, Any]) -> str:
-        """A trial's text in the file; most have not changed since it was last written."""
+        """A trial's text in the file. Most trials have not changed since it was last written."""
         if trial["id"] not in self._lines:
             fields = {key: value for key, value in trial.items() if key != "history"}
             self._lines[trial["id"]] = json.dumps(fields, ensure_ascii=False)
@@ -278,12 +285,12 @@ def _nobody(_: str) -> None:
 
 
 def _status(ended: str) -> str:
-    """A trial's status by why its training ended; one that did not end by itself was stopped by the scheduler."""
+    """A trial's status by why its training ended. One that did not end by itself was stopped by the scheduler."""
     return {"epochs": "finished", "patience": "finished", "diverged": "diverged"}.get(ended, "stopped")
 
 
 def _reason(trial: dict[str, Any]) -> str | None:
-    """Why a trial that did not fail gave no more, as far as its history tells."""
+    """Why a trial diverged, as far as its history tells; None if it did not."""
     if trial["status"] != "diverged":
         return None
     return f"the loss was not finite in epoch {trial['history'][-1]['epoch']}"

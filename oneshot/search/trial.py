@@ -16,16 +16,16 @@ from oneshot.cluster.trainer import train_on_ray
 from oneshot.run.history import FAILURE
 
 METRIC, TIME = "val_loss", "epoch"
-FAILED, HOMELESS = "failed", "homeless"  # what ended a trial that has no epoch to report
+FAILED, HOMELESS = "failed", "homeless"  # how a trial ended that has no epoch to report
 
-# On the head node, taking a sliver of a resource that only it has: a trial's driver must not take a core from the
-# workers, and Ray refuses a trial that asks for nothing.
+# A trial's driver takes a sliver of a resource that only the head node has. It must not take a core from the workers,
+# and Ray refuses a trial that asks for nothing.
 DRIVER = {"node:__internal_head__": 0.001}
 
 
 class Report(UserCallback):
-    """Hands each report on to Tune. Ray's own callback starts a process for that, as Ray Train's controller is in
-    another process than the trial; here it is in the same."""
+    """Hands each report on to Tune. Ray's own callback starts a process for that, because it expects Ray Train's
+    controller in another process than the trial. Here both are in one."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         tune.report(metrics[0])  # all ranks have the same
@@ -34,8 +34,8 @@ class Report(UserCallback):
 def run_trial(config: dict[str, Any], packing: Packing) -> None:
     """What Tune runs for a trial: a driver that takes no core and starts Ray Train's workers.
 
-    Where the training fails it says so in a file: what raises, or dies, Tune starts again, and this would fail again.
-    One that found no room has not failed.
+    If the training fails, the reason goes to a file: Tune restarts what raises or dies, and it would fail again. A
+    trial that found no room has not failed.
     """
     settings = parse_toml(config["settings"].encode(), f"trial {config['trial']}")
     data, run = Folder.of(config["data"]), Folder.of(config["folder"])
@@ -50,11 +50,11 @@ def run_trial(config: dict[str, Any], packing: Packing) -> None:
         tune.report({TIME: 0, METRIC: math.inf, "ended": HOMELESS, "why": str(error)})
     except (UserError, RunFailed) as error:
         run.write_json(FAILURE, {"error": str(error)})
-        tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off where a trial ends without a report
+        tune.report({TIME: 0, METRIC: math.inf, "ended": FAILED})  # Tune breaks off if a trial ends without a report
 
 
 def trainable(packing: Packing, run: Callable[..., None] = run_trial) -> type:
-    """What runs a trial as the class of an actor, which Ray's dashboard shows by the trial's name."""
+    """The class of the actor that runs a trial. Ray's dashboard shows the actor by the trial's name."""
 
     class Trial(wrap_function(tune.with_parameters(run, packing=packing))):
         def __repr__(self) -> str:
@@ -71,5 +71,5 @@ def name(trial: Any) -> str:
 
 
 def folder(trial: Any) -> str:
-    """The name of Tune's own folder for a trial, which has another one each time that it goes on."""
+    """The name of Tune's own folder for a trial. A trial has another one each time that it goes on."""
     return f"{name(trial)}-{trial.trial_id}"

@@ -13,7 +13,7 @@ from oneshot.base.beside import every
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, last_line
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.cluster import connection
+from oneshot.cluster import capacity
 from oneshot.cluster.packing import Packing
 from oneshot.run import checkpoint
 from oneshot.run.watch import often
@@ -26,18 +26,19 @@ def tune(
     settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, seconds: float | None = None,
     trial: Callable[..., None] | None = None,
 ) -> bool:  # fmt: skip
-    """Run the trials of a study that are not over yet, on a connected cluster; whether all of them were.
+    """Run the trials of a study that are not over yet, on a connected cluster. Returns whether the search is over: no
+    trial waits, and none is due to go on.
 
-    After `seconds` the search ends where it is: trials that run keep their checkpoints and wait. A trial that fails
-    does not stop the others, unless many do at once; one whose process dies goes on, `scale.max_failures` times; one
-    that finds no room waits. Raises NoRoom where none finds any, RunFailed where no trial has anything to show and
-    where many failed at once.
+    After `seconds` the search ends where it is: running trials keep their checkpoints and wait. A trial that fails does
+    not stop the others, unless many do at once; one whose process dies goes on, `scale.max_failures` times; one that
+    finds no room waits. Raises NoRoom if no trial finds any, RunFailed if no trial has anything to show or many failed
+    at once.
 
-    `trial` is what Tune runs for each in place of `trial.run_trial`, where it is the driver that is looked at.
+    `trial` is what Tune runs for each in place of `trial.run_trial`, to look at the driver alone.
     """
     halving, why_over, why_broken = Halving(settings), "", ""
     for each in study.trials:
-        if halving.waits(each):  # broken off between its rung and the word of it
+        if halving.waits(each):  # broken off at its rung, before that was recorded
             study.end(each["id"])
     study.say = view.say
     view.update(study.record())
@@ -55,7 +56,7 @@ def tune(
             except Exception as error:
                 study.interrupt()
                 behind: BaseException | None = error
-                while behind:  # Tune makes its own error of ours
+                while behind:  # Tune wraps our error in its own
                     if isinstance(behind, DiskFull):
                         raise behind from None
                     behind = behind.__context__
@@ -65,7 +66,7 @@ def tune(
     study.catch_up()
     study.save()
     if why_broken:
-        raise RunFailed(f"{why_broken}; mend that or leave it out; to go on: --resume {study.run.quoted}")
+        raise RunFailed(f"{why_broken}; correct that or leave it out; to go on: --resume {study.run.quoted}")
     if why_over:
         raise NoRoom(why_over)
     if study.best() is None:
@@ -77,8 +78,8 @@ def tune(
 
 
 def _reopen_damaged(study: Study) -> dict[str, int]:
-    """The best trial goes on where its network is not to be had any more: what is judged is what was recorded. Its id,
-    and the rung up to which it is made again, if it ended at one."""
+    """Let the best trial go on if its network is not available any more, so that what is judged is what was recorded.
+    Returns its id, and the rung up to which it is made again, if it ended at one."""
     best = study.best()
     if best is None or best["status"] not in OVER:
         return {}
@@ -94,13 +95,13 @@ def _tuner(
     settings: Settings, study: Study, data: Folder, packing: Packing, view: StudyView, *, remade: dict[str, int],
     folder: str, seconds: float | None, run: Callable[..., None] | None,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """Ray's tuner and the search that it asks, which says when it is over."""
+    """Ray's tuner, and the search algorithm that it asks, which says why the search ended."""
     from ray import tune
 
     from oneshot.search import trial, tuning
 
     search = tuning.PlannedSearch(
-        settings, study, data, concurrent=packing.concurrent, nodes=lambda: len(connection.nodes()), remade=remade
+        settings, study, data, concurrent=packing.concurrent, nodes=lambda: len(capacity.nodes()), remade=remade
     )
     tuner = tune.Tuner(
         trial.trainable(packing, run or trial.run_trial),

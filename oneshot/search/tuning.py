@@ -1,4 +1,4 @@
-"""What Ray Tune is given: a searcher, a scheduler, a recorder, a time limit. What runs a trial: trial."""
+"""What Ray Tune is given: a searcher, a scheduler, a recorder, a time limit. What runs a trial is in `trial`."""
 
 import math
 import pickle
@@ -28,18 +28,19 @@ from oneshot.search.halving import Halving
 from oneshot.search.study import OVER, Study
 from oneshot.search.trial import FAILED, HOMELESS, METRIC
 
-MANY = 8  # trials that failed at once, from which on it may not be the trials' fault
-SHARE = 0.1  # of those that ended: what is broken ends a trial in seconds, is free again and takes the next
+MANY = 8  # so many failed trials at once may not be the trials' fault
+SHARE = 0.1  # of the trials that ended: a broken node ends a trial in seconds, is free again and takes the next
 
 
 class PlannedSearch(Searcher):
-    """The trials of a study, each from rung to rung: what was broken off goes on first, then who is due to leave a
-    rung, then new ones begin.
+    """The trials of a study, each from rung to rung. Those that were broken off go on first, then those due to leave a
+    rung; then new ones begin.
 
-    A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). Where no
-    other runs the search is over, and `why_over` says why. Where MANY trials, and more than a SHARE of those that ended
-    in this session, failed without an epoch, no more begin, and `why_broken` says why. `remade`: trials whose networks
-    were lost, and the rungs up to which they are made again."""
+    A trial that finds no room waits for one that ends or for a node that comes (`nodes`: how many there are). If no
+    other runs, the search is over, and `why_over` says why. If at least MANY trials, and more than a SHARE of those
+    that ended in this session, failed without an epoch, no more begin, and `why_broken` says why. `remade`: trials
+    whose networks were lost, and the rungs up to which they are made again.
+    """
 
     def __init__(
         self, settings: Settings, study: Study, data: Folder, *, concurrent: int, nodes: Callable[[], int],
@@ -48,17 +49,17 @@ class PlannedSearch(Searcher):
         super().__init__(metric=METRIC, mode="min")
         self.nodes, self.why_over, self.why_broken = nodes, "", ""
         self.ended = 0  # trials, in this session
-        self.fruitless: list[dict[str, Any]] = []  # those of them that failed without an epoch
+        self.fruitless: list[dict[str, Any]] = []  # of these, the ones that failed without an epoch
         self.remade = dict(remade or {})
-        self.full: tuple[int, int] | None = None  # so many trials had room, on so many nodes, when one more had none
+        self.full: tuple[int, int] | None = None  # running trials and nodes when one more found no room
         self.settings, self.study, self.data, self.concurrent = settings, study, data, concurrent
         self.points, self.halving = points.proposer(settings.search), Halving(settings)
         left = [trial for trial in study.trials if trial["status"] not in OVER]
         self.begun = [trial for trial in left if study.begun(trial["id"])]
         self.new = [trial for trial in left if not study.begun(trial["id"])]
-        self.nobody_due: tuple[int, set[str], bool] | None = None  # after so many changes, with these at work
+        self.nobody_due: tuple[int, set[str], bool] | None = None  # `_due`'s state when no trial was due
         self.running: dict[str, dict[str, Any]] = {}  # by Tune's own trial ids
-        self.had: dict[str, int] = {}  # so many epochs, when they began or went on
+        self.had: dict[str, int] = {}  # by the same ids: epochs when they began or went on
         for trial in study.trials:
             if trial["status"] in OVER:
                 self._tell(trial, trial["val_loss"])
@@ -74,7 +75,7 @@ class PlannedSearch(Searcher):
             return None if self.running else Searcher.FINISHED
         if len(self.fruitless) >= MANY and len(self.fruitless) > SHARE * self.ended:
             self.why_broken = self._commonest()
-            self.study.say(f"{self.why_broken}; no more are begun, and those that run come to their end")
+            self.study.say(f"{self.why_broken}; no more are begun, and those that run are finished")
             return Searcher.FINISHED
         until = self.remade.get(trial["id"]) or self.halving.until(trial)
         begun = self.study.begun(trial["id"])
@@ -83,13 +84,13 @@ class PlannedSearch(Searcher):
         return {
             "trial": trial["id"],
             "point": point,
-            # As one text: of every number in a trial's configuration Tune keeps statistics, report after report.
+            # As one text: Tune keeps statistics of every number in a trial's configuration, report after report.
             "settings": with_point(self.settings, point).to_toml(),
             "folder": self.study.folder(trial["id"]).uri,
             "data": self.data.uri,
             "known": len(trial["history"]),
             "until": until,
-            # Another one will have this one's place: one that is new or, from a rung, one that is due.
+            # Whether another trial will take this one's place: a new one, or one that is due to leave a rung.
             "followed": len(self.new) >= self.concurrent or until < self.halving.epochs,
         }
 
@@ -99,8 +100,8 @@ class PlannedSearch(Searcher):
         return self._due() or (self.new.pop(0) if self.new else None)
 
     def _due(self) -> dict[str, Any] | None:
-        """Who is to leave a rung. Tune asks ten times a second, at the end while most of its places are empty: that
-        nobody is stays true until something changes."""
+        """The trial that is to leave a rung. Tune asks ten times a second, at the end while most of its places are
+        empty, so the answer "none" is kept until something changes."""
         busy = {trial["id"] for trial in self.running.values()}
         known = self.study.changes, busy, bool(self.new)
         if known == self.nobody_due:
@@ -123,13 +124,13 @@ class PlannedSearch(Searcher):
         self._tell(trial, None if error else trial["val_loss"])
 
     def _commonest(self) -> str:
-        """Why most trials failed that did so without an epoch."""
+        """The most common reason why trials failed without an epoch, as a sentence."""
         reasons = Counter(
             str(trial["error"]).removeprefix(f"the training in {self.study.folder(trial['id'])} failed: ")
             for trial in self.fruitless
         )
         ((why, times),) = reasons.most_common(1)
-        return f"{len(self.fruitless)} of {self.ended} trials failed without an epoch, {times} of them so: {why}"
+        return f"{len(self.fruitless)} of {self.ended} trials failed without an epoch, {times} of them because: {why}"
 
     def _tell(self, trial: dict[str, Any], loss: float | None) -> None:
         self.points.tell(int(trial["id"]), points.completed(trial["settings"], self.settings), loss)
@@ -145,16 +146,16 @@ class PlannedSearch(Searcher):
 
 
 class InOrder(FIFOScheduler):
-    """Trials as the search gives them. Each ends by itself, at a rung or at its end: there is nothing to stop."""
+    """Runs trials as the search gives them. Each ends by itself, at a rung or at its end: there is nothing to stop."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The first trial that waits. Ray's own way to find it is through all that are over, ten times a second."""
+        """The first trial that waits. Ray's own method looks through all that are over, ten times a second."""
         waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
         return min(waiting, key=lambda trial: int(trial.config["trial"]), default=None)
 
 
 class TimeLimit(Stopper):
-    """Ends the search after so many seconds; None: never. Of the trials that run then Tune tells nobody."""
+    """Ends the search after so many seconds; None: never. Tune makes no callback for the trials that run then."""
 
     def __init__(self, seconds: float | None) -> None:
         self.end = math.inf if seconds is None else time.monotonic() + seconds
@@ -167,15 +168,15 @@ class TimeLimit(Stopper):
 
 
 class Recorder(Callback):
-    """Writes what happens to trials into the study's record and shows it, every `seconds` at most.
+    """Writes what happens to trials into the study's record, and shows it every `seconds` at most.
 
-    To draw a thousand trials takes a while: the driver spends a hundredth of its time on it at most. What cannot be
-    written ends the search.
+    Drawing a thousand trials takes a while, so the driver spends a hundredth of its time on it at most. If the record
+    cannot be written, the search ends.
     """
 
     def __init__(self, study: Study, view: StudyView, *, seconds: float = 0.5) -> None:
         self.study, self.view, self.seconds = study, view, seconds
-        self.due = 0.0  # when it is to be shown again
+        self.due = 0.0  # when the record is to be shown again
         self.broken: Exception | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -188,7 +189,7 @@ class Recorder(Callback):
         if result.get("ended") in (FAILED, HOMELESS):
             return
         row = {key: result[key] for key in result if key in ROW}
-        if result.get("noted"):  # to look costs requests, and all reports come to this one process
+        if result.get("noted"):  # looking costs requests, and all reports come to this one process
             self.study.hear(trial.config["trial"])
         self.study.row(trial.config["trial"], row)
         self._show()
@@ -196,7 +197,7 @@ class Recorder(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         try:
             self._end(trial)
-        except Exception as error:  # Tune would take it for the trial's, and run this again beside the one that follows
+        except Exception as error:  # Tune would blame the trial, and run it again beside the next one
             self.broken = error
 
     def _end(self, trial: Any) -> None:
@@ -229,14 +230,14 @@ class Recorder(Callback):
         self._show()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        reclaim.soon()  # of trials that a time limit ends
+        reclaim.soon()  # for trials that a time limit ends
         self.due = 0.0
         self._show()
 
     def _show(self) -> None:
         if time.monotonic() < self.due:
             return
-        began = time.thread_time()  # not the clock's, by which others' work would silence the screen
+        began = time.thread_time()  # not wall time: others' work would silence the screen
         self.view.update(self.study.record())
         self.due = time.monotonic() + max(self.seconds, 100 * (time.thread_time() - began))
 
@@ -252,13 +253,13 @@ ROW = (
 
 
 def _forget(trial: Any) -> None:
-    """Drop Tune's own statistics of a trial that is over. Nobody reads them, and they are 20 kB that stay."""
+    """Drop Tune's own statistics of a trial that is over. Nobody reads them, and they would hold 20 kB."""
     trial.run_metadata.metric_analysis.clear()
     trial.run_metadata.metric_n_steps.clear()
 
 
 def _error(trial: Any) -> BaseException | None:
-    """What ended a trial, by the file that Tune keeps of it."""
+    """What ended a trial, read from the file that Tune keeps of it."""
     path = Path(trial.pickled_error_file or "")
     # Written by this session's own Ray, in a temporary folder of this session: no run folder holds such a file.
     error = pickle.loads(path.read_bytes()) if path.is_file() else None
@@ -266,7 +267,7 @@ def _error(trial: Any) -> BaseException | None:
 
 
 def _raise_if_full(trial: Any) -> None:
-    """On a full disk the next trials would fail as well, and the search end with a part of them."""
+    """Raise DiskFull if that ended a trial: the next trials would fail too, and the search end with a part of them."""
     error = _error(trial)
     if isinstance(error, DiskFull):
         raise error

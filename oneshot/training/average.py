@@ -1,4 +1,4 @@
-"""An average of the weights over the steps of a training, which generalises better than the last of them.
+"""An average of the weights over the steps of a training, which generalises better than the last weights.
 
 Polyak & Juditsky 1992; as an exponential moving average e.g. in Tarvainen & Valpola 2017, "Mean teachers".
 """
@@ -12,10 +12,9 @@ from torch import nn
 class Average:
     """A network whose weights follow those of the trained one: after each step, average = d average + (1 - d) weights.
 
-    d is `decay`, and while few steps are done at most (1 + steps) / (10 + steps), so that the start is soon forgotten.
-    The running statistics of batch norm follow in the same way: they are averages themselves, and those that were
-    gathered under the very weights that are averaged. It is a function of the weights, which all workers share, so
-    they share it too without a word.
+    d is `decay`, but at most (1 + steps) / (10 + steps), so that the start is soon forgotten. The running statistics of
+    batch norm are averaged in the same way: they are averages themselves, gathered under the very weights that are
+    averaged. The average depends only on the weights, which all workers share, so it needs no communication.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
@@ -26,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def follow(self, steps: int) -> None:
-        """Take a step of the trained network in, the one with which `steps` are done."""
+        """Take in the last step of the trained network, after which `steps` are done."""
         torch._foreach_lerp_(self.following, self.followed, 1 - min(self.decay, (1 + steps) / (10 + steps)))
 
 

@@ -16,13 +16,13 @@ from oneshot.network.models import Siamese
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # images of the rank's share and labels: what the objective takes
 
-# Pixels of the batches that are made one after the other, some 4 MB. After a training step nothing that makes a batch
-# is in a CPU's cache any more, and the first one takes three times as long as those that follow at once.
+# Pixels of the batches that are made in a row, some 4 MB. A training step drives all that makes a batch out of a CPU's
+# cache, so the first batch after it takes three times as long as those made directly after the first.
 AT_ONCE = 1 << 20
 
 
 class _Batches(ABC):
-    """What a dataset chooses, as a device sees it."""
+    """The batches that a dataset chooses, as images on a device."""
 
     def __init__(
         self, dataset: PairDataset | EpisodeDataset, images: Images, data: settings.Data, train: settings.Train
@@ -32,8 +32,8 @@ class _Batches(ABC):
         self._made: tuple[tuple[int, int, int], range, list[Batch]] = ((0, 0, 0), range(0), [])
 
     def get(self, *, epoch: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """Batch number `step` of an epoch: of its images every world_size-th, from the rank-th. Those that follow it
-        are made with it, and kept until they are asked for."""
+        """Batch number `step` of an epoch: every world_size-th of its pairs or drawings, from the rank-th on. The
+        batches that follow it are made with it and kept until they are asked for."""
         asked = (epoch, rank, world_size)
         found, steps, made = self._made
         if found != asked or step not in steps:
@@ -43,7 +43,7 @@ class _Batches(ABC):
         return made[step - steps.start]
 
     def at_once(self, world_size: int = 1) -> int:
-        """How many batches are made at once, one at least."""
+        """How many batches are made at once, at least one."""
         return max(1, AT_ONCE // (self.images_per_step // world_size * self.images.size**2))
 
     @abstractmethod
@@ -53,8 +53,11 @@ class _Batches(ABC):
     def _seen(
         self, drawing: np.ndarray, image: np.ndarray, turn: np.ndarray, *, epoch: int, start: int
     ) -> Iterator[torch.Tensor]:
-        """The drawings (batches, n) as the images (batches, n) of all that are made, of which `turn` (N,) has each and
-        `start` is the number in its epoch of the first: distorted as the settings say, a batch after the other."""
+        """Yield one batch after the other, its images distorted as the settings say.
+
+        `drawing` (batches, n) holds positions of drawings, and `image` (batches, n) which of the N images of these
+        batches each becomes. `turn` (N,) is the view of every image, `start` the number of the first in its epoch.
+        """
         data = self.data
         if not (data.distort or data.elastic or data.rotations or data.flips):
             yield from map(self.images.gather, drawing)
@@ -67,7 +70,7 @@ class _Batches(ABC):
 
 
 class PairBatches(_Batches):
-    """Independent pairs, half of them same. Of each batch a rank gets its share: left twins, then right twins
+    """Independent pairs, half of them same. A rank gets its share of each batch: left twins, then right twins
     (2n, 1, S, S), and labels (n,) bool; n = batch / world_size."""
 
     dataset: PairDataset
@@ -76,7 +79,7 @@ class PairBatches(_Batches):
         batch, start = self.train.batch, steps.start * self.train.batch
         pairs = self.dataset.pairs(epoch=epoch, start=start, count=len(steps) * batch)
 
-        def share(twins: np.ndarray) -> np.ndarray:  # of pairs, (N, 2), by batch: left twins, then right twins
+        def share(twins: np.ndarray) -> np.ndarray:  # (N, 2) -> one row a batch: left twins, then right twins
             return twins.reshape(len(steps), batch, 2)[:, rank::world_size].swapaxes(1, 2).reshape(len(steps), -1)
 
         # Twin t of pair i is image 2i + t: each twin is distorted on its own (Koch et al. 2015, section 3.2).
@@ -90,8 +93,8 @@ class PairBatches(_Batches):
 
 
 class EpisodeBatches(_Batches):
-    """Episodes of P characters x K drawers. A rank gets its share of each one's drawings (batch / world_size, 1, S, S),
-    every world_size-th, and all labels (batch,) int64."""
+    """Episodes of P characters x K drawers. Of each episode a rank gets every world_size-th drawing
+    (batch / world_size, 1, S, S) and all labels (batch,) int64."""
 
     dataset: EpisodeDataset
 
@@ -111,6 +114,6 @@ class EpisodeBatches(_Batches):
 def batches(
     drawings: Drawings, images: Images, *, data: settings.Data, train: settings.Train
 ) -> "PairBatches | EpisodeBatches":
-    """The batches that the settings ask for. Raises UserError where the drawings cannot give them."""
+    """The batches that the settings ask for. Raises UserError if the drawings cannot give them."""
     kind = PairBatches if data.sampling == "pairs" else EpisodeBatches
     return kind(dataset(drawings, data=data, train=train), images, data, train)

@@ -25,16 +25,16 @@ from oneshot.training.parts import Parts
 
 PICTURE = "batch.png"
 STEPS = 100  # of the one-batch check
-FALL = 0.5  # the share of its first loss below which a network that learns has one batch after so many steps
+FALL = 0.5  # a network that learns brings the loss of one batch below this share of its first value in these steps
 SHOWN = 32  # pairs, or characters, in the picture
 FRAME = 2  # pixels around each
 
 
 def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, device: torch.device) -> None:
-    """Print the parameters; save a picture of the first batch; learn that batch by heart, by the steps of the training
-    that follows; turn anomaly detection on for that one.
+    """Print the parameters, save a picture of the first batch, overfit that batch with the training's own steps, and
+    turn anomaly detection on for the training that follows.
 
-    Raises RunFailed where the loss on a single batch does not fall: no amount of data would teach such a network.
+    Raises RunFailed if the loss on the single batch does not fall: no amount of data would teach such a network.
     """
     train = settings.train
     with tempfile.TemporaryDirectory(prefix="oneshot-debug-", ignore_cleanup_errors=True) as nowhere:
@@ -46,15 +46,15 @@ def inspect(console: Console, settings: Settings, parts: Parts, run: Folder, *, 
     print_line(console, f"the first batch as the network sees it: {run.file(PICTURE)}")
     first, last = overfit(training, batch)
     print_line(console, f"one batch, {STEPS} steps at lr {train.lr:g}: loss {first:.4f} -> {last:.4f}")
-    # What has learnt has less to fall, at the small rates that tuning takes.
-    least, to = (1.0, "less") if train.start else (FALL, "half")
+    # The loss of a network that has already learnt falls less, at the small rates used to tune it.
+    least, to = (1.0, "less") if train.start else (FALL, "less than half")
     if not last < least * first:
         rates = f"train.lr = {train.lr:g}"
         if train.head_lr != 1:
             rates += f" and train.head_lr = {train.head_lr:g}"
         raise RunFailed(
-            f"the loss on one batch went from {first:.4f} to {last:.4f} in {STEPS} steps, not to {to}: the network does"
-            f" not learn with train.optimizer = '{train.optimizer}', {rates}; try others"
+            f"the loss on one batch went from {first:.4f} to {last:.4f} in {STEPS} steps, but {to} was expected: the"
+            f" network does not learn with train.optimizer = '{train.optimizer}', {rates}; try other values"
         )
     torch.autograd.set_detect_anomaly(True)
 
@@ -73,8 +73,10 @@ def parameters(net: Siamese) -> Table:
 
 
 def overfit(training: Training, batch: Batch) -> tuple[float, float]:
-    """Repeat the training's own step on a single batch, its learning rate risen and not fallen yet; the batch's loss at
-    the first and at the last step, which is infinite where it diverges before."""
+    """Repeat the training's own step on a single batch; the learning rate warms up but never falls.
+
+    Returns the batch's loss at the first and at the last step; the latter is infinite if the network diverges before.
+    """
     losses = []
     for step in range(STEPS):
         training.set_lr(1, min(step, training.settings.train.warmup))
@@ -88,9 +90,9 @@ def overfit(training: Training, batch: Batch) -> tuple[float, float]:
 
 
 def picture(batch: Batch, *, pairs: bool, polarity: str = "dark") -> bytes:
-    """A batch as PNG. Pairs: left above right, framed green where they are one character, red where not.
+    """A batch as PNG. Pairs: left above right, framed green if they are one character, else red.
 
-    Episodes: a tile for each character, its drawings side by side. `polarity`: of the images, see `clean`.
+    Episodes: a tile for each character, its drawings side by side. `polarity` is that of the images, see `clean`.
     """
     images, labels = batch
     seen = shown((images[:, 0].clamp(0, 1) * 255).byte().cpu().numpy(), polarity)
@@ -106,7 +108,7 @@ def picture(batch: Batch, *, pairs: bool, polarity: str = "dark") -> bytes:
 
 
 def _sheet(tiles: np.ndarray, colours: list[tuple[int, int, int]], *, columns: int) -> bytes:
-    """Tiles (n, H, W), grey, each in its coloured frame."""
+    """A PNG of grey tiles (n, H, W), each in its coloured frame."""
     height, width = tiles.shape[1] + 2 * FRAME, tiles.shape[2] + 2 * FRAME
     rows = -(-len(tiles) // columns)
     sheet = np.full((rows * height, min(columns, len(tiles)) * width, 3), 255, dtype=np.uint8)

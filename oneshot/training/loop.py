@@ -1,4 +1,4 @@
-"""The training loop: the only one. It knows a Worker and no Ray; local mode, Ray Train and tests build the Worker."""
+"""The only training loop. It knows a Worker and no Ray; local mode, Ray Train and tests build the Worker."""
 
 import math
 import time
@@ -27,8 +27,8 @@ from oneshot.training.batches import Batch, batches
 from oneshot.training.optimizers import optimizer, schedule
 from oneshot.training.parts import Parts
 
-# A cross-entropy this far above chance (0.69) does not come back. Where there are several ranks it is made NaN, so that
-# through the averaged gradient all of them learn of it in the same step.
+# A cross-entropy this far above chance (0.69) does not come back. With several ranks it is made NaN, so that all of
+# them learn of it in the same step, through the averaged gradient.
 HOPELESS = 1e3
 DEAD = 1e-6  # spread of the validation logits below which a network answers every pair alike
 
@@ -42,12 +42,12 @@ def fit(
     watch: Watch | None = None,
 ) -> Progress:  # fmt: skip
     """Train as the settings say, from the newest whole checkpoint in `folder` or from the start, which may be another
-    network (`cards.started`); with `until`, to the end of that epoch at the most.
+    network (`cards.started`); with `until`, at most to the end of that epoch.
 
-    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` where a checkpoint was damaged or
-    the network is dead, and `pulse.json` as long as it runs; after each epoch calls `worker.report(row)`, and for those
-    found in the checkpoint first, but for the `known` ones: who is reported to may have died with a report on its way.
-    Returns how far it came and why it ended. Raises UserError where the folder holds a training of other settings.
+    Writes `history.jsonl`, `checkpoints/` and `events/` in `folder`, `notes.jsonl` if a checkpoint was damaged or the
+    network is dead, and `pulse.json` as long as it runs. Calls `worker.report(row)` after each epoch, and first for the
+    epochs in the checkpoint but for the first `known` ones: their reports may have been lost when a process died.
+    Returns how far it came and why it ended. Raises UserError if the folder holds a training of other settings.
     """
     with pulsing(folder, watch or Watch(), leads=worker.rank == 0) as watch:
         training = Training(worker, settings, parts, folder, watch)
@@ -67,7 +67,7 @@ def fit(
 class Training:
     """Everything that lives as long as a training: the network, its optimizer, the data on the device, the progress.
 
-    `start`: where the network lies that `train.start` names, where that is not as `cards.started` has it."""
+    `start`: the folder of the network that `train.start` names, if it is not the one that `cards.started` gives."""
 
     def __init__(
         self, worker: Worker, settings: Settings, parts: Parts, folder: Folder, watch: Watch,
@@ -86,7 +86,7 @@ class Training:
         self.progress = Progress()
         self.average = Average(self.net, train.ema) if train.ema else None
         self.origins: list[dict[str, Any]] = []  # of the network it started from, see `cards.origins`
-        self.commit = commit()  # now: a source may be edited while it trains
+        self.commit = commit()  # read now: the source may be edited during the training
         self.resumed = self._resume()
         if not self.resumed:
             self._begin(start)
@@ -97,7 +97,7 @@ class Training:
         watch.start(epochs=train.epochs, steps_per_epoch=self.steps, done=self.progress.epoch)
 
     def run_epoch(self, epoch: int) -> dict[str, Any]:
-        """Train and validate one epoch, or what is left of it; its row of the history. Raises Diverged."""
+        """Train and validate one epoch, or what is left of it; returns its row of the history. Raises Diverged."""
         worker, progress, started = self.worker, self.progress, time.perf_counter()
         first, before = progress.step, progress.sums[2]
         total = torch.tensor(progress.sums[:2], dtype=torch.float64)
@@ -140,21 +140,21 @@ class Training:
         return self.batches.get(epoch=epoch, step=step, rank=self.worker.rank, world_size=self.worker.world_size)
 
     def launch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Forward and backward: loss and accuracy of the rank's share, norm of the gradient (3,). Waits for no GPU."""
+        """Forward and backward pass -> (3,): loss and accuracy of the rank's share, gradient norm. Waits for no GPU."""
         with self.worker.autocast():
             loss, accuracy = self.objective(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         alone = self.worker.world_size == 1
         (loss if alone else loss * torch.where(loss < HOPELESS, 1.0, torch.nan)).backward()
-        # The averaged gradient is the same on every rank and not finite where any rank's loss is not: all ranks agree.
+        # The averaged gradient is the same on every rank and not finite if any rank's loss is not: all ranks agree.
         norm = nn.utils.get_total_norm([each.grad for each in self.net.parameters() if each.grad is not None])
-        if clip := self.settings.train.clip:  # without it, no pass over the gradients to multiply them by 1
+        if clip := self.settings.train.clip:  # else spare the pass that would multiply the gradients by 1
             nn.utils.clip_grads_with_norm_(self.net.parameters(), clip, norm)
         return torch.stack([loss.detach(), accuracy, norm])
 
     def update(self, found: torch.Tensor) -> tuple[float, float]:
-        """The optimizer's step after what was launched; loss and accuracy. Raises Diverged before the weights are
-        touched."""
+        """Take the optimizer's step after `launch`, whose result is `found`; returns loss and accuracy. Raises Diverged
+        before the weights are touched."""
         loss, accuracy, norm = found.tolist()  # the one wait for the device
         if not (math.isfinite(norm) and loss < HOPELESS):
             raise Diverged
@@ -162,7 +162,7 @@ class Training:
         return loss, accuracy
 
     def finish_epoch(self, row: dict[str, Any]) -> None:
-        """Record an epoch: its network kept or not, over or not, checkpoint, history, report."""
+        """Record an epoch: whether its network is the best and the training over; checkpoint, history and report."""
         progress = self.progress
         row["best"] = better(self.settings.train, row, best_row(progress.history))
         progress.epoch, progress.step, progress.sums = row["epoch"], 0, [0.0, 0.0, 0.0]
@@ -191,13 +191,13 @@ class Training:
         self.worker.report(row | {"val_loss": math.inf})
 
     def _note(self, sentence: str) -> None:
-        """Tell who looks on in this process, and in the run's folder those who look on from another."""
+        """Pass a sentence to this process's watch, and write it into the run's folder for those of other processes."""
         self.watch.note(sentence)
         if self.worker.rank == 0:
             write_note(self.folder, sentence)
 
     def _checkpoint_after(self, step: int) -> bool:
-        """Whether there is to be a checkpoint after this step, inside the epoch."""
+        """Whether to write a checkpoint after this step, inside the epoch."""
         every = self.settings.scale.checkpoint_steps
         return every > 0 and step % every == 0 and step < self.steps
 
@@ -212,7 +212,7 @@ class Training:
         self.watch.moved()
 
     def set_lr(self, epoch: int, step: int) -> float:
-        """Set the learning rates of this step, that of the head as well; the encoder's, for the history."""
+        """Set this step's learning rates of encoder and head; returns the encoder's, for the history."""
         lr = self.settings.train.lr * schedule(self.settings.train, epoch=epoch, step=step, steps=self.steps)
         *encoder, head = self.optimizer.param_groups
         for group in encoder:
@@ -221,7 +221,7 @@ class Training:
         return lr
 
     def _begin(self, start: Folder | None) -> None:
-        """The first weights, where there is no checkpoint: those of the network to start from, else fresh ones."""
+        """Set the first weights if there is no checkpoint: those of the network to start from, else fresh ones."""
         if name := self.settings.train.start:
             self.origins = starting.load(self.net, start or cards.started(self.folder), name)
         elif self.settings.model.head == "calibrated":
@@ -230,9 +230,11 @@ class Training:
             self.average.net.load_state_dict(self.net.state_dict())
 
     def _lay_out_gradients(self) -> None:
-        """A step for nothing, after which DDP has its gradients as they stay: it lays them out anew after the first
-        one of its processes, and the order in which those of three ranks or more are added depends on where they lie.
-        So that a training that goes on ends with the bits of one that was never interrupted."""
+        """Take a step that changes nothing, so that DDP's gradients lie where they will stay.
+
+        DDP lays them out anew after its first step in a process, and their layout decides the order in which those of
+        three or more ranks are added. With this step a resumed training ends with the bits of an uninterrupted one.
+        """
         before = {name: buffer.clone() for name, buffer in self.net.named_buffers()}  # statistics of the batch norm
         self.launch(*self.batch(1, 0))
         self.optimizer.zero_grad(set_to_none=True)
@@ -240,7 +242,7 @@ class Training:
             buffer.copy_(before[name])
 
     def _calibrate(self) -> None:
-        """Scale the head on the first batch, which every rank computes whole, as all must start alike."""
+        """Scale the head on the first batch, which every rank computes whole, since all must start alike."""
         images, _ = self.batches.get(epoch=1, step=0)
         with torch.no_grad(), self.worker.autocast():
             z = self.net.embed(images).float()
@@ -252,7 +254,7 @@ class Training:
         self.net.head.calibrate(distances)
 
     def _resume(self) -> bool:
-        """Go on from the newest whole checkpoint, the one rank 0 found; whether there was one."""
+        """Resume from the newest whole checkpoint, the one that rank 0 finds; returns whether there is one."""
         found, refused = None, ""
         if self.worker.rank == 0:
             try:
@@ -268,22 +270,22 @@ class Training:
         check_training(found.settings, self.settings, self.folder)
         place = self.folder / "checkpoints" / name
         if found.progress.step >= self.steps:
-            raise UserError(f"{place} is of step {found.progress.step} of an epoch of {self.steps}; use another")
+            raise UserError(f"{place} is at step {found.progress.step} of an epoch of {self.steps} steps; use another")
         trained = found.trained if self.average else found.weights
         load_weights(self.net, trained, f"{place} is of another network")
         if self.average:
             load_weights(self.average.net, found.weights, f"{place} is of another network")
         load_optimizer(self.optimizer, found.optimizer, f"{place} is of another optimizer")
         self.progress, self.origins = found.progress, found.start
-        self.progress.ended = self._why_over()  # other epochs or patience may be asked for
+        self.progress.ended = self._why_over()  # the settings may now ask for other epochs or patience
         return True
 
     def _why_over(self) -> str:
         return why_over(self.settings.train, epoch=self.progress.epoch, best_epoch=self.progress.best_epoch)
 
     def _find(self) -> Checkpoint | None:
-        """The newest whole checkpoint. What is damaged is told and kept; history and curves are made those of the
-        checkpoint."""
+        """The newest whole checkpoint, if any. Damaged ones are noted and kept; history and curves are rewritten to end
+        with the checkpoint."""
         found, passed = checkpoint.newest(self.folder / "checkpoints")
         for left, sentence in zip(reversed(range(len(passed))), passed, strict=True):
             last_hope = "using the one before it" if found or left else "none is left: the training starts again"
@@ -296,11 +298,11 @@ class Training:
 
 
 def _dead(row: dict[str, Any]) -> bool:
-    """Whether a network answered every validation pair alike in an epoch; a diverged one measured nothing."""
+    """Whether a network answered every validation pair alike in an epoch; a diverged epoch measured nothing."""
     spread = row.get("val_spread")
     return spread is not None and spread < DEAD
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
-    """The settings that decide a training's result: not how many workers, nor how it is searched or judged."""
+    """The settings that decide a training's result: not the number of workers, nor how it is searched or judged."""
     return settings.model_dump(include=set(IDENTITY))

@@ -1,8 +1,8 @@
-"""The optimizers of the settings, and how their learning rate goes: torch's own, without the half that compiles.
+"""The optimizers of the settings and their learning-rate schedules: torch's own, without the half that compiles.
 
-torch.optim marks its methods for torch.compile and imports torch._dynamo where the first of them is called. That takes
+torch.optim marks its methods for torch.compile and imports torch._dynamo when the first of them is called. That takes
 a second or more, as much as the rest of torch, in each process that trains, and nothing here is compiled. These classes
-call what lies below the marks; a step computes the same bits (tests/training/test_optimizers.py).
+call the functions below the marks; a step computes the same bits (tests/training/test_optimizers.py).
 """
 
 import inspect
@@ -21,12 +21,12 @@ MARKED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def optimizer(net: Siamese, train: Train) -> optim.Optimizer:
-    """The optimizer of the settings. Its groups: the encoder's, then the head as the last. Fused: one pass over the
-    parameters of a group a step.
+    """The optimizer of the settings. Its parameter groups are the encoder's, then the head as the last. It is fused: a
+    step takes one pass over the parameters of a group.
 
     Weight decay is for the encoder's weights: not for its biases and norms, whose size is no complexity, nor for the
-    head, whose scale and bias say what a distance is worth. Only with it has the encoder several groups: each a run of
-    its parameters, so that all of them stay in the order in which checkpoints name them.
+    head, whose scale and bias say what a distance is worth. Only with weight decay does the encoder have several
+    groups. Each is a run of its parameters, so that all stay in the order in which checkpoints name them.
     """
     decay = train.weight_decay
     runs = itertools.groupby(net.encoder.parameters(), lambda each: decay if each.ndim > 1 else 0.0)

@@ -1,4 +1,4 @@
-"""The drawings of a training, loaded as its settings say; and whether they can carry it. Looking takes no torch."""
+"""Load the drawings of a training as its settings say, and check whether they suffice. Checking needs no torch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings, joined
 from oneshot.data.pairs import Characters, dataset
 
-BATCH = ("batch", "train.batch")  # the two names that a point may give it
+BATCH = ("batch", "train.batch")  # the two names by which a point may set it
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Parts:
 
 def load_parts(data: Folder, how: Data, *, moved: Callable[[], object] = lambda: None) -> Parts:
     """The training and validation drawings; the test alphabets' pixels are not read. `moved` is called now and then,
-    as a thousand alphabets more take minutes. Raises UserError."""
+    since a thousand extra alphabets take minutes. Raises UserError."""
     data, split = _split(data, how)
     taught = _taught(splits.load_part(data, split.train), how, moved=moved)
     moved()
@@ -40,22 +40,24 @@ def load_validation(data: Folder, how: Data) -> Drawings:
 
 
 def check(settings: Settings, data: Folder) -> str:
-    """Which alphabets the batches leave out (`EpisodeDataset.untaught`). Raises UserError where the training drawings
+    """Which alphabets the batches leave out (`EpisodeDataset.untaught`). Raises UserError if the training drawings
     cannot give the batches that the settings ask for. No pixel is read."""
     taught = _taught(_unseen(settings, data), settings.data, pixels=False)
     return dataset(taught, data=settings.data, train=settings.train).untaught()
 
 
 def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
-    """As `check`, of all the points that a search may try, each with the setting that asks for it, which the error
-    names; the sentences of different ones, each once."""
+    """Do what `check` does for all the points that a search may try; returns the distinct sentences.
+
+    Each point comes with the setting that asks for it, which the error names.
+    """
     own = _unseen(settings, data)
     untaught: dict[str, None] = {}
     tables: dict[tuple[int, int], Characters] = {}
     seen: set[tuple[tuple[str, Any], ...]] = set()
     for where, point in points:
         asked = tuple(each for each in point.items() if each[0].startswith("data.") or each[0] in BATCH)
-        if asked in seen:  # points may differ in much that asks nothing of the drawings
+        if asked in seen:  # points may differ only in what asks nothing of the drawings
             continue
         seen.add(asked)
         chosen = with_point(settings, point)
@@ -70,7 +72,7 @@ def check_each(settings: Settings, data: Folder, points: Iterable[tuple[str, dic
 
 
 def _split(data: Folder, how: Data) -> tuple[Folder, splits.Split]:
-    """The data where this machine reads them, and which of them do what."""
+    """The folder from which this machine reads the data, and how they are split."""
     data = near(data)
     about = store.describe(data)
     about.require(how.dataset)
@@ -78,7 +80,7 @@ def _split(data: Folder, how: Data) -> tuple[Folder, splits.Split]:
 
 
 def _unseen(settings: Settings, data: Folder) -> Drawings:
-    """The data set's own drawings that are taught, without their pixels."""
+    """The data set's own training drawings, without their pixels."""
     data, split = _split(data, settings.data)
     return splits.load_part(data, split.train, pixels=False)
 

@@ -1,7 +1,7 @@
-"""The network that a training starts from in place of fresh weights: found, looked at, kept in the run's folder.
+"""The network that a training starts from in place of fresh weights: find it, check it, keep it in the run's folder.
 
 A person names it by `train.start`; the run's settings have it as PATH@DIGEST. Whoever starts the run reads it once.
-From then on its copy in the run's folder is what every worker, trial and retry reads: the other run may change, or go.
+From then on every worker, trial and retry reads its copy in the run's folder: the original may change or be deleted.
 Free of torch until a network is looked at.
 """
 
@@ -27,7 +27,7 @@ MARK = 12  # digits of the digest in the run's settings
 
 @dataclass(frozen=True)
 class Start:
-    """A network to start from: its card, and its weights as they lie in a file, which match it."""
+    """A network to start from: its card, and the bytes of its weights file, which match the card."""
 
     card: dict[str, Any]
     weights: bytes
@@ -38,16 +38,16 @@ class Start:
 
     @property
     def origins(self) -> list[dict[str, Any]]:
-        """What is to be known of what it was taught, see `cards.origins`."""
+        """What a training records of this network, see `cards.origins`."""
         return cards.origins(self.card)
 
 
 def resolve(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
-    """The settings with the network to start from named by its digest, and this network; None where none is named.
+    """The settings with the network to start from named by its digest, and this network; None if none is named.
 
-    Those of `runs` that were begun keep what they were begun with: where that is what is named, by its path, it is read
-    from there. Nothing is written. Raises UserError where it is not there, damaged, of another digest than is asked
-    for, or of another shape than the settings have.
+    A run among `runs` that has begun keeps the network it began with: if that is the one named (`cards.alike`), it is
+    read from the run. Nothing is written. Raises UserError if the network is missing, damaged, of another digest than
+    is asked for, or of another shape than the settings have.
     """
     if not (asked := settings.train.start):
         return settings, None
@@ -57,14 +57,14 @@ def resolve(settings: Settings, *runs: Folder) -> tuple[Settings, Start | None]:
         found = next(filter(None, (_kept(each, name) for _, each in same)), None) or _looked_at_again(run, name)
     else:
         where, found = _looked_at(asked)
-        # The same network in another place is no other start.
+        # The same network in another place is the same start.
         name = next((each for each, _ in begun if cards.parts(each)[1] == found.mark), f"{where.uri}@{found.mark}")
     _check_shape(settings, found, name)
     return override(settings, {"train.start": name}, source="train.start"), found
 
 
 def keep(start: Start | None, run: Folder) -> None:
-    """Put the network into the folder of an opened run, where it does not lie there whole."""
+    """Put the network into the folder of an opened run, unless it is there already and whole."""
     if start is None or _kept(run, f"@{start.mark}"):
         return
     (run / START).write(WEIGHTS, start.weights)
@@ -72,9 +72,11 @@ def keep(start: Start | None, run: Folder) -> None:
 
 
 def load(net: Siamese, place: Folder, name: str) -> list[dict[str, Any]]:
-    """Give a network that is about to be trained the weights in a network's folder, its head's among them; what is to
-    be kept of where they come from (`cards.origins`). Raises UserError for a misfit, and where they are not those that
-    the run's settings name (PATH@DIGEST)."""
+    """Load the weights in the folder `place`, those of the head included, into a network that is about to be trained.
+
+    Returns what to record of where they come from (`cards.origins`). Raises UserError if they do not fit, or are not
+    those that `name`, the run's setting PATH@DIGEST, stands for.
+    """
     from oneshot.run import tensors
     from oneshot.run.restore import load_weights
 
@@ -86,29 +88,29 @@ def load(net: Siamese, place: Folder, name: str) -> list[dict[str, Any]]:
 
 
 def _kept(run: Folder, name: str) -> Start | None:
-    """The network in a run's own folder, where it lies there whole and is the one of this name."""
+    """The network in a run's own folder, if it is whole and the one of this name."""
     if not (run / START).has(CARD):
         return None
     try:
         found = Start(*cards.load(run / START))
-    except UserError:  # damaged: it is read anew where it was first
+    except UserError:  # damaged: it is read again from where it was copied
         return None
     return found if found.mark == cards.parts(name)[1] else None
 
 
 def _looked_at_again(run: Folder, name: str) -> Start:
-    """The network that a run has lost, where it was first."""
+    """The network that a run has lost, read from where it was copied. Raises UserError."""
     try:
         return _looked_at(name)[1]
     except UserError as error:
         raise UserError(
-            f"{run / START}, the network that this run starts from, is missing or damaged, and where it was copied from"
-            f" it is not any more ({error}): restore one of the two, or start another run"
+            f"{run / START}, the network that this run starts from, is missing or damaged, and it can no longer be read"
+            f" from where it was copied ({error}): restore one of the two, or start another run"
         ) from None
 
 
 def _looked_at(asked: str) -> tuple[Folder, Start]:
-    """Where a network lies, as it was named, and the network, found to be whole. Raises UserError."""
+    """The folder of the network that was named, and the network, checked to be whole. Raises UserError."""
     from oneshot.answers import artifact
 
     path, mark = cards.parts(asked)
@@ -119,8 +121,8 @@ def _looked_at(asked: str) -> tuple[Folder, Start]:
         raise UserError(f"train.start = '{asked}': {error}") from None
     if not found.card["sha256"].startswith(mark):
         raise UserError(
-            f"train.start = '{asked}': the network there is another by now, {found.mark}: name one that is meant, or"
-            f" leave @{mark} out to start from this"
+            f"train.start = '{asked}': the network there has changed and is now {found.mark}: name the one you mean, or"
+            f" leave out @{mark} to start from this one"
         )
     return where, found
 

@@ -1,4 +1,4 @@
-"""One training in this process (under Ray Train: trainer), and what any is finished with: the best network."""
+"""One training in this process (`trainer` has those under Ray Train), and how any ends: with the best network."""
 
 from typing import Any, Literal
 
@@ -45,10 +45,12 @@ def finish(
     best_trial: dict[str, Any] | None = None,
     progress: Showing | None = None,
 ) -> None:
-    """Write `best/`: the best epoch's network, where it is from, and its model card. On the validation part of `data`
-    its probabilities are calibrated, on `device`; without, they are not. Raises RunFailed where no epoch was finished.
+    """Write `best/`: the network of the best epoch, where it comes from, and its model card.
 
-    Where and by which source it was trained, the training's folder says, if it is known there."""
+    With `data`, its probabilities are calibrated on the validation part, on `device`; without, they are not. The
+    hardware and the commits that trained it are taken from the training's folder, if known there. Raises RunFailed if
+    no epoch was finished.
+    """
     training = trial or run
     found = checkpoint.best(training / "checkpoints")
     if found is None:
@@ -79,7 +81,7 @@ def finish(
 
 
 def _before(training: Folder, sha256: str) -> Siamese | None:
-    """The network that a training started from, as it was; None where the run has lost it."""
+    """The network that a training started from, as it was; None if the run has lost it."""
     try:
         net, card = artifact.read(cards.started(training))
     except UserError:
@@ -88,5 +90,5 @@ def _before(training: Folder, sha256: str) -> Siamese | None:
 
 
 def _taught(start: list[dict[str, Any]], data: Folder, how: Data) -> bool | Literal["perhaps"]:
-    """Whether what validates was taught before, to a network that the training started from."""
+    """Whether a network that the training started from was taught the validation drawings."""
     return overlap.taught(start, store.describe(near(data)), dataset=how.dataset, split=how.split) if start else False

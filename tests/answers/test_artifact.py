@@ -234,7 +234,7 @@ def test_bytes_that_are_no_image_are_a_sentence(run: Path, tmp_path: Path, monke
             (kinds["PNG"][:60], "^what was given as bytes is not a readable image"),
             (open(tmp_path / "page.txt", "rb"), rf"^.*page\.txt is not a readable image {unknown}"),
             (closed, r"page\.txt is not a readable image \(.*closed file"),
-            (as_text, r"page\.txt cannot be used: no bytes are read from it; open it in binary mode, 'rb'"),
+            (as_text, r"page\.txt cannot be used: it does not yield bytes; open it in binary mode, 'rb'"),
         ):
             with pytest.raises(UserError, match=sentence) as refused:
                 loaded.embed(image)
@@ -361,10 +361,10 @@ def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None
         (np.zeros((0, 28), dtype=np.uint8), r"got uint8 \(0, 28\)"),
         ([Image.new("I;16", (28, 28))], "an image of mode 'I;16' has more than 8 bits; scale it to 8"),
         ([], "no image was given"),
-        ([3], "an object of type int is no image; give PIL images or uint8 arrays"),
-        (3, "an object of type int is no image"),
+        ([3], "an object of type int is not an image; give PIL images or uint8 arrays"),
+        (3, "an object of type int is not an image"),
         (b"\x89PNG", r"what was given as bytes is not a readable image \(cannot identify image file\); use PNG"),
-        ([[Image.new("L", (28, 28))]], "an object of type list is no image"),
+        ([[Image.new("L", (28, 28))]], "an object of type list is not an image"),
     ],
 )
 def test_what_is_no_image_is_refused(run: Path, image: Any, sentence: str) -> None:
@@ -512,7 +512,7 @@ def test_a_card_without_settings_is_a_sentence(copy: Path, provenance: Any) -> N
 @pytest.mark.parametrize("path", [None, 3, b"runs/quick"])
 def test_what_names_no_network_is_a_sentence(path: Any) -> None:
     with pytest.raises(
-        UserError, match=r"an object of type .* names no network; name a run, its best/ or a checkpoint"
+        UserError, match=r"an object of type .* cannot name a network; name a run, its best/ or a checkpoint"
     ):
         oneshot.load(path)
 

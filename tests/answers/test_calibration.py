@@ -95,20 +95,6 @@ def test_however_few_ways_were_measured_no_more_than_stated_pass(validated: int,
         assert kept > 0.3, ways
 
 
-def test_a_record_of_few_classes_says_that_the_rates_are_rough(record: dict) -> None:
-    said = [calibration.doubt(record | {"measured_on": {"characters": classes}}) for classes in (2, 9, 10)]
-    assert "measured on 2 validation classes only" in said[0] and said[1] and not said[2]
-
-
-def test_a_record_of_alphabets_that_were_taught_says_that_it_flatters(record: dict) -> None:
-    about = {"characters": 50}
-    assert calibration.doubt(record | {"measured_on": about}) == ""  # older records do not say
-    taught = record | {"measured_on": about | {"taught": True}}
-    assert "was taught the validation alphabets, too" in calibration.doubt(taught)
-    few = calibration.doubt(record | {"measured_on": {"characters": 2, "taught": True}})
-    assert few.startswith(calibration.flattered(taught)) and "2 validation classes only" in few
-
-
 def test_the_record_says_what_the_limit_costs(record: dict) -> None:
     cell = next(cell for cell in record["shots"][0]["none"] if cell["n_way"] == 5)
     fresh = scores(40_000, 6, seed=2)

@@ -22,9 +22,9 @@ from rich.console import Console
 
 import oneshot
 from oneshot.answers import classify, port, preprocess, queries, verify
-from oneshot.answers.artifact import OneShot
 from oneshot.answers.calibration import Calibration
 from oneshot.answers.ranking import Classes, Ranking, rank
+from oneshot.answers.recogniser import OneShot
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.data import clean, splits, store
@@ -35,7 +35,7 @@ from oneshot.evaluation.scoring import Trials
 from oneshot.evaluation.trials import within
 from oneshot.network.images import resize
 from oneshot.screen.console import percent
-from oneshot.screen.words import Words
+from oneshot.screen.words import words_for
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_a_network_of_an_older_version_ranks_and_says_that_nothing_is_calibrated
     ask(plain, folders[0], folders[1] / "q00.png")
     said = capsys.readouterr()
     assert "are not calibrated" in said.err and json.loads(said.out)["known"] is None
-    with pytest.raises(UserError, match="leave --false-accept out"):
+    with pytest.raises(UserError, match="leave out --false-accept"):
         ask(plain, folders[0], folders[1] / "q00.png", false_accept=0.2)
 
 
@@ -222,25 +222,29 @@ def test_stated_rates_that_few_classes_cannot_keep_are_doubted(
     said = []
     for where, rate in ((best, None), (best, 1), (trained_run, None)):
         ask(where, folders[0], folders[1] / "q00.png", false_accept=rate)
-        said.append("measured on 2 validation classes only" in capsys.readouterr().err)
+        said.append("measured on only 2 validation classes" in capsys.readouterr().err)
     assert said == [True, False, False]
 
 
-def test_probabilities_that_taught_alphabets_gave_are_doubted_whatever_is_asked(
-    trained_run: Path, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(("split", "called"), [("lake-all", "alphabets"), ("own-all", "classes")])
+def test_probabilities_of_what_was_taught_are_doubted_whatever_is_asked(
+    split: str, called: str, trained_run: Path, folders: tuple[Path, Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     best = Path(shutil.copytree(trained_run / "best", tmp_path / "taught"))
     card = json.loads((best / "model.json").read_text())
     card["calibration"]["measured_on"]["taught"] = True
+    card["provenance"]["settings"]["data"]["split"] = split
     (best / "model.json").write_text(json.dumps(card))
-    image = folders[1] / "q00.png"
+    image, said = folders[1] / "q00.png", f"trained on the validation {called} on which"
     for rate in (None, 1):
         ask(best, folders[0], image, false_accept=rate)
-        assert "taught the validation alphabets, too" in capsys.readouterr().err
+        assert said in capsys.readouterr().err
     for where, doubted in ((best, True), (trained_run, False)):
-        verify.run(Folder.of(where), image, image, as_json=True, device="cpu")
-        assert ("taught the validation alphabets, too" in capsys.readouterr().err) == doubted
-    assert "taught the validation alphabets, too" in port.probabilities(card["calibration"], Words())
+        for rate in (None, 0.1):
+            verify.run(Folder.of(where), image, image, false_match=rate, as_json=True, device="cpu")
+            assert (said in capsys.readouterr().err) == doubted
+    assert said in port.probabilities(card["calibration"], words_for(card))
 
 
 # Folders of images
@@ -306,7 +310,7 @@ def test_classes_of_unlike_numbers_of_images_are_said(
     trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask(trained_run, *folders)
-    assert "named too often: give each as many (1 to 3 are there)" in capsys.readouterr().err
+    assert "named too often: give each the same number (here 1 to 3)" in capsys.readouterr().err
     for shot in (1, 2):
         shutil.copy(folders[0] / "c4" / "0.png", folders[0] / "c4" / f"{shot}.png")  # copies count once
     ask(trained_run, *folders)
@@ -506,7 +510,7 @@ def test_a_false_match_rate_that_few_classes_cannot_keep_is_doubted(
     (best / "model.json").write_text(json.dumps(card))
     for rate, doubted in ((None, False), (0.1, True)):
         verify.run(Folder.of(best), image, image, false_match=rate, as_json=True, device="cpu")
-        assert ("measured on 2 validation classes only" in capsys.readouterr().err) == doubted
+        assert ("measured on only 2 validation classes" in capsys.readouterr().err) == doubted
 
 
 # What is refused
@@ -593,7 +597,7 @@ def test_a_pipe_is_no_image_and_is_not_opened(tmp_path: Path, pages: np.ndarray)
 
     threading.Thread(target=write, daemon=True).start()
     try:
-        with pytest.raises(UserError, match=r"pipe\.png cannot be used: it is no file; name an image"):
+        with pytest.raises(UserError, match=r"pipe\.png cannot be used: it is not a file; name an image"):
             preprocess.read(pipe, 28)
     finally:
         os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
@@ -621,16 +625,16 @@ def test_a_rate_that_was_not_measured_is_refused(net: OneShot, pages: np.ndarray
 @pytest.mark.parametrize("support", [[np.zeros((9, 9), np.uint8)], None, 3, b"classes"])
 def test_a_support_that_names_no_classes_is_a_sentence(net: OneShot, pages: np.ndarray, support: Any) -> None:
     for ask_it in (net.classes, lambda given: net.classify(pages[0, 0], given)):
-        with pytest.raises(UserError, match=r"an object of type .* is no support; give images by the name of their"):
+        with pytest.raises(UserError, match=r"an object of type .* cannot be the support; give a mapping"):
             ask_it(support)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"top": "5"}, r"top = '5': at least one class is to be named, by a whole number"),
-        ({"top": 0}, r"top = 0: at least one class"),
-        ({"top": 2.5}, r"top = 2\.5: at least one class"),
+        ({"top": "5"}, r"top = '5': it must be a whole number, 1 or more"),
+        ({"top": 0}, r"top = 0: it must be"),
+        ({"top": 2.5}, r"top = 2\.5: it must be"),
         ({"false_accept": "0.1"}, r"a false-accept rate of '0\.1' was not measured"),
     ],
 )
@@ -651,7 +655,7 @@ def test_classes_are_counted_and_say_in_a_line_what_they_are(net: OneShot, pages
 
 
 def test_no_class_and_no_image_are_refused(net: OneShot, pages: np.ndarray) -> None:
-    with pytest.raises(UserError, match="the support holds no class"):
+    with pytest.raises(UserError, match="the support has no classes"):
         net.classify(pages[0, 0], {})
     with pytest.raises(UserError, match="no image was given"):
         net.classify(pages[0, 0], {"empty": []})

@@ -1,6 +1,7 @@
 """A catalogue of classes is embedded once, kept in a file, and asked many times: the answers are the folder's."""
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -23,15 +24,16 @@ from torch.overrides import TorchFunctionMode
 
 import oneshot
 from oneshot.answers import classify, embed, embeddings, queries, ranking
-from oneshot.answers.artifact import OneShot
-from oneshot.answers.embeddings import Classes
+from oneshot.answers.classes import Classes
+from oneshot.answers.recogniser import OneShot
+from oneshot.base import locks
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.cli import main as cli
 from oneshot.network import models
 from oneshot.network.models import build, looking
 
-pytestmark = pytest.mark.filterwarnings("ignore:the classes have unlike numbers of images")
+pytestmark = pytest.mark.filterwarnings("ignore:classes have different numbers of images")
 CLEANING = {"side": 40, "polarity": "photo"}
 
 
@@ -126,7 +128,7 @@ def test_a_file_answers_as_its_folder_does(
             out, err = capsys.readouterr()
             said.append((re.sub("; .* images/s", "", out), err))
         assert said[0] == said[1]
-        assert "give each as many (1 to 3 are there)" in said[0][1]
+        assert "give each the same number (here 1 to 3)" in said[0][1]
     assert pq.ParquetFile(tmp_path / "classes.parquet").num_row_groups > 1
 
 
@@ -182,7 +184,7 @@ def test_classes_from_python_are_saved_and_asked_again(net: OneShot, tmp_path: P
     assert net.classify(query, classes) == net.classify(query, images) == net.classify(query, path)
     (first, _) = net.classify(query, classes, top=1)
     assert first.classes == net.classify(query, classes)[0].classes[:1]
-    with pytest.raises(UserError, match="top = 0: at least one"):
+    with pytest.raises(UserError, match="top = 0: it must be a whole number"):
         net.classify(query, classes, top=0)
 
 
@@ -270,7 +272,7 @@ def test_people_are_told_what_was_embedded_and_how_to_ask_it(
     embedded(trained, out, support=support, as_json=False)
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{out}: 9 classes of 12 images, 64 numbers each; ") and first.endswith(" images/s")
-    assert second == f"to ask it: python -m oneshot.classify {trained / 'best'} --support {out} IMAGE..."
+    assert second == f"to use it: python -m oneshot.classify {trained / 'best'} --support {out} IMAGE..."
     embedded(trained, out, asked, as_json=False)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{out}: 7 images, 64 numbers each; ")
@@ -336,7 +338,7 @@ def test_a_class_that_both_have_is_refused_or_replaced_where_it_stands(net: OneS
     one, other = of_some(net, support, *FIRST), of_some(net, support, "class03", "class08")
     figure(20).save(support / "class08.png")
     anew = of_some(net, support, "class08")
-    with pytest.raises(UserError, match="both have a class 'class03': leave one of them out by `without`, or say repl"):
+    with pytest.raises(UserError, match="both have a class 'class03': leave one out with `without`, or pass repl"):
         one.merged(other)
     found = one.merged(other, replace=True)
     assert found.names == (*FIRST, "class08") and same(found, one.merged(other.without(["class03"])))
@@ -355,14 +357,14 @@ def test_classes_that_do_not_go_together_are_not_merged(net: OneShot, tmp_path: 
     stranger = oneshot.load(network(tmp_path / "other", 1), device="cpu").classes({"gamma": figure(2)})
     nobody = Classes(("gamma",), torch.zeros(1, 64), (1,))
     for one, other in ((classes, stranger), (stranger, classes), (classes, nobody), (nobody, nobody)):
-        with pytest.raises(UserError, match="these classes are not embeddings of one network; make both"):
+        with pytest.raises(UserError, match="these classes were not embedded by the same network; make both"):
             one.merged(other)
-    with pytest.raises(UserError, match=r"an object of type dict is no Classes; `OneShot\.classes` makes them"):
+    with pytest.raises(UserError, match=r"an object of type dict is not a Classes; `OneShot\.classes` makes one"):
         classes.merged({"gamma": figure(2)})  # type: ignore[arg-type]
     for names, sentence in {
         ("alpa",): r"there is no class 'alpa' to leave out; did you mean 'alpha'\?",
         ("beta", "x"): r"there is no class 'x' to leave out; known: alpha, beta$",
-        ("beta", "alpha"): "no class would be left; keep one at least",
+        ("beta", "alpha"): "no class would be left; keep at least one",
     }.items():
         with pytest.raises(UserError, match=sentence):
             classes.without(names)
@@ -394,7 +396,7 @@ def test_a_file_is_added_to_and_taken_from(
     }  # fmt: skip
     assert same(net.classes(elsewhere), net.classes(file))
     assert cli._answer(["embed", str(trained), "--add-to", str(file), *(f"--drop={name}" for name in LAST)]) == 0
-    assert capsys.readouterr().out.startswith(f"{file}: 6 classes (3 dropped), 64 numbers each\nto ask it: ")
+    assert capsys.readouterr().out.startswith(f"{file}: 6 classes (3 dropped), 64 numbers each\nto use it: ")
     assert same(net.classes(file), before)
     embedded(trained, file, add_to=str(file), drop=["class05", "class05"])
     assert json.loads(capsys.readouterr().out) == {
@@ -414,12 +416,12 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
         (
             trained,
             ["--support", str(support)],
-            "--add-to: the file has a class 'class00' already; --drop class00 takes",
+            "--add-to: the file already has a class 'class00'; --drop class00 removes",
         ),
         (
             trained,
             ["--support", str(new), "--drop", "class1"],
-            f"--drop: of {file} there is no class 'class1' to leave",
+            f"--drop: {file}: there is no class 'class1' to leave",
         ),
         (trained, ["--support", str(tmp_path / "none")], "no such file or directory; name a folder of classes"),
         (other, ["--support", str(new)], "classes.parquet was made by another network, its sha256 is"),
@@ -429,11 +431,11 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
         assert sentence.lower() in capsys.readouterr().err.lower()
         assert file.read_bytes() == before
     (new / "new.png").write_bytes(b"")
-    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet is not written"):
+    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet was not written"):
         embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
     figure(30).save(new / "more.png")
     with pytest.raises(
-        RunFailed, match=r"1 of 2 images could not be read: .*classes\.parquet is not written; mend them"
+        RunFailed, match=r"1 of 2 images could not be read: .*classes\.parquet was not written; repair or"
     ):
         embedded(trained, file, support=new, add_to=str(file), drop=["class00"])
     assert file.read_bytes() == before
@@ -446,6 +448,97 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
     with pytest.raises(KeyboardInterrupt):
         embedded(trained, file, support=new, add_to=str(file))
     assert file.read_bytes() == before and not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("where", ["on disk", "on a store"])
+def test_of_two_that_add_to_a_file_at_once_the_later_is_told_to_add_again(
+    where: str, trained: Path, net: OneShot, file: Path, tmp_path: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place = str(file) if where == "on disk" else f"{request.getfixturevalue('bucket')}/classes.parquet"
+    net.classes(file).save(place)
+    for number, name in ((30, "one"), (31, "two")):
+        (tmp_path / name).mkdir()
+        figure(number).save(tmp_path / name / f"{name}.png")
+    averaged = OneShot.averaged
+
+    def meanwhile(*given: Any, **how: Any) -> Any:
+        monkeypatch.setattr(OneShot, "averaged", averaged)
+        embed_to(tmp_path / "two")
+        return averaged(*given, **how)
+
+    def embed_to(support: Path) -> None:
+        embedded(trained, place, support=support, add_to=place)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(OneShot, "averaged", meanwhile)
+    with pytest.raises(RunFailed, match=r"parquet was changed meanwhile, and stays .*; give the command again"):
+        embed_to(tmp_path / "one")
+    assert net.classes(place).names[-2:] == ("class08", "two")
+    embed_to(tmp_path / "one")
+    assert net.classes(place).names[-2:] == ("two", "one")
+
+
+def test_nobody_adds_to_a_file_between_the_last_look_at_it_and_its_replacement(
+    trained: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_, held = os.replace, []
+
+    def replacing(*given: Any) -> None:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            locks.hold(folder, wait=False)
+        os.close(folder)
+        held.append(given)
+        replace_(*given)
+
+    monkeypatch.setattr(os, "replace", replacing)
+    embedded(trained, file, add_to=str(file), drop=["class00"])
+    assert held
+
+
+def test_all_classes_of_a_file_may_be_embedded_anew(
+    trained: Path, net: OneShot, support: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = net.classes(file)
+    with pytest.raises(UserError, match="no class would be left; keep at least one"):
+        embedded(trained, file, add_to=str(file), drop=before.names)
+    with pytest.raises(UserError, match="there is no class 'class99' to leave out"):
+        embedded(trained, file, support=support, add_to=str(file), drop=[*before.names, "class99"])
+    capsys.readouterr()
+    embedded(trained, file, support=support, add_to=str(file), drop=before.names)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["classes"], told["added"], told["dropped"]) == (9, 9, 9)
+    assert same(net.classes(file), before)
+
+
+def test_a_class_whose_name_is_not_utf8_is_found_again_in_its_file(
+    trained: Path, net: OneShot, file: Path, tmp_path: Path
+) -> None:
+    raw = os.fsdecode(b"caf\xe9")
+    (tmp_path / "new").mkdir()
+    figure(30).save(tmp_path / "new" / "x.png")
+    os.rename(tmp_path / "new" / "x.png", tmp_path / "new" / f"{raw}.png")
+    embedded(trained, file, support=tmp_path / "new", add_to=str(file))
+    assert net.classes(file).names[-1] == r"caf\xe9"
+    before = file.read_bytes()
+    with pytest.raises(UserError, match=r"already has a class 'caf\\xe9'; --drop 'caf\\xe9' removes it first"):
+        embedded(trained, file, support=tmp_path / "new", add_to=str(file))
+    assert file.read_bytes() == before
+    for name in (r"caf\xe9", raw):
+        embedded(trained, file, support=tmp_path / "new", add_to=str(file), drop=[name])
+        assert len(net.classes(file)) == 10
+
+
+def test_a_file_with_a_class_twice_which_nobody_could_read_is_not_written(net: OneShot, tmp_path: Path) -> None:
+    twice = net.classes({os.fsdecode(b"caf\xe9"): figure(0), r"caf\xe9": figure(1)})
+    with pytest.raises(UserError, match=r"two classes are named 'caf\\xe9', once names are plain text: rename one"):
+        twice.save(tmp_path / "classes.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_without_none_of_them_are_no_copy(net: OneShot) -> None:
+    classes = net.classes({"alpha": figure(0), "beta": figure(1)})
+    assert classes.without([]) is classes
 
 
 def test_what_could_not_be_read_is_still_true_when_it_was_added(
@@ -462,7 +555,7 @@ def test_what_could_not_be_read_is_still_true_when_it_was_added(
     assert len(found) == 9 and found.names[-1] == "class01"
     assert found.warnings == (
         "1 of 12 images could not be read when classes.parquet was made",
-        "no image of these classes could be read, so that they were left out: class01",
+        "no image of these classes could be read, so they were left out: class01",
     )
 
 
@@ -479,7 +572,7 @@ def many_images(tmp_path: Path) -> Path:
     return folder
 
 
-FEWER = "these classes have fewer than 3 different images, and the others are named too often: class02"
+FEWER = "classes with more images are named too often; these have fewer than 3 different images: class02"
 
 
 def test_so_many_different_images_of_each_are_those_of_a_folder_thinned_by_hand(
@@ -534,7 +627,7 @@ def test_of_images_by_name_the_first_that_differ_are_taken(net: OneShot) -> None
 
 def test_unlike_numbers_of_images_are_warned_of_in_python_too(net: OneShot, file: Path, support: Path) -> None:
     for given in (file, support, {"alpha": figure(0), "beta": [figure(1), figure(1, 1), figure(1, 2)]}):
-        with pytest.warns(UserWarning, match=r"named too often: give each as many \(1 to 3 are there\)$"):
+        with pytest.warns(UserWarning, match=r"named too often: give each the same number \(here 1 to 3\)$"):
             classes = net.classes(given)
     with warnings.catch_warnings(action="error"):
         net.classes({"alpha": figure(0), "beta": [figure(1), figure(1)]})
@@ -545,15 +638,15 @@ def test_a_number_of_images_that_cannot_be_taken_is_refused(
     trained: Path, net: OneShot, support: Path, file: Path, asked: Path
 ) -> None:
     for wrong in (0, -1, 1.5, "3"):
-        with pytest.raises(UserError, match=f"per_class = {wrong!r}: at least one image of each class"):
+        with pytest.raises(UserError, match=f"per_class = {wrong!r}: it must be a whole number"):
             net.classes(support, per_class=wrong)  # type: ignore[arg-type]
     with pytest.raises(
-        UserError, match="per_class = 3: these classes are embedded already; give it where they are made"
+        UserError, match="per_class = 3: these classes are already embedded; pass it where they are made"
     ):
         net.classes(net.classes({"alpha": figure(0)}), per_class=3)
     for refused in (lambda: net.classes(file, per_class=3), lambda: ask(trained, file, asked, per_class=3)):
         with pytest.raises(
-            UserError, match=r"classes\.parquet: of a file's classes no images can be left out, they are"
+            UserError, match=r"classes\.parquet: the classes of a file are already embedded, so none of"
         ):
             refused()
 
@@ -574,7 +667,7 @@ def test_images_that_cannot_be_read_are_named_counted_and_left_out(
     assert "class01.png is not a readable image" in said.err and "image0.png is not a readable image" in said.err
     told = json.loads(said.out)
     assert (told["classes"], told["images"], told["unreadable"], told["left_out"]) == (8, 10, 2, ["class01"])
-    missing = "no image of these classes could be read, so that they were left out: class01"
+    missing = "no image of these classes could be read, so they were left out: class01"
     assert missing in said.err
     ask(trained, out, asked)
     told = capsys.readouterr().err
@@ -594,7 +687,7 @@ def test_a_file_appears_whole_or_not_at_all(
 ) -> None:
     before = file.read_bytes()
     (tmp_path / "none.png").write_bytes(b"")
-    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet is not written"):
+    with pytest.raises(RunFailed, match=r"none of 1 images could be read: .*classes\.parquet was not written"):
         embedded(trained, file, tmp_path / "none.png")
     monkeypatch.setattr(queries, "BATCH", 2)
     monkeypatch.setattr(embeddings, "ROWS", 2)
@@ -648,11 +741,11 @@ MAKES_ONE = r"; `python -m oneshot\.embed RUN --support FOLDER --out FILE` makes
             lambda file: rewritten(file, facts={"kind": "drawings"}),
             "is a Parquet file of something else, not of embeddings of classes",
         ),
-        (lambda file: rewritten(file, facts={"warnings": 3}), "does not say rightly what it holds .*warnings"),
-        (lambda file: rewritten(file, facts={"network": {}}), "does not say rightly what it holds .*network"),
+        (lambda file: rewritten(file, facts={"warnings": 3}), "has an invalid description of its content .*warnings"),
+        (lambda file: rewritten(file, facts={"network": {}}), "has an invalid description of its content .*network"),
         (
             lambda file: rewritten(file, facts={"head": {"weight": [0.5], "bias": 1.0}}),
-            r"does not say rightly what it holds \(head\.weight: 1 numbers for embeddings of 64",
+            r"has an invalid description of its content \(head\.weight: 1 numbers for embeddings of 64",
         ),
         (lambda file: rewritten(file, change=lambda table: table.slice(0, 0)), "holds no classes"),
         (lambda file: rewritten(file, change=lambda table: pa.concat_tables([table] * 2)), "holds a class twice"),
@@ -688,7 +781,7 @@ def test_a_file_of_another_network_is_refused(net: OneShot, support: Path, file:
     with pytest.raises(UserError, match="another network, its views is 1 and not 4; "):
         turned.classes(file)
     for stranger in (other, turned):
-        with pytest.raises(UserError, match="these classes are embeddings of another network"):
+        with pytest.raises(UserError, match="these classes were embedded by another network"):
             stranger.classify(figure(0), net.classes(support))
 
 
@@ -698,7 +791,7 @@ def test_a_file_of_photos_from_before_they_were_laid_on_white_is_refused(support
     net.classes(support).save(file)
     assert footer(file)["format"] == 2 and net.classes(file).names
     rewritten(file, facts={"format": 1})
-    with pytest.raises(UserError, match=rf"classes\.parquet is of a time when .*{MAKES_ONE}"):
+    with pytest.raises(UserError, match=rf"classes\.parquet was made by an older version, .*{MAKES_ONE}"):
         net.classes(file)
 
 
@@ -736,7 +829,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(
         (
             "--add-to",
             "x.parquet",
-        ): "--add-to changes a file: name classes to add by --support, or to take out by --drop",
+        ): "--add-to changes a file: name classes to add with --support, or to take out with --drop",
         (str(asked), "--out", "x.parquet", "--per-class", "3"): "--per-class takes some images of each class: name a",
         ("--add-to", "x.parquet", "--drop", "a", "--per-class", "3"): "--per-class takes some images of each class",
         ("--support", str(support), "--add-to", str(tmp_path / "x.parquet")): "x.parquet does not exist; `python -m",

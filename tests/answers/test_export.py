@@ -14,7 +14,8 @@ import torch
 from command import ROOT
 from pictures import figure
 
-from oneshot.answers import artifact, export, preprocess
+import oneshot
+from oneshot.answers import export, preprocess
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.settings import KOCH_LEAST
 from oneshot.base.storage import Folder
@@ -42,7 +43,7 @@ def test_every_network_answers_the_same_on_onnxruntime(name: str, views: int, tm
     assert made.folder.path == str(run / "best" / "onnx") and made.difference <= export.TOLERANCE
     written = [path for path in (run / "best" / "onnx").rglob("*") if path.is_file()]
     assert sorted(made.files) == sorted(str(path.relative_to(run / "best" / "onnx")) for path in written)
-    net = artifact.load(run, device="cpu").net
+    net = oneshot.load(run, device="cpu").net
     encoder, scorer = (
         onnxruntime.InferenceSession(run / "best" / "onnx" / name) for name in (export.ENCODER, export.SCORER)
     )
@@ -62,16 +63,16 @@ def test_the_command_prints_how_near_it_is(
     said = capsys.readouterr().out
     assert re.search(r"checked on onnxruntime: at most \d\.\de-\d\d from torch", said)
     assert "encoder.onnx, scorer.onnx, calibration.json, README.md, example/one.png, example/other.png," in said
-    card = artifact.load(trained_run, device="cpu").card
+    card = oneshot.load(trained_run, device="cpu").card
     readme = (tmp_path / "onnx" / "README.md").read_text()
     assert card["sha256"] in readme and f"{card['calibration']['shots'][0]['pair']['slope']:.6f}" in readme
     assert f"| 0.01 | {card['calibration']['match']['limits'][1]:.6f} |" in readme
 
 
 def test_what_lies_beside_a_network_of_own_images_speaks_of_classes(trained_run: Path) -> None:
-    loaded = artifact.load(trained_run, device="cpu")
-    preprocessing = loaded.card["preprocessing"] | preprocess.steps({"side": 105, "polarity": "dark"})
-    for card, held in ((loaded.card, "alphabets"), (loaded.card | {"preprocessing": preprocessing}, "classes")):
+    loaded = oneshot.load(trained_run, device="cpu")
+    for split, held in (("lake", "alphabets"), ("own", "classes")):
+        card = loaded.card | {"provenance": {"settings": {"data": {"split": split}}}}
         assert f"Chosen on the validation {held};" in export._readme(loaded.net, card, 0.0)
 
 
@@ -106,7 +107,7 @@ def test_of_own_images_too_the_recipe_makes_what_the_network_learned_from(polari
     torch.manual_seed(1)
     run = tiny.network(tmp_path / "run", models.build(given.model, size=28), given, cleaning=cleaning)
     page = (Path(export.onnx(Folder.of(run)).folder.path) / "README.md").read_text()
-    assert "(`pip install --no-deps` does), NumPy, Pillow and pydantic, and no torch." in page
+    assert "(`pip install --no-deps` is enough), NumPy, Pillow and pydantic, but not torch." in page
     (recipe,) = re.findall("```python\n(.*?)```", page, re.DOTALL)
     figure(3, kind=polarity).save(tmp_path / "figure.png")
     command = [sys.executable, "-c", WITHOUT_TORCH, recipe, tmp_path / "figure.png", tmp_path / "made.npy"]
@@ -132,7 +133,7 @@ def test_what_differs_is_not_written(trained_run: Path, tmp_path: Path, monkeypa
 def test_an_answer_that_is_no_number_is_a_difference(trained_run: Path, tmp_path: Path) -> None:
     export.onnx(Folder.of(trained_run), Folder.of(tmp_path))
     files = [(tmp_path / name).read_bytes() for name in (export.ENCODER, export.SCORER)]
-    net = artifact.load(trained_run, device="cpu").net
+    net = oneshot.load(trained_run, device="cpu").net
     torch.nn.init.constant_(net.head.bias, torch.nan)
     assert math.isnan(export._check(net, *files))
 
@@ -140,5 +141,5 @@ def test_an_answer_that_is_no_number_is_a_difference(trained_run: Path, tmp_path
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_extra_is_named(package: str, trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"not installed, the extra 'onnx': pip install {package}$"):
+    with pytest.raises(UserError, match=f"the extra 'onnx', which is not installed: pip install {package}$"):
         export.onnx(Folder.of(trained_run))

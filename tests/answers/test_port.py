@@ -14,11 +14,12 @@ from PIL import Image
 
 import oneshot
 from oneshot.answers import export, port, preprocess
-from oneshot.answers.artifact import OneShot
 from oneshot.answers.calibration import Calibration
+from oneshot.answers.recogniser import OneShot
 from oneshot.base.storage import Folder
 from oneshot.data import clean, splits, store
 from oneshot.network import models
+from oneshot.screen.words import Words
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -127,9 +128,9 @@ def test_limits_that_few_classes_gave_are_doubted(net: OneShot) -> None:
     found = net.card["calibration"]
     few = found | {"measured_on": found["measured_on"] | {"characters": 2, "taught": True}}
     for calibration, doubted in ((few, 1), (found, 0)):
-        page = port.probabilities(calibration, export.Words())
-        assert page.count("measured on 2 validation classes only") == doubted
-        assert page.count("taught the validation alphabets, too") == doubted
+        page = port.probabilities(calibration, Words())
+        assert page.count("measured on only 2 validation classes") == doubted
+        assert page.count("trained on the validation alphabets on which") == doubted
 
 
 # Images

@@ -204,8 +204,8 @@ def test_rights_may_end_below_the_bucket(bucket: str, object_store: ObjectStore)
 @pytest.mark.parametrize(
     ("code", "said", "sentence"),
     [
-        (-9, "", r"the process that asked its store ended by signal 9 \(Killed\) and said nothing"),
-        (1, " \n", "the process that asked its store ended with exit code 1 and said nothing"),
+        (-9, "", r"the process that queried its store ended by signal 9 \(Killed\) without a message"),
+        (1, " \n", "the process that queried its store ended with exit code 1 without a message"),
         (134, "Fatal\n", "Fatal"),
     ],
 )

@@ -116,7 +116,7 @@ def test_the_source_documents_job_is_the_source_documents() -> None:
             "search.first.0.lr = nan: must be a string, true, false or a number",
         ),
         ({"train": {"epochs": 2**31}}, "train.epochs = 2147483648: must be less than or equal to 2147483647"),
-        ({"train": {"epochs": 1 << 99_999}}, "train.epochs = a number of thousands of digits: must be less than"),
+        ({"train": {"epochs": 1 << 99_999}}, "train.epochs = a number with thousands of digits: must be less than"),
         ({"data": {"dataset": 3 * ["x" * 99]}}, "data.dataset = ['xxxx"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_data_set_may_be_called_as_what_is_no_text(name: str) -> None:
         ("train.lr.x=3", "--set: 'train.lr.x' names no setting; give train.lr as a whole"),
         ("search.first.0.lr=3", "--set: 'search.first.0.lr' names no setting; give search.first as a whole"),
         ("search.choices.train.lr=[3]", "--set: 'search.choices.train.lr' names no setting; give search.choices as a"),
-        ("train.lr=3\ntrain.batch=4", "--set 'train.lr=3\\ntrain.batch=4': holds more than a line of text"),
+        ("train.lr=3\ntrain.batch=4", "--set 'train.lr=3\\ntrain.batch=4': is more than one line of text"),
         ("train.lr=" + "[" * 5_000, "--set train.lr: "),
         ("train.lr=" + "9" * 5_000, "--set train.lr: "),
         ("train.lr=fast", "--set: train.lr = 'fast': must be a valid number"),

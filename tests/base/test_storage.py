@@ -124,9 +124,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half_written(
 ) -> None:
     folder.write("data", b"the old content")
     fill_disk(monkeypatch, when)
-    with pytest.raises(DiskFull, match=r"no room on the disk for .*/data: make some and go on"):
+    with pytest.raises(DiskFull, match=r"no space left on the disk for .*/data: free some and go on"):
         folder.write("data", b"the new content")
-    with pytest.raises(DiskFull, match=r"/other: make some"):
+    with pytest.raises(DiskFull, match=r"/other: free some"):
         folder.write("other", b"the new content")
     assert os.listdir(folder.path) == ["data"]
     assert folder.read("data") == b"the old content"
@@ -219,7 +219,7 @@ def test_a_home_that_nobody_knows_is_a_sentence(path: str, monkeypatch: pytest.M
 
     if path == "~":  # a container whose user has neither a HOME nor an entry
         monkeypatch.setattr(Path, "expanduser", unknown)
-    with pytest.raises(UserError, match=f"'{path}': there is no such home; write it out, or set HOME"):
+    with pytest.raises(UserError, match=f"'{path}': that home directory is not known; write the path in full, or"):
         Folder.of(path)
 
 

@@ -87,14 +87,14 @@ def test_studies_of_a_changed_source_are_not_kept(tmp_path: Path, monkeypatch: p
 
     for commit in ("0123456789ab+changes", None):
         monkeypatch.setattr(oneshot.base.environment, "commit", lambda commit=commit: commit)
-        with pytest.raises(UserError, match="commit its changes first"):
+        with pytest.raises(UserError, match="commit them first"):
             bench(rows="early_stopping", keep=tmp_path)
     with pytest.raises(UserError, match="which is not among the rows"):
         bench(rows="load", keep=tmp_path)
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(oneshot.base.environment, "commit", lambda: "0123456789ab")
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file is no folder"):
+    with pytest.raises(UserError, match="file is not a folder"):
         bench(rows="early_stopping", keep=tmp_path / "file")
 
 
@@ -163,7 +163,7 @@ def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None
     with pytest.raises(UserError, match="figures of another machine"):
         run.keep(other, path)
     path.write_text(json.dumps({"study": {}}))
-    with pytest.raises(UserError, match="is no record of the bench"):
+    with pytest.raises(UserError, match="is not a benchmark record"):
         run.read(path)
 
 
@@ -177,7 +177,10 @@ def test_a_row_that_failed_or_was_not_run_takes_no_measured_ones_place(tmp_path:
 def test_a_record_is_of_one_data_set_and_not_of_quick_looks_among_others(tmp_path: Path) -> None:
     path, first = tmp_path / "bench.json", record(made("load", found([0.1], [3.0])))
     run.keep(first, path)
-    for key, value, sentence in (("data", "glyphs", "on the data set omniglot, not glyphs"), ("quick", True, "quick;")):
+    for key, value, sentence in (
+        ("data", "glyphs", "on the data set omniglot, not glyphs"),
+        ("quick", True, "a quick"),
+    ):
         with pytest.raises(UserError, match=f"{sentence}.* name another --out"):
             run.keep(first | {"settings": first["settings"] | {key: value}}, path)
     assert run.read(path)["settings"] == first["settings"]
@@ -243,8 +246,8 @@ def test_what_was_measured_otherwise_stands_beside_no_goal_and_no_newer_figure()
     then = now | {"what": "affine distortion, 28 px"}
     assert "90.0 x" in bench_tables({"bench": record(now)})
     text = bench_tables({"bench": record(then)})
-    assert "90.0 x" not in text and "| measured otherwise: to be measured anew" in text
-    assert "measured otherwise" in "\n".join(drawn(changes_table(record(now), record(then)), 160))
+    assert "90.0 x" not in text and "| measured differently: to be measured again" in text
+    assert "measured differently" in "\n".join(drawn(changes_table(record(now), record(then)), 160))
     assert "+0 %" in "\n".join(drawn(changes_table(record(now), record(now)), 160))
 
 
@@ -329,7 +332,7 @@ def test_ratios_are_shares_where_the_goal_is_one(ratio: float | None, goal: str,
 
 def test_a_row_that_hangs_or_dies_ends_in_time(monkeypatch: pytest.MonkeyPatch, small_glyphs: Folder) -> None:
     slow = rows.Row("pairs", "", "", "", "", lambda *_: True, "data:pairs", seconds=0.01)
-    assert run._apart(slow, Request(small_glyphs.path))["failed"] == "it was not over after 0.01 s"
+    assert run._apart(slow, Request(small_glyphs.path))["failed"] == "it did not finish within 0.01 s"
     broken = chosen(["evaluate"])[0]
     assert "/nowhere" in run._apart(broken, Request("/nowhere"))["failed"]
 

@@ -55,7 +55,7 @@ WRONG = {
     "a GPU that is not there": (["train", "quick", "--gpu"], "each needs 1 core(s) and 1 GPU(s)"),
     "an unknown device": (["train", "quick", "--local", "--device", "tpu"], "unknown device 'tpu'"),
     "a GPU beyond the last": (["train", "quick", "--local", "--device", "cuda:99"], "device 'cuda:99': this"),
-    "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "--local, --device cuda takes the GPU"),
+    "local with a GPU of Ray's": (["train", "quick", "--local", "--gpu"], "with --local, use --device cuda"),
     "local on a cluster": (["train", "quick", "--local", "--address", "h:6379"], "--address h:6379 names a cluster"),
     "a device for Ray's workers": (["train", "quick", "--device", "cpu"], "--device goes with --local; under Ray,"),
     "other settings for a run to go on with": (
@@ -69,7 +69,7 @@ WRONG = {
     "an option for a value": (["tune", "quick", "--data", "--set", "train.lr=1"], "--data took --set for its value"),
     "an option for a setting": (["tune", "--set", "--data", "x", "y"], "--set took --data for its value: is a value"),
     "too many jobs": (["tune", "quick", "koch"], "Got unexpected extra argument(s) (koch); --help shows what there is"),
-    "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data itself"),
+    "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data alone"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "a run to go on with whose variable is not set": (["tune", "--resume", ""], "a folder's name is empty: is a"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),
@@ -148,7 +148,7 @@ def test_the_help_of_every_verb_has_an_example() -> None:
 
 
 def test_the_help_of_data_breaks_no_line_inside_a_sentence() -> None:
-    assert "\n A set that is made anew keeps" in run("__main__", "data", "--help")
+    assert "\n A set that is remade keeps" in run("__main__", "data", "--help")
 
 
 def test_the_help_lists_verbs_in_the_order_of_their_use_and_says_what_exit_codes_mean() -> None:
@@ -232,7 +232,7 @@ def test_a_run_folder_that_holds_something_else_is_not_written_into(tmp_path: Pa
         (
             OSError(28, "No space left on device", "/data/x"),
             1,
-            "/data/x: No space left on device; make room on the disk",
+            "/data/x: No space left on device; free some space on the disk",
         ),
         (PermissionError(13, "Permission denied", "/data/x"), 2, "/data/x: Permission denied; name a file or folder"),
         (OSError("the store is gone"), 2, "the store is gone; name a file or folder that can be used"),

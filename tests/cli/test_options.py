@@ -11,8 +11,8 @@ from pictures import tree
 from oneshot.answers import classify, embed
 from oneshot.base.storage import Folder
 from oneshot.bench import run as bench
-from oneshot.cli import commands, repeat
 from oneshot.cli import main as cli
+from oneshot.cli import repeat, train, tune
 from oneshot.data import sets, store
 from oneshot.evaluation import labelled
 from oneshot.run import cards
@@ -126,9 +126,9 @@ def test_how_long_seeds_are_trained(given: Given) -> None:
     assert (found["seeds"], found["minutes"]) == ("1..5", 2.5)
 
 
-@pytest.mark.parametrize("verb", ["train", "tune"])
-def test_whether_ray_is_heard(verb: str, given: Given) -> None:
-    found = given(commands, verb)
+@pytest.mark.parametrize(("verb", "where"), [("train", train), ("tune", tune)])
+def test_whether_ray_is_heard(verb: str, where: Any, given: Given) -> None:
+    found = given(where, verb)
     for options, verbose in (([], False), (["--verbose"], True)):
         ask(verb, "quick", *options)
         assert found["verbose"] is verbose

@@ -1,9 +1,10 @@
 """`prune` removes the checkpoints that nothing needs any more, and nothing else; and nobody notices but the disk."""
 
+import contextlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import command
 import pytest
 import tiny
+from objects import ObjectStore
 from pictures import figure
 from rich.console import Console
 
 import oneshot
-from oneshot.base.errors import RunFailed, UserError
+from oneshot.base.errors import DiskFull, RunFailed, UserError
 from oneshot.base.jobs import override, with_point
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.cli import prune as pruner
+from oneshot.cli import request
 from oneshot.cluster.packing import Packing
 from oneshot.evaluation.evaluate import evaluate
 from oneshot.evaluation.judgement import RESULT, TOUCHED
@@ -27,8 +30,8 @@ from oneshot.report import reading
 from oneshot.report.compare import row
 from oneshot.report.page import page
 from oneshot.run import checkpoint, owner
-from oneshot.run.history import NOTES, read_history
-from oneshot.run.opened import EXPERIMENT
+from oneshot.run.history import HISTORY, NOTES, read_history
+from oneshot.run.opened import EXPERIMENT, IDENTITY
 from oneshot.run.pruning import PRUNED
 from oneshot.screen.console import size
 from oneshot.search import closing, final, tune
@@ -266,7 +269,7 @@ def more(run: Folder) -> None:
         (failed, "trial 000 would be trained"),
         (due, f"trial {BEST} would go on after epoch 4"),
         (more, "trials 003, 004 would be trained"),
-        (unjudged, "the network of its best trial is not judged"),
+        (unjudged, "the network of its best trial has not been judged"),
     ],
 )
 def test_a_study_that_is_not_over_is_refused_and_given_up_does_not_go_on(
@@ -278,7 +281,7 @@ def test_a_study_that_is_not_over_is_refused_and_given_up_does_not_go_on(
     with pytest.raises(UserError) as refused:
         pruned(run)
     assert str(refused.value) == (
-        f"{run} is not over: {why}; let it come to its end, or --stopped prunes it as it is; then it does not go on"
+        f"{run} is not over: {why}; let it finish, or prune it as it is with --stopped; then it cannot go on"
     )
     assert files(run) == before
     assert " freed, " in pruned(run, stopped=True)[0]
@@ -287,7 +290,7 @@ def test_a_study_that_is_not_over_is_refused_and_given_up_does_not_go_on(
         resumed(run, data, monkeypatch)
         assert run.has(RESULT)
         return
-    with pytest.raises(UserError, match=f"{run} was pruned, and its search does not go on: {why}, and the checkpoints"):
+    with pytest.raises(UserError, match=f"{run} was pruned, and its search cannot go on: {why}, but the checkpoints"):
         closing.check(run, settings)
 
 
@@ -298,7 +301,7 @@ def test_a_study_that_was_given_up_says_so_wherever_it_is_shown(run: Folder) -> 
     found = reading.read(run)
     assert (row(found)["state"], row(found)["pruned"]) == ("stopped", True)
     shown = page(found)[0]
-    assert "checkpoints were removed: it does not go on" in shown and "--resume" not in shown
+    assert "checkpoints were removed: it cannot go on" in shown and "--resume" not in shown
 
 
 def test_the_command_refuses_to_go_on_before_anything_is_written(run: Folder, data_root: Path) -> None:
@@ -307,8 +310,43 @@ def test_the_command_refuses_to_go_on_before_anything_is_written(run: Folder, da
     assert text.startswith(f"{run}: ") and " freed, " in text
     before = files(run)
     said = command.refused("tune", "--resume", run.path, ONESHOT_DATA=str(data_root))
-    assert said.startswith(f"{run} was pruned, and its search does not go on: trial 002 would be trained")
+    assert said.startswith(f"{run} was pruned, and its search cannot go on: trial 002 would be trained")
     assert files(run) == before
+
+
+def test_a_study_that_is_pruned_while_more_trials_are_asked_for_does_not_get_them(
+    either: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sole, before = owner.sole, {}
+    more = override(SETTINGS, {"search.trials": 64}, source="the test")
+    closing.check(either, more)  # as long as it is whole
+
+    @contextlib.contextmanager
+    def after(folder: Folder, **how: Any) -> Iterator[Any]:
+        monkeypatch.setattr(owner, "sole", sole)
+        pruned(either)
+        before.update(files(either))
+        with sole(folder, **how) as lost:
+            yield lost
+
+    monkeypatch.setattr(owner, "sole", after)
+    held = request.held_run(
+        Console(file=io.StringIO()), more, either, None, None, None, kind="study", fixed=(*IDENTITY, "search")
+    )
+    with pytest.raises(UserError, match="its search cannot go on: trials 003, 004, 005, 006 and"), held:
+        pass
+    assert PRUNED in before and files(either) == before
+
+
+def test_to_ask_whether_a_study_goes_on_leaves_it_as_it_is(run: Folder) -> None:
+    """Its histories are lost: that of the best is known to its checkpoints, the other's to nobody."""
+    pruned(run)
+    for trial, goes_on in ((BEST, False), ("000", True)):
+        (run / "trials" / trial).remove(HISTORY)
+        before = files(run)
+        with pytest.raises(UserError, match="trial 000 would be trained") if goes_on else contextlib.nullcontext():
+            closing.check(run, SETTINGS)
+        assert files(run) == before
 
 
 def test_what_was_broken_off_is_finished_and_starts_no_trial_from_nothing_meanwhile(
@@ -332,6 +370,60 @@ def test_what_was_broken_off_is_finished_and_starts_no_trial_from_nothing_meanwh
     pruned(either)
     assert trials(either)["000"] == trials(either)["002"] == []
     assert {"000", "002"} <= {*either.read_json(PRUNED)["trials"]}
+
+
+def test_room_for_the_note_is_made_of_what_no_trial_would_miss(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the note is written, a session may still go on with any trial."""
+    write, room = Folder.write, 2
+    for trial in EPOCHS:
+        (run / "trials" / trial / "checkpoints" / "epoch-0009").write(checkpoint.WEIGHTS, b"half")
+    newest = lambda: [checkpoint.newest(run / "trials" / trial / "checkpoints")[0].name for trial in EPOCHS]  # noqa: E731
+    before, most = newest(), sum(map(len, trials(run).values()))
+
+    def full(folder: Folder, name: str, data: bytes) -> None:
+        if name == PRUNED and sum(map(len, trials(run).values())) > most - room:
+            raise DiskFull("no room")
+        assert name != PRUNED or newest() == before
+        write(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", full)
+    pruned(run)
+    assert trials(run)["000"] == trials(run)["002"] == [] and run.has(PRUNED)
+
+
+def test_where_no_room_can_be_made_every_trial_can_still_go_on(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Folder.write
+
+    def full(folder: Folder, name: str, data: bytes) -> None:
+        if name == PRUNED:
+            raise DiskFull("no room")
+        write(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write", full)
+    with pytest.raises(DiskFull):
+        pruned(run)
+    assert all(checkpoint.newest(run / "trials" / trial / "checkpoints")[0] for trial in EPOCHS)
+    closing.check(run, override(SETTINGS, {"search.trials": 5}, source="the test"))
+
+
+@pytest.mark.parametrize("refused", ["DELETE POST", "POST"])  # the note can be removed, or not even that
+def test_who_may_not_remove_anything_leaves_a_study_that_goes_on(
+    refused: str, run: Folder, bucket: str, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, more = on_store(run, bucket), override(SETTINGS, {"search.trials": 5}, source="the test")
+    before = files(place)
+    refuse = lambda method, *_: 403 if method in refused.split() else None  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(object_store, "refuse", refuse)
+        with pytest.raises(RunFailed, match="cannot remove"):
+            pruned(place)
+    place.remove(owner.NOTE)  # it could not be removed either
+    assert {name: content for name, content in files(place).items() if name != PRUNED} == before
+    assert not reading.read(place).pruned
+    closing.check(place, more)
+    pruned(place)
+    with pytest.raises(UserError, match="was pruned"):
+        closing.check(place, more)
 
 
 def test_where_one_of_several_is_refused_nothing_is_removed_of_any(run: Folder, made: Path, tmp_path: Path) -> None:
@@ -361,7 +453,7 @@ def test_a_single_training_keeps_its_newest_and_its_best_and_goes_on(tmp_path: P
     run.write(EXPERIMENT, SETTINGS.to_toml().encode())
     with pytest.raises(tiny.Killed):
         tiny.train(run, SETTINGS, watch=tiny.Killer(after=3))
-    with pytest.raises(UserError, match=r"its training has not ended; .* --stopped prunes it as it is$"):
+    with pytest.raises(UserError, match=r"its training has not ended; .* prune it as it is with --stopped$"):
         pruned(run)
     tiny.train(run, SETTINGS)
     train.finish(SETTINGS, run, data=data)

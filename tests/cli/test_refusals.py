@@ -55,7 +55,7 @@ def test_an_archive_that_reaches_out_of_its_folder(tmp_path: Path) -> None:
     ("files", "sentence"),
     [
         ({}, "does not exist (HTTP 404); give the folder or address"),
-        ({f"/{BACKGROUND}": b"<html>log in first</html>"}, "sent no images_background of Omniglot"),
+        ({f"/{BACKGROUND}": b"<html>log in first</html>"}, "did not send Omniglot's images_background"),
     ],
 )
 def test_a_server_that_has_no_archive(tmp_path: Path, files: dict[str, bytes], sentence: str) -> None:
@@ -82,7 +82,7 @@ def test_a_drawing_without_ink(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: {blank} is blank, all of one colour, and no drawing; get the archive it lies in again\n"
+        f"error: {blank} is blank, all of one colour, and not a drawing; get the archive it lies in again\n"
     )
     assert found(tmp_path) == before
 
@@ -139,7 +139,7 @@ def test_trials_that_no_alphabet_can_carry_before_a_search_needs_hours(tmp_path:
     )  # fmt: skip
     assert said.startswith("no one-shot trial can be made")
     assert "has 20 drawers, and 20-shot needs 21 (one for the query)" in said and said.endswith(
-        "ask for less or for others"
+        "ask for less or for other protocols"
     )
 
 

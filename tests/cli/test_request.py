@@ -184,7 +184,7 @@ def test_own_images_that_are_seen_larger_than_they_are_kept_are_told(
         f"warning: my-coins (own images) are kept at 105 px and seen at {seen}: that takes more time"
     )
     source = Path(coins.folder.path).parents[2] / "my coins"
-    assert f"`python -m oneshot.data --dataset my-coins --source '{source}' --side {seen}` keeps it" in line
+    assert f"`python -m oneshot.data --dataset my-coins --source '{source}' --side {seen}` keeps them at" in line
 
 
 def test_of_other_drawings_there_are_none_with_more_detail(

@@ -14,8 +14,10 @@ from rich.console import Console
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
-from oneshot.cli import commands, request
 from oneshot.cli import main as cli
+from oneshot.cli import session
+from oneshot.cli import tune as verb
+from oneshot.cluster import capacity, connection
 from oneshot.cluster.packing import Node
 from oneshot.run import opened, owner
 from oneshot.search.study import STUDY, Study
@@ -28,7 +30,7 @@ def tune(where: Path, root: Path, *, said: io.StringIO | None = None, **changes:
         "job": "quick", "run": str(where), "resume": None, "changes": [f"{key}={value}" for key, value in TINY.items()],
         "root": str(root), "source": None, "address": None, "verbose": False, "max_time": None, "max_concurrent": None,
     }  # fmt: skip
-    commands.tune(Console(file=said or io.StringIO(), width=200), **given | changes)
+    verb.tune(Console(file=said or io.StringIO(), width=200), **given | changes)
 
 
 @pytest.fixture
@@ -41,8 +43,8 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         given.append((settings, packing))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.connection, "connect", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(commands.search, "tune", search)
+    monkeypatch.setattr(connection, "connect", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(verb.search, "tune", search)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return given
 
@@ -60,12 +62,12 @@ def over(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             study.end(trial["id"], error="the GPU is full" if failed else None)
         return len(ends) == len(study.trials)
 
-    monkeypatch.setattr(commands.connection, "connect", lambda *_, **__: contextlib.nullcontext())
-    monkeypatch.setattr(commands.search, "tune", search)
-    monkeypatch.setattr(commands.final, "judge_best", lambda *_, **__: {"protocols": {"within": 0.5}})
-    monkeypatch.setattr(commands, "_show_result", lambda *_, **__: None)
-    monkeypatch.setattr(request, "why_no_gpu", str)
-    monkeypatch.setattr(request, "this_machine", lambda: Node("here", 4, 0))
+    monkeypatch.setattr(connection, "connect", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(verb.search, "tune", search)
+    monkeypatch.setattr(verb.final, "judge_best", lambda *_, **__: {"protocols": {"within": 0.5}})
+    monkeypatch.setattr(verb, "_show_result", lambda *_, **__: None)
+    monkeypatch.setattr(session, "why_no_gpu", str)
+    monkeypatch.setattr(session, "this_machine", lambda: Node("here", 4, 0))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return ends
 
@@ -142,8 +144,8 @@ def test_a_run_is_held_until_the_workers_of_a_cluster_are_gone(
                 pass
             left.append("the cluster")
 
-    monkeypatch.setattr(commands.connection, "connect", attached)
-    monkeypatch.setattr(commands.connection, "in_use", lambda _: Node("others", 0, 0))
+    monkeypatch.setattr(connection, "connect", attached)
+    monkeypatch.setattr(capacity, "in_use", lambda _: Node("others", 0, 0))
     with pytest.raises(KeyboardInterrupt):
         tune(tmp_path / "run", data_root, address="there:6379")
     assert left == ["the cluster"]
@@ -155,7 +157,7 @@ def test_how_many_trials_run_at_once_is_asked_of_a_session_and_other_scale_of_th
     tmp_path: Path, data_root: Path, searches: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    monkeypatch.setattr(request, "this_machine", lambda: Node("here", 4, 0))
+    monkeypatch.setattr(session, "this_machine", lambda: Node("here", 4, 0))
 
     def goes_on(**changes: Any) -> tuple[int, Any]:
         """How many trials at once, and the scale that stands in the run's settings then."""
@@ -203,7 +205,7 @@ def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
     assert goes_on(changes=[*same, "search.trials=13"]) == ([13] * 3, ["1 trial more, 13 in all"])
     kept = {name: (run / name).read_bytes() for name in ("experiment.toml", STUDY)}
     for refused, sentence in (
-        (resumed("search.trials=12"), r"^search\.trials = 12: .* has 13 trials, and none is taken away"),
+        (resumed("search.trials=12"), r"^search\.trials = 12: .* already has 13 trials, and the number cannot"),
         (resumed("search.trials=20", "search.seed=1"), r"^--set search\.seed=1: a resumed run keeps its settings"),
         ({"changes": [*same, "search.trials=20", "search.seed=1"]}, r"a run with search\.seed = 0, not 1"),
     ):

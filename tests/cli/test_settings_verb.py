@@ -77,4 +77,4 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     assert "did you mean 'quick'?" in refused("settings", "quik")
     assert "holds no network" in refused("settings", str(tmp_path))
     waiting = runs.study(tmp_path / "run", over=False)
-    assert f"python -m oneshot.tune --resume {waiting} goes on" in refused("settings", str(waiting), "--toml")
+    assert f"python -m oneshot.tune --resume {waiting} continues it" in refused("settings", str(waiting), "--toml")

@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def environment_as_it_was() -> Iterator[None]:
-    """`connect` sets variables that Ray reads for the whole process; the next test shall not have them."""
+    """Undo the variables that `connect` sets for Ray in the whole process, so no later test has them."""
     with mock.patch.dict(os.environ):
         yield

@@ -80,7 +80,7 @@ def test_nodes_that_an_autoscaler_brings_are_waited_for(
     changes = settings(search__trials="2", search__grace="0", scale__workers="2", search__batch="[64]")
     study = ["tune", "quick", "--run", str(tmp_path / "run"), *changes]
     said = refused(*study, ONESHOT_DATA=str(data_root), **cluster)
-    assert "the cluster holds 0 such worker(s)" in said and "name in scale.autoscaler what nodes may still come" in said
+    assert "the cluster holds 0 such worker(s)" in said and "name in scale.autoscaler which nodes may still" in said
 
     coming = ["--set", "scale.autoscaler=[{nodes=2, cpus=1}]"]
     text = run(*study, *coming, ONESHOT_DATA=str(data_root), **cluster)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from oneshot.base.errors import DiskFull, UserError
 from oneshot.base.settings import Scale
-from oneshot.cluster import connection, packing
+from oneshot.cluster import addresses, capacity, chatter, connection, packing
 from oneshot.cluster.packing import Node, describe, pack, this_machine, why_no_gpu
 from oneshot.screen.console import console, print_line, print_warning
 
@@ -106,10 +106,10 @@ def test_trials_are_no_more_than_the_head_node_has_memory_to_drive(
 
 def test_of_a_cluster_the_heads_memory_is_known() -> None:
     resources = {"CPU": 2.0, "memory": 5e9}
-    assert connection._node("a", resources) == Node("a", 2, 0)
-    assert connection._node("b", resources | {"node:__internal_head__": 1.0, "GPU": 1.0}) == Node("b", 2, 1, 5)
+    assert capacity._node("a", resources) == Node("a", 2, 0)
+    assert capacity._node("b", resources | {"node:__internal_head__": 1.0, "GPU": 1.0}) == Node("b", 2, 1, 5)
     shown = {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H100": 1.0}
-    assert connection._node("c", shown) == Node("c", 2, 1, kinds=("H100",))
+    assert capacity._node("c", shown) == Node("c", 2, 1, kinds=("H100",))
 
 
 MIXED = [Node("head", 4, 0, memory=30), *[Node("fast", 8, 2, kinds=("H100",))] * 2, Node("slow", 16, 4, kinds=("T4",))]
@@ -148,7 +148,7 @@ def test_of_a_mixed_cluster_the_nodes_with_one_kind_of_gpu_are_used_where_that_i
     ("nodes", "scale", "sentence"),
     [
         (MIXED, {"accelerator": "h100"}, r"^scale\.accelerator = 'h100': no node has such a GPU; there are: H100, T4$"),
-        ([GPU_NODE], {"accelerator": "H100"}, r"no node has such a GPU; none shows of which kind .*; leave it empty$"),
+        ([GPU_NODE], {"accelerator": "H100"}, r"no node has such a GPU; none reports the kind .*; leave it empty$"),
         (
             MIXED,
             {"accelerator": "T4", "workers": 5},
@@ -298,11 +298,11 @@ def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     free: dict[str, dict[str, float]] = {"a": {"CPU": 0.5}, "b": {"CPU": 2.0}, "dead": {}}
     monkeypatch.setattr(ray, "nodes", lambda: there)
     monkeypatch.setattr(state, "available_resources_per_node", lambda: free)
-    assert connection.in_use() == Node("", 1.5, 2)
-    assert connection.in_use("H100") == Node("", 1, 2)
-    assert connection.in_use("T4") == Node("", 0, 0)
+    assert capacity.in_use() == Node("", 1.5, 2)
+    assert capacity.in_use("H100") == Node("", 1, 2)
+    assert capacity.in_use("T4") == Node("", 0, 0)
     free |= {"a": {"CPU": 1.0}, "b": fast}
-    assert connection.in_use() == Node("", 0, 0)
+    assert capacity.in_use() == Node("", 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -357,12 +357,12 @@ def test_a_gpu_that_torch_cannot_use_is_spoken_of_and_not_counted(
 
 def test_the_address_is_the_option_then_the_environment_then_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert connection.address(None) is None
+    assert addresses.chosen(None) is None
     monkeypatch.setenv("RAY_ADDRESS", "ray:6379")
-    assert connection.address(None) == "ray:6379"
-    assert connection.address("other:6379") == "other:6379"
+    assert addresses.chosen(None) == "ray:6379"
+    assert addresses.chosen("other:6379") == "other:6379"
     monkeypatch.setenv("RAY_ADDRESS", "")
-    assert connection.address(None) is None
+    assert addresses.chosen(None) is None
 
 
 # Addresses
@@ -375,7 +375,7 @@ def refused(where: str) -> str:
 
 
 def test_an_address_at_which_something_else_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 0.3)
+    monkeypatch.setattr(addresses, "PATIENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"127.0.0.1:{silent.getsockname()[1]}"
         assert refused(where) == f"'{where}' is not the address of a Ray cluster; give one, such as HOST:6379"
@@ -430,7 +430,7 @@ def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     screen = console(quiet=quiet)
-    with pytest.raises(KeyboardInterrupt), connection._chatter_to_file(screen):
+    with pytest.raises(KeyboardInterrupt), chatter.to_file(screen):
         os.write(1, b"what Ray writes")
         os.write(2, b"what Ray writes")
         print_line(screen, "a line")
@@ -445,7 +445,7 @@ def test_what_ray_wrote_stays_where_a_failure_may_be_explained_by_it(
     error: Exception, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(type(error)), connection._chatter_to_file(console()):
+    with pytest.raises(type(error)), chatter.to_file(console()):
         os.write(1, b"what Ray writes")
         raise error
     kept = list(tmp_path.iterdir())
@@ -477,7 +477,7 @@ def test_a_ray_that_has_no_room_on_the_disk_says_so(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096 if path != "/" else 2**40))
-    said = r"^no room on the disk for /.*: make some and go on$"
+    said = r"^no space left on the disk for /.*: free some and go on$"
     with pytest.raises(DiskFull, match=said), connection.connect(None, console=Console(), verbose=True):
         pass
 
@@ -502,11 +502,11 @@ def test_a_ray_that_is_too_slow_to_start_is_started_once_more(
 
 FULL = """
 import os, sys
-from oneshot.cluster import connection
+from oneshot.cluster import chatter
 from oneshot.screen.console import console, print_error
-connection.tempfile.mkstemp = lambda **options: (os.open("/dev/full", os.O_WRONLY), sys.argv[1])
+chatter.tempfile.mkstemp = lambda **options: (os.open("/dev/full", os.O_WRONLY), sys.argv[1])
 try:
-    with connection._chatter_to_file(console()):
+    with chatter.to_file(console()):
         print("what Ray writes")
         raise KeyboardInterrupt
 except KeyboardInterrupt:

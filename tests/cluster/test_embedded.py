@@ -1,16 +1,15 @@
-"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended; its folder."""
+"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended."""
 
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from oneshot.cluster import connection, embedded
+from oneshot.cluster import addresses, connection, embedded
 from oneshot.screen.console import console
 
 
@@ -54,23 +53,6 @@ def test_ray_starts_without_what_has_no_work_here_and_is_then_as_it_was(logs: bo
     assert [getattr(Node, name) for name in names] == before
 
 
-@pytest.mark.parametrize("name", ["t", "a-folder-with-a-name-as-long-as-that-of-a-batch-system"])
-def test_rays_folder_is_closed_short_enough_for_sockets_and_goes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="os-") as parent:
-        place = Path(parent) / name
-        place.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(place))
-        with embedded.folder() as folder:
-            made = Path(folder)
-            assert stat.S_IMODE(made.stat().st_mode) == 0o700
-            assert made.parent == (place if name == "t" else Path("/tmp"))
-            session = made / "ray/session_2026-11-30_10-49-44_690294_4194304/sockets"
-            session.mkdir(parents=True)
-            with socket.socket(socket.AF_UNIX) as bound:
-                bound.bind(str(session / "plasma_store"))
-        assert not made.exists()
-
-
 @pytest.mark.ray
 def test_an_embedded_ray_leaves_no_file() -> None:
     import ray
@@ -85,17 +67,17 @@ def test_a_cluster_that_runs_on_this_machine_is_found_while_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert connection.beside() is None
+    assert addresses.beside() is None
     (tmp_path / "ray").mkdir()
     file = tmp_path / "ray" / "ray_current_cluster"
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         file.write_text(f"127.0.0.1:{port}\n")
-        assert connection.beside() == f"127.0.0.1:{port}"
-    assert connection.beside() is None
+        assert addresses.beside() == f"127.0.0.1:{port}"
+    assert addresses.beside() is None
     for damaged in ("", "127.0.0.1", "127.0.0.1:99999999", "\0:1", "[::1]:x"):
         file.write_text(damaged)
-        assert connection.beside() is None
+        assert addresses.beside() is None
     file.unlink()
     file.mkdir()
-    assert connection.beside() is None
+    assert addresses.beside() is None

@@ -69,7 +69,7 @@ def test_a_full_disk_is_said_as_the_worker_said_it_whatever_else_is_known(train:
 
 
 def test_want_of_room_is_not_failure(train: Callable[..., int]) -> None:
-    with pytest.raises(NoRoom, match=r"no room for its 1 worker\(s\) for 30 s, there is 1 core: a node is lost"):
+    with pytest.raises(NoRoom, match=r"no room for its 1 worker\(s\) within 30 s, there is 1 core: a node was lost"):
         train(Ended("of its controller", controller=NoRoom("there is 1 core")))
 
 

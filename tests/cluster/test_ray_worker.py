@@ -64,7 +64,7 @@ def test_a_node_that_has_another_disk_at_the_runs_place_is_named(
         own.write_json(STARTED, there)
     monkeypatch.setattr(worker, "SHOWN", 0.0)
     monkeypatch.setattr(worker.socket, "gethostname", lambda: "node7")
-    with pytest.raises(RunFailed, match=r"^the node node7 does not see the run folder .*own: it has another disk"):
+    with pytest.raises(RunFailed, match=r"^the node node7 does not see the run folder .*own: that path is another"):
         work(own, 0, monkeypatch)
     assert own.names() == [STARTED] * bool(there)  # nothing was written
 

@@ -45,7 +45,7 @@ def test_what_refuses_for_long_is_gone_and_a_hiccup_is_nothing() -> None:
         with listening(int(place.rpartition(":")[2])):
             assert places.settled(pause=0.01) == [] and not places.failing
     (sentence,) = until_gone(places, seconds=60)
-    assert sentence.startswith(f"Ray's head at {place} is gone: nothing answers there for ")
+    assert sentence.startswith(f"Ray's head at {place} is gone: nothing has answered there for ")
     assert "(Connection refused)" in sentence
 
 

@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data root, which is not there yet."""
+    """The path of a data root that does not exist yet."""
     return tmp_path / "root"

@@ -92,7 +92,7 @@ def test_they_are_a_function_of_the_drawings_and_the_number_alone(small_glyphs: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda own: own.where(own.character < 1), "'0' has one character; the halves are those of two"),
+        (lambda own: own.where(own.character < 1), "'0' has one character, and the halves come from two"),
         (lambda own: replace(own, drawer=np.arange(len(own))), "too few drawers have drawn two characters of '0'"),
     ],
 )

@@ -134,7 +134,7 @@ def test_few_characters_make_fewer_way_trials(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("numbers", "flaw"),
     [
-        ({"alphabets": 3}, "3 alphabets make no split"),
+        ({"alphabets": 3}, "3 alphabets are too few for a split"),
         ({"drawers": 1}, "1 drawers cannot be simulated"),
         ({"characters": (1, 5)}, "1 to 5 characters"),
         ({"characters": (9, 5)}, "9 to 5 characters"),

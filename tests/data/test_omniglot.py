@@ -76,7 +76,7 @@ def test_an_archive_of_something_else_is_refused_and_not_kept(tmp_path: Path) ->
             pytest.raises(UserError, match=r"images_x\.zip is not") as it,
         ):
             get(site.url, tmp_path / "archives")
-        assert str(it.value).startswith(f"{site.url} sent no images_x of Omniglot")
+        assert str(it.value).startswith(f"{site.url} did not send Omniglot's images_x")
         assert not (tmp_path / "archives" / "images_x.zip").exists()
 
 

@@ -98,10 +98,10 @@ def test_what_cannot_be_used_is_named_and_left_out(root: Path, tmp_path: Path) -
     figure(9).save(source / ".hidden" / "x.png")
     prepared, said = made(root, source)
     assert "warning: class00/empty.png is empty: left out" in said
-    assert "warning: class01/web.jpg is no image of PNG, JPEG, WEBP, BMP or TIFF: left out" in said
+    assert "warning: class01/web.jpg is not a PNG, JPEG, WEBP, BMP or TIFF image: left out" in said
     assert "warning: class02/blank.png is blank, all of one brightness: left out" in said
-    assert "2 other file(s) are passed over (.txt 1, .db 1)" in said or "(.db 1, .txt 1)" in said
-    assert "1 image(s) lie in no class's folder" in said
+    assert "2 other file(s) are ignored (.txt 1, .db 1)" in said or "(.db 1, .txt 1)" in said
+    assert "1 image(s) are in no class's folder" in said
     assert store.describe(prepared.folder).rows == 28
 
 
@@ -120,7 +120,7 @@ def test_of_an_image_whose_second_page_is_damaged_the_first_is_taken(root: Path,
 
 def test_colours_that_are_lost_are_told(root: Path, tmp_path: Path) -> None:
     source = tree(tmp_path / "coins", classes=6, images=2)
-    said = "image(s) are in colour and made grey: what colour alone tells apart is lost"
+    said = "image(s) are in colour and are made grey: what differs only in colour is lost"
     assert f"12 {said}" in made(root, source)[1]
     for path in sorted(source.glob("*/image0.png")):
         Image.open(path).convert("L").convert("RGB").save(path)
@@ -142,7 +142,7 @@ def test_a_folder_of_broken_images_is_refused(root: Path, tmp_path: Path) -> Non
     source = tree(tmp_path / "coins", classes=6, images=2)
     for path in sorted(source.glob("*/image*.png"))[:7]:
         path.write_bytes(b"gone")
-    assert "7 of 12 images cannot be used: class00/image0.png is no image" in refusal(root, source)
+    assert "7 of 12 images cannot be used: class00/image0.png is not a PNG" in refusal(root, source)
     assert not (root / "own").exists()
 
 
@@ -163,7 +163,7 @@ def test_images_that_are_there_twice_are_said(root: Path, tmp_path: Path) -> Non
     shutil.copy(source / "class00" / "image0.png", source / "class00" / "image9.png")
     shutil.copy(source / "class00" / "image1.png", source / "class01" / "image9.png")
     prepared, said = made(root, source)
-    assert "1 image(s) are there twice in one class and count once: class00/image9.png (as class00/image0.png)" in said
+    assert "1 image(s) occur twice in one class and count once: class00/image9.png (as class00/image0.png)" in said
     assert "1 image(s) are the same in two classes" in said and "class00/image1.png and class01/image9.png" in said
     assert store.describe(prepared.folder).rows == 19
 
@@ -172,8 +172,8 @@ def test_images_that_look_the_other_way_round_are_named(root: Path, tmp_path: Pa
     source = tree(tmp_path / "coins", classes=6, images=4)
     figure(0, 8, kind="light").save(source / "class00" / "scan.png")
     said = made(root, source)[1]
-    assert "polarity dark (dark ink on light paper): so look 24 of 25 images" in said
-    assert "1 image(s) look the other way round, paper for ink: class00/scan.png" in said
+    assert "polarity dark (dark ink on light paper): 24 of 25 images look like this" in said
+    assert "1 image(s) look inverted (ink and paper swapped): class00/scan.png" in said
 
 
 def test_polarity_can_be_forced_and_is_nobodys_where_the_images_disagree(root: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_polarity_can_be_forced_and_is_nobodys_where_the_images_disagree(root: P
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
     said = made(root, source, name="mixed")[1]
     assert "warning: polarity photo (" in said
-    assert "do not agree on what is ink; by their looks 8 dark, 8 light, 0 photo" in said
+    assert "disagree on which shade is ink; judged by their looks: 8 dark, 8 light, 0 photo" in said
 
 
 def test_where_images_disagree_ink_on_nothing_is_as_ink_on_white(root: Path, tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_where_images_disagree_ink_on_nothing_is_as_ink_on_white(root: Path, tmp
         Image.fromarray(clear).save(path.with_name("clear.png"))
         Image.fromarray(255 - clear[..., 3]).save(path.with_name("white.png"))
     prepared, said = made(root, source, side=80)
-    assert "on what is ink, and transparent ones are laid on white where all they show is dark, else on black;" in said
-    assert "8 image(s) are there twice in one class and count once: class00/white.png (as class00/clear.png)" in said
+    assert "on which shade is ink, and transparent ones are laid on white where all they show is dark, else on" in said
+    assert "8 image(s) occur twice in one class and count once: class00/white.png (as class00/clear.png)" in said
     assert store.describe(prepared.folder).rows == 32
 
 
@@ -227,7 +227,7 @@ def test_odd_names_are_kept_as_far_as_they_can_be_shown(root: Path, tmp_path: Pa
     assert "[red]x" in stream.getvalue() and "two_lines" in stream.getvalue()
     (source / "two_lines").mkdir()
     figure(1).save(source / "two_lines" / "x.png")
-    assert "'two\\nlines' and 'two_lines' have one name" in refusal(root, source)
+    assert "'two\\nlines' and 'two_lines' have the same name" in refusal(root, source)
 
 
 # --- no set at all
@@ -241,11 +241,11 @@ def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> N
     (empty / "class00" / "link.png").symlink_to("/nowhere.png")
     (empty / "class00" / "photo.heic").write_bytes(b"x")
     assert (
-        "holds no image; 1 link(s) are not followed: put the images themselves there; 1 other file(s) are passed over"
+        "holds no image; 1 link(s) are not followed: put the images themselves there; 1 other file(s) are ignored"
         " (.heic 1); put the images of each class" in refusal(root, empty)
     )
     figure(1).save(empty / "x.png")
-    assert "holds 1 image(s) and no folder of them" in refusal(root, empty)
+    assert "holds 1 image(s) but no folders of images" in refusal(root, empty)
     assert "1 class(es) have enough images" in refusal(root, tree(tmp_path / "one", classes=1, images=5))
     assert "5 class(es) have enough images, and training, validation and test need 2 each" in refusal(
         root, tree(tmp_path / "five", classes=5, images=2)
@@ -261,7 +261,7 @@ def test_images_at_two_depths_or_too_deep_are_refused(root: Path, tmp_path: Path
     deep = source / "group0" / "class00" / "old" / "x"
     deep.mkdir(parents=True)
     figure(1).save(deep / "y.png")
-    assert "group0/class00/old/x/y.png lies too deep" in refusal(root, source)
+    assert "group0/class00/old/x/y.png is too deep" in refusal(root, source)
 
 
 @pytest.mark.parametrize("names", [("test", "train", "val"), ("Training", "VALIDATION"), ("dev", "evaluation")])
@@ -272,12 +272,25 @@ def test_folders_of_parts_around_the_classes_are_no_groups(names: tuple[str, ...
         (apart / f"group{number}").rename(apart / name)
     said = f"the folders {', '.join(names)} in {{}} hold parts of the images, not groups of classes"
     told = refusal(root, shared)
-    assert f"{said.format(shared)}: 6 class(es) lie in several of them" in told
+    assert f"{said.format(shared)}: 6 class(es) are in several of them" in told
     assert "(class00, class01, class02, class03, class04 and 1 more); put all images of a class into one fo" in told
     told = refusal(root, apart)
     assert f"{said.format(apart)}; take the classes out of them, so that images are class/image" in told
     assert "--split-file" in told and "several" not in told
     assert not (root / "own").exists()
+
+
+def test_parts_that_share_classes_are_no_groups_whatever_lies_beside_them(root: Path, tmp_path: Path) -> None:
+    for name in ("train", "test", "holdout"):
+        tree(tmp_path / "coins" / name, classes=6, images=2)
+    told = refusal(root, tmp_path / "coins")
+    assert f"the folders test, train in {tmp_path / 'coins'} hold parts of the images, not groups" in told
+    assert "6 class(es) are in several of them" in told and "holdout" not in told
+    for number in range(6):
+        place = tmp_path / "coins" / "test" / f"class{number:02}"
+        place.rename(place.with_name(f"other{number:02}"))
+    about = store.describe(made(root, tmp_path / "coins")[0].folder)
+    assert about.alphabets == ("holdout", "test", "train")
 
 
 def test_one_folder_around_all_classes_that_is_called_as_a_part_is_no_group(root: Path, tmp_path: Path) -> None:

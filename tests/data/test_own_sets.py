@@ -97,7 +97,7 @@ def test_a_made_split_stays_though_classes_come_and_go(root: Path, tmp_path: Pat
     for path in (source / gone).iterdir():
         path.unlink()
     prepared, said = made(root, source)
-    assert "'coins' is made anew: its images changed (10 new, 2 gone)" in said and "split by class, as before" in said
+    assert "'coins' was remade: its images changed (10 new, 2 gone)" in said and "split by class, as before" in said
     now = parts(prepared)
     assert now["test"] == before["test"] and now["validation"] == before["validation"]
     assert now["train"] == before["train"] - {f"coins/{gone}"} | {f"coins/aaa{number}" for number in range(5)}
@@ -157,7 +157,7 @@ def test_the_sets_own_split_handed_back_makes_the_same_set(groups: int, root: Pa
     copy = tmp_path / "copy.json"
     copy.write_bytes(Path(first.folder.file("splits.json")).read_bytes())
     again, said = made(root, source, split_file=str(copy))
-    assert again == first and "it is as it was to the bit" in said
+    assert again == first and "it is the same to the bit" in said
     assert f"split by {'group' if groups else 'class'}, as before: classes for" in said
     assert made(root / "elsewhere", source, seed=5, split_file=str(copy))[0].dataset == first.dataset
     told = json.loads(copy.read_text())
@@ -205,7 +205,7 @@ def test_a_seed_splits_anew_also_after_a_split_file(root: Path, tmp_path: Path) 
 WRONG = {
     "shares a class": (
         {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class00"]},
-        "the split 'own' is not sound: train and test share coins/class00",
+        "the split 'own' is not valid: train and test share coins/class00",
     ),
     "an unknown class": (
         {"train": ["class00", "klass01"], "validation": ["class02", "class03"], "test": ["class04", "class05"]},
@@ -256,7 +256,7 @@ def test_only_their_own_split_fits_own_images_and_only_them(root: Path, tmp_path
     with pytest.raises(UserError, match=r"write data\.split = 'own-all', not 'lake-all'"):
         splits.split("lake-all", about)
     for name in ("own", "own-all"):
-        with pytest.raises(UserError, match=f"the split '{name}' is of one's own images, and glyphs"):
+        with pytest.raises(UserError, match=f"the split '{name}' is for your own images, which glyphs"):
             splits.split(name, store.describe(small_glyphs))
 
 
@@ -273,7 +273,7 @@ def test_several_sets_live_side_by_side_and_are_found_by_name(root: Path, tmp_pa
     assert "there are My-coins, logos: name one" in refusal(root, None)
     assert "there are none yet: --source DIR makes one" in refusal(tmp_path / "other", None)
     assert "there is no data set 'logo': did you mean 'logos'?" in refusal(root, None, "logo")
-    assert "goes with --source" in refusal(root, None, "logos", side=64)
+    assert "need --source (the folder of its images)" in refusal(root, None, "logos", side=64)
     assert "the set is called 'logos' and not 'coins'" in refusal(root, None, "logos", name="coins")
     assert "go with --dataset folder, not with 'glyphs-4'" in refusal(root, None, "glyphs-4", name="x")
 
@@ -297,11 +297,11 @@ def test_a_making_that_is_asked_for_is_not_made_anew(root: Path, tmp_path: Path)
     again, said = made(root, source, first.dataset)
     assert again == first and "it is used as it was made" in said
     other, said = made(root, source)
-    assert other.dataset != first.dataset and "runs on it as it was cannot go on" in said
+    assert other.dataset != first.dataset and "runs that used its earlier version cannot go on" in said
     assert f"it is {other.dataset} now, and not the {first.dataset}" in refusal(root, source, first.dataset)
     assert made(root, None)[0] == other
     (source / "class00" / "another.png").touch()
-    assert "it is as it was to the bit" in made(root, source)[1]
+    assert "it is the same to the bit" in made(root, source)[1]
 
 
 def test_a_making_is_known_by_a_few_of_its_digits(root: Path, tmp_path: Path) -> None:
@@ -309,8 +309,8 @@ def test_a_making_is_known_by_a_few_of_its_digits(root: Path, tmp_path: Path) ->
     digest = store.describe(whole.folder).digests["images"]
     for digits in (4, 6, 8, 20):
         assert made(root, None, f"coins@{digest[:digits]}")[0] == whole, "and a record names it in full"
-    assert f"name coins, which takes it as it is, or {whole.dataset}" in refusal(root, None, f"coins@{digest[:3]}")
-    assert "was made anew" in refusal(root, None, "coins@" + ("0000" if digest[0] != "0" else "1111"))
+    assert f"name coins for the current one, or {whole.dataset}" in refusal(root, None, f"coins@{digest[:3]}")
+    assert "was remade" in refusal(root, None, "coins@" + ("0000" if digest[0] != "0" else "1111"))
 
 
 def test_neither_a_training_nor_a_judgement_takes_another_making(root: Path, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_neither_a_training_nor_a_judgement_takes_another_making(root: Path, tmp
     first, _ = made(root, source)
     other, _ = made(root, source, seed=1)
     settings = override(Settings(), {"data.dataset": first.dataset, "data.split": "own"}, source="the test")
-    sentence = f"it is {other.dataset} now, and not the {first.dataset} that is asked for"
+    sentence = f"it is {other.dataset} now, and not the {first.dataset} that was asked for"
     with pytest.raises(UserError, match=sentence):
         load_parts(other.folder, settings.data)
     with pytest.raises(UserError, match=sentence):
@@ -342,7 +342,7 @@ def test_a_set_is_usable_by_who_may_not_look_at_its_source() -> None:
 def test_a_name_means_one_folder(root: Path, tmp_path: Path) -> None:
     made(root, tree(tmp_path / "coins", classes=6, images=2))
     other = tree(tmp_path / "b" / "coins", classes=6, images=2)
-    assert f"'coins' is made from {tmp_path}/coins, not from {other}; give --name another" in refusal(root, other)
+    assert f"'coins' is made from {tmp_path}/coins, not from {other}; give another --name" in refusal(root, other)
 
 
 def test_a_folder_is_the_same_however_it_is_spelt(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,9 +378,9 @@ def test_a_changed_source_is_noticed_and_used_when_asked(root: Path, tmp_path: P
     assert still == first
     assert "are not those that 'coins' was made from (1 new, 1 gone, 1 changed): it is used as it was made" in said
     now, said = made(root, source, "coins")
-    assert "'coins' is made anew: its images changed (1 new, 1 gone, 1 changed); runs on it as it was" in said
+    assert "'coins' was remade: its images changed (1 new, 1 gone, 1 changed); runs that used its earlier" in said
     assert now.dataset != first.dataset
-    assert "the data set 'coins' was made anew" in refusal(root, None, first.dataset)
+    assert "the data set 'coins' was remade" in refusal(root, None, first.dataset)
     assert made(root, None, "coins") == (now, "")
 
 
@@ -395,7 +395,7 @@ def test_another_making_is_another_set_to_a_run(root: Path, tmp_path: Path) -> N
     source = tree(tmp_path / "coins", classes=6, images=2)
     first, _ = made(root, source)
     other, said = made(root, source, side=64)
-    assert "made anew: it is to be made otherwise" in said and other.dataset != first.dataset
+    assert "remade: its options changed" in said and other.dataset != first.dataset
     assert store.describe(other.folder).height == 64
 
 
@@ -410,7 +410,7 @@ def test_a_set_whose_making_is_forgotten_is_made_again(root: Path, tmp_path: Pat
         assert made(root, source)[0] == first
     whole = first.folder.read(store.DRAWINGS)
     first.folder.write(store.DRAWINGS, small_glyphs.read(store.DRAWINGS))
-    assert "drawings.parquet holds no images of one's own" in refusal(root, None, "coins")
+    assert "drawings.parquet does not hold a user's own images" in refusal(root, None, "coins")
     first.folder.write(store.DRAWINGS, whole[:-9])
     assert "drawings.parquet is damaged" in refusal(root, None, "coins")
 
@@ -516,7 +516,7 @@ def test_within_has_as_many_ways_as_half_of_the_groups_carry_and_two_at_least(
 
 def test_between_the_classes_of_one_group_is_within_once_more() -> None:
     trials, skipped = protocols(some({"a": dict.fromkeys("12345", 3)}), None, names=["within", "between"], trials=10)
-    assert [each.name for each in trials] == ["within"] and "within once more" in skipped["between"]
+    assert [each.name for each in trials] == ["within"] and "the same as within" in skipped["between"]
 
 
 # --- shown
@@ -626,5 +626,5 @@ def test_a_footer_whose_parts_share_a_class_gives_no_split(root: Path, tmp_path:
     prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
     same = {part: ["group0/class00", "group1/class01"] for part in PARTS}
     rewritten(prepared.folder, own={"polarity": "dark", "flat": False, "by": "group", "split": same})
-    with pytest.raises(UserError, match="not sound: train and test share group0/class00, group1/class01"):
+    with pytest.raises(UserError, match="not valid: train and test share group0/class00, group1/class01"):
         splits.split("own", store.describe(prepared.folder))

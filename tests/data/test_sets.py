@@ -77,9 +77,9 @@ def test_auto_takes_the_omniglot_that_is_there(tmp_path: Path, small_glyphs: Fol
     console, text = printed()
     made = prepare("auto", data_root=tmp_path, source=NOWHERE, console=console)
     assert (made.dataset, made.why, made.folder) == ("omniglot", None, place)
-    assert f"--source {NOWHERE} is not looked at; a folder of your own images" in " ".join(text.getvalue().split())
+    assert f"--source {NOWHERE} is ignored; a folder of your own images" in " ".join(text.getvalue().split())
     assert prepare("auto", data_root=tmp_path, console=console) == made
-    assert text.getvalue().count("not looked at") == 1
+    assert text.getvalue().count("ignored") == 1
 
 
 def test_auto_does_not_pass_over_a_damaged_omniglot(tmp_path: Path, small_glyphs: Folder) -> None:
@@ -127,7 +127,7 @@ def test_a_folder_that_was_named_and_holds_no_omniglot_is_an_error(tmp_path: Pat
 
 
 def test_glyphs_have_no_source(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--source here goes with Omniglot or images of your own; 'glyphs-4' is drawn"):
+    with pytest.raises(UserError, match="goes with Omniglot or images of your own; 'glyphs-4' is generated"):
         prepare("glyphs-4", data_root=tmp_path, source="here")
 
 

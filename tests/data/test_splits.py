@@ -94,6 +94,14 @@ def test_the_two_minimal_splits_differ_where_there_are_alphabets_enough() -> Non
     assert not set(one) & set(two)
 
 
+@pytest.mark.parametrize("name", ["minimal1", "minimal2", "minimal2-all"])
+def test_the_minimal_splits_have_five_alphabets_or_are_refused(name: str) -> None:
+    for background in range(5, 11):
+        assert len(split(name, described(background, 3)).train.alphabets) == 5
+    with pytest.raises(UserError, match=r"needs 5 background alphabets, and made up has 4; take a data set with more"):
+        split(name, described(4, 3))
+
+
 @pytest.mark.parametrize("name", splits.SPLITS)
 def test_no_split_shares_a_drawing_or_a_character_between_its_parts(small_glyphs: Folder, name: str) -> None:
     made = split(name, store.describe(small_glyphs))
@@ -108,7 +116,7 @@ def test_no_split_shares_a_drawing_or_a_character_between_its_parts(small_glyphs
 def test_a_split_that_shares_an_alphabet_cannot_be_made() -> None:
     made = split("lake", described(30, 20))
     for change in ({"train": made.test}, {"validation": made.test}, {"validation": Part(made.train.alphabets[:1])}):
-        with pytest.raises(UserError, match=r"the split 'lake' is not sound: .* share"):
+        with pytest.raises(UserError, match=r"the split 'lake' is not valid: .* share"):
             replace(made, **change)
 
 

@@ -209,7 +209,7 @@ def test_another_format_version_is_named(tmp_path: Path) -> None:
 def test_a_footer_that_says_what_cannot_be_is_named(tmp_path: Path, facts: dict[str, object], flaw: str) -> None:
     folder = written(tmp_path)
     rewritten(folder, **facts)
-    with pytest.raises(UserError, match=rf"drawings\.parquet does not say rightly what it holds \(.*{flaw}"):
+    with pytest.raises(UserError, match=rf"drawings\.parquet has an invalid description of its content \(.*{flaw}"):
         store.describe(folder)
 
 
@@ -243,12 +243,12 @@ def test_columns_that_contradict_the_footer_are_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
     other = pa.array(["Omega"] * 12, pa.dictionary(pa.int32(), pa.string()))
     rewritten(folder, lambda table: table.set_column(2, table.schema.field("alphabet"), other))
-    with pytest.raises(UserError, match="holds a drawing of Omega/character01, which it does not announce"):
+    with pytest.raises(UserError, match="holds a drawing of Omega/character01, which its description does not list"):
         store.load(folder)
     folder = written(tmp_path)
     empty = pa.array([None] * 12, pa.int8())
     rewritten(folder, lambda table: table.set_column(4, table.schema.field("drawer"), empty))
-    with pytest.raises(UserError, match="has empty places"):
+    with pytest.raises(UserError, match="has missing values"):
         store.load(folder)
 
 
@@ -315,7 +315,7 @@ def test_damaged_and_foreign_trials_are_named(tmp_path: Path) -> None:
         store.load_trials(folder)
     folder.write(TRIALS, whole)
     rewritten(folder, lambda table: table.set_column(1, "query", pa.array([None, 4], pa.int32())), TRIALS)
-    with pytest.raises(UserError, match="has empty places"):
+    with pytest.raises(UserError, match="has missing values"):
         store.load_trials(folder)
     folder.write(TRIALS, folder.read(DRAWINGS))
     with pytest.raises(UserError, match="not of fixed trials"):

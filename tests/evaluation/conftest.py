@@ -1,4 +1,4 @@
-"""The drawings and the trials that the tests of one-shot trials look at."""
+"""The drawings and trials that the tests of one-shot trials use."""
 
 import pytest
 from lineup import MADE, SIZES, drawings_of

@@ -20,14 +20,17 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
 from oneshot.base.settings import Evaluate, Settings
 from oneshot.base.storage import Folder
+from oneshot.cli import evaluate as verb
 from oneshot.data.drawings import Drawings
 from oneshot.evaluation import evaluate as judging
 from oneshot.evaluation.judgement import RESULT, TOUCHED, trials_of
+from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.evaluation.scoring import judge, score
 from oneshot.network.embedding import similarity
 from oneshot.network.models import Siamese
 from oneshot.run import cards
 from oneshot.run.opened import EXPERIMENT
+from oneshot.screen.console import console
 from oneshot.search import final
 
 FEW = Evaluate(trials=20)
@@ -125,9 +128,34 @@ def test_a_judgement_by_other_settings_than_the_runs_says_that_it_counts_and_is_
     run = copied(trained_run, tmp_path / "run")
     asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
     run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
-    said = "no result is written: a run keeps that of its own network by its own settings; this judgement is counted"
+    said = (
+        "no result is written: a run keeps only that of its own network by its own settings; this judgement is counted"
+    )
     text = command.run("evaluate", run.path, "--trials", "10", ONESHOT_DATA=str(data_root))
     assert said in text and "written to" not in text and not run.has(RESULT) and len(touched(run)) == 1
+
+
+def test_a_run_that_was_judged_before_hits_were_kept_gets_them_and_is_counted(
+    trained_run: Path, data_root: Path, tmp_path: Path
+) -> None:
+    run = copied(trained_run, tmp_path / "run")
+    asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
+    run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
+
+    def again() -> dict[str, Any]:
+        verb.evaluate(
+            console(quiet=True), where=run.path, how={}, as_json=False, quiet=True, device="cpu", dataset=None,
+            split=None, root=str(data_root), source=None,
+        )  # fmt: skip
+        return run.read_json(OUTCOMES)
+
+    kept = again()
+    result = run.read(RESULT)
+    run.write_json(OUTCOMES, {key: value for key, value in kept.items() if key != "hits"})
+    assert again() == kept and list(kept["hits"]) == ["within"]
+    assert run.read(RESULT) == result and len(touched(run)) == 2
+    run.write_json(OUTCOMES, kept | {"gallery": []})
+    assert again()["gallery"] == [], "what is kept is kept"
 
 
 def spread(test: Drawings) -> torch.Tensor:
@@ -169,7 +197,7 @@ def test_one_that_cannot_be_counted_is_not_begun(trained_run: Path, small_glyphs
         run = copied(trained_run, Path(place, "run"))
         data = Folder.of(shutil.copytree(small_glyphs.path, Path(place, "data")))
         os.chmod(run.path, 0o555)
-        sentence = f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: Permission denied; let it"
+        sentence = f"{run.file(TOUCHED)}, where judgements are counted, cannot be written: Permission denied; make"
         with plain_user(), pytest.raises(UserError, match=sentence):
             judged(run, data)
         os.chmod(run.path, 0o755)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import oneshot
 from oneshot.answers import embed, queries
-from oneshot.answers.artifact import OneShot
+from oneshot.answers.recogniser import OneShot
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.storage import Folder
 from oneshot.data import splits, store
@@ -180,7 +180,7 @@ def test_so_is_one_that_is_not_the_first_of_its_class_where_the_support_is_a_fol
     measure(trained_run, place, support="many.parquet")
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["summary"]["left_out"] == CLASSES, "a file knows the first of each"
-    assert "a file of classes knows the first image of each: others of them" in err
+    assert "a file of classes records only the first image of each: other support images" in err
 
 
 def test_a_file_of_one_image_a_class_knows_them_all(
@@ -250,7 +250,7 @@ def test_a_network_without_calibration_always_answers(
     measure(best, drawn, as_json=False)
     out, err = capsys.readouterr()
     assert "are not calibrated" in err and "at --false-accept 1" in out and "strangers\nnamed" not in out
-    with pytest.raises(UserError, match="leave --false-accept out"):
+    with pytest.raises(UserError, match="leave out --false-accept"):
         measure(best, drawn, false_accept=0.1)
 
 
@@ -283,11 +283,11 @@ def test_a_request_that_measures_nothing_is_a_sentence(trained_run: Path, place:
     for name, sentence in {
         "none": r"--labelled .*/none: no such folder; name one that holds a folder of images for each class$",
         "file.png": r"--labelled .*/file\.png: no such folder",
-        "empty": r"empty holds no folder of images; put those of each class into one that is named as it$",
+        "empty": r"empty holds no folder of images; put those of each class into a folder named after it$",
         "hollow": r"hollow/c0 holds no image \(",
-        "deep": r"deep/c0/day1/0\.png lies too deep: put it into .*/deep/CLASS, a folder named as its class$",
-        "loose": r"loose/0\.png lies in no folder of a class; put it into one, whose name says its class$",
-        "others": r"no folder in .*/others has the name of a class.*; 'c99' has not; known: c0, c1, c2, c3",
+        "deep": r"deep/c0/day1/0\.png is too deep: put it into .*/deep/CLASS, a folder named after its class$",
+        "loose": r"loose/0\.png is not in the folder of a class; put it into a folder named after its class$",
+        "others": r"no folder in .*/others is named after a class.*: 'c99' is no class; known: c0, c1, c2, c3",
     }.items():
         with pytest.raises(UserError, match=sentence):
             measure(trained_run, place, known=name)
@@ -302,6 +302,8 @@ def test_where_only_images_of_the_support_are_there_nothing_is_measured(
 ) -> None:
     (place / "same" / "c0").mkdir(parents=True)
     shutil.copy(place / "classes" / "c0.png", place / "same" / "c0")
-    with pytest.raises(RunFailed, match="nothing was measured: 0 of 1 images could not be read, and 1 are images of"):
+    with pytest.raises(
+        RunFailed, match="nothing was measured: 0 of 1 images could not be read, and 1 are support images"
+    ):
         measure(trained_run, place, known="same")
     assert "summary" not in capsys.readouterr().out

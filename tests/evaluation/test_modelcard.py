@@ -87,11 +87,11 @@ def test_of_own_images_it_speaks_of_classes_and_groups(trained_run: Path, split:
     for judged in (None, result):
         text = modelcard.render(card, judged)
         assert "alphabet" not in text and "character" not in text
-        assert ("This network was taught the validation classes, too, on which its proba" in text) == flatters
-        assert ("(what validates was taught: figures of it flatter)" in text) == flatters
+        assert ("This network was also trained on the validation classes on which its proba" in text) == flatters
+        assert ("(the validation data was trained on: these figures are too good)" in text) == flatters
     assert (
         "2,000 trials that are each inside one group of the validation classes, of which there are 12 in 1 group"
-        " (36 images). The figures are those of half of the trials" in text
+        " (36 images). Each figure is measured on one half of the trials" in text
     )
     assert f"On the test classes of coins (own images), split `{split}`" in text
     assert "On the test alphabets of omniglot" in modelcard.render(card, samples.result()), "which judged it elsewhere"
@@ -112,9 +112,9 @@ def test_a_network_of_several_views_says_so_and_what_they_are_worth(trained_run:
 def test_validation_alphabets_that_were_taught_are_told(trained_run: Path) -> None:
     card = made(trained_run)
     assert card["calibration"]["measured_on"]["taught"] is False
-    assert "taught the validation alphabets, too" not in modelcard.render(card, None)
+    assert "trained on the validation alphabets on which" not in modelcard.render(card, None)
     card["provenance"]["settings"]["data"]["split"] = "lake-all"
-    assert "taught the validation alphabets, too" in modelcard.render(card, None)
+    assert "trained on the validation alphabets on which" in modelcard.render(card, None)
 
 
 def test_alphabets_that_episodes_left_out_are_told(trained_run: Path) -> None:
@@ -129,9 +129,9 @@ def test_alphabets_that_episodes_left_out_are_told(trained_run: Path) -> None:
 
 def test_limits_that_few_classes_gave_are_doubted(trained_run: Path) -> None:
     card = made(trained_run)
-    assert "validation classes only" not in modelcard.render(card, None)
+    assert "measured on only" not in modelcard.render(card, None)
     card["calibration"]["measured_on"]["characters"] = 2
-    assert 'The limits of "none of these" were measured on 2 validation classes only' in modelcard.render(card, None)
+    assert 'The limits for "none of these" were measured on only 2 validation classes' in modelcard.render(card, None)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from oneshot.answers.matching import curve
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
 from oneshot.evaluation.outcomes import CURVE, MAP_SIDE, Seen, outcomes
+from oneshot.evaluation.paired import hits_of
 from oneshot.evaluation.scoring import judge
 from oneshot.evaluation.trials import within
 from oneshot.evaluation.verification import Scored
@@ -50,6 +51,14 @@ def test_every_different_error_of_the_fixed_trials_is_kept_the_worst_first(drawn
     for error in found["errors"]:
         query, chosen, right = (found["drawings"][n]["character"] for n in (error["query"], *error["ranking"]))
         assert query == right != chosen
+
+
+def test_of_every_protocol_it_is_kept_which_trials_were_hits(drawn: runs.Drawings) -> None:
+    found, seen = kept(drawn)
+    assert list(found["hits"]) == ["lake400", "within", "between"]
+    for trials, scores in seen.judged:
+        assert (hits_of(found["hits"][trials.name]) == judge(trials, scores).hits).all()
+    assert len({each["digest"] for each in found["hits"].values()}) == 3
 
 
 def test_a_query_that_is_taken_for_the_same_class_again_and_again_is_one_error() -> None:
@@ -156,22 +165,30 @@ def test_drawings_are_kept_as_the_images_were(polarity: str) -> None:
     assert np.abs(bright - (255 - drawn if polarity == "dark" else drawn)).max() <= 17  # 16 greys
 
 
-def test_a_file_that_does_not_say_how_its_images_were_is_still_read(tmp_path: Path, drawn: runs.Drawings) -> None:
+def test_a_file_of_an_older_version_is_still_read(tmp_path: Path, drawn: runs.Drawings) -> None:
+    """It does not say how its images were, and keeps no hits."""
     found, _ = kept(drawn)
-    del found["polarity"]
+    del found["polarity"], found["hits"]
     Folder.of(tmp_path).write_json("outcomes.json", found)
     assert formats.read(formats.Outcomes, Folder.of(tmp_path), "outcomes.json")["drawings"] == found["drawings"]
 
 
 def test_a_damaged_file_is_named_with_its_flaw(tmp_path: Path, drawn: runs.Drawings) -> None:
     found, _ = kept(drawn)
-    folder = Folder.of(tmp_path)
+    folder, hits = Folder.of(tmp_path), found["hits"]["within"]
     for change, sentence in (
-        ({"drawings": found["drawings"][:3]}, "drawings: 3 are there, and number"),
+        ({"drawings": found["drawings"][:3]}, "drawings: there are 3, but number"),
         ({"drawings": [{"png": '"><script>', "character": "x", "drawer": 1}]}, "drawings.0.png"),
         ({"errors": [found["gallery"][0]]}, "each ranks two drawings"),
         ({"format": 2}, "format = 2"),
         ({"polarity": "negative"}, "polarity = 'negative'"),
+        (
+            {"hits": {"within": hits | {"hits": hits["hits"][:-4]}}},
+            "hits: 48 bytes, and the bits of 400 trials take 50",
+        ),
+        ({"hits": {"within": hits | {"hits": "*" + hits["hits"][1:]}}}, "hits: they are not base64"),
+        ({"hits": {"within": hits | {"digest": "f"}}}, "hits.within.digest = 'f'"),
+        ({"hits": {"lake400": hits | {"trials": 399}}}, "hits: 399 trials of lake400, and 400 were asked"),
     ):
         folder.write_json("outcomes.json", found | change)
         with pytest.raises(UserError, match=sentence):

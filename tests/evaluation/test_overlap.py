@@ -51,7 +51,7 @@ def test_of_own_images_another_making_may_be_split_in_another_way() -> None:
     for name in ("coins@01234567", "money@01234567"):
         assert told(name, "own", by="coins@01234567", judged="own", about=made) == ""
     said = (
-        "nobody can tell which test classes are new to this network: it was trained on coins@89abcdef, another making"
+        "nobody can tell which test classes are new to this network: it was trained on coins@89abcdef, another version"
     )
     assert told("coins@89abcdef", "own", by="coins@01234567", judged="own", about=made).startswith(said)
     assert told("logos@89abcdef", "own", by="coins@01234567", judged="own", about=made) == ""
@@ -109,7 +109,7 @@ def test_own_images_that_were_made_anew_may_have_been_taught_before() -> None:
     made, coins = replace(TEN, own=own, digests={"images": "0123456789"}), "coins@01234567"
     for name, known in ((coins, False), ("coins@89abcdef", "perhaps"), ("logos@89abcdef", False), ("omniglot", False)):
         assert taught([origin(name, "own")], made, dataset=coins, split="own") == known
-    said = "it started from another, and that was trained on coins@89abcdef, another making of these images"
+    said = "it started from another, and that was trained on coins@89abcdef, another version of these images"
     found = overlap({"dataset": coins}, made, dataset=coins, split="own", start=[origin("coins@89abcdef", "own")])
     assert found == f"nobody can tell which test classes are new to this network: {said}"
 

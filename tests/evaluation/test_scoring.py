@@ -154,10 +154,10 @@ def test_400_trials_at_92_percent_leave_2_7_points_either_way() -> None:
 def test_scores_of_another_shape_are_refused(made: Trials) -> None:
     with pytest.raises(UserError, match=r"scores of shape \(3, 20\) for 4000 20-way trials"):
         judge(made, np.zeros((3, 20)))
-    with pytest.raises(UserError, match="one score a pair"):
+    with pytest.raises(UserError, match="not one a pair"):
         score(made, lambda query, support: np.zeros((len(query), 1)))
     for correct, trials in ((1, 0), (0, 0), (-1, 5), (6, 5)):
-        with pytest.raises(UserError, match="is no share"):
+        with pytest.raises(UserError, match="there must be at least 1 trial"):
             wilson(correct, trials)
 
 

@@ -145,7 +145,7 @@ def test_the_fixed_trials_find_their_drawings_in_whatever_order_they_lie(drawing
 
 def test_fixed_trials_of_other_drawings_are_refused(drawings: Drawings) -> None:
     fixed = fixed_of(drawings)
-    with pytest.raises(UserError, match=r"lake400: \d+ of its \d+ drawings are not among those at hand"):
+    with pytest.raises(UserError, match=r"lake400: \d+ of its \d+ drawings are missing here"):
         lake400(fixed, drawings_of(SIZES, keep=0.5))
     wrong = FixedTrials(fixed.run, fixed.query, fixed.support, (fixed.target + 1) % 20)
     with pytest.raises(UserError, match=r"trials\.parquet does not belong to drawings\.parquet"):
@@ -172,10 +172,10 @@ def test_what_is_fixed_at_20_way_one_shot_is_left_out_of_other_requests_with_the
 
 def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawings) -> None:
     refused = {
-        "n_way is 1: it has to be 2 at least": {"n_way": 1},
-        "k_shot is 0: it has to be 1 at least": {"k_shot": 0},
-        "trials is 0: it has to be 1 at least": {"trials": 0},
-        "seed is -1: it has to be 0 at least": {"seed": -1},
+        "n_way is 1: it must be 2 or more": {"n_way": 1},
+        "k_shot is 0: it must be 1 or more": {"k_shot": 0},
+        "trials is 0: it must be 1 or more": {"trials": 0},
+        "seed is -1: it must be 0 or more": {"seed": -1},
         "99": {"n_way": 99},
         "21": {"k_shot": 20},
     }
@@ -187,9 +187,7 @@ def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawing
             protocols(drawings, None, names=["within", "between"], **request)
     with pytest.raises(UserError, match="between: the drawings have 83 characters, and 99-way needs 99; ask for less"):
         between(drawings, n_way=99)
-    with pytest.raises(
-        UserError, match=r"no alphabet can carry 99-way .*: 'Runes', the largest, has 33 characters, and"
-    ):
+    with pytest.raises(UserError, match=r"no alphabet allows 99-way .*: 'Runes', the largest, has 33 characters, and"):
         within(drawings, n_way=99)
     with pytest.raises(UserError, match=r"20 drawers, and 20-shot needs 21 \(one for the query\)"):
         within(drawings, k_shot=20)
@@ -199,7 +197,7 @@ def test_a_request_that_cannot_be_met_is_refused_in_a_sentence(drawings: Drawing
         within(drawings, alphabets=["Greec"])
     with pytest.raises(UserError, match="no one-shot trial can be made"):
         protocols(drawings, None, names=["lake400"])
-    with pytest.raises(UserError, match=r"no group can carry 99-way .*: 'Runes', the largest, has 33 classes of 2"):
+    with pytest.raises(UserError, match=r"no group allows 99-way .*: 'Runes', the largest, has 33 classes of 2"):
         within(replace(drawings, own=True), n_way=99)
 
 

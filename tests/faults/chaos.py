@@ -1,7 +1,7 @@
-"""Faults at random times, chosen by a seed, against one small study after another: `make chaos SECONDS=1800 SEED=1`.
+"""Inject faults at seeded random times into one small study after another: `make chaos SECONDS=1800 SEED=1`.
 
-Each study is resumed after each fault until it ends, and is then compared with one to which nothing happened: weights,
-histories and protocols must be the same to the bit.
+Each study is resumed after each fault until it ends, and is then compared with an undisturbed one: weights, histories
+and protocols must be the same to the bit.
 """
 
 import argparse
@@ -27,18 +27,18 @@ from strikes import FAULTS, Fault, possible, settle, steps, strike
 from oneshot.base.environment import environment
 from oneshot.data import sets
 
-TRIALS, EPOCHS, STEPS, EVERY = 3, 5, 16, 4  # trials, a trial's epochs, an epoch's steps, those between checkpoints
+TRIALS, EPOCHS, STEPS, EVERY = 3, 5, 16, 4  # trials, epochs a trial, steps an epoch, steps between checkpoints
 CHANGES = settings(
     search__trials=str(TRIALS), search__grace="0", search__batch="[64]", train__epochs=str(EPOCHS),
     train__examples=str(64 * STEPS), scale__checkpoint_steps=str(EVERY), scale__timeout="15", scale__max_failures="3",
 )  # fmt: skip
-MOST = 4  # faults a study, so that each comes to its end
+MOST = 4  # faults a study, so that each study comes to its end
 
 
 @dataclass
 class Struck:
-    """A fault that was injected. `repeated`: steps trained more than once, at most; `recovery`: seconds from the fault
-    until every trial that was on its way is farther than it was."""
+    """A fault that was injected. `repeated`: the most steps that may have been trained more than once; `recovery`:
+    seconds from the fault until every trial then in progress is farther than it was."""
 
     name: str
     survived: bool = False
@@ -59,7 +59,7 @@ class Chaos:
         self.whole = outcome(place / "whole")
         self.studies, self.equal = 0, True
         self.struck: list[Struck] = []
-        self.flaws: list[str] = []  # what did not go as it should
+        self.flaws: list[str] = []  # what went wrong
 
     def go(self) -> None:
         end, deck = time.monotonic() + self.seconds, self._deck()
@@ -81,13 +81,13 @@ class Chaos:
                 shutil.rmtree(study.folder.parent)
 
     def _deck(self) -> Iterator[Fault]:
-        """Every fault once, in random order, and again."""
+        """Every kind of fault once, in random order, again and again."""
         order = random.Random(self.seed)
         while True:
             yield from order.sample(FAULTS, k=len(FAULTS))
 
     def draw(self) -> random.Random:
-        """The chances of the next fault: a function of the seed and of how many there were."""
+        """The random numbers for the next fault, which depend on the seed and the number of faults so far."""
         return random.Random(f"{self.seed}/{len(self.struck)}")
 
     def say(self, what: str) -> None:
@@ -95,16 +95,16 @@ class Chaos:
 
 
 class Study:
-    """One study: struck, resumed, struck again, until it ends."""
+    """One study that is struck and resumed until it ends."""
 
     def __init__(self, chaos: Chaos, folder: Path, deck: Iterator[Fault], end: float) -> None:
         self.chaos, self.folder, self.deck, self.until = chaos, folder, deck, end
-        self.patience = 120 + 20 * chaos.lasts  # seconds for what takes a fraction of that
+        self.patience = 120 + 20 * chaos.lasts  # seconds to wait for what should take a fraction of that
         self.before: dict[Path, int] = {}  # where the trials were at the last fault, in steps
         self.strikes = 0
 
     def go(self) -> None:
-        """Raises AssertionError where it does not go on or does not end."""
+        """Run the study to its end. Raises AssertionError if it does not go on or does not end."""
         self.folder.parent.mkdir()
         self.fault = next(self.deck)
         arguments, tries = ["quick", "--run", str(self.folder), *CHANGES], 0
@@ -118,7 +118,7 @@ class Study:
                     assert code == 0 and "Traceback" not in session.text, f"exit code {code}:\n{session.text}"
                     if self._finished():
                         return
-                    tries += 1  # what failed gets another try
+                    tries += 1  # failed trials are tried again
                     assert tries <= MOST, f"trials fail again and again:\n{session.text}"
             finally:
                 if session.process.poll() is None:
@@ -126,11 +126,11 @@ class Study:
             arguments = ["--resume", str(self.folder)]
 
     def _session(self, session: Driver) -> bool:
-        """Strike a session as long as it lasts and it is time; whether a fault has ended it."""
+        """Strike a session as long as it lasts and time is left; returns whether a fault ended it."""
         while self.strikes < MOST and time.monotonic() < self.until:
             draw = self.chaos.draw()
             if not self._moment(session, draw) or not self._strike(session, draw):
-                return False  # it ended first: the fault is the next study's, or the next session's
+                return False  # it ended first: the next session or study gets the fault
             fault, self.fault = self.fault, next(self.deck)
             if fault.codes:
                 return True
@@ -138,7 +138,7 @@ class Study:
         return False
 
     def _moment(self, session: Driver, draw: random.Random) -> bool:
-        """Wait for the moment of the fault; whether it came before the session's end."""
+        """Wait for the moment of the fault; returns whether it came before the session's end."""
         fault, over = self.fault, session.process.poll
         here = fault.part or fault.at_rest
         wait(
@@ -149,7 +149,8 @@ class Study:
         return over() is None and possible(fault, session, self.folder)
 
     def _strike(self, session: Driver, draw: random.Random) -> bool:
-        """Inject the fault, see how the session takes it, count what it costs; whether there was what it strikes."""
+        """Inject the fault, see how the session takes it, and count what it costs; returns whether there was anything
+        to strike."""
         fault, struck = self.fault, Struck(self.fault.name)
         self.before, self.since = self._progress(), time.monotonic()
         at_work = 1 if fault.part in ("worker", "trial") else len(session.part("worker"))
@@ -170,7 +171,7 @@ class Study:
         return True
 
     def _ended_well(self, session: Driver) -> bool:
-        """Whether the session ended as this fault asks of it, and said what is to be said."""
+        """Whether the session ended as this fault requires, and printed what it must."""
         fault, code = self.fault, session.end(seconds=self.patience)
         if (self.folder / "result.json").exists() and code == 0:
             return True  # it was over before the signal came
@@ -184,7 +185,7 @@ class Study:
         return well
 
     def _recover(self, session: Driver) -> None:
-        """Wait until every trial that was on its way is farther than it was, or the study is over."""
+        """Wait until every trial that was in progress is farther than it was, or the study is over."""
         on_their_way = {each: done for each, done in self.before.items() if done < EPOCHS * STEPS}
 
         def recovered() -> bool:
@@ -209,7 +210,7 @@ class Study:
 
 
 def counts(struck: list[Struck]) -> list[dict[str, Any]]:
-    """A row for each kind of fault, as it stands in the record."""
+    """A row for each kind of fault, as the record holds it."""
     rows = []
     for fault in FAULTS:
         own = [each for each in struck if each.name == fault.name]

@@ -1,4 +1,4 @@
-"""A command and all the processes it starts, its own Ray's too: struck by signals, watched to the last of them."""
+"""A command and all processes that it starts, its own Ray's too: send them signals, and watch until the last ends."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from command import begin
 
-PARTS = {  # of a study's processes, by what they call themselves
+PARTS = {  # parts of a study's processes: a piece of their titles
     "raylet": "raylet/raylet",
     "gcs": "gcs/gcs_server",
     "trial": "ray::Trial",
@@ -21,7 +21,7 @@ PARTS = {  # of a study's processes, by what they call themselves
 
 
 class Driver:
-    """`python -m oneshot.VERB ...` at a terminal of its own; its lines are read as they come."""
+    """`python -m oneshot.VERB ...` in a session of its own, as at a terminal; its lines are read as they come."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
         self.process = begin(*arguments, alone=True, **variables)
@@ -41,7 +41,7 @@ class Driver:
         return "".join(self.lines)
 
     def until(self, mark: str, *, seconds: float = 600) -> None:
-        """Wait for a line that holds `mark`."""
+        """Wait for a line that contains `mark`."""
         end, seen = time.monotonic() + seconds, 0
         while True:
             with self._news:
@@ -53,12 +53,13 @@ class Driver:
                 self._news.wait(1)
 
     def until_true(self, true: Callable[[], object], what: str, *, seconds: float = 600) -> None:
-        """Wait, while it runs, until something is true of the files it writes; `what`: its name where it does not."""
+        """Wait, while the command runs, until something is true of the files it writes. `what` names it in the error
+        raised if it does not come."""
         wait(lambda: true() or self.process.poll() is not None, seconds=seconds, pause=0.02)
         assert true() and self.process.poll() is None, self._missing(what)
 
     def _missing(self, what: str) -> str:
-        """That something did not come, what was printed, and what the processes were doing."""
+        """An error message: what did not come, what was printed, and what the processes were doing."""
         rows = []
         for each in self._alive():
             with contextlib.suppress(psutil.Error):
@@ -67,25 +68,27 @@ class Driver:
         return "\n".join([f"{what} did not come:", self.text, *rows])
 
     def end(self, *, seconds: float = 600) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the command's end; returns its exit code."""
         try:
             code = self.process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(self._missing(f"its end within {seconds} s")) from None
-        self._reader.join(timeout=10)  # who outlives it may hold its output open
+        self._reader.join(timeout=10)  # a process that outlives it may hold its output open
         return code
 
     def kill(self) -> None:
-        """SIGKILL. What it started ends by itself within seconds; the next session does not wait for that."""
+        """Send SIGKILL. What the command started ends by itself within seconds; the next session does not wait for
+        that."""
         self.process.kill()
         self.end()
 
     def interrupt(self) -> None:
-        """What Ctrl-C sends at a terminal: SIGINT, to all of the foreground."""
+        """Send what Ctrl-C sends at a terminal: SIGINT to the whole foreground."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def terminate(self, *, driver: bool = True) -> None:
-        """What SLURM and systemd send to a job: SIGTERM, to every process; `driver`: this one included."""
+        """Send what SLURM and systemd send to a job: SIGTERM to every process, with `driver` to the command itself
+        too."""
         for each in self._alive():
             if driver or each.pid != self.process.pid:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -97,7 +100,7 @@ class Driver:
         return sorted((each for each in found if PARTS[name] in title(each)), key=lambda each: each.pid)
 
     def left(self, *, seconds: float = 10) -> list[str]:
-        """What still runs of all that it started, after so many seconds at most; itself included."""
+        """The titles of all its processes, itself included, that still run; waits up to `seconds` for them to end."""
         wait(lambda: not self._alive(), seconds=seconds)
         return [title(each) for each in self._alive()]
 
@@ -113,7 +116,7 @@ class Driver:
 
 
 def wait(true: Callable[[], object], *, seconds: float, pause: float = 0.1) -> bool:
-    """Wait until something is true; whether it was in time."""
+    """Wait until something is true; returns whether it was in time."""
     end = time.monotonic() + seconds
     while not true():
         if time.monotonic() > end:
@@ -123,7 +126,7 @@ def wait(true: Callable[[], object], *, seconds: float, pause: float = 0.1) -> b
 
 
 def stop_while(process: psutil.Process, true: Callable[[], bool], *, seconds: float = 120) -> None:
-    """Stop a process (SIGSTOP) at a moment when something is true of the files it writes."""
+    """Suspend a process (SIGSTOP) at a moment when something is true of the files it writes."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if true():
@@ -137,18 +140,18 @@ def stop_while(process: psutil.Process, true: Callable[[], bool], *, seconds: fl
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a training, the newest last, whole or not."""
+    """The checkpoints of a training, the newest last, whether complete or not."""
     return sorted((folder / "checkpoints").glob("epoch-*"), key=position)
 
 
 def position(checkpoint: Path) -> tuple[int, int]:
-    """What lies behind a checkpoint, by its name: epochs, and steps of the next."""
+    """What lies behind a checkpoint, from its name: epochs, and steps of the next epoch."""
     _, epoch, *step = checkpoint.name.split("-")
     return int(epoch), int(step[1]) if step else 0
 
 
 def title(process: psutil.Process) -> str:
-    """What a process calls itself; empty where it is gone."""
+    """A process's command line; empty if the process is gone."""
     try:
         return " ".join(process.cmdline()).strip()
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""What strikes a study: each kind of fault, where it hits, and what the session struck has to do about it."""
+"""The kinds of fault that strike a study: where each hits, and what the struck session has to do about it."""
 
 import json
 import random
@@ -14,14 +14,15 @@ from driver import Driver, checkpoints, position, wait
 from oneshot.base.storage import Folder
 from oneshot.run import checkpoint
 
-SILENT = 25.0  # seconds for which a worker is stopped: longer than the study's scale.timeout
+SILENT = 25.0  # seconds for which a worker is suspended: longer than the study's scale.timeout
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`part`: which process is killed, or the driver. `codes`: how a session ends by it; none: it goes on.
+    """A kind of fault. `part` names the struck process, of PARTS; if empty, `signal` goes to the driver, or to all.
+    `codes` are the exit codes that a session may end with; if empty, it must go on.
 
-    `at_rest`: what is done to the run folder while nobody runs; it returns where the folder then is.
+    `at_rest` damages the run folder while no session runs; it returns the path where the folder then is.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Fault:
 
 
 def strike(fault: Fault, session: Driver, rng: random.Random) -> bool:
-    """Send the signal of a fault; whether there still was what it strikes."""
+    """Send a fault's signal; returns whether there still was a process to strike."""
     try:
         if fault.part:
             victim = rng.choice(session.part(fault.part) or [None])
@@ -54,7 +55,7 @@ def strike(fault: Fault, session: Driver, rng: random.Random) -> bool:
 
 
 def silence(process: psutil.Process) -> None:
-    """Stop a process for a while. Who wakes up late must not disturb those who took over."""
+    """Suspend a process for SILENT seconds. Waking up late, it must not disturb those that took over."""
     process.suspend()
     time.sleep(SILENT)
     if process.is_running():
@@ -62,7 +63,7 @@ def silence(process: psutil.Process) -> None:
 
 
 def damage(run: Path, rng: random.Random) -> Path:
-    """The newest whole checkpoint of a trial that still needs it loses some of a file, or all."""
+    """Cut, corrupt, empty or delete a file of the newest whole checkpoint of a trial that still needs it."""
     newest = rng.choice([each for each in map(newest_whole, needed(run)) if each])
     path = newest / rng.choice(["model.safetensors", "training.safetensors", "state.json"])
     data = bytearray(path.read_bytes())
@@ -76,13 +77,13 @@ def damage(run: Path, rng: random.Random) -> Path:
 
 
 def forget(run: Path, rng: random.Random) -> Path:
-    """A trial's history is deleted."""
+    """Delete a trial's history."""
     rng.choice(list(run.glob("trials/*/history.jsonl"))).unlink()
     return run
 
 
 def move(run: Path, rng: random.Random) -> Path:
-    """The run folder gets another path."""
+    """Move the run folder to another path."""
     place = run.with_name(f"moved-{rng.randrange(1000):03d}-{run.name[-8:]}")
     shutil.move(run, place)
     return place
@@ -105,7 +106,7 @@ FAULTS = (
 
 
 def possible(fault: Fault, session: Driver, run: Path) -> bool:
-    """Whether there is now what the fault strikes."""
+    """Whether what the fault strikes is there now."""
     try:
         if fault.part and not session.part(fault.part):
             return False
@@ -117,7 +118,7 @@ def possible(fault: Fault, session: Driver, run: Path) -> bool:
 
 
 def needed(run: Path) -> list[Path]:
-    """The trials whose newest checkpoint something depends on: those not over, and the best."""
+    """The folders of the trials whose newest checkpoint is still needed: those not finished, and the best one."""
     if not (run / "study.json").exists():
         return []
     trials = json.loads((run / "study.json").read_text())["trials"]
@@ -127,13 +128,14 @@ def needed(run: Path) -> list[Path]:
 
 
 def newest_whole(trial: Path) -> Path | None:
-    """The checkpoint from which a trial will go on."""
+    """The checkpoint from which a trial will resume."""
     found, _ = checkpoint.newest(Folder.of(trial / "checkpoints"))
     return trial / "checkpoints" / found.name if found else None
 
 
 def steps(trial: Path, steps_per_epoch: int, *, whole: bool = False) -> int:
-    """The steps behind a trial's newest checkpoint that was written to its end; `whole`: and is undamaged."""
+    """The steps behind a trial's newest checkpoint that was written to its end; with `whole`, its newest undamaged
+    one."""
     newest = newest_whole(trial) if whole else None
     if not whole:
         written = [each for each in checkpoints(trial) if (each / "state.json").exists()]
@@ -143,5 +145,5 @@ def steps(trial: Path, steps_per_epoch: int, *, whole: bool = False) -> int:
 
 
 def settle(session: Driver) -> None:
-    """Wait until what a killed driver has started writes no more."""
+    """Wait until the workers that a killed driver has started are gone and write no more."""
     wait(lambda: not any("RayTrainWorker" in each for each in session.left(seconds=0)), seconds=300)

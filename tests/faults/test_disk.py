@@ -12,9 +12,9 @@ from driver import checkpoints
 from outcome import differences, history, outcome, weights
 
 import oneshot
-from oneshot.base.errors import DiskFull
+from oneshot.base.errors import DiskFull, UserError
 from oneshot.base.storage import Folder
-from oneshot.run import checkpoint
+from oneshot.run import checkpoint, owner, pruning
 from oneshot.search.study import Study
 from oneshot.training.train import finish
 
@@ -61,7 +61,8 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Disk]]:
 def refused_for_room(text: str, what: str) -> bool:
     last = text.strip().splitlines()[-1]
     return (
-        last.startswith("error: no room on the disk for ") and what in last and last.endswith("make some and go on")
+        last.startswith("error: no space left on the disk for ") and what in last
+        and last.endswith("free some and go on")
         and "Traceback" not in text
     )  # fmt: skip
 
@@ -113,11 +114,29 @@ def test_records_and_the_best_network_stay_as_they_were(disk: Callable[[str], Di
     before = (place.path / "run/study.json").read_bytes()
     place.fill()
     for write in (study.save, lambda: finish(given, folder), lambda: folder.append_json("evaluations.jsonl", {})):
-        with pytest.raises(DiskFull, match=r"no room on the disk for .*: make some and go on"):
+        with pytest.raises(DiskFull, match=r"no space left on the disk for .*: free some and go on"):
             write()
     assert not partials(place.path)
     assert (place.path / "run/study.json").read_bytes() == before
     assert oneshot.load(place.path / "run").card["sha256"] == digest
+
+
+def test_a_full_disk_is_freed_of_the_checkpoints_of_a_study(disk: Callable[[str], Disk]) -> None:
+    place = disk("8m")
+    run = Folder.of(place.path / "run")
+    for trial in ("000", "001"):
+        tiny.train(run / "trials" / trial, tiny.settings(epochs=4))
+    (run / "trials/001/checkpoints/epoch-0005").write(checkpoint.WEIGHTS, bytes(40_000))  # for more was no room
+    found = pruning.look(run, ["000", "001"], keep={})
+    place.fill()
+    with owner.sole(run):
+        with pytest.raises(UserError, match=f"{run} is in use by"), owner.sole(run):
+            pass
+        with pytest.raises(DiskFull):
+            run.write("else.json", bytes(4096))
+        pruning.remove(run, found)
+    assert pruning.noted(run) == {"000", "001"}
+    assert pruning.look(run, ["000", "001"], keep={}) == [] and not partials(place.path)
 
 
 @pytest.mark.ray

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from oneshot.answers.artifact import OneShot
+from oneshot.answers.recogniser import OneShot
 from oneshot.base.errors import UserError
 from oneshot.network import embedding
 from oneshot.network.embedding import class_scores, embed, similarity

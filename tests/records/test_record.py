@@ -82,9 +82,7 @@ def test_of_a_search_that_was_given_more_trials_there_is_a_record_when_they_are_
     kept = record.read_all()["quick"]
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
     run = finished(tmp_path / "run", kept, **{"search.trials": len(kept["study"]["trials"]) + 1})
-    with pytest.raises(
-        UserError, match=r"has search\.trials = 11, other than tune_jobs/quick\.toml: .* another --name"
-    ):
+    with pytest.raises(UserError, match=r"has search\.trials = 11, unlike tune_jobs/quick\.toml: .* another --name"):
         record.keep(run)
     with pytest.raises(UserError, match=r"the search in .* is not over"):
         record.keep(run, name="more")
@@ -102,7 +100,7 @@ def test_a_result_of_another_network_is_no_record(
     run, folder = finished(tmp_path / "run", kept), tmp_path / "records"
     monkeypatch.setattr(record, "records_folder", lambda: folder)
     (run / "best").write("model.json", (trained_run / "best/model.json").read_bytes())
-    with pytest.raises(UserError, match=r"result\.json is not of the network in best/"):
+    with pytest.raises(UserError, match=r"result\.json is not for the network in best/"):
         record.keep(run)
     assert not folder.exists()
 
@@ -134,7 +132,7 @@ def test_a_record_takes_no_place_of_another_kind(
     run, folder = finished(tmp_path / "run", kept), Folder.of(tmp_path / "records")
     folder.write("cpu2.json", seeds)
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
-    with pytest.raises(UserError, match=rf"{name}\.json is the place of a record of another kind"):
+    with pytest.raises(UserError, match=rf"{name}\.json is for another kind of record"):
         record.keep(run, name=name)
     assert folder.names() == ["cpu2.json"] and folder.read("cpu2.json") == seeds
 
@@ -149,7 +147,7 @@ def test_a_study_takes_no_place_of_one_on_other_data_and_readme_shows_omniglot_a
     folder.write_json("chaos.json", chaos)
     better = kept["result"]["protocols"] | {"lake400": kept["result"]["protocols"]["lake400"] | {"accuracy": 1.0}}
     run.write_json("result.json", kept["result"] | {"dataset": "glyphs (generated)", "protocols": better})
-    with pytest.raises(UserError, match=r"is a record on omniglot, and this is one on glyphs .* another --name"):
+    with pytest.raises(UserError, match=r"is a record on omniglot, and this one is on glyphs .* another --name"):
         record.keep(run)
     record.keep(run, name="drawn")
     for seed in five["seeds"]:
@@ -168,9 +166,9 @@ def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
     kept = record.read_all()["quick"]
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
     run = finished(tmp_path / "run", kept, **{"train.lr": 0.5, "scale.workers": 2})
-    with pytest.raises(UserError, match=r"has train\.lr = 0\.5, other than tune_jobs/quick\.toml: .* another --name"):
+    with pytest.raises(UserError, match=r"has train\.lr = 0\.5, unlike tune_jobs/quick\.toml: .* another --name"):
         record.keep(run)
-    with pytest.raises(UserError, match=r"other than tune_jobs/koch\.toml"):
+    with pytest.raises(UserError, match=r"unlike tune_jobs/koch\.toml"):
         record.keep(run, name="koch")
     assert not (tmp_path / "records").exists()
     record.keep(run, name="mine")
@@ -179,7 +177,7 @@ def test_a_run_with_changed_settings_is_not_the_record_of_the_job(
         svg = (tmp_path / "records" / file).read_text().replace("&#160;", " ").replace("&#x27;", "'")
         assert "make tune JOB=quick ARGS='--set train.lr=0.5'" in svg
     again = finished(tmp_path / "again", kept, **{"train.lr": 0.25})
-    with pytest.raises(UserError, match="other than the record mine"):
+    with pytest.raises(UserError, match="unlike the record mine"):
         record.keep(again, name="mine")
     record.keep(finished(tmp_path / "same", kept))
     assert record.read_all()["quick"]["changes"] == {}

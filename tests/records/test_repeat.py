@@ -1,5 +1,6 @@
 """One job with several seeds: trained where they stopped, judged once, kept as one record, shown in README."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -13,6 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from command import ROOT, TINY, refused
+from tiny import Killed, Killer
 
 from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.jobs import job_file, override, parse, read
@@ -49,7 +51,7 @@ def ends_in_time(run: Path, root: Path, minutes: int) -> list[str]:
     looks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: 60.0 * next(looks), perf_counter=time.perf_counter)
     with patch.object(verb, "time", clock), patch.object(repeat, "time", clock):
-        with pytest.raises(RunFailed, match="the time is over; to go on: the same command again"):
+        with pytest.raises(RunFailed, match="the time is up; to go on: the same command again"):
             call(run, root, minutes=minutes)
     there = run / "seed-1"
     return sorted({"history.jsonl", "time.json", "best", "result.json"} & {path.name for path in there.glob("*")})
@@ -93,6 +95,29 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     assert parse_experiment(made).train.seed == 1
 
 
+def test_the_seconds_of_an_interrupted_epoch_count_with_those_of_its_earlier_part(
+    tmp_path: Path, data_root: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class View(Killer, contextlib.AbstractContextManager):
+        def __exit__(self, *_: object) -> None: ...
+
+    short = {"seeds": "1", "train__epochs": "1", "train__batch": "64", "scale__checkpoint_steps": "1"}
+    with monkeypatch.context() as first:
+        first.setattr(verb, "TrainView", lambda _: View(within=1, steps=2))
+        with pytest.raises(Killed):
+            call(tmp_path / "run", data_root, **short)
+    seed = tmp_path / "run/seed-1"
+    (state,) = seed.glob("checkpoints/*/state.json")
+    kept = json.loads(state.read_text())
+    assert kept["epoch"] == 0 and kept["step"] == 1 and kept["sums"][2] > 0
+    kept["sums"][2] += 1000.0  # as if that had taken so long
+    state.write_text(json.dumps(kept))
+    call(tmp_path / "run", data_root, **short)
+    assert history(seed)[0]["seconds"] > 1000
+    time_ = json.loads((seed / "time.json").read_text())
+    assert time_["seconds"] > history(seed)[0]["seconds"] and time_["interrupted"]
+
+
 def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, records: Path) -> None:
     job = tmp_path / "small.toml"
     tree = override(read(job_file("quick")), TINY_TREE, source="the test")
@@ -110,7 +135,7 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     assert made["summary"]["within"]["seeds"] == made["test_evaluations"] == 2
     assert (records / "small-errors.png").read_bytes() == picture  # of the first network, as README says
     job.write_text(job.read_text().replace("epochs = 2", "epochs = 1"))
-    with pytest.raises(UserError, match=rf"has a record small of other settings than {job} has: rename the job's file"):
+    with pytest.raises(UserError, match=rf"has a record small with other settings than {job}: rename the job's file"):
         as_it_is([job], data_root, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -133,10 +158,10 @@ def test_a_record_takes_no_place_of_another_kind_or_job(
     for name in ("quick", "chaos", "bench-mine", "cpu2", "small"):
         (tmp_path / f"{name}.toml").write_text(tree)
     for name, sentence in (
-        ("quick", r"quick\.json is the place of a record of another kind: rename the job's file"),
-        ("chaos", r"chaos\.json is the place of a record of another kind"),
-        ("bench-mine", r"bench-mine\.json is the place of a record of another kind"),
-        ("cpu2", r"cpu2\.toml is called as .*tune_jobs/cpu2\.toml, whose record it would take the place of"),
+        ("quick", r"quick\.json is for another kind of record: rename the job's file"),
+        ("chaos", r"chaos\.json is for another kind of record"),
+        ("bench-mine", r"bench-mine\.json is for another kind of record"),
+        ("cpu2", r"cpu2\.toml has the same name as .*tune_jobs/cpu2\.toml and would replace its record"),
     ):
         with pytest.raises(UserError, match=sentence):
             as_it_is([tmp_path / "small.toml", tmp_path / f"{name}.toml"], data_root)
@@ -148,7 +173,7 @@ def test_a_job_of_tune_jobs_takes_the_place_of_its_own_record_on_the_same_data(r
     Folder.of(records).write("cpu5.json", kept.read_bytes())
     job = job_file("cpu5")
     repeat.check_record(job, read(job, ["train.lr=0.1"]), dataset="omniglot")  # as if it had been improved
-    with pytest.raises(UserError, match=r"cpu5\.json is a record on omniglot, and this is one on glyphs \(generated\)"):
+    with pytest.raises(UserError, match=r"cpu5\.json is a record on omniglot, and this one is on glyphs \(generated\)"):
         repeat.check_record(job, read(job), dataset="glyphs (generated)")
 
 
@@ -269,7 +294,7 @@ def test_the_first_figure_of_the_front_page_is_that_of_its_record() -> None:
 
 def test_one_run_folder_is_for_one_job() -> None:
     assert "a folder's name is empty" in refused("repeat", "quick", "--run", "")
-    assert "--run x is one job's" in refused("repeat", "quick", "koch", "--run", "x")
+    assert "--run x is for one job" in refused("repeat", "quick", "koch", "--run", "x")
 
 
 def test_rows_that_were_not_run_say_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +329,7 @@ def test_a_record_that_will_name_no_commit_is_warned_of_first(
             console(), jobs=["quick"], seeds="1", minutes=None, device="cpu", folder=None,
             changes=["data.dataset=nosuch"], root=str(tmp_path), source=None,
         )  # fmt: skip
-    assert "no commit is known, and the record will name none: set ONESHOT_COMMIT to it" in capsys.readouterr().out
+    assert "the commit is not known, and the record will name none: set ONESHOT_COMMIT to it" in capsys.readouterr().out
 
 
 def test_a_damaged_record_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,19 +9,9 @@ import samples
 from command import refused
 from rich.console import Console
 
-from oneshot.base.jobs import override, parse_toml
-from oneshot.base.storage import Folder
 from oneshot.cli import report as reporting
 from oneshot.report import compare, reading
 from oneshot.screen.console import console
-
-
-def changed(run: Folder, **changes: object) -> Folder:
-    """The run with other settings, by their keys with `__` for the point."""
-    settings = parse_toml(run.read("experiment.toml"), "the test")
-    given = {key.replace("__", "."): value for key, value in changes.items()}
-    run.write("experiment.toml", override(settings, given, source="the test").to_toml().encode())
-    return run
 
 
 @pytest.fixture
@@ -30,7 +20,7 @@ def three(tmp_path: Path) -> list[reading.Run]:
     better = samples.trial("000", "finished", 8, floor=0.1, optimizer="sgd", lr=3e-2)
     return [
         reading.read(runs.study(tmp_path / "first")),
-        reading.read(changed(runs.study(tmp_path / "second"), train__clip=5.0)),
+        reading.read(runs.changed(runs.study(tmp_path / "second"), train__clip=5.0)),
         reading.read(runs.study(tmp_path / "third", over=False, trials=[better])),
     ]
 
@@ -70,9 +60,9 @@ def test_runs_of_the_same_settings_say_so(three: list[reading.Run]) -> None:
 def test_it_is_said_where_figures_do_not_compare(three: list[reading.Run], tmp_path: Path) -> None:
     assert compare.doubts([three[0], three[2]]) == []
     assert [each[-20:] for each in compare.doubts(three)] == ["choose by validation"]  # two are judged
-    other = reading.read(changed(runs.study(tmp_path / "other", over=False), data__split="koch"))
+    other = reading.read(runs.changed(runs.study(tmp_path / "other", over=False), data__split="koch"))
     assert "different data sets or splits" in compare.doubts([three[2], other])[0]
-    pairs = reading.read(changed(runs.study(tmp_path / "pairs", over=False), train__val_pairs=500))
+    pairs = reading.read(runs.changed(runs.study(tmp_path / "pairs", over=False), train__val_pairs=500))
     assert "validated on other pairs" in compare.doubts([three[2], pairs])[0]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import runs
 import samples
+from objects import ObjectStore
 from rich.console import Console
 
 from oneshot.base.errors import UserError
@@ -231,6 +232,62 @@ def test_a_buckets_runs_are_listed_and_what_is_none_is_skipped(
     ]  # fmt: skip
     assert rows[0]["where"] == f"{bucket}/runs/held" and rows[0]["epochs"] == 11
     assert told(capsys, f"{bucket}/runs/held")[0]["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("closed", ["/runs/closed/", "/runs/closed/study.json"])
+def test_a_run_of_a_bucket_that_nobody_may_read_does_not_hide_the_others(
+    closed: str, bucket: str, object_store: ObjectStore, later: Callable[[], None],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place = Folder.of(f"{bucket}/runs")
+    for name in ("closed", "open"):
+        runs.study(place / name, outcome=False)
+    later()
+    monkeypatch.setattr(object_store, "refuse", lambda method, path, query: 403 if closed in path else None)
+    unreadable, judged = told(capsys, place)
+    assert (judged["run"], judged["state"]) == ("open", "judged")
+    assert (unreadable["run"], unreadable["state"]) == ("closed", "unreadable")
+    assert "ACCESS_DENIED" in unreadable["error"]
+
+
+def test_a_script_that_names_runs_gets_a_row_of_one_that_cannot_be_read_too(
+    tmp_path: Path, later: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [runs.study(tmp_path / name, outcome=name != "a") for name in ("c", "b", "a")]
+    later()
+    made[1].write("study.json", b"{")
+    rows = told(capsys, *made)
+    assert [(row["run"], row["state"]) for row in rows] == [("c", "judged"), ("b", "unreadable"), ("a", "judged")]
+    assert rows[1].keys() == {"run", "where", "state", "error"} and "study.json is not JSON" in rows[1]["error"]
+    assert told(capsys, made[1]) == [rows[1]]
+    made[0].write("outcomes.json", b"{")  # which only a comparison reads
+    assert [row["state"] for row in told(capsys, made[0], made[2])] == ["unreadable", "judged"]
+    with pytest.raises(UserError, match=r"outcomes\.json is not JSON"):  # people are told at once
+        reporting.report(console(quiet=True), runs=list(map(str, made)), out=None, as_json=False)
+
+
+def test_a_study_that_was_given_more_trials_is_not_over_before_it_has_them(
+    tmp_path: Path, later: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its session was killed when it had written the settings, and nothing else."""
+    run = runs.study(tmp_path / "run", outcome=False)
+    assert told(capsys, run)[0]["over"]
+    runs.changed(run, search__trials=64)
+    (row,) = told(capsys, run)
+    assert (row["state"], row["over"], row["planned"]) == ("running", False, 64)
+    later()
+    (row,) = told(capsys, run)
+    assert (row["state"], row["over"]) == ("judged", False)
+
+
+def test_diverged_trials_are_not_counted_as_failed(tmp_path: Path) -> None:
+    runs.study(tmp_path / "both", trials=BROKEN, over=False)
+    runs.study(tmp_path / "only", trials=[HALF[0], BROKEN[1] | {"id": "001"}], over=False)
+    screen = Console(width=140, force_terminal=True, color_system=None)
+    with screen.capture() as seen:
+        screen.print(listing.screen(listing.listed(listing.runs_in(Folder.of(tmp_path)))))
+    lines = {line.split()[0]: line.split() for line in seen.get().splitlines() if line.split()}
+    assert lines["both"][2:5] == ["2/10", "1", "0"] and lines["only"][2:4] == ["2/10", "8"]
 
 
 def test_a_list_reads_no_single_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_what_pixels_alone_get_right_stands_beside_an_accuracy(whole: tuple[Fold
 def test_the_errors_of_verification_are_those_of_the_result(tmp_path: Path) -> None:
     run = runs.study(tmp_path, verification=samples.verification())
     seen = words(text_of(run))
-    assert "is 2.3 % where these are any two characters (area under the ROC curve 0.9968), 6.2 % where" in seen
+    assert "is 2.3 % for any two characters (area under the ROC curve 0.9968), 6.2 % for" in seen
     assert "any two 1 % 1.34 % 4.10 %" in seen and "4,990 any two and 4,700 in one alphabet, each counted once" in seen
     assert "in one alphabet 0.1 % 0.16 % 12.60 %" in seen
     assert "in one group 0.1 % 0.16 % 12.60 %" in words(text_of(own(run)))
@@ -214,7 +214,7 @@ def test_a_running_study_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
     html = text_of(run)
     seen = words(html)
     assert "This study is running Trial 001 leads: validation loss 0.3000 at epoch 5" in seen
-    assert "1 of 4 trials are over, 2 run, 1 wait." in seen
+    assert "1 of 4 trials are over, 2 are running, 1 waiting." in seen
     assert f"python -m oneshot.report {tmp_path}" in seen
     assert "Among the published" not in html and 'class="cards"' not in html and "Errors" not in html
     assert "The leading trial’s training" in html
@@ -233,7 +233,7 @@ def test_a_study_that_was_judged_at_its_time_limit_is_said_to_go_on(tmp_path: Pa
     trials = [samples.trial("000", "finished", 8, floor=0.21), samples.trial("001", "pending", 1)]
     seen = words(text_of(runs.study(tmp_path, trials=trials)))
     assert "of Lake’s 400 one‑shot trials are right" in seen
-    assert "1 of 2 trials are over, 0 run, 1 wait. Last written" in seen and f"--resume {tmp_path}" in seen
+    assert "1 of 2 trials are over, 0 are running, 1 waiting. Last written" in seen and f"--resume {tmp_path}" in seen
 
 
 def test_between_two_trials_a_study_runs_and_after_a_silence_it_was_interrupted(
@@ -248,7 +248,7 @@ def test_between_two_trials_a_study_runs_and_after_a_silence_it_was_interrupted(
     later = time.time() + 90
     monkeypatch.setattr(time, "time", lambda: later)
     seen = words(text_of(run))
-    assert "This study is not over" in seen and "1 of 2 trials are over, 0 run, 1 wait." in seen
+    assert "This study is not over" in seen and "1 of 2 trials are over, 0 are running, 1 waiting." in seen
 
 
 @pytest.mark.parametrize("file", ["trials/000/pulse.json", "stage.json"])
@@ -287,7 +287,7 @@ def test_a_training_that_diverged_is_not_said_to_be_trained(tmp_path: Path, epoc
 
 def test_generated_drawings_of_a_training_that_is_not_judged_are_said_to_be(tmp_path: Path) -> None:
     run = runs.training(tmp_path, epochs=8)
-    assert "No published figure compares" not in words(text_of(run))
+    assert "No published figure is comparable" not in words(text_of(run))
     settings = override(job("quick"), {"data.dataset": "glyphs-10"}, source="the test")
     run.write("experiment.toml", settings.to_toml().encode())
     assert "The drawings are glyphs (generated), not Omniglot. No published" in words(text_of(run))
@@ -316,7 +316,7 @@ def test_a_network_is_made_anew_by_the_commit_that_trained_it(tmp_path: Path) ->
 @pytest.mark.parametrize("trials", [[samples.trial("000", "pending", 0) | {"settings": {}}], [samples.trial("000")]])
 def test_a_study_without_an_epoch_has_a_report(tmp_path: Path, trials: list) -> None:
     seen = words(text_of(runs.study(tmp_path, trials=trials, over=False)))
-    assert "No epoch was finished yet." in seen and "0 of 1 trials are over" in seen
+    assert "No epoch is finished yet." in seen and "0 of 1 trials are over" in seen
 
 
 def test_the_history_of_a_trial_of_the_jobs_own_settings_is_read_and_not_called_lost(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_damaged_drawings_are_refused_in_a_sentence(tmp_path: Path) -> None:
     kept = run.read_json(outcomes.OUTCOMES)
     kept["drawings"][5]["png"] = "AAAA"
     run.write_json(outcomes.OUTCOMES, kept)
-    with pytest.raises(UserError, match=r"outcomes\.json is damaged: it holds a drawing that is none"):
+    with pytest.raises(UserError, match=r"outcomes\.json is damaged: it holds an invalid drawing"):
         reading.read(run)
 
 
@@ -352,7 +352,7 @@ def test_figures_of_invented_drawings_stand_beside_no_published_ones(tmp_path: P
     html = text_of(run)
     assert "Among the published" not in html
     seen = words(html)
-    assert "The drawings are glyphs (generated), not Omniglot. No published figure compares." in seen
+    assert "The drawings are glyphs (generated), not Omniglot. No published figure is comparable." in seen
     assert "of 400 fixed one‑shot trials, made like Lake’s, are right" in seen
     assert "of Lake’s 400" not in seen and "Lake's 20 fixed runs" not in seen
 
@@ -367,7 +367,9 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path, spl
     assert "By group</h2>" in html and "alphabet, query" not in seen
     assert "trials on your own images are right" in seen and "On classes that neither training nor search" in seen
     assert "which of 20 classes is this" in seen and "Most confused classes</h2>" in html
-    assert "the colour its class" in seen and "The other one" in seen and "test classes scored 1 time" in seen
+    assert (
+        "its colour stands for its class" in seen and "The other one" in seen and "test classes scored 1 time" in seen
+    )
     answer = html.partition('id="reproduce"')[0].replace("alphabets.", "").replace("alphabets-", "")
     assert not re.search("[Cc]haracters (is|taken)|its character|drawer|test alphabets|other . alphabets", answer)
     drawn = " ".join(f"{each.title}: {each.description}" for each in figures.values())
@@ -376,11 +378,13 @@ def test_of_own_images_the_page_speaks_of_groups_and_classes(tmp_path: Path, spl
 
 
 def test_intervals_over_trials_of_few_classes_are_said_to_be_too_narrow(tmp_path: Path) -> None:
-    said = "6 classes of 36 images were asked again and again: other classes may lie far outside these intervals."
+    said = (
+        "Only 6 classes with 36 images were tested: the accuracy on other classes may lie far outside these intervals."
+    )
     for classes, few in ((6, True), (10, False)):
         run = runs.study(tmp_path / str(classes), outcome=False, test={"classes": classes, "images": 36})
         assert (said in words(text_of(own(run)))) == few
-    assert "again and again" not in words(text_of(runs.study(tmp_path / "older", outcome=False)))
+    assert "were tested" not in words(text_of(runs.study(tmp_path / "older", outcome=False)))
 
 
 def test_own_classes_that_are_in_no_groups_are_called_by_their_names(tmp_path: Path) -> None:
@@ -424,7 +428,7 @@ def test_errors_that_come_again_are_shown_once_and_that_is_said(whole: tuple[Fol
         html, figures = page(reading.read(run))
         assert html.count('<li class="error">') == 5
         assert f"The 5 worst different ones of {missed} errors in {trials} trials of lake400" in words(html)
-        assert "A query that was taken for the same character in several trials is one." in words(html)
+        assert "A query that was taken for the same character in several trials counts once." in words(html)
         assert figures["errors"].description.startswith(f"5 different ones of {missed} errors")
     every = kept | {"errors": different, "correct": trials - 5}
     run.write_json("outcomes.json", every)
@@ -440,10 +444,10 @@ def test_how_often_the_test_was_touched_is_said(tmp_path: Path) -> None:
     run = runs.study(tmp_path)
     assert "have been scored" not in words(text_of(run))
     run.append_json("evaluations.jsonl", {})
-    assert "have been scored 2 times for this run; the figures are those of time 1." in words(text_of(run))
+    assert "have been scored 2 times for this run; the figures are those of scoring 1." in words(text_of(run))
     # The search went on and found another winner, which was judged too.
     run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": 2})
-    assert "have been scored 2 times for this run; the figures are those of time 2." in words(text_of(run))
+    assert "have been scored 2 times for this run; the figures are those of scoring 2." in words(text_of(run))
     run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": None})
     assert "The test alphabets have been scored 2 times for this run." in words(text_of(run))
 
@@ -474,7 +478,7 @@ def test_a_result_of_another_network_is_not_shown(tmp_path: Path, trained_run: P
         (run / "best").write_json("model.json", card | {"sha256": sha256})
         html = text_of(run)
         assert ("of Lake’s 400 one‑shot trials are right" in words(html)) == ("Errors</h2>" in html) == shown
-        assert ("result.json is not of the network that is in best/ now" in html) == (not shown)
+        assert ("result.json is not for the network that is now in best/" in html) == (not shown)
         assert ("the judgement on the test alphabets is missing" in html) == (not shown)
 
 
@@ -495,7 +499,7 @@ def test_figures_on_what_a_start_was_taught_stand_beside_no_published_ones(tmp_p
     assert "On alphabets that neither training nor search has seen." in seen and "Among the published figures" in seen
     known = "10 of the 20 test alphabets are not new to this network"
     seen = words(text_of(runs.study(tmp_path / "known", overlap=known)))
-    assert f"{known}. No published figure compares." in seen and "has seen" not in seen
+    assert f"{known}. No published figure is comparable." in seen and "has seen" not in seen
     assert "Among the published figures" not in seen
 
 
@@ -534,7 +538,15 @@ def test_a_scale_holds_its_values_and_marks_some_of_them(values: list[float]) ->
     assert all(0 <= scale(value) <= 100 for value in values)
     assert [scale(value) for value in sorted(values)] == sorted(scale(value) for value in values)
     ticks = scale.ticks(6)
-    assert 1 <= len(ticks) <= 7 and all(0 <= scale(tick) <= 100 for tick in ticks)
+    assert 1 <= len(ticks) <= 6 and all(0 <= scale(tick) <= 100 for tick in ticks)
+
+
+@pytest.mark.parametrize("most", [4, 5, 6, 8])
+def test_a_scale_whose_ends_are_marked_has_no_mark_more_than_asked(most: int) -> None:
+    for low in range(10):
+        ticks = axes.Scale(low / 10, 1.0, 0.0, 100.0).ticks(most)
+        assert 2 <= len(ticks) <= most, low
+    assert axes.Scale(0.5, 1.0, 0.0, 100.0).ticks(6) == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 
 
 def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
@@ -565,8 +577,13 @@ def test_a_record_of_several_seeds_stands_in_the_ladder_with_its_means() -> None
     assert "over seeds, started from another network, commit" in ladder.rungs({"five": seen})[0].source
     assert first.cells == {"lake400": (0.99, (0.985, 0.995)), "verification": (0.95, None)}
     assert ladder.best({"five": record, "one": {"result": result}}) == "five"
-    finer = {"five": {**record, "summary": summary | {"within_fixed": {"mean": 0.8, "interval": None}}},
-             "one": {"result": result | {"within_fixed": {"accuracy": 0.9}}}}  # fmt: skip
+    fixed = lambda accuracy, n_way=20: {"within_fixed": {"accuracy": accuracy, "n_way": n_way, "k_shot": 1}}  # noqa: E731
+    finer = {"five": {"seeds": [{"seed": 1, "result": result | fixed(0.7)}],
+                      "summary": summary | {"within_fixed": {"mean": 0.8, "interval": None}}},
+             "one": {"result": result | fixed(0.9)},
+             "5-way": {"result": result | fixed(0.99, n_way=5)},
+             "5-way too": {"seeds": [{"seed": 1, "result": result | fixed(0.99, n_way=5)}],
+                           "summary": summary | {"within_fixed": {"mean": 0.99, "interval": None}}}}  # fmt: skip
     assert ladder.best(finer) == "one" and ladder.best({"none": {"result": result | {"protocols": {}}}}) is None
     assert "| Tengwar | 85.0 | 70.9–92.9 | 40 |" in ladder.alphabets("one", {"result": result})
     other = result | {"per_alphabet": result["per_alphabet"] | {"Tengwar": samples.outcome(36, 40, 0.7, 0.97)}}

@@ -245,7 +245,7 @@ def test_a_disk_that_does_not_answer_is_no_damage(
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "read", fails)
         for use in (lambda: newest(run / "checkpoints"), lambda: tiny.train(run, tiny.settings(epochs=3))):
-            with pytest.raises(RunFailed, match=rf"{name} cannot be read \({os.strerror(number)}\): see to its disk"):
+            with pytest.raises(RunFailed, match=rf"{name} cannot be read \({os.strerror(number)}\): check its disk"):
                 use()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -332,7 +332,7 @@ def test_a_checkpoint_of_an_older_version_is_refused_and_its_training_pt_never_o
         with pytest.raises(UserError) as caught:
             use(run.folder)
         assert str(caught.value) == (
-            f"checkpoint {run.folder}/epoch-0003 is of an older version: its training.pt is a pickle, which can hold"
+            f"checkpoint {run.folder}/epoch-0003 is of an older version: its training.pt is a pickle, which can contain"
             " code, and is not read; start the training again in another --run, or go on with the version that wrote it"
         )
     assert OLDER not in opened and not (tmp_path / "owned").exists()

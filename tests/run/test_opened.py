@@ -1,5 +1,7 @@
 """A run folder is opened for the kind of run that it holds, and a request that is refused changes nothing in it."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
 from oneshot.evaluation.judgement import check_judged
 from oneshot.network.models import build
+from oneshot.run import owner
 from oneshot.run.opened import EXPERIMENT, Kind, open_run, read_experiment, settings_of_network
 
 FIXED = {"study": ("data", "model", "train", "search"), "training": ("data", "model")}
@@ -86,13 +89,50 @@ def test_more_epochs_may_be_asked_for_and_stand_in_the_settings(tmp_path: Path) 
 def test_a_study_may_be_given_more_trials_and_no_fewer(tmp_path: Path) -> None:
     run = runs.study(tmp_path / "run")
     settings = read_experiment(run)
-    fewer, more = (override(settings, {"search.trials": n}, source="the test") for n in (9, 12))
-    assert refused("study", fewer, run).startswith(f"search.trials = 9: {run} has 10 trials, and none is taken away")
+    fewer, more = (override(settings, {"search.trials": n}, source="the test") for n in (2, 5))
+    assert refused("study", fewer, run).startswith(f"search.trials = 2: {run} already has 3 trials, and")
     open_for("study", more, run)
     assert read_experiment(run) == more
-    assert "search.trials = 10: " in refused("study", settings, run)
+    assert "search.trials = 3: " in refused("study", settings, run)
     training = runs.training(tmp_path / "training", epochs=2)
     open_for("training", fewer, training)  # it has none
+
+
+def test_what_whoever_held_the_run_has_changed_is_looked_at_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, sole = tiny.settings(), owner.sole
+    few, some, many = (override(settings, {"search.trials": n}, source="the test") for n in (2, 3, 4))
+    run = Folder.of(tmp_path / "run")
+
+    @contextlib.contextmanager
+    def after(run: Folder, **how: Any) -> Iterator[Any]:
+        run.write(EXPERIMENT, many.to_toml().encode())
+        with sole(run, **how) as lost:
+            yield lost
+
+    monkeypatch.setattr(owner, "sole", after)
+    for begun in (None, few):  # a new one, which another process begins, and one that gets more trials
+        run.write(EXPERIMENT, begun.to_toml().encode()) if begun else None
+        with pytest.raises(UserError, match=r"search\.trials = 3: .* already has 4 trials, and the number"):
+            open_for("study", some, run)
+        assert read_experiment(run) == many
+        run.remove()
+
+
+def test_what_the_caller_checks_is_checked_while_the_run_is_held_and_before_it_is_written(tmp_path: Path) -> None:
+    run = runs.study(tmp_path / "run")
+    settings, before = read_experiment(run), run.read(EXPERIMENT)
+    more = override(settings, {"search.trials": 12}, source="the test")
+
+    def check() -> None:
+        with pytest.raises(UserError, match="is in use by"), owner.sole(run):
+            pass
+        raise UserError("not now")
+
+    with pytest.raises(UserError, match="not now"), open_run(more, run, kind="study", fixed=(), check=check):
+        pass
+    assert run.read(EXPERIMENT) == before
 
 
 def test_a_study_begun_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
@@ -111,7 +151,7 @@ def test_other_trials_of_a_judged_run_are_for_evaluate_to_make(tmp_path: Path) -
     settings = read_experiment(run)
     check_judged(run, settings)
     other = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"k_shot": 5})})
-    with pytest.raises(UserError, match=r"is judged with evaluate\.k_shot = 1, not 5: .*python -m oneshot\.evaluate"):
+    with pytest.raises(UserError, match=r"was judged with evaluate\.k_shot = 1, not 5: .*python -m oneshot\.evaluate"):
         check_judged(run, other)
     run.remove("result.json")
     check_judged(run, other)
@@ -149,11 +189,11 @@ def test_what_an_older_network_does_not_say_it_was_trained_with_is_the_default(t
 
 def test_a_run_without_a_network_has_no_settings_of_one_and_says_what_to_do(tmp_path: Path) -> None:
     study, training = runs.study(tmp_path / "my study", over=False), runs.training(tmp_path / "training", epochs=2)
-    said = "has kept no network yet, whose settings these would be: that comes when its"
+    said = "holds no network yet to take settings from: it is written when its"
     with pytest.raises(UserError) as caught:
         settings_of_network(study)
     assert str(caught.value) == (
-        f"{study} {said} search is over; python -m oneshot.tune --resume '{tmp_path}/my study' goes on"
+        f"{study} {said} search is over; python -m oneshot.tune --resume '{tmp_path}/my study' continues it"
     )
     with pytest.raises(UserError, match=f"{said} training is over; the command that began it, with --run {training}"):
         settings_of_network(training)

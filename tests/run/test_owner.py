@@ -70,7 +70,7 @@ def test_an_owner_that_was_killed_is_waited_for(
         assert clock.now - began == seconds
         assert run.read_json(NOTE)["pid"] == os.getpid()
     said = " ".join(capsys.readouterr().err.split())
-    assert f"is in use by process 7 on elsewhere; if it was killed, this process has the run in {seconds} s" in said
+    assert f"by process 7 on elsewhere; if that process was killed, this one takes over the run in {seconds} s" in said
 
 
 def test_an_owner_that_ends_is_not_waited_for_any_longer(run: Folder, clock: Clock) -> None:

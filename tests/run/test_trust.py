@@ -41,7 +41,8 @@ def test_ones_own_is_trusted(run_folder: Path) -> None:
 def test_what_others_can_write_is_named_with_what_to_do(run_folder: Path, part: str) -> None:
     (run_folder / part).chmod(0o777)
     assert said(run_folder) == (
-        f"{run_folder / part} can be written by other users (mode 777): chmod -R go-w {run_folder}, and a umask of 022"
+        f"{run_folder / part} can be written by other users (mode 777): run chmod -R go-w {run_folder}"
+        " and set umask 022"
     )
 
 

@@ -60,7 +60,7 @@ def test_the_rate_that_was_asked_for_is_told_in_numbers_of_images() -> None:
 
 def test_what_is_left_out_and_what_may_be_a_slip_is_said() -> None:
     text = drawn(record())
-    assert "left out: 3 that the network sees as images of the support" in text
+    assert "left out: 3 that look to the network the same as support images" in text
     assert "left out: 1 that could not be read" in text
     assert "classes without an image: gamma\n" in text
     assert "strangers are in: other0, other1, other2, other3, other4 and 2 more\n" in text

@@ -200,7 +200,7 @@ class TestStudyInALog:
         ended = [trial("000", "stopped", 3), trial("001", "diverged", 2, error="nan")]
         before, after = trial("002", "pending", 2, floor=0.3), trial("002", "running", 3, floor=0.3)
         lines = told(study(*ended, before), study(*ended, after))
-        assert lines[0].endswith("; taken up again, 2 had ended")
+        assert lines[0].endswith("; resumed, 2 had ended")
         assert lines[1:] == [
             "trial 002 goes on after epoch 2: adam, lr 3e-3, batch 128",
             "trial 002 epoch  3/30  train 0.4500  87.5 %  val 0.4667  86.2 %  one-shot  70.0 %   1,234 img/s  best",

@@ -10,7 +10,7 @@ import ray
 from oneshot.base.errors import DiskFull, NoRoom, RunFailed, UserError
 from oneshot.base.jobs import parse
 from oneshot.base.storage import Folder
-from oneshot.cli import commands
+from oneshot.cli import tune as verb
 from oneshot.cluster.packing import Packing
 from oneshot.search import final, tune
 from oneshot.search.study import Study
@@ -71,15 +71,15 @@ def test_a_search_whose_trials_fail_one_after_the_other_is_a_failed_run(
 
 
 def test_it_is_said_how_a_search_ended_and_how_many_trials_are_tried_again() -> None:
-    assert commands._to_try_again(1, of=4) == "1 of 4 trials failed, study.json says why: --resume tries it again"
-    assert commands._to_try_again(3, of=32) == "3 of 32 trials failed, study.json says why: --resume tries them again"
+    assert verb._to_try_again(1, of=4) == "1 of 4 trials failed, study.json says why: --resume tries it again"
+    assert verb._to_try_again(3, of=32) == "3 of 32 trials failed, study.json says why: --resume tries them again"
 
 
 def test_a_search_that_ended_at_its_time_limit_says_so(study: Study) -> None:
-    assert commands._how_it_ended(study, None).startswith("the search is over; judging the best")
-    assert "of 1:00 is reached: 2 of 2 trials are saved and wait; judging" in commands._how_it_ended(study, 60)
+    assert verb._how_it_ended(study, None).startswith("the search is over; judging the best")
+    assert "of 1:00 is reached: 2 of 2 trials are saved and wait; judging" in verb._how_it_ended(study, 60)
     study.end("000"), study.end("001", error="no")
-    assert "of 1:00 is reached: the best trials would go on; judging" in commands._how_it_ended(study, 60)
+    assert "of 1:00 is reached: the best trials would go on; judging" in verb._how_it_ended(study, 60)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_final_job_for_which_there_is_no_room_is_given_up(
     study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "wait", lambda jobs, **_: ([], jobs))
-    with pytest.raises(NoRoom, match="the cluster had no room for the final job for 60 s: a node is lost, or others"):
+    with pytest.raises(NoRoom, match="the cluster had no room for the final job within 60 s: a node was lost"):
         judged(study)
     assert given_up == ["the job"]
 
@@ -142,7 +142,7 @@ def test_a_final_job_is_waited_for_as_long_as_it_runs_and_no_longer(
 
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "get", lambda _: pytest.fail("it is waited for without end"))
-    with pytest.raises(NoRoom, match="the cluster had no room for the final job for 60 s"):
+    with pytest.raises(NoRoom, match="the cluster had no room for the final job within 60 s"):
         judged(study)
     assert len(looks) == 5 and given_up == ["the job"]
 

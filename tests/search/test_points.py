@@ -284,7 +284,7 @@ def test_a_sound_search_is_accepted() -> None:
         ({"first": [{"lr": -1.0}]}, r"train\.lr = -1\.0: must be greater than 0"),
         ({"first": [{"rate": 1.0}]}, r"'train\.rate' names no setting"),
         ({"first": [{"batch": 127}]}, r"train\.batch = 127: must be even"),
-        ({"first": [{"epochs": 30}]}, r"'train\.epochs' cannot vary between trials, which would no longer compare"),
+        ({"first": [{"epochs": 30}]}, r"'train\.epochs' cannot vary between trials, which could not be compared then"),
         ({"first": [{"train.epochs": 30}]}, r"'train\.epochs' cannot vary between trials"),
         ({"first": [{"lr": 1e-3, "val_pairs": 100}]}, r"'train\.val_pairs' cannot vary between trials"),
         ({"choices": {"epochs": [1, 2]}}, r"'epochs' cannot vary between trials"),
@@ -306,7 +306,7 @@ def test_a_sound_search_is_accepted() -> None:
         ),
         (
             {"choices": {f"train.{key}": [n / 100 for n in range(1, 60)] for key in ("clip", "momentum", "head_lr")}},
-            r"search\.choices: 205379 combinations, and 2 batch sizes with each; the most is 100000 together",
+            r"search\.choices: 205379 combinations, and 2 batch sizes with each; at most 100000 are allowed in all",
         ),
     ],
 )

@@ -238,7 +238,7 @@ def test_a_trial_whose_history_is_lost_begins_again_and_the_others_do_not_wait_f
     if promoted:
         study.start("000", POINT)
     study = study_in(tmp_path, trials=3)
-    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint knows 0 of 1 epochs"]
+    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint has 0 of 1 epochs"]
     lost = study.trials[0]
     assert (lost["status"], lost["epochs"], lost["best_epoch"], lost["val_loss"]) == ("pending", 0, None, None)
     assert not HALVING.waits(lost) and HALVING.until(lost) == 1
@@ -254,7 +254,7 @@ def test_of_a_trial_that_ran_the_checkpoints_know_the_history_too(tmp_path: Path
     study.start("000", POINT)  # it goes on from its rung, and the driver is killed
     study.folder("000").remove("history.jsonl")
     study = study_in(tmp_path, trials=3)
-    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint knows 2 of 2 epochs"]
+    assert study.resume() == ["trial 000: history.jsonl was lost; the newest whole checkpoint has 2 of 2 epochs"]
     assert (study.trials[0]["status"], study.trials[0]["history"]) == ("finished", made)
 
 
@@ -362,7 +362,7 @@ def test_what_a_store_does_not_take_is_tried_again_for_a_while(
     study.start("000", POINT)
     assert len(asked) == 4 and written(tmp_path)["trials"][0].items() >= started.items()
     first, second = said
-    assert first == "no answer; it is tried again for 120 s"
+    assert first == "no answer; trying again for 120 s"
     assert re.fullmatch(rf"{re.escape(str(study.run))} answers again, after \d+ s", second)
     monkeypatch.setattr("oneshot.search.study.PATIENCE", 0)
     refuse(monkeypatch, STUDY, error, times=1)
@@ -380,7 +380,7 @@ def test_a_store_that_refuses_to_be_written_for_a_while_does_not_break_a_study_o
     said: list[str] = []
     study.say = said.append
     study.save()
-    assert "ACCESS_DENIED" in said[0] and said[0].endswith("; it is tried again for 120 s")
+    assert "ACCESS_DENIED" in said[0] and said[0].endswith("; trying again for 120 s")
     assert study.run.read_json(STUDY)["job"] == "quick"
 
 

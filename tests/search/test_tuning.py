@@ -268,9 +268,9 @@ def test_what_ends_one_trial_after_the_other_at_once_does_not_get_them_all(tmp_p
     for bad in range(8):
         failed(search, f"bad {bad}", begun(search, f"bad {bad}"), "something else" if bad == 3 else None)
     assert search.suggest("next") == Searcher.FINISHED and search.suggest("again") == Searcher.FINISHED
-    why = "8 of 8 trials failed without an epoch, 7 of them so: node7: torch sees no GPU"
+    why = "8 of 8 trials failed without an epoch, 7 of them because: node7: torch sees no GPU"
     assert search.why_broken == why and not search.why_over
-    assert said == [f"{why}; no more are begun, and those that run come to their end"]
+    assert said == [f"{why}; no more are begun, and those that run are finished"]
     resumed = planned(tmp_path, MANY, concurrent=64)
     assert begun(resumed, "first") == "000" and not resumed.why_broken  # each session counts for itself
 

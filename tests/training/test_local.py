@@ -40,7 +40,7 @@ def test_a_training_without_ray_leaves_a_network_that_can_be_loaded_and_judged(t
     assert oneshot.load(folder).similarity([dark], [dark]).shape == (1,)
 
     text = run("evaluate", str(folder), ONESHOT_DATA=str(data_root))
-    assert "glyphs (generated)" in text and "do not compare" in text
+    assert "glyphs (generated)" in text and "not comparable" in text
     result = json.loads((folder / "result.json").read_text())
     assert set(result["protocols"]) == {"lake400", "within", "between", "seed352"}
     for outcome in result["protocols"].values():
@@ -74,7 +74,7 @@ def test_a_network_that_was_trained_further_is_judged_anew(tmp_path: Path, data_
         assert "Not judged yet" not in (folder / "best/README.md").read_text()
         assert "Most confused characters" in (folder / "report.html").read_text()
     page, card = told[1]  # between the second training and its judgement
-    assert "result.json is not of the network that is in best/ now: its figures are not shown." in page
+    assert "result.json is not for the network that is now in best/: its figures are not shown." in page
     assert "This network <b>is trained</b>" in page and "Errors</h2>" not in page and "Not judged yet" in card
     run("evaluate", str(folder), ONESHOT_DATA=str(data_root))
     assert json.loads((folder / "result.json").read_text()) == result, "a network that has its result keeps it"

@@ -20,7 +20,9 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.cli import commands
+from oneshot.cli import evaluate as evaluate_verb
+from oneshot.cli import train as train_verb
+from oneshot.cli import tune as tune_verb
 from oneshot.cli.repeat import run as repeat
 from oneshot.network.worker import Worker
 from oneshot.records.record import differing
@@ -249,7 +251,7 @@ def test_another_start_is_another_training(copy: Path, tmp_path: Path) -> None:
             r"that network has data\.size = 28 and not 32, model\.name = 'conv4' and not 'resnet'; to start from it:"
             r" --set data\.size=28 --set model\.name=conv4$",
         ),
-        ({"start": "{first}@0123456789ab"}, "the network there is another by now, .*leave @0123456789ab out"),
+        ({"start": "{first}@0123456789ab"}, "the network there has changed and is now .*leave out @0123456789ab"),
         ({"start": "{first}/none"}, "/none: no such folder; name a run, its best/ or a checkpoint"),
         ({"start": "{first}/checkpoints"}, "holds no network"),
         ({"start": "@0123456789ab"}, "a folder's name is empty"),
@@ -295,7 +297,7 @@ def changes(**more: str) -> list[str]:
 
 
 def train(run: Path, root: Path, **more: str) -> None:
-    commands.train(
+    train_verb.train(
         console(), job="quick", local=True, workers=None, gpu=False, device="cpu", run=str(run),
         changes=changes(**more), root=str(root), source=None, address=None, verbose=False, debug=False,
     )  # fmt: skip
@@ -353,8 +355,8 @@ def test_a_calibration_says_whether_its_alphabets_were_taught_before(
     about = json.loads((tmp_path / "run/best/model.json").read_text())["calibration"]["measured_on"]
     assert about["taught"] == taught
     said = (tmp_path / "run/best/README.md").read_text()
-    assert ("was taught the validation alphabets, too" in said) == (taught is True)
-    assert ("may have been taught the validation alphabets, too" in said) == (taught == "perhaps")
+    assert ("was also trained on the validation alphabets on which" in said) == (taught is True)
+    assert ("may also have been trained on the validation alphabets on which" in said) == (taught == "perhaps")
 
 
 # By the command line
@@ -379,7 +381,7 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
     assert f"of the one-shot trials in validation {worth}" in out
     Path("before").unlink()
     train(tmp_path / "run", data_root, train__start="before", train__epochs="1")  # goes on, and is over
-    commands.evaluate(
+    evaluate_verb.evaluate(
         console(), where=str(tmp_path / "run"), how={}, as_json=False, quiet=False, device="cpu", dataset=None,
         split=None, root=str(data_root), source=None,
     )  # fmt: skip
@@ -389,7 +391,7 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
     assert known in page and known in card and worth in card
     assert "neither training nor search has seen" not in page + card
     again = f"--set train.start={tmp_path}/run/start"
-    assert again in page and f"<dt>started from</dt><dd>{named}, of" in page
+    assert again in page and f"<dt>started from</dt><dd>{named}, copied to" in page
 
 
 @pytest.mark.parametrize(
@@ -443,7 +445,7 @@ def test_seeds_share_the_network_they_start_from_when_it_is_gone(koch: Path, tmp
 
 
 def tune(run: Path, root: Path, **more: str) -> dict[str, Any]:
-    return commands.tune(
+    return tune_verb.tune(
         console(), job="quick", run=str(run), resume=None, changes=changes(**more), root=str(root), source=None,
         address=None, verbose=False, max_time=None, max_concurrent=None,
     )  # fmt: skip
@@ -486,7 +488,7 @@ def test_a_study_and_its_resumption_start_from_the_copy_in_its_folder(
     study["trials"][1] |= {"status": "pending", "settings": {}, "epochs": 0, "best_epoch": None, "val_loss": None}
     (run / "study.json").write_text(json.dumps(study))
     shutil.rmtree(run / "trials/001")  # as if it had not begun
-    done = commands.tune(
+    done = tune_verb.tune(
         console(), job=None, run=None, resume=str(run), changes=[], root=str(data_root), source=None, address=None,
         verbose=False, max_time=None, max_concurrent=None,
     )  # fmt: skip
