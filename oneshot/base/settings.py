@@ -282,7 +282,8 @@ class Settings(Section):
             raise ValueError(f"train.patience = {train.patience}: more than train.epochs = {train.epochs}")
         if train.patience and train.keep == "last":
             raise ValueError(
-                f"train.patience = {train.patience}: waits for a better epoch; needs train.keep = 'best' or 'oneshot'"
+                f"train.patience = {train.patience}: stopping early needs a best epoch: set train.keep = 'best' or"
+                " 'oneshot'"
             )
         if train.objective != "bce" and data.sampling != "episodes":
             raise ValueError(f"train.objective = '{train.objective}': needs data.sampling = 'episodes'")

@@ -267,5 +267,5 @@ def _taken_for_values(context: Any) -> str:
     for each in context.command.get_params(context):
         given = context.params.get(each.name)
         values = given if isinstance(given, list | tuple) else [given]
-        found += [f"{each.opts[0]} took {value} for its value" for value in values if str(value).startswith("--")]
+        found += [f"{each.opts[0]} needs a value before {value}" for value in values if str(value).startswith("--")]
     return "; ".join(found)

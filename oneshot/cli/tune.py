@@ -128,7 +128,7 @@ def _tell_trials(console: Console, asked: Asked) -> None:
     if more < 0:
         print_warning(
             console,
-            f"search.trials = {asked.trials}: the run has {asked.had} trials by now and goes on with all of them",
+            f"search.trials = {asked.trials}: the run already has {asked.had} trials and keeps them all",
         )
 
 

@@ -69,7 +69,7 @@ def why_refused(where: str, error: Exception) -> str:
         theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in (versions[:2], versions[2:]))
         return f"the cluster at '{where}' runs {theirs}, and this program {ours}: both need the same"
     token = os.environ.get("RAY_AUTH_MODE") == "token"
-    key = "is the token its own" if token else "does it need RAY_AUTH_MODE=token"
+    key = "does it have the same token" if token else "does it need RAY_AUTH_MODE=token"
     return f"cannot reach the Ray cluster at '{where}': {first_line(error)}; is it running, and {key}?"
 
 

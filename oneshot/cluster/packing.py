@@ -70,8 +70,8 @@ def pack(scale: Scale, nodes: list[Node]) -> Packing:
         raise UserError(f"scale.gpus = {gpus:g}: a worker trains on one GPU; scale.workers = {gpus:g} uses as many")
     if 0 < gpus < 1 and scale.most > 1:
         raise UserError(
-            f"scale.gpus = {gpus:g}: trainings of one worker share a GPU; the {scale.most} workers of one cannot, as"
-            " NCCL takes a GPU for each"
+            f"scale.gpus = {gpus:g}: only trainings with one worker can share a GPU; NCCL needs a GPU for"
+            f" each of the {scale.most} workers of a training"
         )
     rooms = [room(node, scale.cpus, gpus) for node in nodes]
     if sum(rooms) < scale.least:
@@ -151,7 +151,8 @@ def describe(
 def _why_no_more(scale: Scale, nodes: list[Node]) -> str:
     memory = max((node.memory for node in nodes), default=0)
     else_ = f" ({_driving(False):.1g} with --set scale.ahead=false)" * scale.ahead
-    return f"; the head node's {memory:.3g} GB hold no more trials' drivers, {_driving(scale.ahead):.1g} GB each{else_}"
+    each = f"{_driving(scale.ahead):.1g} GB each{else_}"
+    return f"; the head node's {memory:.3g} GB have no room for another trial's driver, {each}"
 
 
 def _more_cores(packing: Packing, nodes: list[Node]) -> str:
@@ -159,7 +160,7 @@ def _more_cores(packing: Packing, nodes: list[Node]) -> str:
     sizes = range(int(max((node.cpus for node in nodes), default=0)), packing.cpus, -1)
     fits = (cpus for cpus in sizes if sum(room(node, cpus, 0) for node in nodes) >= packing.workers)
     most = next(fits, None)
-    return f"; a worker of this one can have {most} cores: --set scale.cpus={most}" if most else ""
+    return f"; a worker here can have {most} cores: --set scale.cpus={most}" if most else ""
 
 
 def _taken(packing: Packing, scale: Scale, nodes: list[Node], used: Node | None, training: str) -> str:

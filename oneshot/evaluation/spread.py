@@ -47,8 +47,8 @@ def over_groups(scores: Sequence[tuple[float, int]], kind: str) -> str:
         return ""
     mean, (low, high) = statistics.mean(accuracies), student(accuracies)
     return (
-        f"On average {100 * mean:.1f} %. Of all {kind}s like these {len(accuracies)} the mean lies within"
-        f" {100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f} % (95 %, Student), as far as these tell."
+        f"On average {100 * mean:.1f} %. If these {len(accuracies)} are a fair sample, the mean over all such {kind}s"
+        f" lies within {100 * max(0.0, low):.1f}–{100 * min(1.0, high):.1f} % (95 %, Student)."
     )
 
 

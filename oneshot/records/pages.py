@@ -122,17 +122,16 @@ def _splits_apart(records: Records) -> str:
     said = []
     if apart := _apart(records, "cpu5-koch"):
         said.append(
-            f"Koch's split (30 alphabets by 12 drawers) in place of Lake's (22 by 20): {apart}. Koch's test holds these"
-            " 10 alphabets alone, so the row's other columns are of them too."
+            f"Koch's split (30 alphabets by 12 drawers) in place of Lake's (22 by 20): {apart}. Koch's test holds only"
+            " these 10 alphabets, so in its row every column is over them."
         )
     if apart := _apart(records, "cpu5"):
         said.append(f"The 8 validation alphabets trained on as well, in as many steps: {apart}.")
     if not said:
         return ""
     return (
-        f"\n\n{' '.join(said)} In parentheses Welch's 95 % interval of each difference. Each network keeps the epoch of"
-        " its own validation's lowest loss, which may be an earlier one with another split: part of a difference may be"
-        " that."
+        f"\n\n{' '.join(said)} In parentheses: Welch's 95 % interval of each difference. Each training keeps the epoch"
+        " with the lowest loss on its own validation alphabets, so part of a difference may come from another epoch being kept."
     )
 
 

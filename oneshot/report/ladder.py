@@ -19,12 +19,12 @@ from oneshot.screen.published import FIGURES
 from oneshot.screen.results import commits, compares, short
 
 PROTOCOLS = (*NAMES, "verification")
-VIEWS = "Views: two drawings are compared in so many positions, both turned or mirrored alike; the mean counts."
+VIEWS = "Views: two drawings are compared this many times, each time both turned or mirrored alike; the mean decides."
 INTERVALS = (
-    "95 % intervals over trials (Wilson) say where the same network may lie on other trials, taken as independent,"
-    " and nothing of other trainings; those over seeds (Student) where the mean of many trainings may lie on the same"
-    " trials (one more training: 2.4 times as far from the mean of five), and nothing of other trials: those add about"
-    " 2 points where there are 400. Rows a point apart on `lake400` do not differ."
+    "95 % intervals over trials (Wilson) say how the same network would do on other trials, taken as independent; they"
+    " do not cover other trainings. Those over seeds (Student) say where the mean of many trainings lies on the same"
+    " trials (a single training may lie 2.4 times as far from the mean of five); they do not cover other trials, which"
+    " add about 2 points where there are 400. Rows a point apart on `lake400` do not differ."
 )
 _MEANING = {
     "lake400": "Lake's 400 fixed trials, 20-way within one alphabet: the one to quote",

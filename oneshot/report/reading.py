@@ -278,7 +278,7 @@ def _missing(
         sentences.append(f"This training has not been judged on the {words.test}: {again}")
     if result is not None and outcomes is None:
         sentences.append(
-            "The judgement kept no single trials, so there is no gallery, errors, confusions or map. To get"
-            f" them: python -m oneshot.evaluate {run.quoted}, which scores the {words.test} once more, and is counted."
+            "The judgement did not keep its single trials, so there are no gallery, errors, confusions or map. To get"
+            f" them: python -m oneshot.evaluate {run.quoted}, which scores the {words.test} once more and is counted."
         )
     return sentences

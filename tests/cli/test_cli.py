@@ -66,7 +66,7 @@ WRONG = {
     "an unknown option": (["tune", "--fast"], "No such option: --fast; known: --address, --data,"),
     "a misspelt option": (["evaluate", "x", "--protocl", "within"], "--protocl; did you mean '--protocol'?"),
     "a verb's misspelt option": (["data", "show", "--alphabt", "x"], "--alphabt; did you mean '--alphabet'?"),
-    "an option for a value": (["tune", "quick", "--data", "--set", "train.lr=1"], "--data took --set for its value"),
+    "an option for a value": (["tune", "quick", "--data", "--set", "train.lr=1"], "--data needs a value before --set"),
     "an option for a setting": (["tune", "--set", "--data", "x", "y"], "--set took --data for its value: is a value"),
     "too many jobs": (["tune", "quick", "koch"], "Got unexpected extra argument(s) (koch); --help shows what there is"),
     "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data alone"),

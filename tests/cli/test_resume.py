@@ -200,7 +200,7 @@ def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
     assert goes_on(**resumed(" search.trials = 12", "scale.timeout=60")) == ([12] * 3, ["2 trials more, 12 in all"])
     assert opened.read_experiment(Folder.of(run)).scale.timeout == 60
     assert goes_on(**resumed()) == ([12] * 3, [])
-    by_now = "warning: search.trials = 10: the run has 12 trials by now and goes on with all of them"
+    by_now = "warning: search.trials = 10: the run already has 12 trials and keeps them all"
     assert goes_on() == ([12] * 3, [by_now])  # the job's own number: a scheduler gives the command again
     assert goes_on(changes=[*same, "search.trials=13"]) == ([13] * 3, ["1 trial more, 13 in all"])
     kept = {name: (run / name).read_bytes() for name in ("experiment.toml", STUDY)}

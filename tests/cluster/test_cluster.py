@@ -81,17 +81,22 @@ HEAD = Node("head", 0, 0, memory=3.2)
 @pytest.mark.parametrize(
     ("nodes", "scale", "concurrent", "sentence"),
     [
-        ([HEAD, LAPTOP], {}, 5, "; the head node's 3.2 GB hold no more trials' drivers, 0.6 GB each (0.4 with --set"),
+        (
+            [HEAD, LAPTOP],
+            {},
+            5,
+            "; the head node's 3.2 GB have no room for another trial's driver, 0.6 GB each (0.4 with --set",
+        ),
         ([HEAD, LAPTOP], {"ahead": False}, 8, ""),  # as many as there are cores for
         (
             [HEAD, LAPTOP, LAPTOP],
             {"ahead": False},
             8,
-            "; the head node's 3.2 GB hold no more trials' drivers, 0.4 GB each",
+            "; the head node's 3.2 GB have no room for another trial's driver, 0.4 GB each",
         ),
         ([HEAD, LAPTOP], {"max_concurrent": 4}, 4, ""),
         ([HEAD, LAPTOP], {"workers": 2}, 4, ""),
-        ([Node("small", 8, 0, memory=0.5)], {}, 1, "hold no more trials' drivers"),
+        ([Node("small", 8, 0, memory=0.5)], {}, 1, "have no room for another trial's driver"),
         ([LAPTOP], {}, 8, ""),  # nothing is known of its memory
     ],
 )
@@ -231,9 +236,9 @@ def test_the_packing_is_said_in_a_line(nodes: list[Node], scale: dict[str, Any],
 @pytest.mark.parametrize(
     ("nodes", "scale", "clause"),
     [
-        ([LAPTOP], {}, "; a worker of this one can have 8 cores: --set scale.cpus=8"),
-        ([LAPTOP], {"workers": 3}, "; a worker of this one can have 2 cores: --set scale.cpus=2"),
-        ([LAPTOP, LAPTOP], {"workers": 3, "cpus": 2}, "; a worker of this one can have 4 cores: --set scale.cpus=4"),
+        ([LAPTOP], {}, "; a worker here can have 8 cores: --set scale.cpus=8"),
+        ([LAPTOP], {"workers": 3}, "; a worker here can have 2 cores: --set scale.cpus=2"),
+        ([LAPTOP, LAPTOP], {"workers": 3, "cpus": 2}, "; a worker here can have 4 cores: --set scale.cpus=4"),
         ([LAPTOP], {"cpus": 8}, ""),
         ([LAPTOP], {"workers": "1..5"}, ""),
         ([GPU_NODE], {}, ""),  # they work on the GPU
@@ -310,7 +315,7 @@ def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"gpus": 1.5}, "scale.gpus = 1.5: a worker trains on one GPU"),
         ({"gpus": 2}, "scale.gpus = 2: a worker trains on one GPU; scale.workers = 2 uses as many"),
-        ({"gpus": 0.5, "workers": 2}, "the 2 workers of one cannot, as NCCL takes a GPU for each"),
+        ({"gpus": 0.5, "workers": 2}, "NCCL needs a GPU for each of the 2 workers of a training"),
         ({"gpus": 0.5, "workers": "1..4"}, "the 4 workers of one cannot"),
     ],
 )

@@ -328,7 +328,7 @@ def test_the_history_of_a_trial_of_the_jobs_own_settings_is_read_and_not_called_
 
 def test_an_old_run_says_what_is_missing_and_how_to_have_it(tmp_path: Path) -> None:
     html = text_of(runs.study(tmp_path, outcome=False))
-    assert "The judgement kept no single trials" in words(html)
+    assert "The judgement did not keep its single trials" in words(html)
     assert f"python -m oneshot.evaluate {tmp_path}, which scores the test alphabets once more" in words(html)
     assert "Errors</h2>" not in html and "By alphabet</h2>" in html
 
