@@ -131,7 +131,8 @@ def _splits_apart(records: Records) -> str:
         return ""
     return (
         f"\n\n{' '.join(said)} In parentheses: Welch's 95 % interval of each difference. Each training keeps the epoch"
-        " with the lowest loss on its own validation alphabets, so part of a difference may come from another epoch being kept."
+        " with the lowest loss on its own validation alphabets, so part of a difference may come from another epoch being"
+        " kept."
     )
 
 
