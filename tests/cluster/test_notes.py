@@ -1,4 +1,4 @@
-"""What Ray Train notes of a training, which nobody reads, goes with it."""
+"""The files in which Ray Train keeps notes on a training, which nobody reads, are removed when it ends."""
 
 from pathlib import Path
 
