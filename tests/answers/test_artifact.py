@@ -283,7 +283,7 @@ def test_who_reads_hears_no_warning_of_pillows_and_all_others(
 ) -> None:
     """The thread that came first may leave first, and other code may change the filters in between."""
     Image.fromarray(pages(1)[0]).save(tmp_path / "page.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 - 1)  # Pillow warns above this
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 - 1)  # Pillow warns above this number
     with pytest.warns(Image.DecompressionBombWarning):
         Image.open(tmp_path / "page.png").close()
     with warnings.catch_warnings(action="error"):
@@ -341,7 +341,7 @@ def test_similarity_is_symmetric_and_a_probability(run: Path) -> None:
 
 
 def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None:
-    """An oblong scan is padded with paper: padding it by hand with white gives the same, with black does not."""
+    """An oblong scan is padded with paper: padding it by hand with white gives the same, its inverse does not."""
     loaded = oneshot.load(run, device="cpu")
     oblong = np.where(pages(1, 14, 28)[0] < 128, 0, 255).astype(np.uint8)
     square = np.full((28, 28), 255, dtype=np.uint8)

@@ -355,7 +355,7 @@ def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.nd
     page.convert("P").save(tmp_path / "palette.gif")
     turned = page.transpose(Image.Transpose.ROTATE_90)
     exif = turned.getexif()
-    exif[0x0112] = 6  # stands for: rotate clockwise
+    exif[0x0112] = 6  # to be turned clockwise
     turned.save(tmp_path / "turned.tif", exif=exif)
     for name in ("clear.png", "colour.webp", "palette.gif", "turned.tif"):
         assert (preprocess.read(tmp_path / name, 28).int() - expected.int()).abs().max() <= 1, name

@@ -374,7 +374,7 @@ def test_classes_that_do_not_go_together_are_not_merged(net: OneShot, tmp_path: 
 def test_a_file_is_added_to_and_taken_from(
     trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is bit-identical to one folder with all classes, although the images of the old classes are not needed."""
+    """It is bit-identical to the file of a folder with all classes. The old classes' images are not needed."""
     file, new = tmp_path / "classes.parquet", tmp_path / "new"
     whole = net.classes(support)
     of_some(net, support, *FIRST).save(file)

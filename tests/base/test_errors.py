@@ -1,4 +1,4 @@
-"""Errors survive pickling unchanged, as Ray pickles what a worker raises; and hints name what was meant."""
+"""Errors survive pickling unchanged, as Ray pickles what a worker raises. Hints name what is probably meant."""
 
 import pickle
 

@@ -26,7 +26,7 @@ class Enough(Exception):
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> Given:
-    """A function that replaces another one and returns the keywords of its later calls."""
+    """A function that replaces another and returns a dict, which the next call of the other fills with keywords."""
 
     def replace(module: Any, name: str) -> dict[str, Any]:
         found: dict[str, Any] = {}

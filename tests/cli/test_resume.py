@@ -51,7 +51,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def over(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A list for how the trials of a search shall end. No training runs, and the judgement is made up."""
+    """A list, filled by the test, of how the trials of a search end. No training runs; the judgement is made up."""
     ends: list[str] = []
 
     def search(settings: Any, study: Study, *_: object, **__: object) -> bool:

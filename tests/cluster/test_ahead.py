@@ -108,7 +108,8 @@ def test_each_kind_of_process_imports_what_it_needs(kind: str | None, found: str
 
 
 def test_where_this_program_is_not_installed_a_process_starts_all_the_same() -> None:
-    """The code that needs the program reports it. Ray would restart a process that ends in its setup for ever."""
+    """Code that needs the program reports that it is missing. If the setup ended the process, Ray would restart it
+    for ever."""
     script = (
         "import sys; sys.modules['oneshot'] = None\n"
         "from ray import cloudpickle\n"

@@ -92,7 +92,7 @@ HEAD = Node("head", 0, 0, memory=3.2)
         ([HEAD, LAPTOP], {"max_concurrent": 4}, 4, ""),
         ([HEAD, LAPTOP], {"workers": 2}, 4, ""),
         ([Node("small", 8, 0, memory=0.5)], {}, 1, "hold no more trials' drivers"),
-        ([LAPTOP], {}, 8, ""),  # its memory is not known
+        ([LAPTOP], {}, 8, ""),  # nothing is known of its memory
     ],
 )
 def test_trials_are_no_more_than_the_head_node_has_memory_to_drive(

@@ -68,7 +68,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Head]:
 
 @pytest.fixture(scope="module")
 def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
-    """A folder with `run`, the folder of a study that was submitted to the head and is over, and `output`, its output."""
+    """A folder with `run`, the folder of a finished study that was submitted to the head, and `output`, its output."""
     folder = tmp_path_factory.mktemp("submitted")
     changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="1")
     script = (

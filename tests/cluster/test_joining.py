@@ -62,7 +62,8 @@ def test_only_several_gpus_join_by_nccl(
 def test_workers_that_do_not_join_are_ended_and_started_again(
     error: Exception, why: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray Train alone would fail at the first error, and at the second wait for cores that it holds itself."""
+    """The error raised is the one after which Ray Train starts again. It would fail at the first of these by itself,
+    and at the second wait for cores that it holds."""
 
     def fail(*_: Any) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""The files in which Ray Train keeps notes on a training, which nobody reads, are removed when it ends."""
+"""The files that Ray Train writes about a training, which nobody reads, are removed when it ends."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Where Ray puts the workers that the packing promised room for. The nodes are real, their GPUs only numbers. No network
-is trained: each worker notes where it is and what it was given."""
+"""Where Ray puts the workers that the packing promised room for. The nodes are real, their GPUs only numbers. No
+network is trained: each worker notes where it is and what it was given."""
 
 import json
 import secrets
@@ -88,7 +88,7 @@ def place(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    del variables["CUDA_VISIBLE_DEVICES"]  # Ray refuses more GPUs than it lets be seen
+    del variables["CUDA_VISIBLE_DEVICES"]  # Ray refuses more GPUs than this variable shows
     start = [RAY, "start", f"--num-cpus={cores}", f"--num-gpus={cards}", "--block", "--disable-usage-stats"]
     places = [["--head", f"--port={port}"]] + [[f"--address=127.0.0.1:{port}"]] * (nodes - 1)
     shown = [[f'--resources={{"accelerator_type:{kind}": 1}}'] for kind in kinds] or [[]] * nodes

@@ -28,7 +28,7 @@ def cluster() -> Iterator[None]:
 def controller() -> Any:
     """An actor that makes a placement group, as Ray Train's controller does."""
 
-    class Controller:  # in a function: Ray, which cannot import this file, gets it by value
+    class Controller:  # in a function, so Ray gets it by value: it cannot import this file
         def make(self) -> tuple[int, PlacementGroup]:
             group = ray.util.placement_group([{"CPU": 1}])
             ray.get(group.ready())
