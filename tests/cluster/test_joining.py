@@ -62,8 +62,8 @@ def test_only_several_gpus_join_by_nccl(
 def test_workers_that_do_not_join_are_ended_and_started_again(
     error: Exception, why: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error raised is the one after which Ray Train starts again. It would fail at the first of these by itself,
-    and at the second wait for cores that it holds."""
+    """The error raised is one after which Ray Train starts workers again. Left alone, it would fail after an error,
+    and after a death it would wait for cores that it holds itself."""
 
     def fail(*_: Any) -> None:
         raise error
