@@ -1,4 +1,4 @@
-"""A trained network handed on as a folder: the same scores wherever it is loaded, for images as they lie in files."""
+"""A trained network saved as a folder: the same scores wherever it is loaded, for images as files contain them."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ RECORDED = {name: getattr(tiny.settings(), name).model_dump() for name in ("data
 
 
 def trained() -> Siamese:
-    """A network that is no longer as it was made: its batch statistics too."""
+    """An initialised network whose batch statistics have been updated."""
     torch.manual_seed(3)
     net = build(tiny.settings().model, size=28)
     net(torch.rand(16, 1, 28, 28), torch.rand(16, 1, 28, 28))
@@ -67,7 +67,7 @@ def test_a_network_of_another_width_and_depth_comes_back_as_it_was(tmp_path: Pat
 
 
 def test_a_network_of_eight_views_looks_so_wherever_it_is_loaded(tmp_path: Path) -> None:
-    """It is trained as one of a single view, to the same weights."""
+    """Training is the same as with a single view: the weights are equal."""
     turned: dict[str, Any] = {"rotations": True, "flips": True, "epochs": 1}
     for views in (1, 8):
         given, where = tiny.settings(views=views, **turned), tmp_path / str(views)
@@ -95,7 +95,7 @@ def test_a_network_of_eight_views_looks_so_wherever_it_is_loaded(tmp_path: Path)
 
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
-    """A copy of the best network's folder, to be damaged."""
+    """A copy of the best network's folder, for tests that damage it."""
     return Path(shutil.copytree(run / "best", tmp_path / "best"))
 
 
@@ -136,7 +136,7 @@ def test_the_card_says_what_the_network_is_and_where_it_comes_from(run: Path) ->
     assert cards.recorded_settings(Folder.of(run / "checkpoints" / "epoch-0001")) == RECORDED
 
 
-# Images as they lie in files
+# Images as files contain them
 
 
 def test_pil_images_and_arrays_score_alike(run: Path) -> None:
@@ -151,7 +151,7 @@ def test_pil_images_and_arrays_score_alike(run: Path) -> None:
 def test_one_bit_images_are_dark_ink_on_light_paper_too(run: Path) -> None:
     loaded = oneshot.load(run, device="cpu")
     page = np.where(pages(1)[0] < 128, 0, 255).astype(np.uint8)
-    bit = Image.fromarray(page).convert("1")  # as Omniglot's PNGs: ink 0, paper 1
+    bit = Image.fromarray(page).convert("1")  # like Omniglot's PNGs: ink 0, paper 1
     assert torch.equal(loaded.embed(bit), loaded.embed(page))
 
 
@@ -174,7 +174,7 @@ def test_an_array_of_three_axes_is_a_sequence(run: Path) -> None:
 
 
 def test_a_grey_image_may_have_an_axis_for_its_one_channel(run: Path) -> None:
-    """As Keras and OpenCV give it: not so many images of one column."""
+    """Keras and OpenCV give such arrays. It is not taken for a sequence of images of one column."""
     loaded, page = oneshot.load(run, device="cpu"), pages(1, 40, 30)[0]
     assert torch.equal(loaded.embed(page[:, :, None]), loaded.embed(page))
 
@@ -193,7 +193,7 @@ def test_an_image_may_be_named_by_its_file(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_image_may_be_the_bytes_of_its_file(run: Path, tmp_path: Path) -> None:
-    """In whatever they are held, or in a file that is open, which stays so: to the bit as by its path."""
+    """In any bytes type, or as an open file, which stays open. The embedding is bit-identical to that of the path."""
     loaded, files = oneshot.load(run, device="cpu"), [tmp_path / f"{number}.png" for number in range(2)]
     for page, file in zip(pages(2, 40, 30), files, strict=True):
         Image.fromarray(page).save(file)
@@ -208,7 +208,7 @@ def test_an_image_may_be_the_bytes_of_its_file(run: Path, tmp_path: Path) -> Non
     with open(files[0], "rb") as opened, tempfile.SpooledTemporaryFile() as uploaded:
         uploaded.write(data[0])
         for file in (opened, uploaded):
-            file.read()  # whoever looked into it may have left it at its end
+            file.read()  # a caller may have left the position at the end
             assert torch.equal(loaded.embed(file), loaded.embed(files[0])) and not file.closed
     reading, writing = os.pipe()
     with open(reading, "rb") as piped:
@@ -218,7 +218,7 @@ def test_an_image_may_be_the_bytes_of_its_file(run: Path, tmp_path: Path) -> Non
 
 
 def test_bytes_that_are_no_image_are_a_sentence(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what looks at files, too: foreign formats are not tried, and a bomb is not unpacked."""
+    """Bytes get the same checks as files: other formats are not tried, and too large an image is not unpacked."""
     loaded, kinds = oneshot.load(run, device="cpu"), {}
     for kind in ("PNG", "PPM"):
         Image.fromarray(pages(1)[0]).save(stream := io.BytesIO(), kind)
@@ -249,8 +249,8 @@ def test_bytes_that_are_no_image_are_a_sentence(run: Path, tmp_path: Path, monke
 
 
 def test_eight_threads_are_answered_as_one_is(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them read at the same moment, and embed at the same moment: what a process has one of, its filters of
-    warnings and torch's switches, is then as it was."""
+    """All read at the same moment and embed at the same moment. What the process has only once, the warning filters
+    and torch's TF32 switches, is unchanged after it."""
     loaded, threads = oneshot.load(run, device="cpu"), 8
     for number, page in enumerate(pages(threads)):
         Image.fromarray(page).save(tmp_path / f"{number}.png")
@@ -263,9 +263,9 @@ def test_eight_threads_are_answered_as_one_is(run: Path, tmp_path: Path, monkeyp
 
     def meeting(function: Callable[..., Any]) -> Callable[..., Any]:
         def met(*arguments: Any, **options: Any) -> Any:
-            together.wait()  # all are within
+            together.wait()  # all threads are inside the function
             done = function(*arguments, **options)
-            together.wait()  # and none is out
+            together.wait()  # and none has left it
             return done
 
         return met
@@ -281,9 +281,9 @@ def test_eight_threads_are_answered_as_one_is(run: Path, tmp_path: Path, monkeyp
 def test_who_reads_hears_no_warning_of_pillows_and_all_others(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who came first may leave first, and somebody may have changed the filters in between."""
+    """The thread that came first may leave first, and other code may change the filters in between."""
     Image.fromarray(pages(1)[0]).save(tmp_path / "page.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 - 1)  # of which Pillow warns, up to twice as many
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 28 * 28 - 1)  # Pillow warns above this number
     with pytest.warns(Image.DecompressionBombWarning):
         Image.open(tmp_path / "page.png").close()
     with warnings.catch_warnings(action="error"):
@@ -324,7 +324,7 @@ def test_a_network_is_asked_where_there_are_no_locks(run: Path, tmp_path: Path) 
 
 
 def test_who_asks_keeps_the_warnings_of_its_own(run: Path, tmp_path: Path) -> None:
-    """Files are read by several threads; Python's filters are the whole process's."""
+    """Several threads read the files, and Python's warning filters belong to the whole process."""
     for number, page in enumerate(pages(40)):
         Image.fromarray(page).save(tmp_path / f"{number}.png")
     before = list(warnings.filters)
@@ -341,7 +341,7 @@ def test_similarity_is_symmetric_and_a_probability(run: Path) -> None:
 
 
 def test_margins_of_paper_are_what_the_network_sees_as_no_ink(run: Path) -> None:
-    """An oblong scan is filled up with paper: filling it up by hand changes nothing, filling it with ink does."""
+    """An oblong scan is padded with paper: padding it by hand with white gives the same, its inverse does not."""
     loaded = oneshot.load(run, device="cpu")
     oblong = np.where(pages(1, 14, 28)[0] < 128, 0, 255).astype(np.uint8)
     square = np.full((28, 28), 255, dtype=np.uint8)
@@ -381,7 +381,7 @@ def test_left_and_right_must_be_pairs(run: Path) -> None:
 
 
 def card(**changes: Any) -> Callable[[Path], None]:
-    """Changes the card: keys with `None` are removed, dotted keys are written with a double underscore."""
+    """A function that changes the card. `None` removes a key; a double underscore stands for the dot in a key."""
 
     def change(folder: Path) -> None:
         tree = json.loads((folder / "model.json").read_text())
@@ -400,7 +400,7 @@ def card(**changes: Any) -> Callable[[Path], None]:
 
 
 def weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
-    """Changes the weights, with a digest to match."""
+    """A function that changes the weights and sets the digest to match."""
 
     def forge(folder: Path) -> None:
         state = trained().state_dict()

@@ -1,4 +1,4 @@
-"""What scores are worth: known curves are found again, and a limit lets pass what it says."""
+"""Calibration of scores: known curves are recovered, and a limit accepts the stated share."""
 
 import math
 
@@ -13,7 +13,7 @@ GROUP = np.arange(4_000) % 6  # alphabets
 
 def scores(trials: int = 4_000, ways: int = 21, *, gap: float = 3.0, seed: int = 0, alike: float = 0) -> np.ndarray:
     """Trials whose true class, the first, scores `gap` better on average than the others. `alike`: the correlation of
-    the scores of a trial."""
+    the scores within a trial."""
     generator = np.random.default_rng(seed)
     drawn = math.sqrt(1 - alike) * generator.normal(size=(trials, ways))
     drawn += math.sqrt(alike) * generator.normal(size=(trials, 1))
@@ -76,7 +76,7 @@ def test_the_probabilities_of_the_classes_sum_to_one_and_keep_their_order(record
 @pytest.mark.parametrize("rate", calibration.RATES)
 @pytest.mark.parametrize("ways", [1, 2, 3, 5, 8, 20, 60])
 def test_of_images_of_no_class_the_stated_share_passes(record: dict, rate: float, ways: int) -> None:
-    """At numbers of classes that were measured, between them, and beyond them (there it may be less)."""
+    """For numbers of classes that were measured, between them, and beyond them, where fewer may pass."""
     absent = scores(40_000, ways + 1, seed=1)[:, 1:]
     passed = Calibration(record).known(absent, rate=rate).mean()
     assert passed == pytest.approx(rate, rel=0.35, abs=0.01) or (ways == 60 and passed < rate)
@@ -85,7 +85,7 @@ def test_of_images_of_no_class_the_stated_share_passes(record: dict, rate: float
 @pytest.mark.parametrize("alike", [0, 0.3, 0.6])
 @pytest.mark.parametrize("validated", [2, 3, 5, 21])
 def test_however_few_ways_were_measured_no_more_than_stated_pass(validated: int, alike: float) -> None:
-    """And scores that are alike, whose classes are fewer chances than their number, do not make it refuse them all."""
+    """Correlated scores, which give fewer independent chances than there are classes, do not make it refuse all."""
     found = fit({1: scores(ways=validated, alike=alike)}, GROUP)
     assert found is not None
     fresh = scores(10_000, 51, seed=1, alike=alike)
@@ -102,7 +102,7 @@ def test_the_record_says_what_the_limit_costs(record: dict) -> None:
     assert cell["false_accept"] == pytest.approx(known.known(fresh[:, 1:]).mean(), abs=0.03)
     assert cell["refused"] == pytest.approx(1 - known.known(fresh[:, :5]).mean(), abs=0.03)
     more = [shot["none"][-1]["refused"] for shot in record["shots"]]
-    assert more == sorted(more, reverse=True)  # better scores, fewer refused
+    assert more == sorted(more, reverse=True)  # with better scores fewer are refused
 
 
 def test_a_rate_of_one_refuses_nothing(record: dict) -> None:
@@ -116,7 +116,7 @@ def test_the_lead_counts_where_there_is_a_second_class() -> None:
 
 
 def test_how_good_it_is_is_measured_on_alphabets_that_were_not_fitted() -> None:
-    """Two kinds of alphabets whose scores lie apart: what fits one is wrong for the other, and the record says so."""
+    """With two kinds of alphabets whose scores differ, a fit to one is wrong for the other, and the record says so."""
     group = np.arange(4_000) % 2
     apart = scores() + 6.0 * group[:, None]
     found, alike = fit({1: apart}, group), fit({1: scores()}, group)

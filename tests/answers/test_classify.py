@@ -1,4 +1,4 @@
-"""Which class an image is of, from a few examples: a trained network asked as people ask it."""
+"""Which class an image belongs to, from a few examples: a trained network used as people use it."""
 
 import contextlib
 import copy
@@ -45,7 +45,7 @@ def net(trained_run: Path) -> OneShot:
 
 @pytest.fixture(scope="module")
 def held(small_glyphs: Folder) -> Drawings:
-    """Alphabets that the network has not seen, nor its calibration."""
+    """Alphabets that neither the network nor its calibration has seen."""
     return splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).test)
 
 
@@ -58,7 +58,7 @@ def pages(held: Drawings) -> np.ndarray:
 
 @pytest.fixture
 def folders(pages: np.ndarray, tmp_path: Path) -> tuple[Path, Path]:
-    """Support: 5 classes, of which `c4` has three images. Queries: each of 12 characters once."""
+    """Support: 5 classes of one image each, except `c4`, which has three. Queries: 12 characters, once each."""
     support, asked = tmp_path / "support", tmp_path / "asked"
     (support / "c4").mkdir(parents=True)
     asked.mkdir()
@@ -82,7 +82,7 @@ def ask(where: Path, support: Path, *images: Path, **options: Any) -> None:
 
 @pytest.fixture
 def plain(trained_run: Path, tmp_path: Path) -> Path:
-    """The network as an older version wrote it: without a calibration."""
+    """The network as an older version wrote it, without a calibration."""
     best = Path(shutil.copytree(trained_run / "best", tmp_path / "older"))
     card = json.loads((best / "model.json").read_text())
     del card["calibration"]
@@ -99,7 +99,7 @@ def test_the_probability_of_verify_is_monotone_in_similarity(net: OneShot, pages
     order = similarity.argsort()
     assert (verified[order].diff() >= 0).all()
     assert ((verified > 0) & (verified < 1)).all()
-    assert not torch.allclose(verified, similarity.double(), atol=0.01)  # else nothing was calibrated
+    assert not torch.allclose(verified, similarity.double(), atol=0.01)  # otherwise nothing was calibrated
     assert torch.equal(verified, net.verify(right, left))
 
 
@@ -139,7 +139,7 @@ def test_the_order_of_the_support_changes_nothing(net: OneShot, pages: np.ndarra
 
 
 def rankings(net: OneShot, drawings: Drawings, trials: Trials, *, calibration: Calibration, **options: Any) -> Any:
-    """The answer to each trial, its classes named 0, 1, ...; each drawing is embedded once."""
+    """The answer to each trial. Its classes are named 0, 1, ...; each drawing is embedded once."""
     z_ND = net.embed_pixels(torch.cat([net.fit(page) for page in 255 - drawings.pixels()]))
     names = tuple(map(str, range(trials.n_way)))
     for query, support in zip(trials.query, trials.support, strict=True):
@@ -177,7 +177,7 @@ def test_images_of_no_class_are_refused_at_about_the_stated_rate(net: OneShot, h
 
 
 def test_the_calibration_makes_probabilities_truer(net: OneShot, small_glyphs: Folder) -> None:
-    """Of a network that is surer of itself than it may be."""
+    """The network is made overconfident first."""
     part = splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).validation)
     sure = copy.deepcopy(net.net)
     with torch.no_grad():
@@ -271,7 +271,7 @@ def test_people_are_told_what_programs_are(
     many: int, trained_run: Path, folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, plain_terminal: None,
 ) -> None:  # fmt: skip
-    """Each image and its class, or the nearest; of more than so many images, one line each; the sum at the end."""
+    """Each image and its class, or the nearest one, then the summary. With more than `many` images, a line for each."""
     monkeypatch.setattr(classify, "MANY", many)
     monkeypatch.setenv("COLUMNS", "300")
     ask(trained_run, *folders)
@@ -349,7 +349,7 @@ def test_an_image_in_a_file_is_upright_and_on_white(tmp_path: Path, pages: np.nd
     page.save(tmp_path / "plain.png")
     expected = preprocess.read(tmp_path / "plain.png", 28)
     clear = Image.new("RGBA", page.size, (0, 0, 0, 0))
-    clear.paste((0, 0, 0, 255), mask=Image.fromarray(255 - pages[0, 0]))  # black ink on nothing, as logos lie in files
+    clear.paste((0, 0, 0, 255), mask=Image.fromarray(255 - pages[0, 0]))  # black ink on transparency, as in logos
     clear.save(tmp_path / "clear.png")
     page.convert("RGB").save(tmp_path / "colour.webp", lossless=True)
     page.convert("P").save(tmp_path / "palette.gif")
@@ -370,7 +370,7 @@ def test_black_on_white_is_inverted_and_nothing_else(pages: np.ndarray) -> None:
 
 
 def test_paper_and_ink_of_any_grey_are_stretched(pages: np.ndarray) -> None:
-    """A scan has grey paper: without this it would be a sheet of faint ink."""
+    """A scan has grey paper, which would otherwise look like faint ink."""
     expected = preprocess.fit(pages[0, 0], 28)
     grain = np.random.default_rng(0).integers(-3, 4, pages[0, 0].shape)
     for paper, ink in ((200, 20), (255, 120), (90, 10)):
@@ -390,7 +390,7 @@ def test_light_ink_on_dark_paper_is_warned_of(
     for left, right, warned in ((image, image, False), (tmp_path / "night.png",) * 2 + (True,)):
         verify.run(Folder.of(trained_run), left, right, as_json=True, device="cpu")
         assert (said in capsys.readouterr().err) == warned
-    ask(trained_run, folders[0], tmp_path / "night.png")  # whatever the classes are
+    ask(trained_run, folders[0], tmp_path / "night.png")  # whether the classes warn or not
     assert f"warning: the image looks like {said}" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "dark").mkdir()
     shutil.copy(tmp_path / "night.png", tmp_path / "dark" / "a.png")
@@ -431,7 +431,7 @@ def test_the_picture_of_a_photo_is_no_negative(
 ) -> None:
     preprocessing = net.card["preprocessing"] | {"cleaning": cleaning}
     asked = OneShot(net.net, net.card | {"preprocessing": preprocessing}, net.device)
-    pixels = torch.full((28, 28), 230, dtype=torch.uint8)  # of dark ink: all black
+    pixels = torch.full((28, 28), 230, dtype=torch.uint8)  # nearly full ink: black if the ink is dark
     answer = queries.Answer(Path("x.png"), Ranking(("alpha",), (1.0,), (0.0,), known=True), pixels)
     classes = Classes(("alpha",), torch.zeros(1, 1), (1,), pixels[None])
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
@@ -587,12 +587,12 @@ def test_an_image_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path, mon
 
 
 def test_a_pipe_is_no_image_and_is_not_opened(tmp_path: Path, pages: np.ndarray) -> None:
-    """Nobody need write to it: it would be waited for without an end. Here somebody does, that the test has one."""
+    """If nobody wrote to it, opening it would wait for ever. Here a thread writes to it, so that the test ends."""
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)
 
     def write() -> None:
-        with contextlib.suppress(OSError):  # nobody reads it
+        with contextlib.suppress(OSError):  # nobody reads from it
             pipe.write_bytes(encode(255 - pages[0, 0]))
 
     threading.Thread(target=write, daemon=True).start()

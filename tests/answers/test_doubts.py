@@ -1,4 +1,4 @@
-"""What a calibration states is doubted if it was measured on too little or on what was taught, in words that fit."""
+"""A calibration measured on too little, or on what was trained on, is doubted, in words that fit the data set."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from oneshot.screen.words import OF_OWN, Words
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    """A calibration that nobody doubts, but for these changes of what it was measured on or of its thresholds."""
+    """A calibration without doubts, except for changes to what it was measured on or to its thresholds."""
     about = {"characters": 50, "alphabets": 8, "taught": False}
     match = {"rates": [0.1, 0.01, 0.001], "false_match": [0.1, 0.01, 0.001], "pairs": 60_000}
     return {"measured_on": about | changes, "match": match | changes}

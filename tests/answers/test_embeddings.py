@@ -1,4 +1,4 @@
-"""A catalogue of classes is embedded once, kept in a file, and asked many times: the answers are the folder's."""
+"""Classes are embedded once, kept in a file and asked many times: the answers are the same as from their folder."""
 
 import json
 import os
@@ -38,7 +38,7 @@ CLEANING = {"side": 40, "polarity": "photo"}
 
 
 def network(where: Path, seed: int, *, cleaning: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """A run of a network that learned nothing."""
+    """A run with an untrained network."""
     given = tiny.settings(**changes)
     torch.manual_seed(seed)
     return tiny.network(where, build(given.model, size=28), given, cleaning=cleaning)
@@ -56,7 +56,7 @@ def net(trained: Path) -> OneShot:
 
 @pytest.fixture
 def support(tmp_path: Path) -> Path:
-    """Nine classes: of a image each, but for `class03`, of which there are three and a copy of one of them."""
+    """Nine classes of one image each, except `class03`: it has three images and a copy of one of them."""
     folder = tmp_path / "support"
     folder.mkdir()
     for number in range(9):
@@ -70,7 +70,7 @@ def support(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(trained: Path, support: Path, tmp_path: Path) -> Path:
-    """Their file."""
+    """The file of the classes in `support`."""
     embedded(trained, tmp_path / "classes.parquet", support=support)
     return tmp_path / "classes.parquet"
 
@@ -102,12 +102,12 @@ def footer(file: Path) -> dict[str, Any]:
 
 
 def same(one: Classes, other: Classes) -> bool:
-    """Whether classes are the same to the bit."""
+    """Whether two sets of classes are bit-identical."""
     tensors = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("z_CD", "pixels"))
     return tensors and replace(one, z_CD=None, pixels=None) == replace(other, z_CD=None, pixels=None)  # type: ignore[arg-type]
 
 
-# The answers of a file are those of the folder
+# A file gives the same answers as its folder
 
 
 @pytest.mark.parametrize("batch", [256, 2, 5])
@@ -115,7 +115,7 @@ def test_a_file_answers_as_its_folder_does(
     batch: int, trained: Path, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, plain_terminal: None,
 ) -> None:  # fmt: skip
-    """In JSON and on a terminal, where the classes are drawn, to the bit; the warnings, too."""
+    """The output is identical in JSON and on a terminal that draws pictures; so are the warnings."""
     monkeypatch.setattr(queries, "BATCH", batch)
     monkeypatch.setattr(embeddings, "ROWS", 4)
     monkeypatch.setattr(classify, "can_draw", lambda console: True)
@@ -171,7 +171,7 @@ def test_a_checkpoint_and_the_best_network_that_was_made_of_it_are_one_network(
 
 
 def test_classes_from_python_are_saved_and_asked_again(net: OneShot, tmp_path: Path) -> None:
-    """Without paths; a copy of an image counts once; what was there is replaced."""
+    """They have no paths, a copy of an image counts once, and saving again replaces the file."""
     images = {"alpha": figure(0), "beta": [figure(1), figure(1, 1), figure(1)]}
     classes = net.classes(images)
     assert classes.counts == (1, 2) and classes.paths == (None, None)
@@ -196,7 +196,7 @@ def test_classes_lie_on_an_object_store_too(net: OneShot, bucket: str) -> None:
     assert same(net.classes(where), classes)
 
 
-# What others read
+# What other programs read
 
 
 def test_any_program_reads_embeddings_by_name(
@@ -231,7 +231,7 @@ def test_a_file_says_which_network_made_it(net: OneShot, file: Path) -> None:
 def test_whoever_has_the_files_scores_as_classify_does(
     kind: dict[str, Any], support: Path, asked: Path, tmp_path: Path
 ) -> None:
-    """By the footer of either, without the network; by cosine or distance the order is another."""
+    """The footer of either file is enough, without the network. Cosine or Euclidean distance gives another order."""
     where, files = network(tmp_path / "run", 1, **kind), [tmp_path / "images.parquet", tmp_path / "classes.parquet"]
     net = oneshot.load(where, device="cpu")
     embedded(where, files[0], asked)
@@ -296,11 +296,11 @@ def test_the_command_embeds_and_the_file_is_asked(
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
-# Classes come and go
+# Adding and removing classes
 
 
 def of_some(net: OneShot, support: Path, *names: str) -> Classes:
-    """The classes of the folder as it was when it held only these."""
+    """The classes of the folder if it held only those named."""
     aside = support.with_name("aside")
     aside.mkdir()
     for path in [path for path in support.iterdir() if path.stem not in names]:
@@ -317,7 +317,7 @@ FIRST, LAST = [f"class{number:02}" for number in range(6)], [f"class{number:02}"
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each class is embedded by itself: the last bits of a number may depend on what stands beside it in a batch."""
+    """Each class is embedded alone: the last bits of a number may depend on the rest of its batch."""
     monkeypatch.setattr(queries, "BATCH", 1)
 
 
@@ -374,7 +374,7 @@ def test_classes_that_do_not_go_together_are_not_merged(net: OneShot, tmp_path: 
 def test_a_file_is_added_to_and_taken_from(
     trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the bit it is that of the folder with both; without the images of those that were there."""
+    """It is bit-identical to the file of a folder with all classes. The old classes' images are not needed."""
     file, new = tmp_path / "classes.parquet", tmp_path / "new"
     whole = net.classes(support)
     of_some(net, support, *FIRST).save(file)
@@ -559,12 +559,12 @@ def test_what_could_not_be_read_is_still_true_when_it_was_added(
     )
 
 
-# As many images of each
+# The same number of images of each class
 
 
 @pytest.fixture
 def many_images(tmp_path: Path) -> Path:
-    """Four classes of five images each, but for `class02` of two, and with copies among those of `class01`."""
+    """Four classes of five images each, except that `class02` has two and two images of `class01` are the same."""
     folder = tree(tmp_path / "many", classes=4, images=5)
     for take in (2, 3, 4):
         (folder / "class02" / f"image{take}.png").unlink()
@@ -578,7 +578,7 @@ FEWER = "classes with more images are named too often; these have fewer than 3 d
 def test_so_many_different_images_of_each_are_those_of_a_folder_thinned_by_hand(
     trained: Path, net: OneShot, many_images: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From Python, on the command line and by way of a file; a single warning names those that have fewer."""
+    """From Python, on the command line and through a file. A single warning names the classes with fewer images."""
     with pytest.warns(UserWarning) as said:
         found = net.classes(many_images, per_class=3)
     assert [str(each.message) for each in said] == [FEWER] and found.counts == (3, 3, 2, 3)
@@ -608,7 +608,7 @@ def test_so_many_different_images_of_each_are_those_of_a_folder_thinned_by_hand(
 def test_only_as_many_images_are_read_as_it_takes(
     net: OneShot, many_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that cannot be read or that is a copy has the next in its place."""
+    """An unreadable image or a copy is replaced by the next image."""
     read, opened = queries._read, list[str]()
     monkeypatch.setattr(queries, "_read", lambda net, path, votes: opened.append(path.stem) or read(net, path, votes))
     (many_images / "class00" / "image0.png").write_bytes(b"")
@@ -657,7 +657,7 @@ def test_a_number_of_images_that_cannot_be_taken_is_refused(
 def test_images_that_cannot_be_read_are_named_counted_and_left_out(
     trained: Path, net: OneShot, support: Path, asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As many as can are embedded: a catalogue takes long; who asks it is told what it lacks."""
+    """The others are embedded, since many classes take long; whoever uses the file is told what is missing."""
     (support / "class01.png").write_bytes(b"")
     (support / "class03" / "image0.png").write_bytes(b"no image")
     out = tmp_path / "classes.parquet"
@@ -712,13 +712,13 @@ def test_a_file_appears_whole_or_not_at_all(
 def rewritten(
     file: Path, *, facts: dict[str, Any] | None = None, change: Callable[[pa.Table], pa.Table] = lambda table: table
 ) -> None:
-    """Write a file again with other facts in its footer, or other rows."""
+    """Write a file again with changed facts in its footer or changed rows."""
     known = footer(file) | (facts or {})
     pq.write_table(change(pq.read_table(file)).replace_schema_metadata({"oneshot": json.dumps(known)}), file)
 
 
 def number(table: pa.Table, value: float) -> pa.Table:
-    """The table with another first number."""
+    """The table with its first embedding number changed."""
     kind = table.schema.field("embedding")
     numbers = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).copy()
     numbers[0] = value
@@ -773,7 +773,7 @@ def test_a_bit_that_is_another_is_noticed(net: OneShot, file: Path) -> None:
 
 
 def test_a_file_of_another_network_is_refused(net: OneShot, support: Path, file: Path, tmp_path: Path) -> None:
-    """Also of one with the same weights that looks otherwise."""
+    """This includes a network with the same weights but another number of views."""
     other = oneshot.load(network(tmp_path / "other", 1), device="cpu")
     with pytest.raises(UserError, match=rf"classes\.parquet was made by another network, its sha256 is .*{MAKES_ONE}"):
         other.classes(file)
@@ -850,13 +850,13 @@ def rankings(net: OneShot, classes: Classes, z_QD: torch.Tensor, top: int | None
 
 @pytest.fixture(scope="module")
 def many() -> tuple[Classes, torch.Tensor]:
-    """3,000 classes, each of which is there three times, and 20 queries."""
+    """3,000 classes, 1,000 different embeddings three times each, and 20 queries."""
     z_CD = torch.rand(1_000, 64, generator=torch.Generator().manual_seed(0)).repeat(3, 1)
     return Classes(tuple(map(str, range(3_000))), z_CD, (1,) * 3_000), z_CD[:20] + 0.01
 
 
 class Held(TorchFunctionMode):
-    """The most numbers of a tensor that was made while this watched, and is none of these nor a part of one."""
+    """Records the size of the largest tensor made meanwhile, not counting the known ones and views of them."""
 
     def __init__(self, *known: torch.Tensor) -> None:
         super().__init__()
@@ -873,7 +873,7 @@ class Held(TorchFunctionMode):
 def test_many_classes_are_ranked_in_blocks_and_as_one_by_one(
     net: OneShot, many: tuple[Classes, torch.Tensor], monkeypatch: pytest.MonkeyPatch, numbers: int
 ) -> None:
-    """Neither queries x classes x dimension nor queries x classes numbers are held; the answers are the same."""
+    """Neither queries x classes x dimension nor queries x classes numbers are held; the answers stay the same."""
     classes, z_QD = many
     with torch.no_grad():
         scores = net.net.score(z_QD[:, None], classes.z_CD).double().numpy()
@@ -889,7 +889,7 @@ def test_many_classes_are_ranked_in_blocks_and_as_one_by_one(
 
 @pytest.mark.parametrize("top", [1, 2, 5, 2_999, 3_000, 9_999])
 def test_the_best_of_many_are_the_first_of_all(net: OneShot, many: tuple[Classes, torch.Tensor], top: int) -> None:
-    """Of equal scores those of the first classes, also where the last that is asked for has its like."""
+    """Among equal scores the first classes are taken, even if the cut falls between equal scores."""
     for whole, best in zip(rankings(net, *many), rankings(net, *many, top=top), strict=True):
         assert best == replace(
             whole, classes=whole.classes[:top], scores=whole.scores[:top], probabilities=whole.probabilities[:top]

@@ -1,4 +1,4 @@
-"""A network for programs without torch: the same answers on onnxruntime, and what one has to know stands beside it."""
+"""A network for programs without torch: the same answers on onnxruntime, with all its users need next to it."""
 
 import math
 import re
@@ -27,7 +27,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 
 def network(folder: Folder, name: str, **options: int) -> Path:
-    """A run of a network with batch statistics of its own."""
+    """A run of a network whose batch statistics have been updated."""
     size = KOCH_LEAST if name == "koch" else 28
     settings = tiny.settings(name=name, size=size, rotations=True, flips=True, **options)
     torch.manual_seed(1)
@@ -88,7 +88,7 @@ def test_the_recipe_beside_it_makes_the_image_that_the_network_learned_from(shap
     assert (np.abs(found * 255 - expected) > 0.5).mean() < 0.01
 
 
-# What is there where torch is not: all that the page says is needed, and what NumPy, Pillow and pydantic need.
+# Runs the recipe where torch and other packages cannot be imported: it needs only what the page names.
 WITHOUT_TORCH = """
 import sys
 for name in ("torch", "pyarrow", "rich", "typer", "ray"):

@@ -1,4 +1,4 @@
-"""Same or different by a threshold: errors counted by hand, thresholds that keep what they promise."""
+"""Same or different by a threshold: error rates match counts by hand, thresholds keep the stated rate."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from oneshot.answers import calibration, matching
 from oneshot.answers.calibration import Calibration
 from oneshot.base.errors import UserError
 
-# Scores of same and of different pairs, the equal error rate and the area under the curve, counted by hand.
+# Scores of same and of different pairs; the equal error rate and the area under the curve, counted by hand.
 BY_HAND = {
     "parted": ([3, 4], [1, 2], 0.0, 1.0),
     "the wrong way round": ([1, 2], [3, 4], 1.0, 0.0),
@@ -15,7 +15,7 @@ BY_HAND = {
     "a constant": ([1, 1, 1], [1, 1], 0.5, 0.5),
     "no number": ([np.nan, np.nan], [np.nan], 0.5, 0.5),
     "ties": ([1, 1, 0], [1, 0, 0], 1 / 3, 6 / 9),
-    "a tie to be cut": ([1, 1], [1, 0], 1 / 3, 3 / 4),  # between (1/2, 0) and (0, 1) at a third of the way
+    "a tie to be cut": ([1, 1], [1, 0], 1 / 3, 3 / 4),  # a third of the way from (1/2, 0) to (0, 1)
     "no number among them": ([2, np.nan], [1, np.nan], 0.5, 5 / 8),  # two of four pairs, and a tie at the bottom
     "infinite": ([np.inf, 0], [-np.inf, 1], 0.5, 3 / 4),
 }
@@ -54,7 +54,7 @@ def test_the_area_is_the_share_of_pairs_of_pairs_in_the_right_order_and_half_of_
         (range(10), 0.1, 8),
         (range(10), 0.01, 9),
         (range(1_000), 0.001, 998),
-        ([1, 1, 2, 2], 0.25, 2),  # either both are above or none is
+        ([1, 1, 2, 2], 0.25, 2),  # of two equal scores both are above the threshold or neither
         ([1, 1, 2, 2], 0.5, 1),
         ([7], 0.1, 7),
         ([np.nan, np.nan, 3, np.inf], 0.25, 3),
@@ -65,7 +65,7 @@ def test_a_threshold_is_the_lowest_that_keeps_the_rate(different: list[float], r
 
 
 def trials(count: int = 6_000, ways: int = 11, *, seed: int = 0) -> np.ndarray:
-    """Scores of one-shot trials, the true class's 3 better on average than the others'."""
+    """Scores of one-shot trials. The true class, the first, scores 3 better on average than the others."""
     drawn = np.random.default_rng(seed).normal(size=(count, ways))
     drawn[:, 0] += 3
     return drawn
@@ -79,7 +79,7 @@ def test_a_rate_is_kept_by_other_pairs_and_its_errors_are_measured_on_other_alph
         errors = [(fresh[:, 1:] > limit).mean(), (fresh[:, 0] <= limit).mean()]
         assert errors[0] == pytest.approx(rate, rel=0.2)
         assert across == pytest.approx(errors, rel=0.3, abs=0.01)
-    apart = matching.fit(trials() + 3.0 * (group % 2)[:, None], group)  # what keeps the rate in one half
+    apart = matching.fit(trials() + 3.0 * (group % 2)[:, None], group)  # a threshold that keeps the rate in one half
     assert apart["false_match"][1] > 0.2, "does not in the other"
 
 

@@ -1,4 +1,4 @@
-"""What stands beside an exported network is enough to answer as it does, without this package."""
+"""The files written with an exported network are enough to answer as it does, without this package."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def net(trained_run: Path) -> OneShot:
 
 @pytest.fixture(scope="module")
 def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a network that is calibrated."""
+    """The export of a calibrated network."""
     out = tmp_path_factory.mktemp("exported")
     export.onnx(Folder.of(trained_run), Folder.of(out))
     return out
@@ -47,7 +47,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def reading(page: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the page's code of "none of these" defines, beside its calibration.json."""
+    """The names that the page's code for "none of these" defines, run next to its calibration.json."""
     (code,) = (block for block in blocks(page) if "calibration.json" in block)
     assert "import oneshot" not in code and "from oneshot" not in code
     monkeypatch.chdir(page.parent)
@@ -62,7 +62,7 @@ def reading(page: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_by_the_page_alone_the_same_images_are_none_of_these(
     net: OneShot, exported: Path, small_glyphs: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At all rates, of one class, of as many as were measured, between them and beyond."""
+    """At all rates, for one class, for the most classes measured, for numbers between them and beyond."""
     held = splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).test)
     pages = [255 - held.pixels(np.flatnonzero(held.character == one)[:4]) for one in range(60)]
     measured = [cell["n_way"] for cell in net.card["calibration"]["shots"][0]["none"]]
@@ -79,7 +79,7 @@ def test_by_the_page_alone_the_same_images_are_none_of_these(
 
 
 def record(ways: tuple[int, ...], lead: float, shots: tuple[int, ...]) -> dict[str, Any]:
-    """A calibration whose limits rise with the number of classes, each rate's by another step; the last may fall."""
+    """A calibration with random limits: lower for larger rates, and mostly higher for more classes."""
     rng = np.random.default_rng(len(ways))
     limits = np.sort(rng.normal(size=(len(shots), len(ways), len(RATES))))[..., ::-1] + np.arange(len(ways))[:, None]
     return {
@@ -137,7 +137,7 @@ def test_limits_that_few_classes_gave_are_doubted(net: OneShot) -> None:
 
 
 def from_the_steps(image: Image.Image, side: int, polarity: str) -> np.ndarray:
-    """A drawing made by the steps alone, without Pillow's scaling: uint8 (side, side)."""
+    """A drawing made by following the page's steps, without Pillow's scaling: uint8 (side, side)."""
     if image.mode == "I;16":
         values = np.asarray(image).astype(float)
         depth = min(each for each in (255, 4095, 65535) if each >= values.max())
@@ -191,7 +191,7 @@ def scaled(layer: np.ndarray, new: list[int]) -> np.ndarray:
 
 
 def cut_out(image: Image.Image) -> Image.Image:
-    """What is left of an image where it is transparent outside of an oval, softly at its edge."""
+    """An image that is transparent outside an oval, with a soft edge."""
     y, x = np.mgrid[-1 : 1 : image.height * 1j, -1 : 1 : image.width * 1j]
     opacity = (255 * (4 - 4 * np.hypot(x, y)).clip(0, 1)).astype(np.uint8)
     return Image.merge("RGBA", (*image.split(), Image.fromarray(opacity)))

@@ -1,4 +1,4 @@
-"""What an image was taken for, as it is shown: pictures where a terminal can draw them, else names."""
+"""How answers about an image are shown: as pictures if the terminal can draw them, otherwise as names."""
 
 import io
 from typing import Any
@@ -125,7 +125,7 @@ def test_each_stage_of_making_data_says_how_fast_and_how_long_still() -> None:
     times = [0.0]
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     with Stages(console, clock=lambda: times[-1]) as stages:
-        stages("fetching", 4_000_000, 9_000_000)  # it goes on with what was there
+        stages("fetching", 4_000_000, 9_000_000)  # it continues an earlier download
         for seconds, done in ((5.0, 5_000_000), (10.0, 6_000_000), (12.0, 9_000_000)):
             times.append(seconds)
             stages("fetching", done, 9_000_000)

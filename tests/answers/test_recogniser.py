@@ -1,4 +1,4 @@
-"""A trained network asked in Python: what it warns of, it warns of where it was asked."""
+"""A trained network used from Python: its warnings name the line of the caller."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> oneshot.OneShot:
         lambda net, light: net.similarity(light, light),
         lambda net, light: net.verify(light, light),
         lambda net, light: net.classes({"a": light}),
-        lambda net, light: net.classes({"a": 255 - light, "b": [255 - light, 255 - light.T]}),  # of unlike numbers
+        lambda net, light: net.classes({"a": 255 - light, "b": [255 - light, 255 - light.T]}),  # unequal numbers
         lambda net, light: net.classify(light, {"a": 255 - light}),
         lambda net, light: net.classify(255 - light, {"a": light}),
     ],

@@ -1,4 +1,4 @@
-"""What a process may use of its machine, as Linux says it: here by files that lie as Linux's own."""
+"""How many cores a process may use, read from Linux's files, here from copies with made-up content."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from oneshot.base.environment import cores
 
 
 def linux(root: Path, groups: str, limits: dict[str, str]) -> Path:
-    """A system with these control groups of a process, and these files of theirs."""
+    """The root of a system in which a process has these control groups and the groups have these files."""
     files = {f"sys/fs/cgroup/{name}": text for name, text in limits.items()} | {"proc/self/cgroup": groups}
     for name, text in files.items():
         path = root / name
@@ -34,9 +34,9 @@ V1 = "5:memory:/a/b\n4:cpu,cpuacct:/a/b\n1:cpuset:/\n"
         ("0::/\n", {"cpu.max": "10000 100000\n"}, 1),
         ("0::/\n", {"cpu.max": "1600000 100000\n"}, 8),  # more time than cores
         ("0::/\n", {"cpu.max": "max 100000\n"}, 8),
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),  # of the group around it
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, 3),  # the parent group's
         ("0::/a/b\n", {"a/b/cpu.max": "200000 100000\n", "a/cpu.max": "300000 100000\n"}, 2),
-        ("0::/docker/f00\n", {"cpu.max": "400000 100000\n"}, 4),  # what the host calls it is not there
+        ("0::/docker/f00\n", {"cpu.max": "400000 100000\n"}, 4),  # the path is the host's and does not exist here
         (V1, {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"}, 3),
         (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "250000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 5),
         (V1, {"cpu,cpuacct/a/b/cpu.cfs_quota_us": "-1\n", "cpu,cpuacct/a/b/cpu.cfs_period_us": "100000\n"}, 8),

@@ -1,4 +1,4 @@
-"""Random numbers are a function of their place alone: that is what lets any number of workers see the same pairs."""
+"""Random numbers depend only on where they are used, so any number of workers sees the same pairs."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def test_columns_are_not_correlated() -> None:
 
 
 def test_the_numbers_are_those_of_every_earlier_run() -> None:
-    """A run can be made again only while these stay: another numpy or another packing of the key would show here."""
+    """Runs can be reproduced only while these stay the same: a change in NumPy or in the key would show here."""
     assert words(counter.PAIRS, seed=0, epoch=1, start=0, count=1, width=2).tolist() == [GOLDEN[:2]]
     assert words(counter.SEARCH, seed=2**31 - 1, epoch=0, start=5, count=1, width=1).tolist() == [GOLDEN[2:]]
 

@@ -1,4 +1,4 @@
-"""What a record says of where it was made."""
+"""What a record says about the hardware and the commit it was made with."""
 
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from oneshot.base import environment
 
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The commit has not been asked for, and nothing is said of it."""
+    """Nothing is cached, and no environment variable names the commit."""
     monkeypatch.delenv("ONESHOT_COMMIT", raising=False)
     environment.commit.cache_clear()
     yield
@@ -20,7 +20,7 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_gpu_of_a_record_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a machine of two."""
+    """On a machine with two. A run on the CPU records none and does not initialise CUDA."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     found = environment.environment("cuda:1")
@@ -51,7 +51,7 @@ def test_where_nothing_is_told_and_there_is_no_git_the_commit_is_not_known(monke
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program's source in a repository that knows nothing of it yet."""
+    """The program's source in a repository to which it has not been added yet."""
     source = tmp_path / "oneshot/base/environment.py"
     source.parent.mkdir(parents=True)
     source.write_text("first")
@@ -61,7 +61,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(source: Path, *arguments: str) -> str:
-    """What git says to this in the source's repository."""
+    """The output of a git command in the source's repository."""
     who = ["-c", "user.name=nobody", "-c", "user.email=nobody@nowhere", "-c", "commit.gpgsign=false"]
     done = subprocess.run(
         ["git", *who, *arguments], cwd=source.parents[2], check=True, capture_output=True, text=True
@@ -73,7 +73,7 @@ def git(source: Path, *arguments: str) -> str:
 def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(source: Path) -> None:
     git(source, "add", ".")
     git(source, "commit", "--message", "the first")
-    git(source, "tag", "v1")  # no tag's name stands in its place
+    git(source, "tag", "v1")  # a tag's name does not replace it
     assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]
     environment.commit.cache_clear()
     source.write_text("second")
@@ -82,7 +82,7 @@ def test_the_commit_is_that_of_the_checkout_and_says_where_files_differ(source: 
 
 @pytest.mark.usefixtures("unasked")
 def test_records_and_the_pages_made_from_them_do_not_make_another_source(source: Path) -> None:
-    """Else the second row of a bench, or the second seed of a job, would be of other files than the first."""
+    """Otherwise the second row of a bench, or the second seed of a job, would seem to be of changed files."""
     record, page = source.parents[2] / "tune_jobs/records/cpu5.json", source.parents[2] / "README.md"
     record.parent.mkdir(parents=True)
     for path in (record, page):
@@ -95,7 +95,7 @@ def test_records_and_the_pages_made_from_them_do_not_make_another_source(source:
     environment.commit.cache_clear()
     git(source, "add", ".")
     (record.parents[1] / "cpu5.toml").write_text("")
-    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]  # a file that nobody has added is none of it
+    assert environment.commit() == git(source, "rev-parse", "HEAD")[:12]  # an untracked file does not count
     environment.commit.cache_clear()
     git(source, "add", "tune_jobs/cpu5.toml")
     assert environment.commit() == git(source, "rev-parse", "HEAD")[:12] + "+changes"

@@ -1,4 +1,4 @@
-"""Errors cross from one process to another as they are: Ray pickles what a worker raises."""
+"""Errors survive pickling unchanged, as Ray pickles what a worker raises. Hints name what is probably meant."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""An interrupt ends a program whatever code it falls into, and nothing disturbs what the program does about it."""
+"""An interrupt ends a program whatever code it meets, and further signals do not disturb how the program ends."""
 
 import subprocess
 import sys

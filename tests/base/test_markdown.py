@@ -1,4 +1,4 @@
-"""Tables of pages are tables to whoever renders them."""
+"""Tables are written as Markdown tables."""
 
 from oneshot.base.markdown import table
 

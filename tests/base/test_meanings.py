@@ -1,4 +1,4 @@
-"""What is said of a setting is there, and is what the settings do."""
+"""Every setting is described, and the description agrees with what the setting accepts."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ TOLD = explained(Settings())
 
 
 def of(said: str) -> list:
-    """The settings that take something of this form, as cases of a test: the setting, and what was found."""
+    """The settings whose accepted values are described by this pattern, as test cases: the setting and the match."""
     found = [(each, re.fullmatch(said, each.takes)) for each in TOLD]
     return [pytest.param(each, match, id=each.key) for each, match in found if match]
 

@@ -1,4 +1,4 @@
-"""A process keeps the memory that it had."""
+"""A process keeps freed memory for itself instead of giving it back to the system."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""Files on an object store: the same promises as on a disk, and sentences for what can go wrong with a store."""
+"""Files on an object store: the same promises as on a disk, and clear sentences for the errors of a store."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from oneshot.base.errors import RunFailed, UserError
 from oneshot.base.reach import reach
 from oneshot.base.storage import Folder
 
-PART = 10 * 2**20  # bytes from which on an object is uploaded in parts
+PART = 10 * 2**20  # bytes; larger objects are uploaded in parts
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_folder_does_not_see_its_neighbours_whose_names_begin_alike(bucket: st
 def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(
     value: dict[str, object], folder: Folder, object_store: ObjectStore
 ) -> None:
-    """Its length is asked for first, and then its content."""
+    """A read asks for the length first and then for the content."""
     folder.write_json("value.json", {"n": 1, "some": "x" * 20})
 
     def replace(method: str, path: str, query: str) -> None:
@@ -141,7 +141,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(folder: Folder, object_
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """A Ctrl-C is heeded, whoever runs the tests."""
+    """Ctrl-C interrupts, even if the tests were started with it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -170,7 +170,7 @@ def test_a_store_that_fails_is_no_missing_file(folder: Folder, object_store: Obj
         "write": lambda: folder.append_json("data", 1),
         "remove": folder.remove,
     }.items():
-        verb = "read" if verb == "write" else verb  # a line is added to what is there
+        verb = "read" if verb == "write" else verb  # adding a line reads the file first
         with pytest.raises(RunFailed, match=f"cannot {verb} {folder}.*HTTP status 400"):
             ask()
 
@@ -192,7 +192,7 @@ def test_a_bucket_that_is_there_is_reached(bucket: str, object_store: ObjectStor
 
 
 def test_rights_may_end_below_the_bucket(bucket: str, object_store: ObjectStore) -> None:
-    """Whoever may use objects may often not ask for the bucket: Google's objectAdmin, a policy of prefixes."""
+    """Who may use objects often may not query the bucket, as with Google's objectAdmin or a policy for prefixes."""
     name = bucket.removeprefix("s3:/")
     object_store.refuse = lambda method, path, query: 403 if path == name and method in ("HEAD", "PUT") else None
     folder = reach(f"{bucket}/runs/one")
@@ -249,7 +249,7 @@ def test_wrong_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An endpoint that takes connections and never answers."""
+    """An endpoint that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 

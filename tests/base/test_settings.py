@@ -1,4 +1,4 @@
-"""A run is a file of settings: what is wrong with it is said in a sentence before anything runs."""
+"""A run's settings come from a file. An error in them is reported in one sentence before anything runs."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, wherever it lies."""
+"""A file exists completely or not at all, wherever it is stored."""
 
 import errno
 import json
@@ -55,7 +55,7 @@ def test_a_line_is_not_added_to_one_that_is_cut_off(folder: Folder) -> None:
     folder.write("lines.jsonl", b'{"n": 0}\n{"n"')
     with pytest.raises(UserError, match=r"lines\.jsonl is not JSON"):
         folder.append_json("lines.jsonl", {"n": 1})
-    folder.write("lines.jsonl", b'{"n": 0}')  # by an editor
+    folder.write("lines.jsonl", b'{"n": 0}')  # as an editor may leave it
     folder.append_json("lines.jsonl", {"n": 1})
     assert folder.read_lines("lines.jsonl") == [{"n": 0}, {"n": 1}]
 
@@ -183,7 +183,7 @@ def test_a_file_in_a_folders_place_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_permission_is_a_sentence() -> None:
-    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+    with TemporaryDirectory() as place:  # other users may not enter pytest's own folders
         os.chmod(place, 0o555)
         with plain_user(), pytest.raises(PermissionError, match=f"Permission denied: '{place}/data'"):
             Folder.of(place).write("data", b"x")
@@ -196,7 +196,7 @@ def test_a_folder_without_permission_is_a_sentence() -> None:
         os.chmod(place, 0o700)
 
 
-# Where a folder lies
+# Where a folder is
 
 
 def test_a_relative_path_is_made_absolute_because_workers_run_elsewhere(

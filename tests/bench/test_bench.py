@@ -1,4 +1,4 @@
-"""The bench: its rows run, its record says what was found, a row that cannot be measured stops no other."""
+"""The bench: its rows run, its record holds the results, and a row that cannot be measured stops no other."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ def record(*made_rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_rows_train_is_a_job_with_changes_that_fit_it() -> None:
-    """A change of the job may not go with what the bench sets, which would be refused."""
+    """A later change to the job could conflict with what the bench sets, and would then be refused here."""
     assert (steps.small_settings().model.name, steps.koch_settings(pairs=4).train.batch) == ("conv4", 4)
 
 
@@ -73,12 +73,12 @@ def test_a_row_of_hours_goes_on_with_the_studies_it_left(tmp_path: Path, monkeyp
         measured = studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
         again = list(asked)
         studies.early_stopping(Request("data", quick=quick, keep=str(tmp_path)))
-        assert asked == again * 2 and len(set(again)) == len(again)  # each study its own place, the same each time
+        assert asked == again * 2 and len(set(again)) == len(again)  # each study has its own folder, the same each time
         assert {run.parent for run in again} == {tmp_path / folder}
         assert (measured.value, measured.reference) == ([3] * len(measured.value), [9] * len(measured.value))
     asked.clear()
     studies.early_stopping(Request("data"))
-    assert len(set(asked)) == 6 and not any(run.parent.exists() for run in asked)  # gone where nobody wants them
+    assert len(set(asked)) == 6 and not any(run.parent.exists() for run in asked)  # removed, as they are not to be kept
 
 
 def test_studies_of_a_changed_source_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_sides_are_measured_in_turns() -> None:
         lambda: calls.append("a") or float(len(calls)), lambda: calls.append("b") or 0.0, repeats=2
     )  # fmt: skip
     assert "".join(calls) == "ababab"
-    assert sides == [[3.0, 5.0], [0.0, 0.0]]  # what the first call took is not counted
+    assert sides == [[3.0, 5.0], [0.0, 0.0]]  # the first call of each side is not counted
 
 
 def test_changes_since_a_record_are_shown_by_row() -> None:
@@ -157,7 +157,7 @@ def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None
     kept = run.read(path)
     assert [(row["name"], row["value"]) for row in kept["rows"]] == [("pairs", 2.0), ("load", 0.1)]
     other = record(made("pairs", found([2.0], [1.0])))
-    other["environment"]["hardware"]["memory_gib"] = 7.9  # the next machine of the same kind
+    other["environment"]["hardware"]["memory_gib"] = 7.9  # another machine of the same kind
     run.keep(other, path)
     other["environment"]["hardware"]["cores"] = 64
     with pytest.raises(UserError, match="figures of another machine"):
@@ -187,7 +187,7 @@ def test_a_record_is_of_one_data_set_and_not_of_quick_looks_among_others(tmp_pat
 
 
 def test_every_row_says_what_it_was_measured_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is left out of a later call keeps its own, whatever that one asks for."""
+    """A row that a later call leaves out keeps its own settings and versions."""
     monkeypatch.setattr(run, "_apart", lambda row, request: found([float(request.repeats)], [1.0]))
     versions = record()["environment"] | {"hardware": record()["environment"]["hardware"]}
     path = tmp_path / "bench.json"
@@ -229,7 +229,7 @@ def test_the_reference_of_the_time_to_accuracy_is_broken_off_or_arrives(
     def judge(*_: object) -> Any:
         return lambda net: looks.append(0.1 * len(looks)) or looks[-1]
 
-    clock = SimpleNamespace(perf_counter=iter(range(1000)).__next__)  # a second passes between two looks at it
+    clock = SimpleNamespace(perf_counter=iter(range(1000)).__next__)  # one second passes between two readings
     monkeypatch.setattr(learning, "time", clock)
     monkeypatch.setattr(learning, "_judge", judge)
     monkeypatch.setattr(source.Loop, "step", lambda *_: 0.0)
@@ -412,7 +412,7 @@ def test_a_wrong_request_is_refused_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_study_is_drawn_now_and_then_written_whole_and_leaves_little_in_memory(tmp_path: Path) -> None:
-    """However many reports come: the driver of a thousand trials has better to do."""
+    """The view is drawn at intervals only, however many reports come, to spare the driver of many trials."""
     from ray.tune.trainable.metadata import _TrainingRunMetadata
 
     from oneshot.search.study import STUDY, Study
@@ -467,7 +467,7 @@ def test_every_row_runs(tmp_path: Path, data_root: Path) -> None:
 
 
 def test_a_chosen_row_is_measured_and_compared(tmp_path: Path, data_root: Path) -> None:
-    """As a person does it: once for a record, once against it, and as JSON."""
+    """As a user does it: once for a record, once against it, and once as JSON."""
     out = str(tmp_path / "some.json")
     asked = [
         "bench",
@@ -484,7 +484,7 @@ def test_a_chosen_row_is_measured_and_compared(tmp_path: Path, data_root: Path) 
     text = command.run(*asked, "--out", out)
     assert "measuring pairs" in text and f"record: {out}" in text
     text = command.run(*asked, "--against", out)
-    assert "ratio then" in text and "record:" not in text  # chosen rows and quick looks leave no record unasked
+    assert "ratio then" in text and "record:" not in text  # chosen rows and quick runs write a record only on request
     printed = json.loads(command.run(*asked, "--json"))
     row = printed["rows"][0]
     assert {"name", "value", "unit", "reference", "ratio", "goal", "met", "note"} <= row.keys()

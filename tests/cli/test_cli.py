@@ -1,4 +1,5 @@
-"""A wrong request: one sentence that says what is wrong and what to do, exit code 2, nothing begun."""
+"""A wrong request gets one sentence on what is wrong and what to do, exit code 2, and nothing is begun. The module
+also tests help, completion, output for scripts, and the exit codes of other failures."""
 
 import json
 import os
@@ -102,19 +103,19 @@ WRONG = {
     "no archives": (["data", "--dataset", "omniglot", "--source", "/no/such/folder"], "/no/such/folder"),
     "a cluster that is not there": (["tune", "quick", "--address", "127.0.0.1:1"], "cannot reach the Ray cluster at"),
 }  # fmt: skip
-# What a process of its own is asked, too; of a cluster that alone, as what Ray reads of the environment is set then.
+# Also tested in a process of their own. The cluster only there, as connecting sets variables that Ray reads.
 IN_A_PROCESS = ("an unknown job", "an unknown option", "a GPU that is not there", "a cluster that is not there")
 
 
 def complete(arguments: list[str], run: Path) -> list[str]:
-    """The arguments, with a run folder where they begin a run."""
+    """The arguments, plus a run folder if they begin a run."""
     begins = arguments[0] in ("train", "tune") and "--resume" not in arguments
     return [*arguments, "--run", str(run)] if begins else arguments
 
 
 @pytest.fixture
 def asked_here(monkeypatch: pytest.MonkeyPatch, data_root: Path) -> None:
-    """This process is as a command's, on a machine without a GPU."""
+    """Set up this process like that of a command, on a machine without a GPU."""
     monkeypatch.setattr(packing, "_shown", lambda: False)
     for name in [name for name in os.environ if name.startswith(("ONESHOT_", "RAY_"))]:
         monkeypatch.delenv(name)
@@ -209,7 +210,7 @@ def test_a_script_gets_where_it_lies_and_nothing_else(tmp_path: Path, data_root:
     assert told == {"dataset": "glyphs-10", "name": "glyphs (generated)", "why": None, "folder": folder}
     command = ["train", "quick", "--local", "--run", where, *settings(train__epochs="1")]
     assert run(*command, "--quiet", **variables) == f"{where}\n"
-    told = json.loads(run(*command, "--json", **variables))  # it is over: the same answer again
+    told = json.loads(run(*command, "--json", **variables))  # the run is over: it gives the same answer again
     assert (told["run"], told["network"], told["epochs"]) == (where, f"{where}/best", 1)
     assert told["best_epoch"]["epoch"] == 1 and told["best_epoch"]["val_loss"] > 0
     within = ["evaluate", where, "--protocol", "within", "--trials", "50"]
@@ -266,7 +267,7 @@ def test_what_goes_wrong_on_the_way_is_a_sentence_too(
         raise error
 
     monkeypatch.setattr(sets, "prepare", fail)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process's own stays
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # keep the handlers of this process
     monkeypatch.setattr(sys, "argv", ["oneshot"])
     with pytest.raises(SystemExit) as ended:
         cli.main(["data"])
@@ -274,7 +275,7 @@ def test_what_goes_wrong_on_the_way_is_a_sentence_too(
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
 
 
-# A signal may come anywhere: here while an import makes a dataclass, and when only Python's own end is left.
+# A signal may come anywhere: here inside an `exec`, as when a dataclass is made, and while Python shuts down.
 STRUCK = """
 import os, signal
 from oneshot.cli import main as cli

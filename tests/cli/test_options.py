@@ -1,4 +1,4 @@
-"""What the options of the command line hand on: each reaches what it is for."""
+"""Each option of the command line reaches the function it is meant for."""
 
 import json
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Given = Callable[[Any, str], dict[str, Any]]
 
 
 class Enough(Exception):
-    """What was asked about is known: no need to go on."""
+    """The call was recorded; the command need not go on."""
 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> Given:
-    """Replace a function; the keywords that it is then called with."""
+    """A function that replaces another and returns a dict, which the next call of the other fills with keywords."""
 
     def replace(module: Any, name: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
 
 def ask(*arguments: str) -> None:
     with pytest.raises(Enough):
-        cli._answer([*arguments, "--debug"])  # with which errors are raised
+        cli._answer([*arguments, "--debug"])  # so that errors are raised
 
 
 OWN = {"polarity": "photo", "side": 64, "least": 3, "seed": 7, "split_file": "parts.toml"}

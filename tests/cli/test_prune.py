@@ -1,4 +1,4 @@
-"""`prune` removes the checkpoints that nothing needs any more, and nothing else; and nobody notices but the disk."""
+"""`prune` removes the checkpoints that nothing needs any more and nothing else; all else works as before."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ SETTINGS = override(
     source="the test",
 )  # fmt: skip
 POINTS = {"000": {"lr": 1e-4}, "001": {"lr": 0.05}, "002": {"lr": 1e-3}}
-EPOCHS = {"000": 2, "001": 4, "002": 2}  # of the three at the rung of two epochs, one was let go on
+EPOCHS = {"000": 2, "001": 4, "002": 2}  # of three at the rung of two epochs, one goes on
 BEST = "001"
 HEADER = {
     "job": "tiny", "dataset": "glyphs (generated)", "why": "", "split": "lake", "epochs": 4, "searcher": "random",
@@ -67,7 +67,7 @@ def data(data_root: Path) -> Folder:
 
 
 def judged(run: Folder, data: Folder) -> None:
-    """The final job of the study, in this process."""
+    """Run the study's final judgement in this process."""
     final._judge(
         SETTINGS.model_dump(), run.uri, data.uri, (run / "trials" / BEST).uri,
         best_trial={"id": BEST, "settings": POINTS[BEST]}, device="cpu", threads=1,
@@ -76,7 +76,7 @@ def judged(run: Folder, data: Folder) -> None:
 
 @pytest.fixture(scope="module")
 def made(data: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that is over: trained, stopped at its rung and judged as a search does it. Do not write in it."""
+    """A finished study: trained, stopped at its rung and judged as a search does it. Do not write to it."""
     run = Folder.of(tmp_path_factory.mktemp("study") / "run")
     run.write(EXPERIMENT, SETTINGS.to_toml().encode())
     with owner.sole(run):
@@ -106,14 +106,14 @@ def run(made: Path, tmp_path: Path) -> Folder:
 
 
 def pruned(*runs: Folder, stopped: bool = False, dry_run: bool = False) -> list[str]:
-    """What it says of runs, a line each."""
+    """Prune the runs and return what is printed, one line for each."""
     text = io.StringIO()
     pruner.prune(Console(file=text, width=500), runs=[each.uri for each in runs], stopped=stopped, dry_run=dry_run)
     return text.getvalue().splitlines()
 
 
 def files(run: Folder) -> dict[str, bytes]:
-    """Everything that lies in a run but for what says who holds it."""
+    """All files of a run except the note on who holds it."""
     found = {}
 
     def walk(folder: Folder, before: str) -> None:
@@ -142,7 +142,7 @@ def on_store(run: Folder, bucket: str) -> Folder:
 
 
 def resumed(run: Folder, data: Folder, monkeypatch: pytest.MonkeyPatch, settings: Settings = SETTINGS) -> None:
-    """What `tune --resume` does with a study, the cluster aside: what would be trained fails the test."""
+    """Do what `tune --resume` does with a study, without a cluster. Training anything fails the test."""
     closing.check(run, settings)
     study = Study(run, trials=settings.search.trials, header=dict(HEADER))
     assert study.resume() == []
@@ -154,7 +154,7 @@ def resumed(run: Folder, data: Folder, monkeypatch: pytest.MonkeyPatch, settings
 
 @pytest.fixture(params=["on disk", "on a store"])
 def either(request: pytest.FixtureRequest, run: Folder) -> Folder:
-    """The study, where it was made or in a bucket."""
+    """The study, on the local disk or in a bucket."""
     return run if request.param == "on disk" else on_store(run, request.getfixturevalue("bucket"))
 
 
@@ -193,7 +193,7 @@ def test_what_is_asked_of_a_run_is_answered_as_before(either: Folder, data: Fold
     before = asked()
     pruned(either)
     after = asked()
-    before[3]["touched"] += 1  # by the question
+    before[3]["touched"] += 1  # the evaluation in `asked` counts
     assert after == before
 
 
@@ -277,7 +277,7 @@ def test_a_study_that_is_not_over_is_refused_and_given_up_does_not_go_on(
 ) -> None:
     change(run)
     settings, before = reading.read(run).settings, files(run)
-    closing.check(run, settings)  # as long as it is whole
+    closing.check(run, settings)  # accepted while no checkpoint is missing
     with pytest.raises(UserError) as refused:
         pruned(run)
     assert str(refused.value) == (
@@ -286,7 +286,7 @@ def test_a_study_that_is_not_over_is_refused_and_given_up_does_not_go_on(
     assert files(run) == before
     assert " freed, " in pruned(run, stopped=True)[0]
     assert trials(run)["000"] == trials(run)["002"] == [] and trials(run)[BEST]
-    if change is unjudged:  # what is missing needs the winner's alone
+    if change is unjudged:  # judging needs only the winner's checkpoints
         resumed(run, data, monkeypatch)
         assert run.has(RESULT)
         return
@@ -319,7 +319,7 @@ def test_a_study_that_is_pruned_while_more_trials_are_asked_for_does_not_get_the
 ) -> None:
     sole, before = owner.sole, {}
     more = override(SETTINGS, {"search.trials": 64}, source="the test")
-    closing.check(either, more)  # as long as it is whole
+    closing.check(either, more)  # accepted while no checkpoint is missing
 
     @contextlib.contextmanager
     def after(folder: Folder, **how: Any) -> Iterator[Any]:
@@ -339,7 +339,7 @@ def test_a_study_that_is_pruned_while_more_trials_are_asked_for_does_not_get_the
 
 
 def test_to_ask_whether_a_study_goes_on_leaves_it_as_it_is(run: Folder) -> None:
-    """Its histories are lost: that of the best is known to its checkpoints, the other's to nobody."""
+    """With histories lost: that of the best trial is also in its checkpoints, that of another trial nowhere."""
     pruned(run)
     for trial, goes_on in ((BEST, False), ("000", True)):
         (run / "trials" / trial).remove(HISTORY)
@@ -373,7 +373,7 @@ def test_what_was_broken_off_is_finished_and_starts_no_trial_from_nothing_meanwh
 
 
 def test_room_for_the_note_is_made_of_what_no_trial_would_miss(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the note is written, a session may still go on with any trial."""
+    """Until the note is written, a session can still continue any trial."""
     write, room = Folder.write, 2
     for trial in EPOCHS:
         (run / "trials" / trial / "checkpoints" / "epoch-0009").write(checkpoint.WEIGHTS, b"half")
@@ -406,7 +406,7 @@ def test_where_no_room_can_be_made_every_trial_can_still_go_on(run: Folder, monk
     closing.check(run, override(SETTINGS, {"search.trials": 5}, source="the test"))
 
 
-@pytest.mark.parametrize("refused", ["DELETE POST", "POST"])  # the note can be removed, or not even that
+@pytest.mark.parametrize("refused", ["DELETE POST", "POST"])  # not even the note can be removed, or only the note
 def test_who_may_not_remove_anything_leaves_a_study_that_goes_on(
     refused: str, run: Folder, bucket: str, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,7 +417,7 @@ def test_who_may_not_remove_anything_leaves_a_study_that_goes_on(
         patch.setattr(object_store, "refuse", refuse)
         with pytest.raises(RunFailed, match="cannot remove"):
             pruned(place)
-    place.remove(owner.NOTE)  # it could not be removed either
+    place.remove(owner.NOTE)  # its removal may have been refused, too
     assert {name: content for name, content in files(place).items() if name != PRUNED} == before
     assert not reading.read(place).pruned
     closing.check(place, more)

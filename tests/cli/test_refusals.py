@@ -1,6 +1,6 @@
-"""What is refused, one of each kind by the command line: one sentence, exit code 2, and nothing new on the disk.
+"""Refusals on the command line, one of each kind: one sentence, exit code 2, and nothing new on the disk.
 
-The other cases of a kind are tested beside the module that refuses them, requests that need no file in test_cli.
+Other cases of a kind are tested with the module that refuses them; requests that need no files, in test_cli.
 """
 
 import shutil
@@ -27,12 +27,12 @@ BACKGROUND = "images_background.zip"
 
 
 def found(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, and every folder."""
+    """All files and folders in a folder, with the files' contents."""
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(folder.rglob("*"))}
 
 
 def refused_untouched(folder: Path, *arguments: str, **variables: str) -> str:
-    """The sentence with which a request is refused that leaves everything in a folder as it was."""
+    """The sentence that refuses a request. Everything in the folder must be as before."""
     before = found(folder)
     said = refused(*arguments, **variables)
     assert found(folder) == before
@@ -66,7 +66,7 @@ def test_a_server_that_has_no_archive(tmp_path: Path, files: dict[str, bytes], s
 
 
 def test_a_drawing_without_ink(tmp_path: Path) -> None:
-    """No archive with Omniglot's digest holds one, so the digests are those of made archives."""
+    """No archive with Omniglot's digest contains one, so the digests are replaced by those of made-up archives."""
     evaluation, runs = made_archives()
     blank = sorted(evaluation)[7]
     evaluation[blank] = encode(np.zeros((105, 105), dtype=bool))

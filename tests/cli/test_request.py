@@ -1,4 +1,4 @@
-"""What a request needs before its work begins: its run folder, and where its data lie."""
+"""What a request needs before its work begins: its run folder and the place of its data."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ def run_folder(stack: contextlib.ExitStack, *, attached: bool = False, root: str
 
 @pytest.fixture
 def same_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A time that stands still, in a folder of its own; how a run of it is called."""
+    """Stop the clock and work in a new folder; the name that a run gets at this time."""
     monkeypatch.setattr(request, "time", SimpleNamespace(strftime=lambda form: "20240506-070809"))
     monkeypatch.chdir(tmp_path)
     return "quick-20240506-070809"
@@ -78,7 +78,7 @@ def test_a_name_that_is_empty_is_no_default() -> None:
         request.run_folder("", "quick", None, attached=False, stack=stack)
 
 
-# Where the data lie
+# Where the data are
 
 
 def test_a_run_that_was_told_where_its_data_lie_is_judged_on_them(tmp_path: Path, data_root: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_run_that_was_told_where_its_data_lie_is_judged_on_them(tmp_path: Path
     run(*judge, **elsewhere)
     run("train", "quick", "--local", "--run", where, *once, **elsewhere)
     assert not other.exists()
-    first.rename(other)  # the data moved, and $ONESHOT_DATA says where to
+    first.rename(other)  # the data were moved to where $ONESHOT_DATA says
     run(*judge, **elsewhere)
     assert not first.exists()
     other.rename(tmp_path / "third")
@@ -102,7 +102,7 @@ def test_a_run_that_was_told_where_its_data_lie_is_judged_on_them(tmp_path: Path
 def test_a_study_that_goes_on_finds_its_data(tmp_path: Path, data_root: Path) -> None:
     where, other = Folder.of(tmp_path / "run"), tmp_path / "other"
     where.make()
-    own = read(job_file("quick"), ["data.dataset=glyphs-10", "data.split=lake-all"])  # which no search may have
+    own = read(job_file("quick"), ["data.dataset=glyphs-10", "data.split=lake-all"])  # a split that no search may use
     where.write("experiment.toml", own.to_toml().encode())
     request.keep_data_root(where, str(data_root))
     assert "it also trains on the validation alphabets" in refused(
@@ -133,18 +133,18 @@ def test_where_others_may_write_nobody_is_led_to_their_data(tmp_path: Path) -> N
     assert request.data_root(None, where) is None
 
 
-# What is said before a run begins
+# What is printed before a run begins
 
 
 @pytest.fixture(scope="module")
 def coins(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """Images of one's own, kept at 105 pixels; their folder has a blank in its name."""
+    """A data set of own images, stored at 105 pixels. Their folder has a space in its name."""
     place = tmp_path_factory.mktemp("own")
     return prepare("folder", data_root=place / "root", source=str(tree(place / "my coins", classes=6, images=2)))
 
 
 def said_of(prepared: Prepared, kind: str, where: Path, changes: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a run of the job `own` on this data set says as it is opened."""
+    """What a run of the job `own` on this data set prints when it is opened."""
     asked = read(job_file("own"), [f"data.dataset={prepared.dataset}", *changes])
     capsys.readouterr()
     fixed = (*opened.IDENTITY, "search")
@@ -162,10 +162,10 @@ SIZES = ('search.choices={"data.size"=[28, 224]}', "search.trials=4")
         ("training", ("data.size=106",), 106),
         ("training", ("data.size=105",), None),
         ("training", ("data.size=56",), None),
-        ("training", SIZES, None),  # which takes no choices
+        ("training", SIZES, None),  # a training takes no choices
         ("study", ("data.size=224",), 224),
         ("study", SIZES, 224),
-        ("study", (*SIZES, "search.trials=1"), None),  # that of search.first alone
+        ("study", (*SIZES, "search.trials=1"), None),  # only the point in search.first
         ("study", ('search.first=[{"data.size"=128}]',), 128),
         ("study", ("data.size=224", 'search.choices={"data.size"=[28, 56]}', "search.first=[]"), None),
     ],

@@ -1,5 +1,5 @@
-"""What a study's run folder holds when its session ends, what a script is told of it then, and what may be changed when
-it goes on. Ray does not run."""
+"""What a study's run folder holds when its session ends, what is then printed for a script, and what may be changed
+when the study is resumed. Ray does not run."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ def tune(where: Path, root: Path, *, said: io.StringIO | None = None, **changes:
 
 @pytest.fixture
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The settings and packings that searches were given; each is interrupted while its first trial runs."""
+    """The settings and packings that searches got; each search is interrupted while its first trial runs."""
     given: list[Any] = []
 
     def search(settings: Any, study: Study, data: Any, packing: Any, view: Any, *, seconds: float | None) -> bool:
@@ -51,7 +51,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture
 def over(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How the trials of searches are to end, of which nothing else runs; a made-up judgement follows."""
+    """A list, filled by the test, of how the trials of a search end. No training runs; the judgement is made up."""
     ends: list[str] = []
 
     def search(settings: Any, study: Study, *_: object, **__: object) -> bool:
@@ -160,7 +160,7 @@ def test_how_many_trials_run_at_once_is_asked_of_a_session_and_other_scale_of_th
     monkeypatch.setattr(session, "this_machine", lambda: Node("here", 4, 0))
 
     def goes_on(**changes: Any) -> tuple[int, Any]:
-        """How many trials at once, and the scale that stands in the run's settings then."""
+        """How many trials run at once, and the scale then stored in the run's settings."""
         with pytest.raises(KeyboardInterrupt):
             tune(run, data_root, **changes)
         return searches[-1][1].concurrent, opened.read_experiment(Folder.of(run)).scale
@@ -185,7 +185,7 @@ def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
     same = [f"{key}={value}" for key, value in TINY.items()]
 
     def goes_on(**changes: Any) -> tuple[list[int], list[str]]:
-        """The trials that the search, its settings and its record have then, and what was said of their number."""
+        """The number of trials in the search, its settings and its record, and what was printed about it."""
         said = io.StringIO()
         with pytest.raises(KeyboardInterrupt):
             tune(run, data_root, said=said, **changes)
@@ -217,7 +217,7 @@ def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
 def test_of_the_trials_that_are_added_it_is_known_before_whether_the_drawings_carry_them(
     tmp_path: Path, data_root: Path, searches: list[Any]
 ) -> None:
-    """The one that the search began with is named; what others would draw was not asked of the drawings."""
+    """A value that no earlier trial could draw is checked, and named, when trials are added."""
     run = tmp_path / "run"
     own = {
         "train.examples": "512", "search.trials": "1", "search.first": "[{batch=64}]", "search.batch": "[512]",

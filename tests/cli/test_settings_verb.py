@@ -1,4 +1,4 @@
-"""`oneshot settings` tells what there is to set: in a table of any width, for a script, and as a file."""
+"""`oneshot settings` shows all settings: in a table of any width, as JSON for a script, and as a TOML file."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_settings_are_printed_as_a_job_that_can_be_used(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_a_run_are_those_of_its_network(tmp_path: Path) -> None:
-    given = tiny.settings(lr=0.003)  # as a search's best trial may have it
+    given = tiny.settings(lr=0.003)  # as the best trial of a search may have
     where = tiny.network(tmp_path / "run", build(given.model, size=28), given)
     (where / "experiment.toml").write_text(tiny.settings().to_toml())
     (tmp_path / "again.toml").write_text(run("settings", str(where), "--set", "train.seed=7", "--toml"))

@@ -1,4 +1,4 @@
-"""Processes started ahead: the next trial gets those that were started while the one before it trained."""
+"""Processes started ahead: the next trial gets those that were started while the previous one trained."""
 
 import contextlib
 import json
@@ -29,8 +29,8 @@ TRIALS, WORKERS = "ray::Trial", "ray::RayTrainWorker"
 
 
 def appearances(run: Path, data_root: Path, trials: int, **changes: str) -> dict[str, list[float]]:
-    """A study of so many trials, one after the other: when the processes of its trials and of their workers were first
-    seen, whatever they were then, {name: times in the order of their work}."""
+    """Run a study of `trials` trials, one after the other. When each process that became a trial's or a worker's was
+    first seen, under whatever name: {name: times in the order of their work}."""
     arguments = settings(
         search__trials=str(trials), search__grace="0", search__batch="[64]", scale__max_concurrent="1",
         train__epochs="4", train__examples="1024", **changes,
@@ -108,7 +108,8 @@ def test_each_kind_of_process_imports_what_it_needs(kind: str | None, found: str
 
 
 def test_where_this_program_is_not_installed_a_process_starts_all_the_same() -> None:
-    """Who needs the program there says so; a process that ended in its preparation, Ray would start again for ever."""
+    """Code that needs the program reports that it is missing. If the setup ended the process, Ray would restart it
+    for ever."""
     script = (
         "import sys; sys.modules['oneshot'] = None\n"
         "from ray import cloudpickle\n"
@@ -122,7 +123,7 @@ def test_where_this_program_is_not_installed_a_process_starts_all_the_same() -> 
 
 @pytest.fixture
 def handed_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
-    """What Ray would be given for all processes of a study; it is not started."""
+    """A function that returns the runtime environment given to Ray for a study. Ray is not started."""
     given: dict[str, Any] = {}
 
     def init(**options: Any) -> None:
@@ -143,7 +144,7 @@ def handed_on(monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, Any]]:
 def test_a_submitted_jobs_own_preparation_stays(
     own: bool, handed_on: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray refuses a second one."""
+    """Ray refuses a second setup hook."""
     monkeypatch.delenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, raising=False)
     if own:
         monkeypatch.setenv(WORKER_PROCESS_SETUP_HOOK_ENV_VAR, "theirs.prepare")
@@ -153,7 +154,7 @@ def test_a_submitted_jobs_own_preparation_stays(
 def test_what_a_submitted_job_says_of_the_environment_is_not_said_twice(
     handed_on: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray refuses that, too, even where both say the same."""
+    """Ray refuses a variable that is given twice, even with equal values."""
     job = {"runtime_env": {"env_vars": {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1", "NCCL_DEBUG": "INFO"}}}
     monkeypatch.setenv(RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(job))
     environment = handed_on()

@@ -1,5 +1,5 @@
-"""A study on a cluster that has no core yet: Ray's own autoscaler brings the nodes that the settings let it expect. Its
-provider of nodes is Ray's one for tests, which starts them on this machine."""
+"""A study on a cluster without a core: Ray's autoscaler adds the nodes that the settings announce. The nodes come from
+Ray's provider for tests, which starts them on this machine."""
 
 import json
 import secrets
@@ -27,7 +27,7 @@ NONE: dict[str, list] = {
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A head without a core, whose autoscaler may bring two nodes of one; the environment that leads there."""
+    """A head without a core, whose autoscaler may add two nodes of one core. Yields the variables that lead to it."""
     with socket.create_server(("127.0.0.1", 0)) as gcs, socket.create_server(("127.0.0.1", 0)) as client:
         address, other = (f"127.0.0.1:{each.getsockname()[1]}" for each in (gcs, client))
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

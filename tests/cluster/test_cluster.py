@@ -1,4 +1,4 @@
-"""What fits on a cluster, the arithmetic of what does not, and addresses that are none. No Ray is started."""
+"""What fits on a cluster, the arithmetic of what does not, wrong addresses, and Ray's messages. Ray is not started."""
 
 import os
 import re
@@ -26,7 +26,7 @@ GPU_NODE = Node("gpu", 16, 4)
 
 
 def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
-    """Workers a training, GPUs a worker, trainings at once."""
+    """Workers per training, GPUs per worker, trainings at once."""
     packing = pack(Scale(**scale), nodes)
     return packing.workers, packing.gpus, packing.concurrent
 
@@ -39,32 +39,32 @@ def packed(nodes: list[Node], **scale: Any) -> tuple[int, float, int]:
         ([LAPTOP], {"cpus": 3}, (1, 0, 2)),
         ([LAPTOP], {"workers": 3}, (3, 0, 2)),
         ([LAPTOP], {"workers": 2, "cpus": 4}, (2, 0, 1)),
-        # GPUs: one for each worker where there are any and nothing is said
+        # GPUs: one for each worker, if there are any and nothing else is set
         ([GPU_NODE], {}, (1, 1, 4)),
         ([GPU_NODE], {"workers": 2}, (2, 1, 2)),
         ([GPU_NODE], {"gpus": 0}, (1, 0, 16)),
         ([Node("gpu", 2, 4)], {}, (1, 1, 2)),  # too few cores for its GPUs
         ([Node("broken", 8, 0.5)], {}, (1, 0, 8)),  # no whole GPU
-        # shares of a GPU: a worker's lies on one
+        # shares of a GPU: a worker's share is on one GPU
         ([GPU_NODE], {"gpus": 0.5}, (1, 0.5, 8)),
-        ([GPU_NODE], {"gpus": 0.4}, (1, 0.4, 8)),  # two a GPU: 0.2 of each stay free
-        ([GPU_NODE], {"gpus": 0.1}, (1, 0.1, 16)),  # 40 by GPU, 16 by cores
+        ([GPU_NODE], {"gpus": 0.4}, (1, 0.4, 8)),  # two per GPU: 0.2 of each stay free
+        ([GPU_NODE], {"gpus": 0.1}, (1, 0.1, 16)),  # GPUs for 40, cores for 16
         ([Node("gpu", 64, 1)], {"gpus": 1 / 3}, (1, 1 / 3, 3)),
         # several nodes: a training may span them, a worker may not
         ([LAPTOP, LAPTOP], {"workers": 16}, (16, 0, 1)),
         ([Node("a", 3, 0), Node("b", 3, 0)], {"cpus": 2}, (1, 0, 2)),
         ([GPU_NODE, LAPTOP], {}, (1, 1, 4)),  # the GPUs decide: the laptop has none
         ([Node("a", 8, 1), Node("b", 8, 1)], {"workers": 2}, (2, 1, 1)),
-        # a range of workers: each training has the most it may, where the nodes hold so many
+        # a range of workers: each training gets the most, if the nodes have room for it
         ([LAPTOP], {"workers": "1..4"}, (4, 0, 2)),
         ([LAPTOP], {"workers": "4..16"}, (16, 0, 1)),
-        # what an autoscaler may still bring counts
+        # nodes that an autoscaler may still add count
         ([], {"autoscaler": [{"nodes": 2, "cpus": 8, "gpus": 1}]}, (1, 1, 2)),
         ([LAPTOP], {"workers": 14, "autoscaler": [{"nodes": 1, "cpus": 6}]}, (14, 0, 1)),
-        # and no node twice: those that it has brought are some of those that it may
+        # and no node counts twice: those that it has added are some of those that it may add
         ([LAPTOP], {"autoscaler": [{"nodes": 2, "cpus": 8}]}, (1, 0, 16)),
         ([LAPTOP] * 3, {"autoscaler": [{"nodes": 1, "cpus": 8}, {"nodes": 1, "cpus": 8}]}, (1, 0, 24)),
-        # as many at once as is asked for, at the most
+        # at most as many at once as asked for
         ([LAPTOP], {"max_concurrent": 3}, (1, 0, 3)),
         ([LAPTOP], {"max_concurrent": 30}, (1, 0, 8)),
     ],
@@ -129,12 +129,12 @@ MIXED = [Node("head", 4, 0, memory=30), *[Node("fast", 8, 2, kinds=("H100",))] *
         ({"accelerator": "T4", "gpus": 0}, (1, 0, 16), "only those with T4: room for 16 workers of 1 core; 16 trials"),
         ({"accelerator": "T4", "gpus": 0, "cpus": 2, "max_concurrent": 3}, (1, 0, 3), "room for 8"),
         (
-            {"accelerator": "H100", "autoscaler": [{"nodes": 3, "cpus": 8, "gpus": 2}]},  # two of which are there
+            {"accelerator": "H100", "autoscaler": [{"nodes": 3, "cpus": 8, "gpus": 2}]},  # two of them exist
             (1, 1, 6),
             "2 GPUs and 1 node of 8 cores and 2 GPUs from the autoscaler, only those with H100: room for 6 workers",
         ),
         (
-            {"accelerator": "L4", "autoscaler": [{"nodes": 1, "cpus": 16, "gpus": 4}]},  # that with T4 is none of these
+            {"accelerator": "L4", "autoscaler": [{"nodes": 1, "cpus": 16, "gpus": 4}]},  # not the one with T4
             (1, 1, 4),
             "1 node of 16 cores and 4 GPUs from the autoscaler, only those with L4: room for 4 workers",
         ),
@@ -282,7 +282,7 @@ def test_a_training_alone_is_told_of_the_cores_that_it_leaves(
             {"max_failures": 2},
             "; 1 of 16 cores and 0.5 of 4 GPUs are in use by others now: a trial that finds no room waits up to 15 min",
         ),
-        ([GPU_NODE], Node("", 0, 4), {"gpus": 0}, ""),  # which no worker needs
+        ([GPU_NODE], Node("", 0, 4), {"gpus": 0}, ""),  # no worker needs a GPU
     ],
 )
 def test_what_others_use_is_said_and_how_long_is_waited_for_it(
@@ -351,7 +351,7 @@ def test_a_gpu_that_torch_cannot_use_is_spoken_of_and_not_counted(
         (tmp_path / name).touch()
     monkeypatch.setattr(packing, "DEVICES", [tmp_path / name for name in packing.DEVICES])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as the driver's own library counts, whatever its age
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as the driver's library counts, even an old one
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert this_machine().gpus == (1 if usable else 0)
@@ -391,7 +391,7 @@ def test_an_address_of_the_dashboard_is_told_from_the_clusters() -> None:
 
 
 def test_an_address_of_ray_client_is_refused_with_that_of_the_cluster() -> None:
-    """Before anything is asked: nothing listens at this one."""
+    """It is refused without connecting: nothing listens at this address."""
     for where in ("ray://head:10001", "ray://head"):
         assert refused(where).startswith(f"'{where}' is a Ray Client address") and "as head:6379" in refused(where)
 
@@ -416,7 +416,7 @@ def test_a_cluster_that_does_not_let_in_may_want_a_token_or_another(
 
 
 def test_a_ray_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Ray raises when it is attached to a cluster, with the cluster's answer made up."""
+    """Ray's own version check raises, as when it is attached to a cluster; the cluster's answer is made up."""
     import ray
     from ray._private.utils import check_version_info
 
@@ -442,7 +442,7 @@ def test_what_has_to_be_heard_is_heard_while_ray_writes_to_a_file(
         print_warning(screen, "a warning")
         raise KeyboardInterrupt
     assert capfd.readouterr() == (("", "warning: a warning\n") if quiet else ("a line\nwarning: a warning\n", ""))
-    assert list(tmp_path.iterdir()) == []  # an interrupt is no failure that Ray's messages would explain
+    assert list(tmp_path.iterdir()) == []  # Ray's messages would not explain an interrupt
 
 
 @pytest.mark.parametrize(("error", "stays"), [(RuntimeError("a fault"), True), (UserError("a request"), False)])
@@ -472,7 +472,7 @@ def test_a_ray_that_does_not_start_here_is_one_sentence(monkeypatch: pytest.Monk
 
 
 def test_a_ray_that_has_no_room_on_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray itself says that a file did not come."""
+    """Ray itself reports only that a file did not appear."""
     import ray
 
     def init(**_: object) -> None:

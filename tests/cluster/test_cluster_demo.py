@@ -1,4 +1,4 @@
-"""A real head as `make cluster-demo` starts one: who is let in, what a submitted study shows, what is left."""
+"""A real head as `make cluster-demo` starts it: who has access, what a submitted study prints, and what is left."""
 
 import contextlib
 import json
@@ -55,20 +55,20 @@ def test_interrupted_the_demo_saves_the_study_and_leaves_no_process(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Head]:
-    """A head, started from a shell whose own `python` is another one, without this program's packages."""
+    """A head, started from a shell whose `python` is another one that does not work."""
     folder = tmp_path_factory.mktemp("bin")
     (folder / "python").write_text("#!/bin/sh\necho the wrong python >&2\nexit 1\n")
     (folder / "python").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.defpath}")
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # as of the other tests' commands
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # as for the commands of the other tests
         with demo.head() as up:
             yield up
 
 
 @pytest.fixture(scope="module")
 def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
-    """The folder of a study that was submitted to the head and is over, as `run`, and what it printed, as `output`."""
+    """A folder with `run`, the folder of a finished study that was submitted to the head, and `output`, its output."""
     folder = tmp_path_factory.mktemp("submitted")
     changes = settings(search__trials="1", search__first="[]", search__grace="0", train__epochs="1")
     script = (
@@ -86,7 +86,7 @@ def submitted(head: demo.Head, tmp_path_factory: pytest.TempPathFactory, data_ro
 
 
 def test_rays_own_folder_is_open_to_all_and_the_one_around_it_closed(head: demo.Head) -> None:
-    assert stat.S_IMODE(head.folder.stat().st_mode) == 0o777  # else this would be for nothing
+    assert stat.S_IMODE(head.folder.stat().st_mode) == 0o777  # otherwise the closed folder would not be needed
     assert stat.S_IMODE(head.folder.parent.stat().st_mode) == 0o700
 
 
@@ -103,7 +103,7 @@ def test_without_the_token_the_jobs_api_answers_401(head: demo.Head) -> None:
 
 
 def places(process: psutil.Process) -> list[Any]:
-    """Where a process listens; nowhere, where it is gone by now."""
+    """Where a process listens. Nowhere if it is gone by now."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return [each.laddr for each in process.net_connections(kind="inet") if each.status == psutil.CONN_LISTEN]
     return []
@@ -123,7 +123,7 @@ def test_the_jobs_api_listens_on_the_loopback_and_no_other_port_takes_an_order(h
             with contextlib.suppress(requests.RequestException):  # not every port speaks HTTP
                 answers.add(requests.post(url, json=order, timeout=patience).status_code)
     assert 401 in answers and min(answers) >= 400
-    assert head.api("GET", "jobs/").json() == before  # nor was one taken without an answer
+    assert head.api("GET", "jobs/").json() == before  # no order was accepted without an answer either
 
 
 def test_the_dashboard_tells_without_the_token_only_that_it_lives_and_asks_for_one(head: demo.Head) -> None:
@@ -142,7 +142,7 @@ def test_the_dashboard_tells_without_the_token_only_that_it_lives_and_asks_for_o
 def test_without_the_token_grpc_is_refused(
     head: demo.Head, part: str, stub: Callable[[grpc.Channel], Any], method: str, order: Any
 ) -> None:
-    """Of the ports of a part one serves this; the others do not speak gRPC, or other words of it."""
+    """One port of a part serves this method. The others do not speak gRPC or serve other methods."""
 
     def of_part(process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -176,7 +176,7 @@ def test_a_submitted_study_shows_its_table_in_plain_text(submitted: Path) -> Non
 
 @pytest.mark.usefixtures("submitted")
 def test_the_dashboard_knew_the_trial_by_its_name(head: demo.Head) -> None:
-    """As the dashboard's own pages ask for a study: again where it does not answer, as they do."""
+    """Asked like the dashboard's own pages, which ask again if there is no answer."""
 
     def ask(path: str) -> dict[str, Any]:
         for _ in range(5):
@@ -187,12 +187,12 @@ def test_the_dashboard_knew_the_trial_by_its_name(head: demo.Head) -> None:
     actors = ask("v0/actors?detail=true&limit=1000")["data"]["result"]["result"]
     assert "trial-000" in {actor["repr_name"] for actor in actors}
     runs = ask("train/v2/runs/v1")["train_runs"]
-    assert {run["name"].rpartition("-")[0] for run in runs} == {"trial-000"}  # of every study there was
+    assert {run["name"].rpartition("-")[0] for run in runs} == {"trial-000"}  # of all studies so far
 
 
 @pytest.mark.usefixtures("submitted")
 def test_the_upload_is_the_program_and_its_jobs_and_nothing_large(head: demo.Head) -> None:
-    """What a study is submitted with, as it is unpacked on the node: one package, whatever was submitted."""
+    """The package that is uploaded with a study, as unpacked on the node. There is one for all submissions."""
     (package,) = head.folder.glob("session_2*/runtime_resources/working_dir_files/_ray_pkg_*/")
     files = [path for path in package.rglob("*") if path.is_file()]
     assert (package / "oneshot/tune.py") in files and (package / "tune_jobs/quick.toml") in files
@@ -216,8 +216,8 @@ def test_a_stopped_job_leaves_a_study_that_goes_on(
     for line in process.stdout or []:
         text += line
         if re.search(r"trial 000 epoch +1/24", line):
-            assert head.api("POST", "jobs/stopped/stop").ok  # what `ray job stop` asks, without its seconds to start
-    assert process.wait(timeout=300) == 0  # to Ray's client a stopped job is no failed one
+            assert head.api("POST", "jobs/stopped/stop").ok  # the request of `ray job stop`, which starts slowly
+    assert process.wait(timeout=300) == 0  # for Ray's client a stopped job has not failed
     assert head.api("GET", "jobs/stopped").json()["status"] == "STOPPED"
     assert f"to go on: python -m oneshot.tune --resume {tmp_path / 'run'}" in text and "Traceback" not in text
     (trial,) = json.loads((tmp_path / "run/study.json").read_text())["trials"]

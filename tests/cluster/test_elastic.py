@@ -1,4 +1,4 @@
-"""How many workers a training has now. The cluster is made up; on real hosts it is shown in tests/faults."""
+"""How many workers a training gets over time. The cluster is made up; tests/faults uses real hosts."""
 
 import time
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from oneshot.cluster.packing import Packing
 
 
 class Cluster:
-    """Nodes of so many cores: those that are alive, and what is free of them."""
+    """A made-up cluster: `alive` lists the cores of the living nodes, `free` the free cores."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.alive, self.free, self.waiting = [4.0, 4.0], [0.0], False
@@ -41,7 +41,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 def running(policy: Elastic, workers: int) -> int | None:
-    """What a training of so many workers, that has run for a while, shall have instead."""
+    """How many workers a training that has run for a while shall get instead of these; None for no change."""
     policy._latest_monitor_time = -1e9
     group = SimpleNamespace(num_workers=workers, start_time=time.monotonic() - 2 * elastic.MONITOR)
     decision = policy.make_decision_for_running_worker_group(group, None)
@@ -49,7 +49,7 @@ def running(policy: Elastic, workers: int) -> int | None:
 
 
 def start(policy: Elastic, failure: Exception | None = None) -> int:
-    """With how many workers a training is started, as Ray Train's controller does it; with a `failure` in vain."""
+    """With how many workers a training is started, as Ray Train's controller does it. The start fails if `failure`."""
     decision = policy.make_decision_for_non_running_worker_group()
     to = ReschedulingState(training_failed_error=ControllerError(failure)) if failure else RunningState()
     policy.after_controller_state_update(SchedulingState(decision), to)
@@ -57,7 +57,7 @@ def start(policy: Elastic, failure: Exception | None = None) -> int:
 
 
 def starts(policy: Elastic, times: int) -> list[int]:
-    """With how many workers, where no start finds room."""
+    """With how many workers each of several starts is tried, if none finds room."""
     return [start(policy, WorkerGroupStartupTimeoutError(1)) for _ in range(times)]
 
 
@@ -120,7 +120,7 @@ def test_it_grows_only_into_what_is_free(cluster: Cluster) -> None:
     policy = cluster.policy(numbers=[1, 2, 4, 8])
     assert running(policy, 4) is None
     cluster.free = [3.0]
-    assert running(policy, 4) is None  # seven are none of the numbers
+    assert running(policy, 4) is None  # seven is not one of the numbers
     cluster.free = [3.0, 1.0]
     assert running(policy, 4) == 8
     policy._latest_monitor_time = -1e9
@@ -136,7 +136,7 @@ def test_a_growth_that_found_no_room_is_not_tried_again_at_once(cluster: Cluster
         SchedulingState(ResizeDecision(8, {})),
         ReschedulingState(training_failed_error=ControllerError(WorkerGroupStartupTimeoutError(8))),
     )
-    assert start(policy) == 4  # what is free now, its former workers gone
+    assert start(policy) == 4  # what is free, as its former workers are gone
     assert running(policy, 4) is None
     policy.content -= elastic.AGAIN
     assert running(policy, 4) == 8

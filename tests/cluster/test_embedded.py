@@ -1,4 +1,4 @@
-"""The processes of an embedded Ray, played by others: what the death of one leaves is found and ended."""
+"""What an embedded Ray started is found and ended, and no file is left; a cluster on this machine is found."""
 
 import socket
 import stat

@@ -1,4 +1,4 @@
-"""What becomes of a training that Ray Train ends with an error, said in a sentence. Ray is not started."""
+"""A training that Ray Train ends with an error: whether it is restarted, and the sentence raised. Without Ray."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from oneshot.run.history import FAILURE
 
 
 class Ended(Exception):
-    """As Ray Train's errors: of its workers, by rank, or of its controller."""
+    """An error like Ray Train's: of its workers, by rank, or of its controller."""
 
     def __init__(self, text: str, *, worker: Exception | None = None, controller: Exception | None = None) -> None:
         super().__init__(text)
@@ -25,8 +25,8 @@ class Ended(Exception):
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Train in `tmp_path`, where each attempt ends with the next of these errors, `None`: well; how many there were.
-    `refused`: what the first worker writes down before."""
+    """A function that trains in `tmp_path` and returns the number of attempts. Each attempt ends with the next of the
+    given errors, or well for `None`. `refused`: what the first worker writes down before."""
 
     def train(*errors: Exception | None, max_failures: int = 2, refused: str = "") -> int:
         made = 0

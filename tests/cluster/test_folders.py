@@ -1,4 +1,4 @@
-"""The folder of an embedded Ray: closed to others, and gone in the end, also if its process was killed."""
+"""The folder of an embedded Ray: closed to other users, and removed in the end, even if its process was killed."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def holder(short: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process, and the folder of its Ray, in which something lies."""
+    """A process that holds a folder for its Ray, and that folder, which is not empty."""
     command = [sys.executable, "-c", HOLDER, str(short)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -82,7 +82,7 @@ def test_what_a_killed_process_left_goes_when_the_next_ray_starts(
         another.setattr(os, "geteuid", lambda: os.getuid() + 1)
         folders.remove_left(str(short))
         assert left.exists(), "it is another user's"
-    (stranger := short / "oneshot-stranger").mkdir(0o700)  # such a name, and no mark
+    (stranger := short / "oneshot-stranger").mkdir(0o700)  # a matching name, but no mark
     (stranger / "ray").mkdir()
     moved = shutil.copytree(left, short / "elsewhere", symlinks=True)
     (link := short / "oneshot-linklink").symlink_to(moved)
@@ -102,11 +102,11 @@ def test_what_a_killed_process_left_goes_when_the_next_ray_starts(
 
 
 def test_a_folder_that_is_just_being_made_stays(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process looks at it before its mark is locked, and before the mark has its name."""
+    """Another process looks at it before the mark is locked, and again before the mark gets its name."""
     hold = folders.hold
 
     def looked_at(file: Any, *, wait: bool) -> bool:
-        if isinstance(file, int):  # who looks
+        if isinstance(file, int):  # the process that looks
             return hold(file, wait=wait)
         folders.remove_left(str(short))
         held = hold(file, wait=wait)

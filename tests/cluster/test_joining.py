@@ -1,4 +1,4 @@
-"""By what the workers of a training join, and what becomes of those that do not."""
+"""The backend through which the workers of a training join, and what happens if they cannot."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from oneshot.cluster.trainer import ProcessGroup, _Joining
 
 
 class Group:
-    """Workers of Ray Train, that note by what they are told to join."""
+    """Workers of Ray Train that record the backend they are told to join through."""
 
     def __init__(self, workers: int, **resources: float) -> None:
         self.workers, self.resources = workers, resources
@@ -62,7 +62,8 @@ def test_only_several_gpus_join_by_nccl(
 def test_workers_that_do_not_join_are_ended_and_started_again(
     error: Exception, why: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray Train would fail at the first, and at the second wait for the cores that it holds itself."""
+    """The error raised is one after which Ray Train starts workers again. Left alone, it would fail after an error,
+    and after a death it would wait for cores that it holds itself."""
 
     def fail(*_: Any) -> None:
         raise error
@@ -75,7 +76,7 @@ def test_workers_that_do_not_join_are_ended_and_started_again(
     assert group.ended
 
 
-# Two trainings on a Ray of one core. The worker of each fails once, as it joins.
+# Two trainings, one after the other, on a Ray with one core. The worker of each fails once while it joins.
 JOINING = """
 import os, pathlib, sys
 import ray
@@ -130,4 +131,4 @@ def test_a_training_whose_workers_did_not_join_gets_its_own_cores_again(tmp_path
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == str(["REMOVED"] * 4)
-    assert {path.name for path in tmp_path.iterdir()} == {"die", "raise"}  # each did once
+    assert {path.name for path in tmp_path.iterdir()} == {"die", "raise"}  # each failed once

@@ -1,4 +1,4 @@
-"""What a node is asked of a run folder and of data, and what is said of one that does not see them, without Ray."""
+"""What a node is asked about a run folder and data, and how one that does not see them is reported. Without Ray."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ MARK = ".partial-mark"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Folder:
-    """A run folder with the mark that is looked for."""
+    """A run folder with the mark that nodes look for."""
     made = Folder.of(tmp_path / "run")
     made.write(MARK, b"")
     return made
@@ -61,12 +61,12 @@ def test_a_node_without_an_answer_is_named_with_the_reason(
     assert sharing._answer("the task")[0] == said
 
 
-NAMES = {"11" * 28: "one", "22" * 28: "two"}  # by the nodes' ids
+NAMES = {"11" * 28: "one", "22" * 28: "two"}  # of the nodes, by id
 
 
 class Nodes:
-    """A cluster of two nodes, of which the second cannot be asked `failing` times, and is alive as long as `alive`
-    says."""
+    """A cluster of two nodes. The first `failing` questions to the second fail; `alive` says, look by look, whether
+    it is alive."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *, failing: int, alive: Iterable[bool]) -> None:
         self.asked: list[str] = []
@@ -99,7 +99,7 @@ class Nodes:
     ("failing", "alive", "asked"),
     [
         (1, [True, False], ["one", "two"]),  # it died before it was asked
-        (1, [True] * 3, ["one", "two", "two"]),  # it was something else, and has passed
+        (1, [True] * 3, ["one", "two", "two"]),  # the failure had another cause and passed
         (2, [True, True, False], ["one", "two", "two"]),
     ],
 )

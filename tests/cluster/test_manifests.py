@@ -1,4 +1,4 @@
-"""The files of cluster/ that nothing here can run: held to the schemas of what would read them, and to each other."""
+"""The files of cluster/ that cannot be run here: checked against the schemas of their readers and each other."""
 
 import copy
 import gzip
@@ -38,7 +38,7 @@ def read(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def crd(archives: Path) -> dict[str, Any]:
-    """KubeRay's schema of a RayJob, which lies beside the archives."""
+    """KubeRay's schema of a RayJob, stored next to the archives."""
     found = sorted((archives.parent / "schemas").glob("ray.io_rayjobs-*.yaml.gz"))
     if not found:
         pytest.skip("no schema of KubeRay beside ONESHOT_SOURCE")
@@ -48,7 +48,7 @@ def crd(archives: Path) -> dict[str, Any]:
 
 
 def faults(value: Any, schema: dict[str, Any]) -> list[str]:
-    """What Kubernetes would refuse, and the keys it would drop without a word."""
+    """What Kubernetes would refuse, and the keys it would silently drop."""
     wrong = [
         f"{'.'.join(map(str, error.path))}: {error.message}" for error in Draft7Validator(schema).iter_errors(value)
     ]
@@ -151,7 +151,7 @@ def test_a_cloud_head_is_on_demand_closed_and_of_the_pinned_ray(cloud: str) -> N
     assert config["file_mounts"]["/home/ubuntu/.ray/auth_token"] == "~/.ray/auth_token"
     assert (ROOT / config["file_mounts"]["/home/ubuntu/constraints.txt"]).is_file()
     assert any("--requirement ~/constraints.txt" in command for command in config["setup_commands"])
-    # What that file has is not installed again, nor for another Python, as Ray's own commands would do.
+    # What that file pins is not installed again, possibly for another Python, as Ray's own commands would do.
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     asked = {word for command in config["head_setup_commands"] for word in re.findall(r"[\w-]+(?=[=><])", command)}
     assert not asked & pinned
@@ -171,7 +171,7 @@ def test_the_image_is_of_tracked_folders_only_and_its_user_is_not_root() -> None
     assert users == ["1000"]
     assert any("--constraint constraints.txt" in line for line in lines)
     assert f"oneshot:{VERSION}-ray{RAY}" in lines[1]
-    # A commit that changes no file of an earlier layer leaves those layers.
+    # A commit that changes no file of an earlier layer does not rebuild those layers.
     assert "--build-arg COMMIT=" in lines[1] and lines.index("ARG COMMIT") > lines.index("COPY tune_jobs tune_jobs")
     assert "ENV ONESHOT_COMMIT=$COMMIT" in lines
 
@@ -181,7 +181,7 @@ def test_where_the_image_has_its_packages_from_is_asked_of_the_build_and_not_kep
     (stage,) = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
     (installs,) = [number for number, line in enumerate(lines) if line.startswith("RUN ") and "pip install" in line]
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        assert stage < lines.index(f"ARG {name}") < installs  # without a value: an empty one would be no index at all
+        assert stage < lines.index(f"ARG {name}") < installs  # no default value: an empty one would mean no index
     assert not [line for line in lines if line.startswith("ENV ") and "PIP_" in line]
 
 
@@ -200,7 +200,7 @@ def test_every_dependency_is_pinned_to_one_version_that_is_meant_to_work() -> No
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), asked
 
 
-# What is to be typed
+# What users are told to type
 
 OURS = re.compile(
     r"(?<![\w/-])(?:ray (?:start|job|up|down|dashboard|list|get-auth-token)|python -m oneshot\.\w+) [^\n`|&;)>]+"
@@ -208,11 +208,11 @@ OURS = re.compile(
 
 
 HERE = ("README.md", "oneshot/README.md")  # pages about this machine
-MADE = {"runs/coins", "RUN", "last.toml"}  # runs in the place of a job, and a job that is printed by the line before
+MADE = {"runs/coins", "RUN", "last.toml"}  # runs given for a job, and a job that an earlier line prints
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every command of Ray's and of this program that the pages and the files of cluster/ give, and in which file."""
+    """Every command of Ray and of this program in the pages and the files of cluster/, as (file, command)."""
     found = []
     for path in [*(ROOT / page for page in HERE), *sorted(FOLDER.iterdir())]:
         if path.suffix in (".md", ".yaml"):
@@ -233,12 +233,12 @@ def test_the_documents_name_only_commands_and_options_that_exist(where: str, lin
         if given.get("job") and given["job"] not in MADE:
             assert job_file(given["job"]).is_file()
         for place in (given.get("run"), given.get("resume"), given.get("root")):
-            # A job's working directory is a copy: what it keeps has to lie elsewhere.
+            # A job's working directory is a copy: what it keeps must be stored elsewhere.
             assert place is None or where in HERE or place.startswith(("/", "$PWD/")) or "://" in place
 
 
 def parse(command: Any, arguments: list[str]) -> dict[str, Any]:
-    """What a command line gives to the command it names; nothing is run. Raises what an error there raises."""
+    """The parameters that a command line gives to its command. Nothing is run; a wrong command line raises."""
     context = command.context_class(command)
     while arguments and (inner := getattr(command, "get_command", lambda *_: None)(context, arguments[0])):
         command, arguments = inner, arguments[1:]

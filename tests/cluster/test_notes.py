@@ -1,4 +1,4 @@
-"""What Ray Train notes of a training, which nobody reads, goes with it."""
+"""The files that Ray Train writes about a training, which nobody reads, are removed when it ends."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Where Ray puts the workers that the packing promised room for. Real nodes whose GPUs are only numbers: no network is
-trained, each worker notes where it is and what it was given."""
+"""Where Ray puts the workers that the packing promised room for. The nodes are real, their GPUs only numbers. No
+network is trained: each worker notes where it is and what it was given."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ from command import ROOT, environment
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 RAY = str(Path(sys.executable).with_name("ray"))
 
-# Each trial is driven as the program drives it. A worker stays until all workers of all trials are there.
+# Each trial is driven as the program drives it. A worker stays until the workers of all trials have started.
 TRIALS = """
 import functools, json, pathlib, sys, time
 import ray
@@ -83,12 +83,12 @@ for _ in range(2):
 def place(
     folder: Path, nodes: int, *, cores: int, cards: int, kinds: Sequence[str] = (), **scale: Any
 ) -> tuple[str, list[dict]]:  # fmt: skip
-    """Two trials at once on so many equal nodes, or with GPUs of a kind each, the head's first: what the packing said,
-    and what each worker was given."""
+    """Run two trials at once on `nodes` nodes of equal size. `kinds`: the kind of GPU of each, the head first. Returns
+    what was printed about the packing, and what each worker was given."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    del variables["CUDA_VISIBLE_DEVICES"]  # beyond those that it lets be seen, Ray takes no number
+    del variables["CUDA_VISIBLE_DEVICES"]  # Ray refuses more GPUs than this variable shows
     start = [RAY, "start", f"--num-cpus={cores}", f"--num-gpus={cards}", "--block", "--disable-usage-stats"]
     places = [["--head", f"--port={port}"]] + [[f"--address=127.0.0.1:{port}"]] * (nodes - 1)
     shown = [[f'--resources={{"accelerator_type:{kind}": 1}}'] for kind in kinds] or [[]] * nodes

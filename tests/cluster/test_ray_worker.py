@@ -1,4 +1,4 @@
-"""What one of Ray Train's workers does about what goes wrong, run in this process without Ray."""
+"""What a worker of Ray Train does about failures and what it reports, run in this process without Ray."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -29,12 +29,12 @@ def work(
     run: Folder, rank: int, monkeypatch: pytest.MonkeyPatch, *, followed: Any = None, name: str = "trial-000-1",
     mark: str = "by the driver", gpus: float = 0.0,
 ) -> None:  # fmt: skip
-    """Be the worker of this rank of two, in a training of this name."""
+    """Run the worker of this rank, of two, in a training of this name."""
     context = SimpleNamespace(get_world_rank=lambda: rank, get_experiment_name=lambda: name)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
     monkeypatch.setattr(worker, "get_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(dist, "get_rank", lambda: rank)
-    monkeypatch.setattr(dist, "get_world_size", lambda: 1)  # none waits for another
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)  # so no worker waits for another
     settings = tiny.settings().model_dump()
     worker.train(
         {
@@ -46,7 +46,7 @@ def work(
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The input of the worker is refused."""
+    """Make the worker refuse its input."""
 
     def refuse(*_: object, **__: object) -> None:
         raise UserError("there are no such drawings")
@@ -58,7 +58,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_node_that_has_another_disk_at_the_runs_place_is_named(
     there: dict[str, str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that came when the others had been asked: what it wrote there, nobody would see."""
+    """For example a node that joined after the others were asked: nobody would see what it wrote there."""
     own = Folder.of(tmp_path / "own")
     if there:
         own.write_json(STARTED, there)
@@ -112,7 +112,7 @@ def test_of_what_every_worker_refuses_the_first_says_why_and_all_return(
         nonlocal now
         now += seconds
         if now > 1:
-            work(run, 0, monkeypatch)  # it is slower
+            work(run, 0, monkeypatch)  # the first worker is slower
 
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
     work(run, 1, monkeypatch)
@@ -137,7 +137,7 @@ def test_what_was_refused_before_a_restart_is_not_tried_again(run: Folder, monke
 
 
 class Process:
-    """One that another is to be started like, and how often that was asked."""
+    """A process like which others are to be started; `asked` counts how often."""
 
     asked = 0
 
@@ -147,7 +147,7 @@ class Process:
 
 @pytest.fixture
 def stepping(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A training of two epochs of two steps; what is reported. Ray's head keeps what it is told."""
+    """Replace the training by two epochs of two steps, and Ray's key-value store by a dict; what is reported."""
     kept: dict[str, bytes] = {}
     reported: list[dict[str, Any]] = []
 
@@ -189,27 +189,27 @@ def test_processes_that_cannot_be_started_ahead_are_noted_once(
 def test_a_training_that_is_restarted_has_one_driver_started_ahead_and_workers_each_time(
     stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are started anew have taken the place of workers; what drives them is the same."""
+    """A restart replaces the workers, but not the driver."""
     driver, worker = Process(), Process()
     monkeypatch.setattr(ahead, "this_process", lambda: worker)
     for _ in range(3):
         work(run, 0, monkeypatch, followed=driver)
         work(run, 1, monkeypatch, followed=driver)
     assert (driver.asked, worker.asked) == (1, 6)
-    work(run, 0, monkeypatch, followed=driver, name="trial-000-2")  # its driver died, and is another
+    work(run, 0, monkeypatch, followed=driver, name="trial-000-2")  # its driver died and was replaced
     assert driver.asked == 2
 
 
 def test_a_report_says_whether_notes_may_have_come_since_the_last(
     stepping: list[Any], run: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first does always: what is noted before it, also by the processes that these replace, is told by no other."""
+    """The first report always says so: notes from before it, also of replaced processes, are in no other report."""
     work(run, 0, monkeypatch)
     assert stepping == [{"epoch": 1, "noted": True}, {"epoch": 2, "noted": False}]
     stepping.clear()
 
     def late(worker: Any, *_: object, watch: Any, **__: object) -> None:
-        worker.report({"epoch": 1})  # of before, which the search has not heard of
+        worker.report({"epoch": 1})  # an earlier epoch of which the search has not heard
         watch.step(1, 0.5, 100.0)
         worker.report({"epoch": 2})
 
@@ -234,7 +234,7 @@ def test_a_report_tells_the_search_to_look_for_what_the_training_noted(
 
 
 def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a disk does not answer, it would else hold its GPU for ever."""
+    """Otherwise it would hold its GPU for ever if a disk does not answer."""
     watched, seen = False, []
 
     @contextlib.contextmanager
@@ -246,7 +246,7 @@ def test_a_worker_is_watched_from_the_first_file_that_it_reads(run: Folder, monk
 
     def load(*_: object, moved: Callable[[], None]) -> None:
         seen.append(watched)
-        moved()  # what is made while they are read may take longer than a step may
+        moved()  # this work may take longer than a step may
 
     def fit(*_: object, watch: Any, **__: object) -> None:
         seen.append(watch.count > 1)

@@ -1,4 +1,4 @@
-"""The cores of a training come back when its controller is gone; what others use stays theirs."""
+"""The cores of a training are freed when its controller is gone; what others use is not touched."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def cluster() -> Iterator[None]:
 def controller() -> Any:
     """An actor that makes a placement group, as Ray Train's controller does."""
 
-    class Controller:  # in a function: sent to Ray by value, which does not know this file
+    class Controller:  # in a function, so Ray gets it by value: it cannot import this file
         def make(self) -> tuple[int, PlacementGroup]:
             group = ray.util.placement_group([{"CPU": 1}])
             ray.get(group.ready())
@@ -49,7 +49,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
 
 
 def test_only_the_groups_of_dead_controllers_are_removed(cluster: None) -> None:
-    own = ray.util.placement_group([{"CPU": 1}])  # the driver's, as Tune's for a trial
+    own = ray.util.placement_group([{"CPU": 1}])  # the driver's, like Tune's for a trial
     ray.get(own.ready())
     controllers = [controller() for _ in range(2)]
     (pid, lost), (_, used) = ray.get([each.make.remote() for each in controllers])
@@ -72,7 +72,7 @@ def test_a_stopped_actor_leaves_its_cores_to_who_waits_for_them(cluster: None) -
 
 
 def test_who_has_much_to_look_through_looks_seldom_but_soon_after_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look takes 20 ms here; it is asked for every quarter of a second."""
+    """Each look costs 20 ms of CPU time here, and one is requested every quarter of a second."""
     clock = SimpleNamespace(now=0.0, spent=0.0)
     looked, asked = [], []
 

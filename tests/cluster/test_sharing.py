@@ -1,4 +1,4 @@
-"""Every node of a cluster has to see the run folder and the data. Real nodes; one has a view of the disk of its own."""
+"""Every node of a cluster must see the run folder and the data. Real nodes; one has its own view of the disk."""
 
 import json
 import os
@@ -23,7 +23,7 @@ pytestmark = [
 ]
 RAY = Path(sys.executable).parent / "ray"
 
-# Connected once for all questions: for each pair of a run folder and data, what is said of them.
+# For each pair of a run folder and data, print what is reported on them; Ray is connected once for all pairs.
 LOOK = """
 import json, sys, time, ray
 from oneshot.cluster import sharing
@@ -46,15 +46,15 @@ for run, data in json.loads(sys.argv[2]):
 
 @dataclass
 class Cluster:
-    """Two nodes. Only the first has the object store's credentials and sees `hidden`: the other has a file system of
-    its own there, which is empty."""
+    """Two nodes. Only the first has the object store's credentials and sees `hidden`, where the other has an empty file
+    system of its own."""
 
     address: str
     hidden: Path
     variables: dict[str, str]
 
     def look(self, *pairs: tuple[Path | str, Path | str], **variables: str) -> list[str]:
-        """What is said of each pair of a run folder and data."""
+        """What is reported on each pair of a run folder and data; empty if nothing is wrong."""
         asked = json.dumps([[str(run), str(data)] for run, data in pairs])
         done = subprocess.run(
             [sys.executable, "-c", LOOK, self.address, asked],
@@ -72,7 +72,7 @@ def cluster(server: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> It
     made = Cluster(f"127.0.0.1:{port}", tmp_path_factory.mktemp("hidden"), token)
     own = {key: value for key, value in environment(**token).items() if not key.startswith("AWS_")}
     own["ONESHOT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    own["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="os-", dir="/tmp")  # a short path, for sockets; and no part of others'
+    own["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="os-", dir="/tmp")  # short, for sockets, and separate from others'
     start = [str(RAY), "start", "--num-cpus=1", "--block", "--disable-usage-stats"]
     nodes = [_start([*start, "--head", f"--port={port}", "--include-dashboard=false"], own | server.variables())]
     try:

@@ -1,4 +1,4 @@
-"""`cluster/slurm.sbatch`: on a real SLURM a study whose two workers do not fit on one host."""
+"""`cluster/slurm.sbatch`: a study on a real SLURM whose two workers need two hosts; without SLURM, its messages."""
 
 import json
 import os
@@ -19,7 +19,7 @@ OPEN = "import urllib.request as r; print(r.urlopen(r.Request('http://127.0.0.1:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder whose path is short: sockets are among its files."""
+    """A folder with a short path, as it will contain sockets."""
     with tempfile.TemporaryDirectory(prefix="os-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -59,7 +59,7 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Pat
     assert json.loads((tmp_path / "run/result.json").read_text())["best_trial"]["id"] == "000"
 
 
-@pytest.mark.parametrize("step", ["exec sleep 60", "exit 1"])  # it lasts, or it has ended when the job ends
+@pytest.mark.parametrize("step", ["exec sleep 60", "exit 1"])  # it still runs when the job ends, or has ended by then
 @pytest.mark.parametrize(
     ("patience", "said"),
     [
@@ -70,7 +70,7 @@ def test_a_slurm_job_trains_on_two_hosts(launch: str, short: Path, tmp_path: Pat
 def test_a_manual_launch_that_comes_to_nothing_says_so_and_names_rays_log(
     patience: str, said: str, step: str, tmp_path: Path
 ) -> None:
-    """Without SLURM: what the script calls is made up, and of its two waits one runs out."""
+    """Without SLURM: the commands that the script calls are replaced, and one of its two waits times out."""
     commands = {
         "srun": f'case "$*" in *" ray "*) {step} ;; esac', "timeout": patience, "python": "echo token",
         "hostname": "echo 10.0.0.1",
@@ -90,7 +90,7 @@ def test_a_manual_launch_that_comes_to_nothing_says_so_and_names_rays_log(
 
 
 def test_the_heads_address_is_the_first_of_the_network_that_is_asked_for(tmp_path: Path) -> None:
-    """Without SLURM, up to what is said before anything is started: the launch is one that there is not."""
+    """Without SLURM: an unknown launch ends the script before it starts anything, after it has named the address."""
     for name, says in {"python": "token", "hostname": "172.17.0.1 10.1.0.7 fd00::7"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
         (tmp_path / name).chmod(0o755)

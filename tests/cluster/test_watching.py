@@ -1,4 +1,4 @@
-"""What a run cannot do without is watched: a hiccup is nothing, and where it is gone that is said. Without Ray."""
+"""The parts of Ray that a run needs are watched: a short failure is ignored, a lasting one reported. Without Ray."""
 
 import contextlib
 import signal
@@ -66,7 +66,7 @@ def test_what_does_not_answer_from_the_beginning_is_not_looked_at() -> None:
 
 def test_the_block_is_interrupted_and_told_of_what_is_gone() -> None:
     dead: list[str] = []
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line answers it
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line handles it
     try:
         with (
             pytest.raises(KeyboardInterrupt),
@@ -79,7 +79,7 @@ def test_the_block_is_interrupted_and_told_of_what_is_gone() -> None:
     assert dead == ["it is gone"]
 
 
-# A process whose main thread does not hear of the interrupt, as one that waits in Ray's C++ parts.
+# A process whose main thread does not notice the interrupt, like one that waits in Ray's C++ code.
 DEAF = """
 import ctypes
 from oneshot.cluster.watching import watched
