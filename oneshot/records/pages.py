@@ -35,7 +35,7 @@ RUNGS = (
     ("one GPU, 10 min", "best-all", "> 98.5 (ARC)", "make records-gpu"),
     ("one GPU, a search of 15 min", "gpu", "98.0", "make records-gpu"),
     ("one GPU, the paper's network", "koch-gpu", "92.0 (Koch)", "make records-gpu"),
-    ("2 cores, 100 min, 22 alphabets, the paper's network", "koch-cpu", "92.0 (Koch)", "make records-cpu JOB=koch-cpu"),
+    ("2 CPU cores, 1 h, 22 alphabets, the paper's network", "koch-cpu", "92.0 (Koch)", "make records-cpu JOB=koch-cpu"),
     ("2 CPU cores, 5 min, 22 alphabets", "cpu5-lake", "", "make records-cpu JOB=cpu5-lake"),
     ("2 CPU cores, 5 min, Koch's split", "cpu5-koch", "", "make records-cpu JOB=cpu5-koch"),
     ("1 CPU core, 10 min, 5 alphabets", "minimal1", "77.7 (deep convnet)", "make records-cpu JOB=minimal1"),
@@ -65,11 +65,16 @@ def headline(records: Records) -> str:
     record = records.repeated.get("cpu5")
     if record is None:
         return ""
+    paper = records.repeated.get("koch-cpu")
+    ours = (
+        paper
+        and f" as published, {100 * paper['summary']['lake400']['mean']:.1f} by this project's recipe (`koch-cpu`)"
+    )
     others = {figure.name: f"{100 * figure.accuracy:.1f}" for figure in published("lake400")}
     return (
         f"Five minutes of training on two CPU cores get **{100 * record['summary']['lake400']['mean']:.1f} %** of"
         f" Lake's 400 one-shot trials right (`cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds)."
-        f" People: {others['humans']}; the original Siamese network: {others['convolutional Siamese net']};"
+        f" People: {others['humans']}; the original Siamese network: {others['convolutional Siamese net']}{ours or ''};"
         f" BPL: {others['BPL']}; the best published, ARC: {others['ARC']}. [All results](#results)."
     )
 
@@ -131,8 +136,8 @@ def _splits_apart(records: Records) -> str:
         return ""
     return (
         f"\n\n{' '.join(said)} In parentheses: Welch's 95 % interval of each difference. Each training keeps the epoch"
-        " with the lowest loss on its own validation alphabets, so part of a difference may come from another epoch being"
-        " kept."
+        " with the lowest loss on its own validation alphabets, so part of a difference may come from keeping another"
+        " epoch."
     )
 
 

@@ -290,6 +290,9 @@ def test_the_first_figure_of_the_front_page_is_that_of_its_record() -> None:
     shown = record.read()
     said = pages.headline(shown)
     assert f"**{100 * shown.repeated['cpu5']['summary']['lake400']['mean']:.1f} %**" in said and "People: 95.5;" in said
+    assert f", {100 * shown.repeated['koch-cpu']['summary']['lake400']['mean']:.1f} by this project's recipe" in said
+    alone = record.Records(studies={}, repeated={"cpu5": shown.repeated["cpu5"]}, chaos={})
+    assert "the original Siamese network: 92.0; BPL" in pages.headline(alone)
     assert pages.headline(record.Records(studies={}, repeated={}, chaos={})) == ""
 
 
