@@ -4,6 +4,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ def run(
     file = embeddings.target(out)
     net = load(where, device=device)
     adding, drop = add_to is not None, [*map(text, drop)]
-    before = file.parent.stamp(file.name) if add_to is not None and reach(add_to).uri == file.uri else None
+    before = file.parent.stamp(file.name) if add_to is not None and _one(reach(add_to), file) else None
     kept = _kept(net, add_to, drop, none=support is not None) if add_to is not None else None
     votes = Counter[str]()
     kind, total, parts = embeddings.CLASSES, 0, iter(())
@@ -128,6 +129,13 @@ def _fill(rows: embeddings.Rows, parts: Parts, counting: Counting, aside: Consol
         tally.left_out += left_out
         counting.advance(asked)
     return tally
+
+
+def _one(file: Folder, other: Folder) -> bool:
+    """Whether two names are those of one file, which on this machine may be reached by several paths."""
+    if file.is_local and other.is_local:
+        return os.path.realpath(file.path) == os.path.realpath(other.path)
+    return file.uri == other.uri
 
 
 def _kept(net: OneShot, add_to: str, drop: Sequence[str], *, none: bool) -> Classes | None:

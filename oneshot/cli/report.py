@@ -41,7 +41,7 @@ def report(console: Console, *, runs: list[str], out: str | None, as_json: bool)
     else:
         several = len(folders) > 1  # of these single trials are compared, too
         try:
-            found = [reading.read(folder, shown=several) for folder in folders]
+            found = reading.told_apart([reading.read(folder, shown=several) for folder in folders])
         except TROUBLE:
             if not as_json:
                 raise

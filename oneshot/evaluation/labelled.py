@@ -19,7 +19,7 @@ from oneshot.answers.ranking import Ranking, rank_at
 from oneshot.answers.recogniser import OneShot
 from oneshot.base.errors import RunFailed, UserError, nearest
 from oneshot.base.storage import Folder, at_home
-from oneshot.data.tree import hidden
+from oneshot.data.tree import hidden, text
 from oneshot.evaluation.scoring import wilson
 from oneshot.screen.console import console as make_console
 from oneshot.screen.console import count, print_line, print_warning
@@ -42,8 +42,10 @@ def run(
     is wrong, and RunFailed at the end if some images could not be read, or none was left to ask about."""
     console, aside = make_console(), make_console(stderr=True)
     net, rate = classify.network(where, false_accept=false_accept, device=device)
-    folder_of = _folders(at_home(labelled))
+    found = _folders(at_home(labelled))
     classes = classify.choices(net, support, rate=rate, per_class=per_class, aside=aside)
+    names = {text(name): name for name in classes.names}  # a file of classes has them as plain text
+    folder_of = {path: names.get(text(folder), folder) for path, folder in found.items()}
     if not {*classes.names} & {*folder_of.values()}:
         other = next(iter(folder_of.values()))
         raise UserError(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from oneshot.evaluation.judgement import RESULT
 from oneshot.evaluation.outcomes import OUTCOMES
 from oneshot.evaluation.paired import hits_of, paired, same_trials
 from oneshot.report.reading import Run
@@ -72,7 +73,9 @@ def _lack(run: Run) -> str:
         )
     if run.study is None and run.over and run.best:
         return f"{run.name} is not judged. To judge it: {evaluate}, which scores the {words.test} and is counted."
-    if run.study is None or run.running or run.pruned:
+    if run.pruned or (run.over and not run.best):
+        return f"{run.name} is {run.state} and can no longer be judged: leave it out."
+    if run.study is None or run.running:
         return f"{run.name} is {run.state} and not judged: it can be compared once it is over and judged."
     resume = f"python -m oneshot.tune --resume {quote(run.where)}"
     return f"{run.name} is not judged: its search ends with that. To continue it: {resume}."
@@ -90,8 +93,8 @@ def _why_apart(first: Run, other: Run, names: Sequence[str]) -> str:
         )
     return (
         f"{apart}, though their settings ask for the same: the data, or the code that makes trials, changed in between."
-        f" To have both asked the same: remove the earlier run's {OUTCOMES}, then python -m oneshot.evaluate RUN, which"
-        f" scores the {first.words.test} once more and is counted."
+        f" To have both asked the same: remove {RESULT} and {OUTCOMES} of the earlier run, then python -m"
+        f" oneshot.evaluate RUN, which scores the {first.words.test} once more and is counted."
     )
 
 

@@ -6,9 +6,9 @@ A running study writes each file whole or not at all, so another process can rea
 import base64
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -261,6 +261,19 @@ def _last_word(run: Folder, trials: list[dict[str, Any]], is_study: bool) -> flo
         at_work = [trial["id"] for trial in trials if trial["status"] == "running"]
         names += [f"trials/{id}/{name}" for id in at_work for name in (HISTORY, PULSE)]
     return run.written(names)
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, each named by as many folders at the end of its path as tell it from the others: the seeds of two jobs
+    are `cpu5/seed-1` and `cpu20/seed-1`."""
+    paths = [run.where.rstrip("/").split("/") for run in runs]
+
+    def name(path: list[str]) -> str:
+        others = [other for other in paths if other != path]
+        enough = (many for many in range(1, len(path)) if all(other[-many:] != path[-many:] for other in others))
+        return "/".join(path[-next(enough, len(path)) :])
+
+    return [replace(run, name=name(path)) for run, path in zip(runs, paths, strict=True)]
 
 
 def _missing(

@@ -154,7 +154,7 @@ def seeds_text(record: Mapping[str, Any]) -> str:
 
 def seconds_text(record: Mapping[str, Any]) -> str:
     """The seconds of a training of a record, on average over its seeds, and whether one of them was interrupted. An
-    interrupted one has the seconds of its last call, start included, and of the epochs before it."""
+    interrupted one has the seconds of its last call, start included, and of the epochs and steps it continued from."""
     interrupted = any(row["interrupted"] for row in record["seeds"])
     return f"{record['seconds']:.0f} s" + ", interrupted" * interrupted
 

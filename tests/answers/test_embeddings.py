@@ -450,12 +450,13 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_was(
     assert file.read_bytes() == before and not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("where", ["on disk", "on a store"])
+@pytest.mark.parametrize("where", ["on disk", "by another path", "on a store"])
 def test_of_two_that_add_to_a_file_at_once_the_later_is_told_to_add_again(
     where: str, trained: Path, net: OneShot, file: Path, tmp_path: Path, request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    place = str(file) if where == "on disk" else f"{request.getfixturevalue('bucket')}/classes.parquet"
+    place = f"{request.getfixturevalue('bucket')}/classes.parquet" if where == "on a store" else str(file)
+    source = f"{file.parent}/x/../{file.name}" if where == "by another path" else place
     net.classes(file).save(place)
     for number, name in ((30, "one"), (31, "two")):
         (tmp_path / name).mkdir()
@@ -468,8 +469,9 @@ def test_of_two_that_add_to_a_file_at_once_the_later_is_told_to_add_again(
         return averaged(*given, **how)
 
     def embed_to(support: Path) -> None:
-        embedded(trained, place, support=support, add_to=place)  # type: ignore[arg-type]
+        embedded(trained, place, support=support, add_to=source)  # type: ignore[arg-type]
 
+    (file.parent / "x").mkdir()
     monkeypatch.setattr(OneShot, "averaged", meanwhile)
     with pytest.raises(RunFailed, match=r"parquet was changed meanwhile, and stays .*; give the command again"):
         embed_to(tmp_path / "one")

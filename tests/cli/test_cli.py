@@ -68,7 +68,7 @@ WRONG = {
     "a misspelt option": (["evaluate", "x", "--protocl", "within"], "--protocl; did you mean '--protocol'?"),
     "a verb's misspelt option": (["data", "show", "--alphabt", "x"], "--alphabt; did you mean '--alphabet'?"),
     "an option for a value": (["tune", "quick", "--data", "--set", "train.lr=1"], "--data needs a value before --set"),
-    "an option for a setting": (["tune", "--set", "--data", "x", "y"], "--set took --data for its value: is a value"),
+    "an option for a setting": (["tune", "--set", "--data", "x", "y"], "--set needs a value before --data: is a value"),
     "too many jobs": (["tune", "quick", "koch"], "Got unexpected extra argument(s) (koch); --help shows what there is"),
     "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data alone"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),

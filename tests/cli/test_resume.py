@@ -191,7 +191,7 @@ def test_a_search_may_be_given_more_trials_and_none_is_taken_away(
             tune(run, data_root, said=said, **changes)
         kept = opened.read_experiment(Folder.of(run)).search.trials
         numbers = [searches[-1][0].search.trials, kept, len(json.loads((run / STUDY).read_text())["trials"])]
-        return numbers, [line for line in said.getvalue().splitlines() if "in all" in line or "by now" in line]
+        return numbers, [line for line in said.getvalue().splitlines() if "in all" in line or "already has" in line]
 
     def resumed(*changes: str) -> dict[str, Any]:
         return {"job": None, "run": None, "resume": str(run), "changes": [*changes]}

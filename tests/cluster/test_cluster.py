@@ -316,7 +316,7 @@ def test_others_use_what_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"gpus": 1.5}, "scale.gpus = 1.5: a worker trains on one GPU"),
         ({"gpus": 2}, "scale.gpus = 2: a worker trains on one GPU; scale.workers = 2 uses as many"),
         ({"gpus": 0.5, "workers": 2}, "NCCL needs a GPU for each of the 2 workers of a training"),
-        ({"gpus": 0.5, "workers": "1..4"}, "the 4 workers of one cannot"),
+        ({"gpus": 0.5, "workers": "1..4"}, "NCCL needs a GPU for each of the 4 workers"),
     ],
 )
 def test_what_no_worker_can_use_is_refused(scale: dict[str, Any], sentence: str) -> None:
@@ -401,7 +401,7 @@ def test_an_address_without_a_port_is_refused_with_one(where: str) -> None:
     assert refused(where) == f"'{where}' names no port; give the cluster's address as HOST:PORT, as head:6379"
 
 
-@pytest.mark.parametrize(("mode", "asked"), [("", "does it need RAY_AUTH_MODE=token?"), ("token", "is the token its")])
+@pytest.mark.parametrize(("mode", "asked"), [("", "does it need RAY_AUTH_MODE=token?"), ("token", "does it have the same token?")])
 def test_a_cluster_that_does_not_let_in_may_want_a_token_or_another(
     mode: str, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

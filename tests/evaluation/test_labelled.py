@@ -1,6 +1,7 @@
 """How often a network is right on labelled images: what is counted is what single answers give, at every rate."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -198,6 +199,24 @@ def test_a_file_of_one_image_a_class_knows_them_all(
     out, err = capsys.readouterr()
     assert [json.loads(line) for line in out.splitlines()] == [*found[0], {"summary": found[1]}]
     assert found[1]["left_out"] == 1 and "first image" not in err
+
+
+@pytest.mark.parametrize("support", ["classes", "one.parquet"])
+def test_a_folder_whose_name_is_not_utf8_is_that_of_its_class(
+    support: str, trained_run: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = os.fsdecode(b"caf\xe9")
+    os.rename(place / "classes" / "c0.png", place / "classes" / f"{raw}.png")
+    os.rename(place / "known" / "c0", place / "known" / raw)
+    embed.run(
+        Folder.of(trained_run), [], support=str(place / "classes"), out=str(place / "one.parquet"), as_json=True,
+        quiet=False, device="cpu", add_to=None, drop=[], per_class=None,
+    )  # fmt: skip
+    capsys.readouterr()
+    measure(trained_run, place, support=support)
+    lines, _ = told(capsys)
+    truths = [line["truth"] for line in lines if raw in line["image"]]
+    assert truths and {*truths} == {raw if support == "classes" else r"caf\xe9"}
 
 
 def test_a_class_without_images_is_named(trained_run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,6 +133,20 @@ def test_a_run_that_is_not_judged_is_told_how_it_will_be(first: Folder, tmp_path
     assert told == {"None of them is judged, so nothing is compared trial by trial: choose by validation, then judge."}
 
 
+def test_a_run_that_can_never_be_judged_is_to_be_left_out(first: Folder, tmp_path: Path) -> None:
+    diverged = runs.training(tmp_path / "diverged", epochs=0)
+    runs.write_history(diverged, [{**row, "best": False, "ended": "diverged"} for row in runs.samples.history(1)])
+    assert entries(first, diverged)[0]["notes"] == ["diverged is diverged and can no longer be judged: leave it out."]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    folders = [runs.study(tmp_path / job / "seed-1") for job in ("cpu5", "cpu20")] + [runs.study(tmp_path / "quick")]
+    names = [run.name for run in reading.told_apart([reading.read(folder) for folder in folders])]
+    assert names == ["cpu5/seed-1", "cpu20/seed-1", "quick"]
+    alone = reading.read(folders[2])
+    assert reading.told_apart([alone, alone]) == [alone, alone]
+
+
 def test_a_search_that_was_interrupted_is_told_to_go_on(
     first: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
