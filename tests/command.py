@@ -39,7 +39,7 @@ def settings(**changes: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without variables that change what a command does, without Ray's own variables, and
+    """This process's environment without variables that change what a command does, without Ray's variables, and
     without GPUs, so that a test gives the same result on a machine that has GPUs. A test that needs GPUs sets
     CUDA_VISIBLE_DEVICES."""
     foreign = ("ONESHOT_", "RAY_", "PYTHONBREAKPOINT")
@@ -87,7 +87,7 @@ def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) 
     return text
 
 
-# A command whose training is killed when it asks for the batch at the epoch and step given by its first argument.
+# A command whose training is killed when it asks for the batch of the epoch and step given as first argument.
 KILLED = """
 import os, signal, sys
 from oneshot.cli.main import main
@@ -112,7 +112,7 @@ def killed(*arguments: str, epoch: int, step: int, **variables: str) -> tuple[in
 
 
 def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Run `python -m oneshot.VERB ...` through a script that kills it (SIGKILL) at the point named by its first argument.
+    """Run `python -m oneshot.VERB ...` in a script that kills it (SIGKILL) at the point named by its first argument.
     Returns its process id and its output."""
     with subprocess.Popen(
         [sys.executable, "-c", script, at, *arguments], cwd=ROOT, env=environment(**variables), text=True,

@@ -1,4 +1,4 @@
-"""A real S3 API on this machine (moto's), which records its requests, accepts one key, and refuses requests on demand."""
+"""A real S3 API on this machine (moto's), which records requests, accepts one key, and refuses requests on demand."""
 
 import logging
 import threading

@@ -9,8 +9,8 @@ TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
 
 
 def history(folder: Path) -> list[dict]:
-    """What a training measured, without what may differ between any two runs: times, interruptions, and the commit,
-    which a busy machine may fail to find out in time."""
+    """What a training measured, without what may differ between two runs: times, interruptions, and the
+    commit, which a busy machine may fail to find out in time."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     own = ("seconds", "images_per_second", "resumed_at", "commit")
     return [{key: row[key] for key in row if key not in own} for row in rows]
@@ -23,7 +23,7 @@ def weights(folder: Path) -> str:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """A study's trials with their histories and weights, its best network's digest, and the judgement of that network."""
+    """A study's trials with their histories and weights, its best network's digest, and that network's judgement."""
     study, result = (json.loads((run / name).read_text()) for name in ("study.json", "result.json"))
     trials = {}
     for trial in study["trials"]:

@@ -1,5 +1,5 @@
-"""Generated folders of images like a user's own, and the data sets prepared from them. A class is one figure; its images
-differ slightly."""
+"""Generated folders of images like a user's own, and the data sets prepared from them. A class is one figure; its
+images differ slightly."""
 
 from io import StringIO
 from pathlib import Path

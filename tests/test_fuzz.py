@@ -99,7 +99,7 @@ values = st.recursive(
 
 @st.composite
 def ways(draw: st.DrawFn, tree: Any) -> list:
-    """The keys and indices from the root of a tree of dicts and lists to a place in it; half of them end at level one."""
+    """The keys and indices from the root of a tree of dicts and lists to a place in it, often near the root."""
     way: list = []
     while isinstance(tree, dict | list) and tree and (draw(st.booleans()) or not way):
         way.append(draw(st.sampled_from(list(tree) if isinstance(tree, dict) else range(len(tree)))))

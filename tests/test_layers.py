@@ -85,7 +85,7 @@ def test_every_package_has_one_place() -> None:
 
 
 def test_beside_the_packages_lie_the_verbs_alone_and_do_nothing_themselves() -> None:
-    """`python -m oneshot.VERB` needs a file of that name that calls the command line, or a package with a `__main__`."""
+    """`python -m oneshot.VERB` needs a file of that name that calls the command line, or a package with `__main__`."""
     for verb in VERBS:
         door = PACKAGE / f"{verb}.py" if verb not in PACKAGES else PACKAGE / verb / "__main__.py"
         assert "from oneshot.cli.main import main" in door.read_text() and f'main(["{verb}"])' in door.read_text()

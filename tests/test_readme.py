@@ -75,7 +75,7 @@ def tiny(line: str, *, endpoint: str = "") -> str:
         return f"make tune ARGS={shlex.quote(shlex.join(search))}"
     if "--resume" in line:
         return line
-    if re.search(r"oneshot\.(tune|train) (own|last)", line):  # it names its own data set; the options above name another
+    if re.search(r"oneshot\.(tune|train) (own|last)", line):  # it names a data set itself, the options above another
         return f"{line} {shlex.join(own).replace('--set data.dataset=glyphs-10', '')}"
     if "oneshot.tune" in line or "oneshot.train" in line:
         return f"{line} {shlex.join(search)}"

@@ -69,7 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def settings(**changes: Any) -> Settings:
-    """The settings of a training that takes about a second. `changes`: keys of the sections data, model, train and scale."""
+    """The settings of a training of about a second. `changes`: keys of the sections data, model, train and scale."""
     tree = {name: dict(section) for name, section in SETTINGS.items()}
     for key, value in changes.items():
         owner = [name for name in tree if key in Settings.model_fields[name].annotation.model_fields]
@@ -128,9 +128,9 @@ def network(
 
 
 # Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. With smooth networks
-# (`ranks.smooth`), none of 190 runs whose initial weights differed by 1e-7 ended with losses 1e-6 apart. They avoid Adam,
-# which divides small gradients by their own size, and the calibrated head, whose weights are large. The sigmoid units of
-# Koch's network start almost alike; a faster head makes it move nevertheless.
+# (`ranks.smooth`), none of 190 runs whose initial weights differed by 1e-7 ended with losses 1e-6 apart. They avoid
+# Adam, which divides small gradients by their own size, and the calibrated head, whose weights are large. The sigmoid
+# units of Koch's network start almost alike; a faster head makes it move nevertheless.
 SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
 SMALL = SHARED | {"name": "conv4", "examples": 36}
 AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}
