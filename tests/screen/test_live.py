@@ -80,7 +80,7 @@ class TestStudyOnATerminal:
         monkeypatch.setattr(live, "counts_text", lambda rows: looked.append(len(rows)) or counts_text(rows))
         view = view_of(small_study())
         first = drawn(view, 140)
-        assert drawn(view, 140)[1:] == first[1:] and looked == [7]  # the time is in the line above them
+        assert drawn(view, 140)[1:] == first[1:] and looked == [7]  # above is the time
         assert drawn(view, 80) != first and looked == [7, 7]
         view.update(study(trial("000", "running")))
         assert "1 running" in "".join(drawn(view, 80)) and looked == [7, 7, 1]
@@ -188,7 +188,7 @@ class TestStudyInALog:
         assert [line for line in lines if " epoch " in line and "train" in line] == epochs_told(1, 1)
 
     def test_the_best_epochs_are_those_whose_network_is_kept(self):
-        """They are kept by one-shot accuracy here: the second epoch has a lower loss than the first and is not marked."""
+        """Kept by one-shot accuracy here: the second epoch has a lower loss than the first and is not marked."""
         running = trial("000", "running", 3)
         for row, best in zip(running["history"], (True, False, True), strict=True):
             row["best"] = best
@@ -286,7 +286,7 @@ class TestRemaining:
     def test_one_trial_goes_to_the_end_by_itself(self):
         stopped = [trial(f"{i:03}", "stopped", 3) for i in range(3)]
         rows = trial_rows(study(trial("009", "running", 9), *stopped, rungs=[3, 10]))
-        assert remaining(rows, concurrent=8, rungs=[3, 10], reduction=3) == 21 * 4  # 1 epoch to the rung, and 20 from there
+        assert remaining(rows, concurrent=8, rungs=[3, 10], reduction=3) == 21 * 4  # 1 to the rung, 20 from there
 
     def test_the_dead_take_no_time(self):
         rows = self.rows(trial("000", "finished", 30), trial("001", "diverged", 2, error="the loss is not finite"))

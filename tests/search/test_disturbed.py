@@ -34,8 +34,8 @@ PACKING = Packing(workers=1, cpus=1, gpus=0.0, concurrent=1)
 
 
 class Tune:
-    """Asks a search for one trial after the other, and tells it and the recorder what Ray Tune tells them. A trial finds
-    no room if `homeless`, called with its number and the epochs it has, is true."""
+    """Asks a search for one trial after the other, and tells it and the recorder what Ray Tune tells them. A trial
+    finds no room if `homeless`, called with its number and the epochs it has, is true."""
 
     def __init__(self, search: PlannedSearch, recorder: Recorder, homeless: Callable[[str, int], bool]) -> None:
         self.search, self.recorder, self.homeless = search, recorder, homeless

@@ -50,12 +50,12 @@ def test_a_study_is_over_when_nobody_waits_and_nobody_is_to_go_on() -> None:
     for status in ("pending", "running"):
         assert not halving().over([*over, trial(2, 0.6, status=status)])
     assert not halving().over([trial(0, 0.4), trial(1, 0.5)])  # the best has not run to the end
-    assert halving().over([over[0], over[1] | {"history": []}])  # a trial whose history is lost cannot go on
+    assert halving().over([over[0], over[1] | {"history": []}])  # a lost history cannot be due
 
 
 def test_who_went_on_keeps_a_place() -> None:
     others = [trial(i, 0.5 + i / 10) for i in range(1, 5)]
-    assert halving().due([trial(0, 0.1, 0.1, 0.1, status="finished"), *others]) is None  # one of five may, and has gone on
+    assert halving().due([trial(0, 0.1, 0.1, 0.1, status="finished"), *others]) is None  # one of five, and it went on
     assert halving().due([trial(0, 0.1), *others], busy={"000"}) is None
     assert name(halving().due([trial(0, 0.9, 0.8), *others])) == "001"  # 000 went on when there was nothing better
 
@@ -88,7 +88,7 @@ def test_what_finished_on_the_way_to_a_rung_counts_there_with_the_loss_of_the_ne
     made = halving(epochs=200, grace=3)  # rungs 3, 9, 27, 81
     tired = [trial(i, *[0.6] * 8, low, *[0.7] * 15, status="finished") for i, low in ((1, 0.50), (2, 0.52))]
     assert name(made.due([trial(0, *[0.30] * 27), *tired])) == "000"
-    assert made.due([trial(0, *[0.51] * 27), *tired]) is None  # the only place belongs to the better one
+    assert made.due([trial(0, *[0.51] * 27), *tired]) is None  # the one place is the better one's
     assert made.due([trial(0, *[0.30] * 27), *tired[:1]]) is None
 
 
@@ -132,8 +132,8 @@ def test_without_early_stopping_nobody_is_ever_due() -> None:
 
 
 def searched(order: tuple[int, ...], *, tire: Container[int] = ()) -> list[dict[str, Any]]:
-    """The trials of a search over nine epochs. A trial's loss is its height plus a part that falls with the epochs; if its
-    height is in `tire`, the loss rises instead, so the first epoch is its best, and it finishes with the second."""
+    """The trials of a search over nine epochs. A trial's loss is its height plus a part that falls with the epochs; if
+    its height is in `tire`, the loss rises instead: the first epoch is the best, and the trial ends with the second."""
     made, trials = halving(), []
     waiting = [trial(place) | {"height": height} for place, height in enumerate(order)]
     while (found := made.due(trials)) or waiting or (found := made.due(trials, last=True)):

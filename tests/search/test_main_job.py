@@ -178,8 +178,8 @@ def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
     assert {key: told[key] for key in result} == result
     study = json.loads((tmp_path / "run/study.json").read_text())
     assert [trial["status"] for trial in study["trials"]] == ["finished"] * 2
-    # One trial's first epoch may end before the other begins, so only the point that is proposed before any loss is known
-    # is certain.
+    # One trial's first epoch may end before the other begins, so only the point that is proposed before any loss is
+    # known is certain.
     given = parse_toml((tmp_path / "run/experiment.toml").read_bytes(), "the run")
     asked = OptunaPoints(given.search).ask(0)
     assert {key: study["trials"][0]["settings"][key] for key in asked} == asked != RandomPoints(given.search).ask(0)

@@ -293,7 +293,7 @@ def test_a_sound_search_is_accepted() -> None:
         ({"choices": {"model.name": ["koch", "vgg"]}}, r"model\.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),
         (
             {"choices": {"data.sampling": ["episodes", "pairs"], "train.objective": ["bce", "both"]}},
-            r"train\.objective = 'both': needs data\.sampling = 'episodes'",  # each value fits alone, but not every pair
+            r"train\.objective = 'both': needs data\.sampling = 'episodes'",  # each fits alone, but not every pair
         ),
         (
             {"choices": {"data.sampling": ["episodes"], "data.drawers": [2, 5]}, "batch": [64]},

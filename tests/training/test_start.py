@@ -428,7 +428,7 @@ def test_a_record_is_of_the_same_job_wherever_the_network_lies_that_it_starts_fr
         opened.check_same(here.model_dump(), other, "a run", fixed=("train",))
     job = override(here, {"train.start": "/here"}, source="the test")
     assert not differing(here, job)
-    assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of a version that no longer exists
+    assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of an older version
 
 
 def test_seeds_share_the_network_they_start_from_when_it_is_gone(koch: Path, tmp_path: Path, data_root: Path) -> None:
