@@ -1,5 +1,5 @@
-"""A headless Chromium, driven over its DevTools protocol: it shows pages at any width and theme, and tells their
-errors."""
+"""A headless Chromium, driven over its DevTools protocol: it shows pages at any width and theme, and reports
+their errors."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ _WAIT = 300.0  # seconds for the browser to answer
 
 @dataclass
 class Page:
-    """A page that was opened. `ask` runs JavaScript in it; `complaints` are its errors, its warnings and any requests
+    """An open page. `ask` runs JavaScript in it; `complaints` are its errors, its warnings and any requests
     to the network."""
 
     socket: aiohttp.ClientWebSocketResponse
@@ -94,7 +94,7 @@ class Page:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Page]:
-    """A browser with an empty profile of its own, which is removed with it."""
+    """A browser with a new, empty profile, which is deleted when the block ends."""
     assert CHROMIUM
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Run the command line as a person does: in its own process, though its output is no terminal."""
+"""Run the command line as a user does, in its own process, except that its output is not a terminal."""
 
 import os
 import signal
@@ -16,9 +16,9 @@ VERBS = (
     "repeat", "record", "bench",
 )  # fmt: skip
 
-# A training of seconds on generated glyphs: what it learns does not matter, only that every stage runs. Its network is
-# the shallow one, which is the quickest; and if N workers are compared with one, a deeper one carries a rounding error
-# over a ReLU's kink. It uses one view: with eight, the judgement takes most of a small study's time.
+# A training of a few seconds on generated glyphs: what it learns does not matter, only that every stage runs. It uses
+# the shallow network, which is the fastest; in a deeper one, when N workers are compared with one, a rounding error can
+# move an activation across a ReLU's kink. It uses one view: with eight, the judgement takes most of a study's time.
 TINY = {
     "data.dataset": "glyphs-10",
     "model.name": "conv4",
@@ -39,8 +39,8 @@ def settings(**changes: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would change a command's meaning, without Ray's own variables, and
-    without GPUs, so that a test gives the same result on a machine that has some. A test that wants GPUs sets
+    """This process's environment without variables that change what a command does, without Ray's variables, and
+    without GPUs, so that a test gives the same result on a machine that has GPUs. A test that needs GPUs sets
     CUDA_VISIBLE_DEVICES."""
     foreign = ("ONESHOT_", "RAY_", "PYTHONBREAKPOINT")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
@@ -49,7 +49,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def start(*arguments: str, **variables: str) -> "Iterator[subprocess.Popen[str]]":
-    """A command begun by `begin`; if it still runs when the block ends, it is killed."""
+    """A command started by `begin`; if it still runs when the block ends, it is killed."""
     process = begin(*arguments, **variables)
     try:
         yield process
@@ -63,14 +63,14 @@ def start(*arguments: str, **variables: str) -> "Iterator[subprocess.Popen[str]]
 def begin(*arguments: str, alone: bool = False, **variables: str) -> "subprocess.Popen[str]":
     """Start `python -m oneshot.VERB ...` in the repository's root; its output can be read from `stdout`.
 
-    `alone`: in a session of its own, as at its own terminal, where Ctrl-C reaches all that it starts.
+    `alone`: in its own session, as in its own terminal, where Ctrl-C reaches every process that it starts.
     """
     verb, *rest = arguments
     return subprocess.Popen(
         [sys.executable, "-m", f"oneshot.{verb}", *rest],
         cwd=ROOT, env=environment(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=alone,
-        # Tests that a shell runs in the background inherit an ignored Ctrl-C; their commands must heed it.
+        # A shell that runs the tests in the background makes them ignore Ctrl-C; the command must not inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def run(*arguments: str, code: int = 0, timeout: float = 600, **variables: str) 
     return text
 
 
-# A command whose training is killed before the batch of the epoch and step that its first argument names.
+# A command whose training is killed when it asks for the batch of the epoch and step given as first argument.
 KILLED = """
 import os, signal, sys
 from oneshot.cli.main import main
@@ -112,7 +112,7 @@ def killed(*arguments: str, epoch: int, step: int, **variables: str) -> tuple[in
 
 
 def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Run `python -m oneshot.VERB ...` by a script that kills it (SIGKILL) at the point named by its first argument.
+    """Run `python -m oneshot.VERB ...` in a script that kills it (SIGKILL) at the point named by its first argument.
     Returns its process id and its output."""
     with subprocess.Popen(
         [sys.executable, "-c", script, at, *arguments], cwd=ROOT, env=environment(**variables), text=True,
@@ -124,7 +124,7 @@ def struck(script: str, at: str, *arguments: str, **variables: str) -> tuple[int
 
 
 def refused(*arguments: str, **variables: str) -> str:
-    """The error with which a wrong request is refused: the last line, with no traceback before it."""
+    """The error of a command that is refused (exit code 2): its last line, with no traceback before it."""
     text = run(*arguments, code=2, **variables)
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines and lines[-1].startswith("error: "), text

@@ -1,4 +1,4 @@
-"""What the tests share: a small set of generated glyphs, an object store, and Omniglot if ONESHOT_SOURCE points to its
+"""Shared by the tests: a small set of generated glyphs, an object store, and Omniglot if ONESHOT_SOURCE points to its
 archives."""
 
 import errno
@@ -20,7 +20,7 @@ from oneshot.training.parts import load_parts
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Test files run side by side, where two threads each would only wait for a core; run alone, they compute the same.
+# Test files run in parallel, where two threads each would only wait for a core; a file run alone computes the same.
 torch.set_num_threads(1)
 
 # The tests' own servers are on this machine and must not be reached through a proxy.
@@ -30,7 +30,7 @@ for name in ("no_proxy", "NO_PROXY"):
 
 @contextmanager
 def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
-    """A folder shared by test files that run side by side: one of them fills it while the others wait."""
+    """A folder shared by test files that run in parallel: one of them fills it while the others wait."""
     own = factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
     folder.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
 
 @pytest.fixture
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that says nothing about colours and sizes."""
+    """An environment that sets no colours and no sizes."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -49,7 +49,7 @@ def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
 def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File systems without locks, one for each error that they may answer with."""
+    """File systems without locks, one for each error code that they may return."""
     code = getattr(errno, request.param)
 
     def refuse(*_: object) -> None:
@@ -81,7 +81,7 @@ def trained_run(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def source() -> str:
-    """Where Omniglot's archives lie: ONESHOT_SOURCE; a relative path is relative to the repository."""
+    """Where Omniglot's archives are: ONESHOT_SOURCE; a relative path is relative to the repository."""
     given = os.environ.get("ONESHOT_SOURCE")
     if not given:
         pytest.skip("ONESHOT_SOURCE is not set")
@@ -105,7 +105,7 @@ def omniglot(source: str, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A separate data root with ten alphabets of glyphs, for commands run as a person does. Do not write in it."""
+    """A separate data root with ten alphabets of glyphs, for commands run as a user runs them. Do not write in it."""
     with shared(tmp_path_factory, "root") as root:
         sets.prepare("glyphs-10", data_root=root)
         return root
@@ -122,7 +122,7 @@ def server() -> Iterator[objects.ObjectStore]:
 def object_store(
     server: objects.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[objects.ObjectStore]:
-    """The object store, with this process's environment leading to it and a cache of its own."""
+    """The object store; this process's environment points to it, with a separate cache."""
     for key in [key for key in os.environ if key.startswith("AWS_")]:
         monkeypatch.delenv(key)
     for key, value in (server.variables() | {"ONESHOT_CACHE": str(tmp_path / "cache")}).items():

@@ -8,7 +8,7 @@ from oneshot.data.drawings import Drawings
 
 
 def points(ink: np.ndarray) -> np.ndarray:
-    """Coordinates (P, 2) of a drawing's (H, W) ink pixels about their mean, so that its position does not matter."""
+    """Coordinates (P, 2) of a drawing's (H, W) ink pixels relative to their mean: its position does not matter."""
     found = np.argwhere(ink).astype(np.float64)
     return found - found.mean(axis=0)
 

@@ -13,8 +13,8 @@ SIZES = {"Greek": 24, "Latin": 26, "Runes": 33}
 
 
 def drawings_of(sizes: dict[str, int], *, drawers: int = 20, seed: int = 0, keep: float = 1.0) -> Drawings:
-    """Alphabets of so many characters, each drawn once by every drawer, in random order; `keep` is the share of
-    drawings kept."""
+    """Alphabets with these numbers of characters, each drawn once by every drawer, in random order; `keep` is the
+    share of drawings kept."""
     generator = np.random.default_rng(seed)
     characters = [f"{alphabet}/character{n + 1:02d}" for alphabet, size in sizes.items() for n in range(size)]
     cell = generator.permutation(len(characters) * drawers)

@@ -1,5 +1,5 @@
 """Hosts of a cluster on one machine: network namespaces with their own addresses, joined by a bridge, each with a Ray
-node. A link can be cut and a host lost, and nothing outside learns of it."""
+node. A link can be cut and a host lost, and no other host is notified."""
 
 import contextlib
 import itertools
@@ -63,7 +63,7 @@ class Host:
         return [int(word) for word in done.stdout.split()]
 
     def cut(self) -> None:
-        """Take the link down; the processes live on and are not told."""
+        """Take the link down; the processes keep running and are not notified."""
         ip("link", "set", self.link, "down")
 
     def lose(self) -> None:
@@ -82,8 +82,8 @@ class Host:
 
 
 class Cluster:
-    """Ray on several hosts, the first of which is the head. Files lie in `folder`, whose path must be short, as sockets
-    are among them. `new` makes a host."""
+    """Ray on several hosts, the first of which is the head. Its files are in `folder`, whose path must be short because
+    some of them are sockets. `new` makes a host."""
 
     def __init__(self, new: Callable[[], Host], number: int, folder: Path) -> None:
         self.new, self.folder = new, folder
@@ -97,7 +97,7 @@ class Cluster:
         }  # fmt: skip
 
     def begin(self, cores: list[int]) -> None:
-        """Start Ray on each host, with so many cores."""
+        """Start Ray on each host, with this number of cores."""
         for host, count in zip(self.hosts, cores, strict=True):
             self._begin(host, count)
         self._wait()
@@ -151,7 +151,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(cores: list[int]) -> Iterator[Cluster]:
-    """Hosts with so many cores each, the head first, while the block runs."""
+    """Hosts with these numbers of cores, the head first, while the block runs."""
     need_namespaces()
     bridge, subnet = f"os{secrets.token_hex(2)}", secrets.randbelow(250) + 1
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A real S3 API on this machine (moto's), which counts its requests, knows one key and refuses as told."""
+"""A real S3 API on this machine (moto's), which records requests, accepts one key, and refuses requests on demand."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ KEY = "oneshot-tests"
 
 @dataclass
 class ObjectStore:
-    """The server. `asked` has its requests in order, as (method, object, query).
+    """The server. `asked` lists its requests in order, as (method, object, query).
 
     `refuse` is given each request's method, object and query, and may return a status code to refuse it with.
     """

@@ -1,4 +1,4 @@
-"""The outcome of a training and of a study, without times: it must be equal if the settings are."""
+"""The outcome of a training and of a study, without times: equal settings must give equal outcomes."""
 
 import hashlib
 import json
@@ -9,21 +9,21 @@ TRIAL = ("status", "settings", "epochs", "best_epoch", "val_loss", "error")
 
 
 def history(folder: Path) -> list[dict]:
-    """What a training measured, without what differs between any two runs: times and interruptions, and the commit,
-    which a busy machine may not find out in time."""
+    """What a training measured, without what may differ between two runs: times, interruptions, and the
+    commit, which a busy machine may fail to find out in time."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     own = ("seconds", "images_per_second", "resumed_at", "commit")
     return [{key: row[key] for key in row if key not in own} for row in rows]
 
 
 def weights(folder: Path) -> str:
-    """The digest of the weights at the last epoch."""
+    """The digest of the weights in the last checkpoint."""
     last = sorted((folder / "checkpoints").iterdir())[-1]
     return json.loads((last / "state.json").read_text())["sha256"]["model.safetensors"]
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """A study's trials with their histories and weights, its best network's digest, and how that was judged."""
+    """A study's trials with their histories and weights, its best network's digest, and that network's judgement."""
     study, result = (json.loads((run / name).read_text()) for name in ("study.json", "result.json"))
     trials = {}
     for trial in study["trials"]:

@@ -1,5 +1,5 @@
-"""Folders of images as people have them, made here, and the data sets prepared from them. A class is a figure, and each
-of its images differs a bit."""
+"""Generated folders of images like a user's own, and the data sets prepared from them. A class is one figure; its
+images differ slightly."""
 
 from io import StringIO
 from pathlib import Path
@@ -14,7 +14,8 @@ from oneshot.data.sets import Prepared, prepare
 
 
 def figure(seed: int, take: int = 0, *, size: tuple[int, int] = (120, 90), kind: str = "dark") -> Image.Image:
-    """A figure of lines that depends on `seed`; `take` moves its corners. With `kind` "photo" it lies on clutter."""
+    """A figure of lines that depends on `seed`; `take` moves its corners. With `kind` "photo" its background is
+    cluttered, with "light" its colours are inverted."""
     rng = np.random.default_rng([seed, take])
     corners = np.random.default_rng(seed).random((5, 2)) + rng.normal(0, 0.02, (5, 2))
     points = [tuple(point) for point in (0.15 + 0.7 * corners.clip(0, 1)) * size]
@@ -52,7 +53,7 @@ def made(
 
 
 def refusal(root: Path, source: Path | None, dataset: str = "folder", **how: object) -> str:
-    """The error message with which a set is refused."""
+    """The error message with which preparing a set is refused."""
     with pytest.raises(UserError) as refused:
         made(root, source, dataset, **how)
     return str(refused.value)

@@ -66,7 +66,7 @@ def run(task: Callable[..., Any], *, world_size: int, where: Path, **options: An
 
 def _rank(rank: int, world_size: int, task: Callable[..., Any], where: Path, options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    # The ranks meet at a file: another process might take a port.
+    # The ranks meet through a file, because another process might take a port.
     meeting = f"file://{where / 'meeting'}"
     dist.init_process_group("gloo", meeting, timeout=timedelta(seconds=200), rank=rank, world_size=world_size)
     torch.save(task(**options), where / f"rank-{rank}.pt")
@@ -106,7 +106,7 @@ def gathered(rows: torch.Tensor, upstream: torch.Tensor) -> dict[str, Any]:
 
 
 def refused(folder: Path) -> str:
-    """The error that every rank raises if rank 0 alone finds a checkpoint that it refuses."""
+    """The error that this rank raises when only rank 0 looks for a checkpoint, and refuses it."""
 
     def find(self: Training) -> None:
         raise UserError(f"rank {dist.get_rank()} refuses it")
@@ -120,7 +120,7 @@ def refused(folder: Path) -> str:
 
 
 def talk(rows: torch.Tensor) -> dict[str, Any]:
-    """The results of a worker's ways to communicate with the others."""
+    """The results of all of a worker's ways to communicate with the others."""
     worker = ProcessGroupWorker(CPU)
     return {
         "place": (worker.rank, worker.world_size),

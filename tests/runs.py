@@ -37,7 +37,7 @@ def drawings(names: Sequence[str] = NAMES, *, bits: int = 1) -> Drawings:
 
 
 def judged(test: Drawings, *, boost: float = 2.0, trials: int = 400) -> list[tuple[Trials, np.ndarray]]:
-    """Three protocols with random scores, of which the target's are raised by `boost`."""
+    """Three protocols with random scores; the target's score is raised by `boost`."""
     made = [
         replace(within(test, trials=trials, seed=1), name="lake400"),
         within(test, trials=trials),
@@ -53,7 +53,7 @@ def judged(test: Drawings, *, boost: float = 2.0, trials: int = 400) -> list[tup
 
 
 def pairs(test: Drawings) -> dict[str, Scored]:
-    """Pairs with scores; those of same pairs lie 3 standard deviations above the others."""
+    """Scored pairs; the scores of same pairs are on average 3 standard deviations above the others."""
     generator = np.random.default_rng(0)
 
     def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ def pairs(test: Drawings) -> dict[str, Scored]:
 
 
 def seen(test: Drawings, scored: list[tuple[Trials, np.ndarray]]) -> Seen:
-    """The material of a judgement, with embeddings in which the drawings of a character lie together."""
+    """What a judgement has at hand, with embeddings that are close together for drawings of one character."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(len(test.characters), 6))
     return Seen(test, centres[test.character] + 0.05 * generator.normal(size=(len(test), 6)), scored, pairs(test))
@@ -73,8 +73,8 @@ def study(
     where: Path | Folder, *, names: Sequence[str] = NAMES, boost: float = 2.0, outcome: bool = True,
     trials: list[dict[str, Any]] | None = None, over: bool = True, **changes: Any,
 ) -> Folder:  # fmt: skip
-    """Write a study of three trials that is over and judged, or with `over=False` one that is not. `changes` are made
-    to its result."""
+    """Write a study of three trials that is over and judged, or with `over=False` one that is not. `changes` replace
+    parts of its result."""
     run = Folder.of(where)
     trials = trials or [
         samples.trial("000", "finished", 8, floor=0.21, optimizer="sgd", lr=1e-2),
@@ -108,7 +108,7 @@ def study(
 
 
 def changed(run: Folder, **changes: object) -> Folder:
-    """The run with other settings, by their keys with `__` for the point."""
+    """Change settings of the run; in their keys, `__` stands for the point."""
     settings = parse_toml(run.read("experiment.toml"), "the test")
     given = {key.replace("__", "."): value for key, value in changes.items()}
     run.write("experiment.toml", override(settings, given, source="the test").to_toml().encode())
@@ -116,7 +116,7 @@ def changed(run: Folder, **changes: object) -> Folder:
 
 
 def finished(where: Path | Folder, kept: Mapping[str, Any], **changes: object) -> Folder:
-    """Write the folder of a recorded study as it was at its end, with some of its settings changed."""
+    """Write the folder of a recorded study as it was when the study ended, with some of its settings changed."""
     run, experiment = Folder.of(where), kept["experiment"]
     if changes:
         experiment = override(parse_toml(experiment.encode(), "the record"), changes, source="the test").to_toml()

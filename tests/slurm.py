@@ -1,7 +1,7 @@
 """A SLURM cluster of two one-core hosts on this machine, from Debian's packages.
 
-Each host is a process in namespaces of its own: it has its own name, network card, process table and /tmp/ray. So Ray's
-nodes on them are as separate as on two machines, and `ray stop` on one ends nothing of the other's.
+Each host is a process in namespaces of its own: it has its own name, network card, process table and /tmp/ray. So the
+Ray nodes on them are as separate as on two machines, and `ray stop` on one host ends no process of the other.
 """
 
 import contextlib
@@ -44,8 +44,8 @@ KillWait=5
 PartitionName=all Nodes=ALL Default=YES
 """
 
-# The host's first process. Whatever runs on the host ends with it, and it reaps orphaned processes. It waits for its
-# network card.
+# The host's first process. When it ends, all processes of the host end, and it reaps orphaned processes. It waits for
+# its network card.
 _HOST = """\
 set -e
 hostname "$1"
@@ -145,7 +145,7 @@ def _host(name: str, ip: str, folder: Path) -> Iterator["subprocess.Popen[str]"]
         yield host
     finally:
         for first in psutil.Process(host.pid).children():
-            first.kill()  # and with it every other process of its namespace
+            first.kill()  # which ends every other process of its namespace too
         host.wait()
 
 

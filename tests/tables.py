@@ -1,4 +1,4 @@
-"""Parquet files of drawings of noise, and the same files changed behind the program's back."""
+"""Parquet files of drawings of noise, and ways to change such files behind the program's back."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from oneshot.data.store import DRAWINGS
 
 
 def row(alphabet: str, character: int, drawer: int, *, size: tuple[int, int] = (9, 7), grey: bool = False) -> Row:
-    """A drawing of noise that depends on its alphabet, character and drawer alone."""
+    """A drawing of noise that depends only on its alphabet, character and drawer."""
     ink = np.random.default_rng([ord(alphabet[0]), character, drawer]).integers(0, 256, size, dtype=np.uint8)
     if not grey:
         ink = np.where(ink > 200, 255, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Terminals and logs that keep what is printed on them, for the tests of what people see."""
+"""Terminals and logs that keep what is printed on them, for the tests of what users see."""
 
 import io
 import re
@@ -49,7 +49,7 @@ def view_of(record, width: int = 140) -> StudyView:
 
 
 def told(*records) -> list[str]:
-    """The lines of a log after these updates, without the time before each."""
+    """The lines of a log after these updates, without the time at the start of each."""
     screen = log()
     with StudyView(screen) as view:
         for record in records:

@@ -1,4 +1,4 @@
-"""Data and run folders on an object store, as a person uses them: prepared, trained, stopped, gone on, judged, kept."""
+"""Data and run folders on an object store, used as a user does: prepare, train, stop, resume, judge, record."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from oneshot.run.owner import NOTE
 
 @pytest.fixture
 def variables(object_store: ObjectStore, bucket: str, tmp_path: Path) -> dict[str, str]:
-    """The environment of commands whose data lie on the object store."""
+    """The environment of commands whose data are on the object store."""
     return object_store.variables() | {"ONESHOT_CACHE": str(tmp_path / "cache"), "ONESHOT_DATA": f"{bucket}/data"}
 
 
@@ -42,7 +42,7 @@ def test_a_killed_training_goes_on_where_nobody_holds_it_and_is_judged(
     assert "epoch 1/3" in text
     with start(*arguments, **variables) as waiting:
         assert f"{where} is in use by process {pid} on " in (waiting.stdout.readline() if waiting.stdout else "")
-        Folder.of(where).remove(NOTE)  # else it waits to the end
+        Folder.of(where).remove(NOTE)  # else it waits until the note expires
         text, _ = waiting.communicate(timeout=300)
     assert waiting.returncode == 0, text
     assert "epoch 1/3" not in text and "epoch 3/3" in text

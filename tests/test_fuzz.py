@@ -1,6 +1,6 @@
-"""Whatever lies in a file or stands in a command: it is taken, or refused with a UserError. Nothing else comes of it.
+"""Any content of a file or a command is either accepted or refused with a UserError; nothing else may happen.
 
-`ONESHOT_FUZZ=50` makes fifty times the examples, for a search of some minutes.
+`ONESHOT_FUZZ=50` runs fifty times as many examples, which takes some minutes.
 """
 
 import copy
@@ -68,7 +68,7 @@ TIMES = int(os.environ.get("ONESHOT_FUZZ", "1"))
 
 
 def examples(count: int) -> settings:
-    """The same examples in every run, and no limit of time for one of them."""
+    """The same examples in every run, without a time limit for each."""
     return settings(
         max_examples=count * TIMES, derandomize=True, deadline=None, phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
@@ -76,7 +76,7 @@ def examples(count: int) -> settings:
 
 
 def taken_or_refused(use: Callable[[], Any], *names: str) -> None:
-    """`use` ends, or raises a UserError; one that names any of `names`, where some are given."""
+    """`use` returns or raises a UserError; if `names` are given, the error must contain one of them."""
     try:
         use()
     except UserError as error:
@@ -84,7 +84,7 @@ def taken_or_refused(use: Callable[[], Any], *names: str) -> None:
         assert len(one_line(error)) < 2_000, "that is no sentence"
 
 
-# What may stand in a file: any JSON, any bytes
+# Possible contents of a file: any JSON, any bytes
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 200), st.integers(), st.just(10**400), st.floats(), st.text(max_size=5),
@@ -99,7 +99,7 @@ values = st.recursive(
 
 @st.composite
 def ways(draw: st.DrawFn, tree: Any) -> list:
-    """The way from the root of a tree of dicts and lists to some place in it: near the root as often as far from it."""
+    """The keys and indices from the root of a tree of dicts and lists to a place in it, often near the root."""
     way: list = []
     while isinstance(tree, dict | list) and tree and (draw(st.booleans()) or not way):
         way.append(draw(st.sampled_from(list(tree) if isinstance(tree, dict) else range(len(tree)))))
@@ -109,7 +109,7 @@ def ways(draw: st.DrawFn, tree: Any) -> list:
 
 @st.composite
 def damaged(draw: st.DrawFn, tree: Any) -> Any:
-    """A JSON value with one to three places replaced or removed."""
+    """A JSON value with one to three places replaced or removed; sometimes another value altogether."""
     if draw(st.integers(0, 19)) == 0:
         return draw(values)
     tree = copy.deepcopy(tree)
@@ -127,7 +127,7 @@ def damaged(draw: st.DrawFn, tree: Any) -> Any:
 
 @st.composite
 def corrupt(draw: st.DrawFn, data: bytes) -> bytes:
-    """Bytes of which some were overwritten, lost or added."""
+    """The bytes with one to three parts overwritten, lost or added."""
     changed = bytearray(data)
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(changed)))
@@ -150,7 +150,7 @@ QUICK = job_file("quick")
 
 
 def use(made: Settings) -> None:
-    """What becomes of settings before a run is begun."""
+    """Everything that is done with settings before a run starts."""
     assert parse_toml(made.to_toml().encode(), "job.toml") == made
     points.check(made)
     for index in range(len(made.search.first), len(made.search.first) + 2):
@@ -197,7 +197,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def use_data(folder: Folder) -> np.ndarray:
-    """Everything that reads a data set; its pixels."""
+    """Call everything that reads a data set; returns its pixels."""
     about, fixed, drawings = store.describe(folder), store.load_trials(folder), store.load(folder)
     pixels = drawings.pixels()
     assert len(pixels) == about.rows
@@ -211,12 +211,12 @@ def use_data(folder: Folder) -> np.ndarray:
     return pixels
 
 
-# What is wrong is not the file: what it says it holds is too little for what is asked of it.
+# Errors that do not blame the file: the contents that it states are too few for what is asked.
 LACKING = ("the split '", "a split needs", "no one-shot trial can be made")
 
 
 def with_facts(content: bytes, facts: Any) -> bytes:
-    """A file of drawings whose footer says something else."""
+    """A file of drawings with other facts in its footer."""
     with pq.ParquetFile(io.BytesIO(content)) as file:
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, file.schema_arrow) as writer:
@@ -274,7 +274,7 @@ PARTS = tiny.parts()
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of two epochs, by optimizer."""
+    """Two runs of two epochs, one for each optimizer."""
     folder = tmp_path_factory.mktemp("trained")
     for name, chosen in SETTINGS.items():
         tiny.train(folder / name, chosen, data=PARTS)
@@ -283,14 +283,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def training(optimizer: str) -> Training:
-    """A training that goes on from one checkpoint after the other."""
+    """A training that is used again for each checkpoint to resume from."""
     worker, nowhere = Worker(torch.device("cpu")), Folder.of("/nowhere")
     return Training(worker, override(SETTINGS[optimizer], {"train.epochs": 3}, source="more"), PARTS, nowhere, Watch())
 
 
 def go_on(folder: Path) -> int:
-    """Everything that reads a checkpoint: the training that goes on, by a step, and those that take its network. After
-    how many epochs it goes on."""
+    """Call everything that reads a checkpoint: a training that resumes and runs an epoch, and the readers of its
+    network. Returns the epoch after which it resumes."""
     going = training(folder.name)
     going.folder = Folder.of(folder)
     after = going.progress.epoch if going._resume() else 0
@@ -304,12 +304,12 @@ def go_on(folder: Path) -> int:
 
 
 NEWEST = "checkpoints/epoch-0002"
-OTHERS = "holds a training with"  # other settings, which are as good as those that are asked for
+OTHERS = "holds a training with"  # other settings, as valid as the requested ones
 optimizers = st.sampled_from(sorted(SETTINGS))
 
 
 def forged(trained: Path, folder: Path, name: str, content: bytes) -> Path:
-    """A copy of a run whose newest checkpoint has another file of this name, and its digest."""
+    """A copy of a run in whose newest checkpoint this file has this content, with the right digest."""
     folder = Path(shutil.copytree(trained, folder / trained.name, dirs_exist_ok=True))
     (folder / NEWEST / name).write_bytes(content)
     if name != checkpoint.STATE:
@@ -383,7 +383,7 @@ def test_any_optimizer_state_is_gone_on_with_or_refused(
 
 @pytest.fixture(scope="module")
 def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study as it lies in its folder when it is over."""
+    """The folder of a study that is over."""
     folder = Folder.of(tmp_path_factory.mktemp("run"))
     chosen = read(QUICK, ["search.trials=2"])
     folder.write("experiment.toml", chosen.to_toml().encode())
@@ -399,7 +399,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = {"epochs": 9, "why": "no Omniglot is here", "named": 1, "rungs": [1, 3], "reduction": 3}
     folder.write_json(STUDY, study(*trials, epochs_run=4, **header))
     train.finish(chosen, folder, trial=Folder.of(trained / "sgd"))
-    sha256 = cards.digest(folder)  # else the result is another network's, and nothing of it is read
+    sha256 = cards.digest(folder)  # otherwise the result counts as another network's and is not read
     environment = {"hardware": {"cpu": "some", "cores": 2, "gpus": []}, "commit": "0123"}
     folder.write_json("result.json", result(environment=environment, verification=verification(), sha256=sha256))
     folder.write_json("outcomes.json", few_outcomes(sha256))
@@ -415,7 +415,7 @@ def run(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def few_outcomes(sha256: str) -> dict[str, Any]:
-    """Single trials as a judgement of a network keeps them, of two small alphabets."""
+    """The single trials that the judgement of a network keeps, on two small alphabets."""
     test = tiny.drawings({"Greek": 6, "Runes": 6})
     trials = within(test, trials=30, n_way=5)
     scores = np.random.default_rng(0).normal(size=(30, 5))
@@ -430,7 +430,7 @@ FILES = [
 
 
 def use_run(folder: Folder, kept: Path) -> None:
-    """Everything that reads a run: the study that goes on, the judgement, the record, the report."""
+    """Call everything that reads a run: the resumed study, the judgement, the network, the record, the report."""
     console = Console(file=io.StringIO(), width=100)
     chosen = read_experiment(folder)
     points.check(chosen)
@@ -477,7 +477,7 @@ def kept_records(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 def test_what_is_whole_is_taken(
     data: Folder, trained: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each example would be refused for what was there before it was damaged."""
+    """Undamaged files are accepted; otherwise every damaged example could be refused for another reason."""
     rows = sorted(MANY, key=lambda one: (one.alphabet, one.character, one.drawer))
     assert np.array_equal(use_data(data), np.stack([one.ink for one in rows]))
     for optimizer in SETTINGS:
@@ -503,9 +503,9 @@ def test_any_record_of_a_run_is_used_or_refused(
     else:
         changed = json.dumps(case.draw(damaged(json.loads(content)))).encode()
     (folder / name).write_bytes(changed)
-    # A history that lacks epochs is as sound as that of a search that goes on.
+    # A history that lacks epochs is valid: it is like that of a search that is not over.
     taken_or_refused(lambda: use_run(Folder.of(folder), kept), Path(name).name, "is not over")
-    # Two screens, and a picture of the errors where they are kept.
+    # The record, two screens, and a picture of the errors if there is something to show in it.
     assert not kept.exists() or len(list(kept.iterdir())) in (3, 4)
 
 

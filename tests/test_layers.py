@@ -1,4 +1,4 @@
-"""Imports run one way, from the command line down to the numbers; Ray stays where it belongs."""
+"""Imports go one way, from the command line down to the numbers; only certain modules import Ray."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ import oneshot
 
 PACKAGE = Path(oneshot.__file__).parent
 
-# A package imports from itself and from those before it, in the order of README's file tree.
+# A package may import only from itself and from the packages before it, in the order of README's file tree.
 PACKAGES = re.findall(r"(?m)^  (\w+)/", (PACKAGE.parent / "README.md").read_text())
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -25,7 +25,7 @@ MODULES = sorted(
     if not path.stem.startswith("__")
 )
 
-# Who may import Ray: whole modules of Ray's own classes, and functions that run only where there is a cluster.
+# Where Ray may be imported: in modules built on Ray's classes, and inside functions that run only with a cluster.
 RAY_MODULES = {
     "cluster.ahead", "cluster.reclaim", "cluster.elastic", "cluster.trainer", "cluster.worker", "search.tuning",
     "search.trial", "bench.synthetic",
@@ -38,7 +38,7 @@ RAY_FUNCTIONS = {
 
 @cache
 def imports(module: str) -> tuple[tuple[str, bool], ...]:
-    """What a module imports: (name, whether inside a function). What it imports for its types alone is not counted."""
+    """What a module imports: (name, whether inside a function). Imports under TYPE_CHECKING do not count."""
     tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
 
     def found(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool]]:
@@ -85,7 +85,7 @@ def test_every_package_has_one_place() -> None:
 
 
 def test_beside_the_packages_lie_the_verbs_alone_and_do_nothing_themselves() -> None:
-    """`python -m oneshot.VERB` wants a file of that name, a door to the command line, or a package with one inside."""
+    """`python -m oneshot.VERB` needs a file of that name that calls the command line, or a package with `__main__`."""
     for verb in VERBS:
         door = PACKAGE / f"{verb}.py" if verb not in PACKAGES else PACKAGE / verb / "__main__.py"
         assert "from oneshot.cli.main import main" in door.read_text() and f'main(["{verb}"])' in door.read_text()
@@ -175,7 +175,7 @@ def test_drawings_trials_settings_and_screens_know_no_torch(module: str) -> None
     ],
 )
 def test_what_only_drives_imports_no_torch(module: str) -> None:
-    """A study's driver and a trial's multiply nothing: they start sooner, and a refusal is said at once."""
+    """The drivers of a study and of a trial compute nothing; without torch they start sooner and refuse at once."""
     assert "torch" not in {root for each in closure(module, late=False) for root in roots(each, late=False)}
 
 
@@ -203,7 +203,7 @@ def test_what_the_package_offers_is_there_and_light_where_it_can_be() -> None:
 
 
 def modules_of(*arguments: str, code: int = 0) -> set[str]:
-    """The modules that a Python of these arguments imports, which ends with this code."""
+    """The modules that Python imports when run with these arguments; it must end with this exit code."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, cwd=PACKAGE.parent
     )
@@ -234,6 +234,6 @@ def test_where_there_is_no_network_nobody_waits_for_torch(request_: str, tmp_pat
 
 
 def test_a_network_is_loaded_without_torchs_compiler(trained_run: Path) -> None:
-    """A second of imports, which a tensor without storage asks for as soon as it is computed with."""
+    """Computing with a tensor that has no storage would import the compiler, which takes a second."""
     seen = modules_of("-c", f"import oneshot; oneshot.load({str(trained_run)!r}, device='cpu')")
     assert "torch" in seen and "torch._dynamo" not in seen

@@ -1,4 +1,4 @@
-"""One's own images go through everything: training, search, judgement, and the network that comes out of it."""
+"""A user's own images: training, judgement, the resulting network, and what is refused."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from oneshot.data.sets import prepare
 from oneshot.network.images import Images
 from oneshot.training.debug import picture
 
-# A training of seconds: what it learns does not matter, only that everything is gone through.
+# A training of a few seconds: what it learns does not matter, only that every stage runs.
 TINY = [
     "--set", "train.epochs=2", "--set", "train.examples=128", "--set", "train.batch=32", "--set", "train.val_pairs=100",
     "--set", "train.val_trials=50", "--set", "evaluate.trials=100", "--set", "search.trials=2", "--set",
@@ -30,7 +30,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images of two sets, `logos` in groups and `coins` in none, made ready below `root`."""
+    """A folder with images of two sets, `logos` in groups and `coins` without groups, prepared below `root`."""
     place = tmp_path_factory.mktemp("own")
     for name, kind, groups in (("coins", "photo", 0), ("logos", "light", 5)):
         source = tree(place / name, classes=15, images=3, groups=groups, kind=kind)

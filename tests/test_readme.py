@@ -1,5 +1,5 @@
-"""README and oneshot/README.md keep their word: what they tell people to type runs here, at a tiny size, in a folder
-made ready for it."""
+"""README.md and oneshot/README.md are correct: the commands that they tell users to type run here, at a tiny size, in a
+prepared folder."""
 
 import ast
 import os
@@ -23,7 +23,7 @@ import oneshot
 PAGES = [(ROOT / name).read_text() for name in ("README.md", "oneshot/README.md")]
 PACKAGES = [path.parent for path in (ROOT / "oneshot").glob("*/__init__.py")]
 
-# Lines that are not run, by how they begin, and why.
+# Lines that are not run: how each begins, and why.
 NOT_RUN = {
     "ray job submit": "needs a cluster: test_cluster_demo.py submits to one, test_manifests.py holds the options",
     "python -m oneshot.train koch --workers 4 --gpu": "needs four GPUs: test_distributed.py holds four ranks to one",
@@ -38,7 +38,7 @@ MARKS = {
 
 class Block(NamedTuple):
     section: str
-    kind: str  # as after the three ticks
+    kind: str  # the word after the three backticks
     text: str
 
 
@@ -58,7 +58,7 @@ def of_kind(kind: str) -> list:
 
 
 def tiny(line: str, *, endpoint: str = "") -> str:
-    """A line of a shell block as it is run here: of seconds, on what the sandbox holds."""
+    """A line of a shell block, changed so that it runs here within seconds, on what the sandbox holds."""
     line = re.split(r"\s+# ", line)[0].strip()
     line = (
         line.replace("https://minio.example:9000", endpoint)
@@ -76,7 +76,7 @@ def tiny(line: str, *, endpoint: str = "") -> str:
         return f"make tune ARGS={shlex.quote(shlex.join(search))}"
     if "--resume" in line:
         return line
-    if re.search(r"oneshot\.(tune|train) (own|last)", line):  # it names its data set itself, the options above another
+    if re.search(r"oneshot\.(tune|train) (own|last)", line):  # it names a data set itself, the options above another
         return f"{line} {shlex.join(own).replace('--set data.dataset=glyphs-10', '')}"
     if "oneshot.tune" in line or "oneshot.train" in line:
         return f"{line} {shlex.join(search)}"
@@ -89,7 +89,7 @@ def commands(block: Block, **given: str) -> list[str]:
 
 
 def shell(text: str, place: Path, **variables: str) -> str:
-    """What a script of bash prints that runs in the sandbox; the first line that fails ends it."""
+    """Run a bash script in the sandbox and return its output; the first line that fails ends it."""
     inherited = {key: value for key, value in environment().items() if not key.startswith(("MAKE", "AWS_", "PYTEST_"))}
     variables = {
         "HOME": str(place), "PATH": f"{place / '.venv/bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
@@ -105,7 +105,7 @@ def shell(text: str, place: Path, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
-    """A home and a checkout in one: the program, data, images of several kinds, a trained network as `runs/quick`."""
+    """A folder that is home and checkout: the program, data, images of several kinds, and a network as `runs/quick`."""
     place = tmp_path_factory.mktemp("readme")
     for name in ("oneshot", "tests", "tune_jobs", "cluster", "Makefile", "pyproject.toml", "constraints.txt"):
         (place / name).symlink_to(ROOT / name)
@@ -126,7 +126,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
         figure(number, 4).save(place / "known" / name / "1.png")
     for name, take in (("scan", 1), ("one", 2), ("other", 3)):
         figure(0, take).save(place / f"{name}.png")
-    shell(tiny("python -m oneshot.tune quick --run runs/quick"), place)  # as README does, which the guide goes on from
+    shell(tiny("python -m oneshot.tune quick --run runs/quick"), place)  # as README.md does; the guide builds on it
     shutil.copytree(place / "runs/quick", place / "runs/NAME")
     return place
 

@@ -25,9 +25,9 @@ CELLS = 7  # a character is a pattern of 7 x 7 cells
 def drawings(
     sizes: dict[str, int], *, drawers: int = 4, side: int = 28, noise: float = 0.03, seed: int = 0
 ) -> Drawings:
-    """Alphabets of so many characters, each drawn once by every drawer, in random order.
+    """Alphabets with these numbers of characters, each drawn once by every drawer, in random order.
 
-    A character is a random pattern; each drawing has a share `noise` of its pixels wrong.
+    A character is a random pattern; in each drawing, a share `noise` of the pixels is wrong.
     """
     generator = np.random.default_rng(seed)
     names = [f"{alphabet}/character{n + 1:02d}" for alphabet, size in sizes.items() for n in range(size)]
@@ -127,10 +127,10 @@ def network(
     return Path(run.path)
 
 
-# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. Made smooth (`ranks`),
-# none of 190 runs whose weights began 1e-7 apart came to losses 1e-6 apart. They use neither Adam, which divides small
-# gradients by themselves, nor a calibrated head, whose weights are large. The sigmoid units of Koch's network start
-# almost alike; a faster head moves it instead.
+# Trainings small enough to be run three times. A batch of 12 is divisible by 1, 2 and 3 workers. With smooth networks
+# (`ranks.smooth`), none of 190 runs whose initial weights differed by 1e-7 ended with losses 1e-6 apart. They avoid
+# Adam, which divides small gradients by their own size, and the calibrated head, whose weights are large. The sigmoid
+# units of Koch's network start almost alike; a faster head makes it move nevertheless.
 SHARED: dict[str, Any] = {"batch": 12, "epochs": 3, "head": "plain", "rotations": True}
 SMALL = SHARED | {"name": "conv4", "examples": 36}
 AVERAGED = SMALL | {"name": "resnet", "width": 4, "ema": 0.8, "elastic": 2.0, "flips": True}

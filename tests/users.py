@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def plain_user() -> Iterator[None]:
-    """Give up root's rights while the block runs; another user's rights stay as they are."""
+    """Give up root's rights while the block runs; if the user is not root, nothing changes."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)

@@ -1,4 +1,4 @@
-"""A web server on this machine that misbehaves as told, for the tests of downloads."""
+"""A web server on this machine that misbehaves on demand, for the tests of downloads."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server holds and how it behaves; `asked` has its requests, in order."""
+    """What the server holds and how it behaves; `asked` lists its requests in order."""
 
     files: dict[str, bytes]
     ranges: bool = True

@@ -1,4 +1,4 @@
-"""Zip archives made here: of any members, and of drawings laid out as in Omniglot's."""
+"""Generated zip archives: with any members, and with drawings laid out as in Omniglot's archives."""
 
 import zipfile
 from functools import cache

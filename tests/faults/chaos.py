@@ -1,7 +1,7 @@
 """Inject faults at seeded random times into one small study after another: `make chaos SECONDS=1800 SEED=1`.
 
 Each study is resumed after each fault until it ends, and is then compared with an undisturbed one: weights, histories
-and protocols must be the same to the bit.
+and protocols must be identical bit for bit.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MOST = 4  # faults a study, so that each study comes to its end
 @dataclass
 class Struck:
     """A fault that was injected. `repeated`: the most steps that may have been trained more than once; `recovery`:
-    seconds from the fault until every trial then in progress is farther than it was."""
+    seconds from the fault until every trial then in progress has advanced."""
 
     name: str
     survived: bool = False
@@ -100,7 +100,7 @@ class Study:
     def __init__(self, chaos: Chaos, folder: Path, deck: Iterator[Fault], end: float) -> None:
         self.chaos, self.folder, self.deck, self.until = chaos, folder, deck, end
         self.patience = 120 + 20 * chaos.lasts  # seconds to wait for what should take a fraction of that
-        self.before: dict[Path, int] = {}  # where the trials were at the last fault, in steps
+        self.before: dict[Path, int] = {}  # how far the trials were at the last fault, in steps
         self.strikes = 0
 
     def go(self) -> None:
@@ -149,7 +149,7 @@ class Study:
         return over() is None and possible(fault, session, self.folder)
 
     def _strike(self, session: Driver, draw: random.Random) -> bool:
-        """Inject the fault, see how the session takes it, and count what it costs; returns whether there was anything
+        """Inject the fault, check how the session reacts, and count what it costs; returns whether there was anything
         to strike."""
         fault, struck = self.fault, Struck(self.fault.name)
         self.before, self.since = self._progress(), time.monotonic()
@@ -174,7 +174,7 @@ class Study:
         """Whether the session ended as this fault requires, and printed what it must."""
         fault, code = self.fault, session.end(seconds=self.patience)
         if (self.folder / "result.json").exists() and code == 0:
-            return True  # it was over before the signal came
+            return True  # the study was over before the signal came
         well = code in fault.codes
         if fault.signal != "kill":
             well = well and "to go on: " in session.text and not session.left()
@@ -185,7 +185,7 @@ class Study:
         return well
 
     def _recover(self, session: Driver) -> None:
-        """Wait until every trial that was in progress is farther than it was, or the study is over."""
+        """Wait until every trial that was in progress has advanced, or the study is over."""
         on_their_way = {each: done for each, done in self.before.items() if done < EPOCHS * STEPS}
 
         def recovered() -> bool:

@@ -1,4 +1,4 @@
-"""A command and all processes that it starts, its own Ray's too: send them signals, and watch until the last ends."""
+"""A command and all processes that it starts, including its own Ray's: signal them, and wait until the last ends."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ PARTS = {  # parts of a study's processes: a piece of their titles
 
 
 class Driver:
-    """`python -m oneshot.VERB ...` in a session of its own, as at a terminal; its lines are read as they come."""
+    """`python -m oneshot.VERB ...` in its own session, as in a terminal; its lines are read as they come."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
         self.process = begin(*arguments, alone=True, **variables)
@@ -83,12 +83,12 @@ class Driver:
         self.end()
 
     def interrupt(self) -> None:
-        """Send what Ctrl-C sends at a terminal: SIGINT to the whole foreground."""
+        """Send what Ctrl-C sends in a terminal: SIGINT to the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def terminate(self, *, driver: bool = True) -> None:
-        """Send what SLURM and systemd send to a job: SIGTERM to every process, with `driver` to the command itself
-        too."""
+        """Send what SLURM and systemd send to a job: SIGTERM to every process; to the command itself only if
+        `driver` is set."""
         for each in self._alive():
             if driver or each.pid != self.process.pid:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -111,7 +111,7 @@ class Driver:
                 if os.getsid(each.pid) == self.process.pid and each.status() != psutil.STATUS_ZOMBIE:
                     found.append(each)
             except (ProcessLookupError, psutil.Error):
-                pass  # it ended while it was looked at
+                pass  # it ended during this look
         return found
 
 
@@ -145,7 +145,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def position(checkpoint: Path) -> tuple[int, int]:
-    """What lies behind a checkpoint, from its name: epochs, and steps of the next epoch."""
+    """How far a checkpoint is, from its name: epochs, and steps of the next epoch."""
     _, epoch, *step = checkpoint.name.split("-")
     return int(epoch), int(step[1]) if step else 0
 

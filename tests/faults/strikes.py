@@ -1,4 +1,4 @@
-"""The kinds of fault that strike a study: where each hits, and what the struck session has to do about it."""
+"""The kinds of fault that strike a study: where each hits, and how the struck session must react."""
 
 import json
 import random
@@ -19,7 +19,7 @@ SILENT = 25.0  # seconds for which a worker is suspended: longer than the study'
 
 @dataclass(frozen=True)
 class Fault:
-    """A kind of fault. `part` names the struck process, of PARTS; if empty, `signal` goes to the driver, or to all.
+    """A kind of fault. `part` names the struck process, one of PARTS; if empty, `signal` goes to the driver, or to all.
     `codes` are the exit codes that a session may end with; if empty, it must go on.
 
     `at_rest` damages the run folder while no session runs; it returns the path where the folder then is.
@@ -55,7 +55,7 @@ def strike(fault: Fault, session: Driver, rng: random.Random) -> bool:
 
 
 def silence(process: psutil.Process) -> None:
-    """Suspend a process for SILENT seconds. Waking up late, it must not disturb those that took over."""
+    """Suspend a process for SILENT seconds. When it wakes up late, it must not disturb its replacements."""
     process.suspend()
     time.sleep(SILENT)
     if process.is_running():
@@ -63,7 +63,7 @@ def silence(process: psutil.Process) -> None:
 
 
 def damage(run: Path, rng: random.Random) -> Path:
-    """Cut, corrupt, empty or delete a file of the newest whole checkpoint of a trial that still needs it."""
+    """Cut, corrupt, empty or delete a file of the newest undamaged checkpoint of a trial that still needs it."""
     newest = rng.choice([each for each in map(newest_whole, needed(run)) if each])
     path = newest / rng.choice(["model.safetensors", "training.safetensors", "state.json"])
     data = bytearray(path.read_bytes())
@@ -134,8 +134,7 @@ def newest_whole(trial: Path) -> Path | None:
 
 
 def steps(trial: Path, steps_per_epoch: int, *, whole: bool = False) -> int:
-    """The steps behind a trial's newest checkpoint that was written to its end; with `whole`, its newest undamaged
-    one."""
+    """The steps done at a trial's newest completely written checkpoint; with `whole`, at its newest undamaged one."""
     newest = newest_whole(trial) if whole else None
     if not whole:
         written = [each for each in checkpoints(trial) if (each / "state.json").exists()]

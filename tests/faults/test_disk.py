@@ -1,4 +1,4 @@
-"""A disk is full: a sentence, the files that are there stay whole, and with more room the same command goes on."""
+"""A full disk: a clear error, the existing files stay intact, and with more space the same command continues."""
 
 import subprocess
 import tempfile
@@ -20,7 +20,7 @@ from oneshot.training.train import finish
 
 
 class Disk:
-    """A file system of its own, in memory, of a size that can grow."""
+    """A separate file system in memory, whose size can grow."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,7 +86,7 @@ def test_a_training_stops_at_its_last_whole_checkpoint_and_goes_on_where_there_i
 ) -> None:
     changes = settings(train__epochs="3")
     run("train", "quick", "--local", "--run", str(tmp_path / "whole"), *changes, ONESHOT_DATA=str(data_root))
-    small = disk("2m")  # two checkpoints of 0.9 MB
+    small = disk("2m")  # room for two checkpoints of 0.9 MB
     folder = small.path / "run"
     arguments = ["train", "quick", "--local", "--run", str(folder), *changes]
     text = run(*arguments, code=1, ONESHOT_DATA=str(data_root))
@@ -126,7 +126,7 @@ def test_a_full_disk_is_freed_of_the_checkpoints_of_a_study(disk: Callable[[str]
     run = Folder.of(place.path / "run")
     for trial in ("000", "001"):
         tiny.train(run / "trials" / trial, tiny.settings(epochs=4))
-    (run / "trials/001/checkpoints/epoch-0005").write(checkpoint.WEIGHTS, bytes(40_000))  # for more was no room
+    (run / "trials/001/checkpoints/epoch-0005").write(checkpoint.WEIGHTS, bytes(40_000))  # there was no room for more
     found = pruning.look(run, ["000", "001"], keep={})
     place.fill()
     with owner.sole(run):
@@ -144,13 +144,13 @@ def test_a_full_disk_is_freed_of_the_checkpoints_of_a_study(disk: Callable[[str]
 def test_a_study_stops_whole_and_goes_on_where_there_is_room(
     disk: Callable[[str], Disk], tmp_path: Path, data_root: Path
 ) -> None:
-    """Its trials would all fail, one after the other, and the best of what is left would be judged."""
+    """Otherwise all its trials would fail one after the other, and the best of what is left would be judged."""
     changes = settings(
         search__trials="3", search__grace="0", search__batch="[64]", train__epochs="3", scale__max_failures="0"
     )
     command = ["tune", "quick", *changes, "--run"]
     run(*command, str(tmp_path / "whole"), ONESHOT_DATA=str(data_root))
-    small = disk("3200k")  # of five or so checkpoints, of 0.9 or 1.4 MB
+    small = disk("3200k")  # room for two or three checkpoints, of 0.9 or 1.4 MB
     folder = small.path / "run"
     for again in ([*command, str(folder)], ["tune", "--resume", str(folder)]):
         text = run(*again, code=1, ONESHOT_DATA=str(data_root))
@@ -164,7 +164,7 @@ def test_a_study_stops_whole_and_goes_on_where_there_is_room(
 
 @pytest.fixture
 def short_disk() -> Iterator[Disk]:
-    """A disk whose path leaves room for that of Ray's sockets."""
+    """A disk whose path is short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="os-", dir="/tmp") as folder:
         made = Disk(Path(folder))
         made.mount("1M")
@@ -177,9 +177,9 @@ def short_disk() -> Iterator[Disk]:
 def test_where_ray_has_no_room_for_its_own_files_that_is_said(
     short_disk: Disk, data_root: Path, tmp_path: Path
 ) -> None:  # fmt: skip
-    """Ray waits for half a minute for a file that it could not write."""
+    """Ray itself would wait half a minute for a file that it could not write."""
     short_disk.fill()
-    short_disk.grow("1028K")  # where not a byte can be written, Python takes another folder for temporary files
+    short_disk.grow("1028K")  # without a free byte, Python uses another folder for temporary files
     text = run(
         "train", "quick", "--run", str(tmp_path / "run"), *settings(), code=1,
         ONESHOT_DATA=str(data_root), TMPDIR=str(short_disk.path),

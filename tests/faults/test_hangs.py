@@ -1,4 +1,4 @@
-"""A worker that hangs inside a step or a save, while the thread that Ray asks is well, is ended and started again."""
+"""A worker that hangs in a save, while the thread that answers Ray still runs, is ended and started again."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from oneshot.run.history import read_notes
 
 pytestmark = pytest.mark.ray
 
-# `train`, whose workers hang when one of them first saves a checkpoint.
+# `train` with a worker that hangs at the first save of a checkpoint.
 HANGS = """
 import sys
 from oneshot.cli import main as cli
@@ -51,6 +51,6 @@ def test_a_worker_that_hangs_while_it_saves_is_noticed_and_the_training_goes_on(
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2]
-    notes = read_notes(Folder.of(tmp_path / "run"))  # a slow machine may stand still elsewhere, too
+    notes = read_notes(Folder.of(tmp_path / "run"))  # on a slow machine, it may stand still elsewhere too
     assert any("stood still for 5 s in _save (training/loop.py:" in note for note in notes), notes
     assert all("stood still for 5 s in " in note for note in notes), notes

@@ -1,4 +1,4 @@
-"""The head of a cluster that a study is attached to dies: the study says so, and how to go on, and ends."""
+"""When the head of the cluster that a study uses dies, the study reports it, says how to go on, and ends."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ CHANGES = settings(search__trials="2", search__grace="0", train__epochs="500", t
 
 
 class Head:
-    """A Ray of one node, each of whose parts lives on when another dies, as those of `ray start` without --block do."""
+    """A one-node Ray whose parts stay alive when one of them dies, as after `ray start` without --block."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -75,7 +75,7 @@ def head() -> Iterator[Head]:
 def test_a_study_whose_head_dies_says_so_and_how_to_go_on(
     head: Head, data_root: Path, tmp_path: Path, part: str, name: str
 ) -> None:
-    """Ray itself would end its process without a word, of the GCS's death after a minute."""
+    """Ray alone would end the process without a message; after the death of the GCS, only a minute later."""
     folder = tmp_path / "run"
     driver = Driver(
         "tune", "quick", "--run", str(folder), *CHANGES, ONESHOT_DATA=str(data_root), RAY_ADDRESS=head.address,
@@ -83,7 +83,7 @@ def test_a_study_whose_head_dies_says_so_and_how_to_go_on(
     )  # fmt: skip
     try:
         driver.until_true((folder / "trials" / "000" / "history.jsonl").exists, "the first epoch's end", seconds=300)
-        head.node.send_signal(signal.SIGSTOP)  # it would end the other parts
+        head.node.send_signal(signal.SIGSTOP)  # otherwise it would end the other parts
         head.parts[part].kill()
         assert driver.end(seconds=120) == 1, driver.text
     finally:

@@ -24,8 +24,8 @@ def arguments(folder: Path) -> list[str]:
 
 
 def strike(hosts: Cluster, how: str, folder: Path, data_root: Path) -> tuple[int, str, float]:
-    """A training during whose third epoch a host with a worker, not the head, is lost: exit code, log, seconds from
-    then to the next epoch or the end."""
+    """Run a training; in its third epoch, lose a host with a worker that is not the head. Returns the exit code, the
+    log, and the seconds from then to the next epoch or the end."""
     process = hosts.start(*arguments(folder), ONESHOT_DATA=str(data_root))
     text, struck, recovered = "", 0.0, 0.0
     for line in process.stdout or []:
@@ -43,7 +43,7 @@ def strike(hosts: Cluster, how: str, folder: Path, data_root: Path) -> tuple[int
 
 @pytest.fixture(scope="module")
 def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The training that nothing disturbs, on one host."""
+    """The undisturbed training, on one host."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run(*arguments(folder), ONESHOT_DATA=str(data_root))
     yield folder
@@ -81,8 +81,8 @@ SHORT = ["--set", "scale.timeout=5"]
 
 
 def lose_a_worker(hosts: Cluster, folder: Path, data_root: Path, *, at_work: int) -> tuple[int, str]:
-    """A study of two trials; when one is past its first epoch and there are so many workers, a host is lost that is not
-    the head: exit code, log."""
+    """Run a study of two trials; when one is past its first epoch and `at_work` workers run, lose a host with a worker
+    that is not the head. Returns the exit code and the log."""
     process = hosts.start(*STUDY, *SHORT, "--run", str(folder), ONESHOT_DATA=str(data_root))
     text, lost = "", False
     for line in process.stdout or []:
@@ -102,7 +102,7 @@ def test_a_study_that_loses_a_host_for_good_goes_on_with_fewer_trials_at_once(da
     with cluster([1, 1]) as hosts:
         code, text = lose_a_worker(hosts, tmp_path / "run", data_root, at_work=2)
     assert code == 0 and "2 trials at once" in text, text
-    assert statuses(tmp_path / "run") == ["finished"] * 2  # also where one found no room while the other trained
+    assert statuses(tmp_path / "run") == ["finished"] * 2  # even if one found no room while the other trained
 
 
 def test_a_study_that_loses_its_last_host_ends_with_a_sentence_and_goes_on_later(
@@ -118,7 +118,7 @@ def test_a_study_that_loses_its_last_host_ends_with_a_sentence_and_goes_on_later
 
 
 def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: Path, tmp_path: Path) -> None:
-    """Two trials on three hosts of a core each; the one that loses its host goes on on the third."""
+    """Two trials on three hosts of one core each; the trial that loses its host continues on the third."""
     text, lost = "", ""
     with cluster([1, 1, 1]) as hosts:
         process = hosts.start(
@@ -126,7 +126,7 @@ def test_the_trials_of_a_study_lie_on_several_hosts_and_outlive_one(data_root: P
         )
         for line in process.stdout or []:
             text += line
-            both = len(list(tmp_path.glob("run/trials/*/history.jsonl"))) == 2  # each has what it goes on from
+            both = len(list(tmp_path.glob("run/trials/*/history.jsonl"))) == 2  # each has an epoch to resume from
             if not lost and both and re.search(r"epoch +[3-9]/12", line) and len(hosts.workers()) == 2:
                 victim = next(host for host in hosts.hosts[1:] if host.name in hosts.workers())
                 lost = victim.name

@@ -1,4 +1,4 @@
-"""A training of one to two workers on real hosts: it goes on with fewer when one is lost, with more when one comes."""
+"""A training of one to two workers on real hosts: fewer when a host is lost, more when one joins."""
 
 import signal
 from pathlib import Path
@@ -20,14 +20,14 @@ def arguments(folder: Path, epochs: int, *more: str) -> list[str]:
 
 
 def test_a_training_shrinks_with_its_cluster_and_grows_with_it(data_root: Path, tmp_path: Path) -> None:
-    """It is stopped when it has done both; one process that trains as many epochs measures the same."""
+    """It is stopped once it has done both; one process that trains as many epochs has the same losses within 0.2 %."""
     text = ""
     with cluster([1, 1]) as hosts:
         process = hosts.start(*arguments(tmp_path / "run", 400, "--workers", "1..2"), ONESHOT_DATA=str(data_root))
 
         def trains_on(*places: int) -> None:
-            """Read on until an epoch is told of while these hosts have a worker each, and no other has. Between two
-            groups of workers there are moments without any, and with the workers of neither."""
+            """Read on until an epoch is reported while exactly these hosts have one worker each. While one group of
+            workers replaces another, there may be none, or others, for a moment."""
             nonlocal text
             seen: list[list[str]] = []
             for line in process.stdout or []:
@@ -43,7 +43,7 @@ def test_a_training_shrinks_with_its_cluster_and_grows_with_it(data_root: Path, 
         trains_on(0)
         hosts.add(1)
         trains_on(0, 2)
-        trains_on(0, 2)  # the line before may still tell of an epoch that one worker had trained
+        trains_on(0, 2)  # the line before may report an epoch that one worker had trained
         process.send_signal(signal.SIGTERM)
         text += process.communicate(timeout=300)[0]
         assert process.returncode == 130, text
@@ -53,5 +53,5 @@ def test_a_training_shrinks_with_its_cluster_and_grows_with_it(data_root: Path, 
     run(*arguments(tmp_path / "whole", len(rows), "--local"), ONESHOT_DATA=str(data_root))
     for alone, shared in zip(history(tmp_path / "whole"), rows, strict=True):
         assert shared["epoch"] == alone["epoch"]
-        for key in ("train_loss", "val_loss"):  # sums in another order drift apart, the more the higher the rate
+        for key in ("train_loss", "val_loss"):  # sums in another order drift apart, more so at a higher rate
             assert shared[key] == pytest.approx(alone[key], rel=2e-3), (shared["epoch"], key)

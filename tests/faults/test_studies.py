@@ -1,5 +1,5 @@
-"""A study is killed, interrupted, damaged and moved: the next session goes on, and the end is that of a study to which
-nothing happened."""
+"""A study that is killed, interrupted, damaged and moved continues in the next session, and ends exactly like an
+undisturbed one."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from outcome import differences, outcome
 
 pytestmark = pytest.mark.ray
 
-# No early stopping: which trials it stops depends on which report first. The trials run one after the other.
+# No early stopping, because which trials it stops depends on which report first. The trials run one after the other.
 CHANGES = settings(
     search__trials="2", search__grace="0", scale__max_concurrent="1", scale__checkpoint_steps="4", train__epochs="3",
     train__examples="2048", search__batch="[64]",
@@ -27,7 +27,7 @@ CHANGES = settings(
 
 @pytest.fixture(scope="module")
 def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study to which nothing happens; its trials run side by side."""
+    """The undisturbed study; its trials run at the same time."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     both = ["--set", "scale.max_concurrent=2"]
     run("tune", "quick", "--run", str(folder), *CHANGES, *both, ONESHOT_DATA=str(data_root))
@@ -65,7 +65,7 @@ def flip_a_byte(path: Path) -> None:
 def test_a_signal_after_the_result_is_shown_is_answered_too(
     number: signal.Signals, sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:
-    """Ray's end must not take this program's answers with it: it once left those of the system."""
+    """Ray's shutdown must not remove this program's signal handlers; it once restored the system's defaults."""
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run/result.json").unlink()  # it is judged again
     driver = sessions.begin("--resume", str(tmp_path / "run"))
@@ -78,11 +78,11 @@ def test_a_signal_after_the_result_is_shown_is_answered_too(
 
 @pytest.mark.parametrize("name", ["raylet", "RuntimeEnvAgent"])
 def test_an_interrupt_while_ray_starts_leaves_no_process(name: str, sessions: Sessions, tmp_path: Path) -> None:
-    """Ray's agents, just started, take half a minute to find that their raylet is gone."""
+    """Ray's agents, if just started, take half a minute to notice that their raylet is gone."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     there = lambda: [each for each in psutil.Process(driver.process.pid).children(True) if name in title(each)]  # noqa: E731
     assert wait(there, seconds=300, pause=0.01)
-    # Ray starts its monitors and its dashboard before its raylet: of them there are none.
+    # Ray starts its monitors and its dashboard before its raylet; here there must be none.
     titles = [title(each) for each in psutil.Process(driver.process.pid).children(True)]
     assert not [each for each in titles if "monitor" in each or "dashboard.py" in each]
     driver.interrupt()
@@ -91,13 +91,13 @@ def test_an_interrupt_while_ray_starts_leaves_no_process(name: str, sessions: Se
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether the newest checkpoint, one after the first epoch, is being written: its last file is not there yet."""
+    """Whether the newest checkpoint is after the first epoch and still being written: its last file is missing."""
     found = checkpoints(folder)
     return bool(found) and found[-1].name > "epoch-0001" and not (found[-1] / "state.json").exists()
 
 
 def interrupted(driver: Driver, folder: Path) -> float:
-    """Ctrl-C, twice; the seconds until the driver is gone, with all it started and a word on how to go on."""
+    """Press Ctrl-C twice. The driver must say how to go on and leave no process; returns the seconds until its end."""
     began = time.monotonic()
     for _ in range(2):
         driver.interrupt()
@@ -135,8 +135,8 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     fourth.until("trial 001 epoch 1")
     (worker,) = fourth.part("worker")
     stop_while(worker, lambda: unfinished(moved / "trials/001"))
-    fourth.process.send_signal(signal.SIGSTOP)  # it would note the worker's death
-    worker.kill()  # before its raylet ends, upon which the system continues it
+    fourth.process.send_signal(signal.SIGSTOP)  # otherwise it would note the worker's death
+    worker.kill()  # before its raylet ends, when the system would resume it
     fourth.kill()
     assert "history.jsonl was lost" in fourth.text and "trial 000 epoch" not in fourth.text
     flip_a_byte(checkpoints(moved / "trials/001")[-2] / "training.safetensors")
@@ -149,7 +149,7 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
     study = json.loads((moved / "study.json").read_text())
     of_first, of_second = (trial["notes"] for trial in study["trials"])
     lost = [note for note in of_first if "history.jsonl was lost" in note]
-    # The one interrupt may have fallen into the writing of a checkpoint.
+    # The interrupt may have come while a checkpoint was being written.
     broken = [note for note in of_first if "state.json is missing" in note]
     assert len(lost) == 1 and len(broken) <= 1 and len(of_first) == len(lost) + len(broken), of_first
     assert len(of_second) == 2, of_second
@@ -166,12 +166,12 @@ def test_a_study_struck_at_every_stage_ends_as_an_undisturbed_one(
 def test_a_sigterm_to_every_process_is_answered_by_the_driver_alone(
     sessions: Sessions, whole: Path, tmp_path: Path
 ) -> None:
-    """As SLURM and systemd send it. Ray's own processes once went before the driver, and took its last words along."""
+    """As SLURM and systemd send it. Ray's processes once ended before the driver, and its last words were lost."""
     folder = tmp_path / "run"
     driver = sessions.begin("quick", "--run", str(folder), *CHANGES)
     driver.until("trial 000 epoch 1")
     driver.terminate(driver=False)
-    driver.until("trial 001 epoch 1")  # what is not the driver does not hear it
+    driver.until("trial 001 epoch 1")  # the processes other than the driver ignore it
     driver.terminate()
     assert driver.end() == 130, driver.text
     assert f"interrupted; to go on: python -m oneshot.tune --resume {folder}" in driver.text
@@ -194,16 +194,16 @@ def test_a_training_answers_a_sigterm_to_every_process(sessions: Sessions, tmp_p
 
 @pytest.mark.long
 def test_a_search_that_stops_early_goes_on_from_its_rungs(sessions: Sessions, data_root: Path, tmp_path: Path) -> None:
-    """One trial at a time, which of them goes on is certain: by the losses at the rungs, which the run folder has."""
+    """With one trial at a time it is certain which go on: the losses at the rungs decide, which the run folder has."""
     rungs = settings(search__trials="4", search__reduction="2", search__batch="[64]", scale__max_concurrent="1")
     small = settings(train__epochs="3", train__examples="1024")
     run("tune", "quick", "--run", str(tmp_path / "whole"), *rungs, *small, ONESHOT_DATA=str(data_root))
     study = json.loads((tmp_path / "whole/study.json").read_text())
-    assert sorted(trial["epochs"] for trial in study["trials"]) == [1, 1, 2, 3]  # 1 -> 2 the half, -> 3 the half of it
+    assert sorted(trial["epochs"] for trial in study["trials"]) == [1, 1, 2, 3]  # half go on to 2, half of those to 3
 
     folder = tmp_path / "struck"
     first = sessions.begin("quick", "--run", str(folder), *rungs, *small)
-    first.until("trial 001 epoch 1/3")  # and one of them is to go on
+    first.until("trial 001 epoch 1/3")  # and one of the two is to go on
     first.kill()
     second = sessions.begin("--resume", str(folder))
     second.until("trial 003 epoch 1/3")
@@ -218,7 +218,7 @@ def test_a_search_that_stops_early_goes_on_from_its_rungs(sessions: Sessions, da
 def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = ("quick", "--run", str(folder), *CHANGES, "--set", "scale.max_concurrent=2")
-    for part, name in (("gcs", "gcs_server"), ("raylet", "raylet")):  # without these it cannot go on
+    for part, name in (("gcs", "gcs_server"), ("raylet", "raylet")):  # without one of these it cannot go on
         session = sessions.begin(*command)
         session.until(" goes on after epoch " if part == "raylet" else "trial 000 epoch 1")
         session.part(part)[0].kill()
@@ -226,7 +226,7 @@ def test_a_study_whose_parts_die_ends_as_an_undisturbed_one(sessions: Sessions, 
         assert f"error: Ray's {name} died: killed, or out of memory" in session.text
         assert f"to go on: python -m oneshot.tune --resume {folder}" in session.text
 
-    session = sessions.begin(*command)  # and these it replaces
+    session = sessions.begin(*command)  # while these are replaced
     session.until(" goes on after epoch ")
     assert wait(lambda: session.part("worker"), seconds=300), session.text
     for trial in session.part("trial"):
@@ -309,8 +309,8 @@ def test_a_second_study_in_the_same_folder_is_refused_and_changes_nothing(
 def test_ray_killed_while_it_starts_is_told_and_leaves_nothing(
     sessions: Sessions, tmp_path: Path, part: str, name: str
 ) -> None:
-    """Ray itself would after a minute end the process without a word. While it waits for the GCS, half a minute, it
-    lets no other thread run."""
+    """Ray alone would end the process after a minute without a message. While it waits half a minute for the GCS, no
+    other thread can run."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
     assert wait(lambda: driver.part(part), seconds=300, pause=0.02)
@@ -323,7 +323,7 @@ def test_ray_killed_while_it_starts_is_told_and_leaves_nothing(
 
 @pytest.mark.long
 def test_a_ray_too_slow_to_start_is_started_once_more(sessions: Sessions, tmp_path: Path) -> None:
-    """Ray gives its raylet half a minute, which is not always enough where a machine has much else to do."""
+    """Ray gives its raylet half a minute to start, which may be too short on a busy machine."""
     driver = sessions.begin("quick", "--run", str(tmp_path / "run"), *CHANGES)
     driver.until("run ")
     assert wait(lambda: driver.part("raylet"), seconds=300, pause=0.02)

@@ -1,4 +1,4 @@
-"""A worker is killed, hangs, or its node is lost: the training goes on from its last checkpoint and ends the same."""
+"""A worker or a process that drives it is killed or hangs: the training resumes and ends with the same result."""
 
 import json
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ray
 STEPS = 16  # an epoch's
 CHANGES = settings(
     train__epochs="3", train__examples=str(64 * STEPS), scale__checkpoint_steps="2", train__precision="fp32",
-    scale__timeout="20",  # on a machine that others load, a worker that is well may be silent for long
+    scale__timeout="20",  # on a busy machine, a healthy worker may be silent for long
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def arguments(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The training that nothing disturbs."""
+    """The undisturbed training."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run(*arguments(folder), ONESHOT_DATA=str(data_root))
     return folder
@@ -37,7 +37,7 @@ def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def begun(data_root: Path, tmp_path: Path) -> Iterator[Driver]:
-    """The same training in `tmp_path / "run"`, begun; ended with all it started when the test is over."""
+    """The same training in `tmp_path / "run"`, started; after the test it is killed and must leave no process."""
     driver = Driver(*arguments(tmp_path / "run"), ONESHOT_DATA=str(data_root))
     yield driver
     driver.kill()
@@ -45,7 +45,7 @@ def begun(data_root: Path, tmp_path: Path) -> Iterator[Driver]:
 
 
 def kill(driver: int, name: str) -> int:
-    """SIGKILL to the process of this driver's own Ray that calls itself so; its pid."""
+    """Kill (SIGKILL) the process of this driver's own Ray with this name in its title; returns its pid."""
     family = psutil.Process(driver).children(recursive=True)
     pid = next(each.pid for each in family if name in title(each))
     os.kill(pid, signal.SIGKILL)
@@ -83,14 +83,14 @@ def test_a_worker_is_lost_and_nothing_else(
     assert weights(folder) == weights(whole)
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     taken_up = [(row["epoch"] - 1, row["resumed_at"]) for row in rows if "resumed_at" in row]
-    assert len(taken_up) == 1 and taken_up[0] >= before  # the work since the last checkpoint was made again, no more
+    assert len(taken_up) == 1 and taken_up[0] >= before  # only the work since the last checkpoint was repeated
     with capsys.disabled():
         print(f"\n{number.name} of a worker at {before}: went on at {taken_up[0]} after {recovered:.1f} s")
 
 
 @pytest.mark.long
 def test_the_controller_of_a_training_dies_and_the_training_goes_on(whole: Path, begun: Driver, tmp_path: Path) -> None:
-    """Ray Train's, which has a process of its own where no trial's actor holds it."""
+    """Ray Train's controller, which has its own process when no trial's actor contains it."""
     begun.until_true(lambda: reached(tmp_path / "run") >= (0, 4), "a checkpoint")
     kill(begun.process.pid, "TrainController")
     assert begun.end() == 0, begun.text
@@ -100,7 +100,7 @@ def test_the_controller_of_a_training_dies_and_the_training_goes_on(whole: Path,
 
 @pytest.mark.long
 def test_the_processes_that_drive_a_trial_die_and_the_trial_goes_on(data_root: Path, tmp_path: Path) -> None:
-    """Tune's actor of one trial and of the next: both trials end as if nothing had happened."""
+    """Tune's actor is killed in each of two trials: both end as if nothing had happened."""
     changes = settings(
         search__trials="2", search__grace="0", train__epochs="3", train__examples="2048", scale__checkpoint_steps="4"
     )

@@ -1,4 +1,4 @@
-"""A training is killed while it writes a checkpoint, at every stage of it: the one before is whole and used."""
+"""A training killed while it writes a checkpoint, at any stage, resumes from the one before, which is intact."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from outcome import history, weights
 
 CHANGES = settings(train__epochs="3", train__examples="1024", scale__checkpoint_steps="1")
 
-# A training that is killed when half of a checkpoint's file is written, and the checkpoint is not the first: there,
-# however fast a machine is.
+# A training that is killed when the given file of a checkpoint, not of the first one, is half written: at the same
+# point on any machine.
 STRUCK = """
 import os, signal, sys
 from oneshot.cli.main import main
@@ -28,7 +28,7 @@ def strike(number):
 os.fsync = strike
 main()
 """
-STAGES = {  # of a checkpoint's write: the file that is half written, and those that are whole by then
+STAGES = {  # of writing a checkpoint: the file that is half written, and those that are complete by then
     "model.safetensors": set(),
     "training.safetensors": {"model.safetensors"},
     "state.json": {"model.safetensors", "training.safetensors"},
@@ -37,7 +37,7 @@ STAGES = {  # of a checkpoint's write: the file that is half written, and those 
 
 @pytest.fixture(scope="module")
 def whole(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The training to which nothing happens."""
+    """The undisturbed training."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run("train", "quick", "--local", "--run", str(folder), *CHANGES, ONESHOT_DATA=str(data_root))
     return folder

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or does not count: damage is found, named, and the checkpoint before it is used."""
+"""Only an undamaged checkpoint counts: damage is found and named, and the checkpoint before it is used."""
 
 import errno
 import hashlib
@@ -38,7 +38,7 @@ LOSSES = [0.9, 0.5, 0.7, 0.6, 0.4, 0.8]  # of epochs 1 to 6: the best are 1, 2, 
 
 
 class Run:
-    """A network whose weights are the number of the epoch, saved after each."""
+    """A network whose weights are set to the number of the epoch, with a checkpoint after each epoch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.progress = Folder.of(folder), Progress()
@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(run: Run, d
 def test_a_disk_that_does_not_answer_is_no_damage(
     number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else all checkpoints could seem damaged for a moment, and the training that starts again removes them."""
+    """Otherwise all checkpoints could seem damaged for a moment, and a training that starts again would remove them."""
     run = Folder.of(tmp_path)
     tiny.train(run, tiny.settings(epochs=2))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -295,7 +295,7 @@ def test_a_repeated_epoch_replaces_what_an_interrupted_one_left(run: Run) -> Non
     assert newest(run.folder)[1] == []
 
 
-# What only malice or another program would write: the digests are right, the content is not
+# What only an attacker or another program would write: the digests are right, the content is not
 
 
 def forge(run: Run, epoch: int, name: str, data: bytes) -> None:
@@ -380,7 +380,7 @@ def test_tensors_that_are_not_finite_are_refused(run: Run, value: float, file: s
 
 
 def lying(*, header: dict[str, Any], size: int | None = None, body: bytes = b"\0" * 8) -> bytes:
-    """A safetensors file whose header says what one likes; `size`: what it says of its own length."""
+    """A safetensors file with any header; `size` is the length that it states for its header."""
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text) if size is None else size) + text + body
 

@@ -1,4 +1,4 @@
-"""TensorBoard's files: read back by another's reader of the format, written whole, on an object store too."""
+"""TensorBoard's event files, on a disk and on an object store, checked with tensorboardX's code for the format."""
 
 import math
 import struct
@@ -14,7 +14,7 @@ from oneshot.run import events
 
 
 def read(data: bytes) -> list[Event]:
-    """The events of a file, each record's checksums looked at."""
+    """The events of a file; the checksums of each record are checked."""
     found = []
     while data:
         head, data = data[:12], data[12:]

@@ -27,7 +27,7 @@ def open_for(kind: Kind, settings: Settings, run: Folder) -> None:
 
 
 def refused(kind: Kind, settings: Settings, run: Folder) -> str:
-    """The sentence with which a run is refused whose settings stay what they were."""
+    """The error with which opening a run is refused; its settings must stay unchanged."""
     before = run.read(EXPERIMENT)
     with pytest.raises(UserError) as caught:
         open_for(kind, settings, run)
@@ -77,7 +77,7 @@ def test_more_epochs_may_be_asked_for_and_stand_in_the_settings(tmp_path: Path) 
     run = Folder.of(tmp_path)
     open_for("training", tiny.settings(epochs=1), run)
     tiny.train(run, tiny.settings(epochs=1))
-    (run / "checkpoints" / "epoch-0002").write("state.json", b"{")  # a damaged one says nothing
+    (run / "checkpoints" / "epoch-0002").write("state.json", b"{")  # a damaged checkpoint is ignored
     open_for("training", tiny.settings(epochs=2), run)
     assert read_experiment(run).train.epochs == 2
     tiny.train(tmp_path / "cosine", tiny.settings(epochs=1, schedule="cosine"))
@@ -95,7 +95,7 @@ def test_a_study_may_be_given_more_trials_and_no_fewer(tmp_path: Path) -> None:
     assert read_experiment(run) == more
     assert "search.trials = 3: " in refused("study", settings, run)
     training = runs.training(tmp_path / "training", epochs=2)
-    open_for("training", fewer, training)  # it has none
+    open_for("training", fewer, training)  # a training has no trials
 
 
 def test_what_whoever_held_the_run_has_changed_is_looked_at_once_more(
@@ -112,7 +112,7 @@ def test_what_whoever_held_the_run_has_changed_is_looked_at_once_more(
             yield lost
 
     monkeypatch.setattr(owner, "sole", after)
-    for begun in (None, few):  # a new one, which another process begins, and one that gets more trials
+    for begun in (None, few):  # a new run that another process begins, and one that gets more trials
         run.write(EXPERIMENT, begun.to_toml().encode()) if begun else None
         with pytest.raises(UserError, match=r"search\.trials = 3: .* already has 4 trials, and the number"):
             open_for("study", some, run)
@@ -161,7 +161,7 @@ def test_other_trials_of_a_judged_run_are_for_evaluate_to_make(tmp_path: Path) -
 
 
 def networks_run(where: Path, begun: Settings, trained: Settings) -> Folder:
-    """A run that was begun with some settings, and has kept a network that was trained with others."""
+    """A run that was begun with some settings and holds a network that was trained with others."""
     run = Folder.of(tiny.network(where, build(trained.model, size=trained.data.size), trained))
     run.write(EXPERIMENT, begun.to_toml().encode())
     return run

@@ -1,4 +1,4 @@
-"""A run folder on an object store has one owner, as long as its owner says so."""
+"""A run folder has one owner; without locks, as on an object store, for as long as the owner renews its note."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ OTHER = {"host": "elsewhere", "pid": 7, "id": "another"}
 
 
 class Clock:
-    """Time for whoever waits for an owner: it passes only while they sleep, and at once. `meanwhile` happens then."""
+    """A clock for whoever waits for an owner: time passes only in `sleep`, at once, and `meanwhile` is called then."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -59,7 +59,7 @@ def test_a_second_owner_is_refused_until_the_first_is_gone(run: Folder) -> None:
         pass
 
 
-# A clock may be wrong: an hour ahead, an hour behind.
+# The owner's clock may be wrong: an hour behind, an hour ahead.
 @pytest.mark.parametrize(("age", "fresh", "seconds"), [(5, 8.0, 3), (-3600, 2.0, 2), (3600, 8.0, 1)])
 def test_an_owner_that_was_killed_is_waited_for(
     age: float, fresh: float, seconds: int, run: Folder, clock: Clock, capsys: pytest.CaptureFixture[str]
@@ -112,7 +112,7 @@ def test_the_note_is_renewed_and_a_store_out_of_reach_is_borne(run: Folder, obje
     def watch(method: str, path: str, query: str) -> int | None:
         if refused.is_set() and method == "PUT":
             puts.append(path)
-            if len(puts) == 2:  # the first is over: what is asked for is not done yet
+            if len(puts) == 2:  # the first one is done by now: a request is counted before it is done
                 renewed.set()
         elif not refused.is_set():
             refused.set()
@@ -139,17 +139,17 @@ def test_an_owner_whose_clock_is_an_hour_behind_keeps_its_run(run: Folder, clock
 
 @pytest.mark.parametrize("over", [False, True])
 def test_an_owner_that_was_silent_too_long_gives_way(run: Folder, over: bool) -> None:
-    """Also to one that took the run and is done with it: its record is the newer one."""
+    """Also if the other process took the run over and has already ended: its record is newer."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     try:
         who = "another process" if over else "process 7 on elsewhere"
         with pytest.raises(RunFailed, match=f"was taken over by {who}"):
-            with signed(run, every=0.5) as lost:  # not before what follows is written
+            with signed(run, every=0.5) as lost:  # the first renewal comes after the next lines
                 assert not lost.is_set()
                 run.remove(NOTE) if over else run.write_json(NOTE, OTHER | {"time": time.time()})
                 with pytest.raises(KeyboardInterrupt):
                     time.sleep(60)
-                assert lost.is_set()  # who is interrupted by this may not write any more
+                assert lost.is_set()  # the owner that is interrupted must not write any more
                 raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""What was saved goes back where it fits, to the bit, and is refused where it does not, before anything is changed."""
+"""Saved state is restored bit for bit where it fits, and refused where it does not fit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def stepped(name: str, **changes: Any) -> tuple[Siamese, torch.optim.Optimizer]:
 
 
 def packed(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """What an optimizer gathered, as it comes back from a checkpoint's file."""
+    """An optimizer's state, as it is read back from a checkpoint's file."""
     return tensors.unpack(tensors.pack(pack_optimizer(optimizer)), "it")
 
 

@@ -1,4 +1,4 @@
-"""A run folder that another user made, or could change, is not gone on with."""
+"""A run folder that another user owns, or can change, is refused."""
 
 import os
 import subprocess

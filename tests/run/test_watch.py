@@ -1,4 +1,4 @@
-"""How far a training or a judgement is is seen from elsewhere; what cannot be written or read disturbs nobody."""
+"""Other processes see how far a training or a judgement is; files that cannot be written or read do no harm."""
 
 import json
 import threading
@@ -49,7 +49,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_for(found: Any, *, seconds: float = 30.0) -> Any:
-    """What `found` returns, as soon as it is anything."""
+    """Wait until `found` returns something true, and return it."""
     end = time.monotonic() + seconds
     while not (value := found()) and time.monotonic() < end:
         time.sleep(0.01)
@@ -61,7 +61,7 @@ def test_a_pulse_knows_the_newest_step_and_tells_all_it_hears() -> None:
     pulse = Beating(heard, clock=clock)
     pulse.start(epochs=9, steps_per_epoch=8, done=2)
     assert pulse.newest is None
-    pulse.step(5, 0.9, 10.0)  # taken up inside the epoch; the time before its first step is not known
+    pulse.step(5, 0.9, 10.0)  # resumed inside the epoch; the time before its first step is not known
     assert pulse.newest["epoch_seconds"] is None
     clock.now = 3.0
     pulse.step(7, 0.8, 11.0)
@@ -182,7 +182,7 @@ def test_who_follows_a_training_hears_of_steps_between_its_epochs(tmp_path: Path
     row = {"epoch": 1, "val_loss": 0.5, "best": True}
     with following(folder, heard, Train()):
         folder.write("history.jsonl", json.dumps(row).encode())
-        folder.write_json(PULSE, GOOD | {"epoch": 1})  # from before the epoch's end
+        folder.write_json(PULSE, GOOD | {"epoch": 1})  # an old pulse, from before the epoch's end
         assert wait_for(lambda: heard.said)
         folder.write_json(PULSE, GOOD)
         assert wait_for(lambda: len(heard.said) > 1)

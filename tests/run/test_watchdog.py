@@ -1,4 +1,4 @@
-"""A training that has come to a stop is ended, and says where it stood; one that moves or waits for others is not."""
+"""A training that stands still is ended and says where; one that moves or waits for others is not ended."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is printed at all: at any width, as plain text in a log, and nothing that damages a terminal."""
+"""Everything that is printed: it fits any width, is plain text in a log, and cannot damage a terminal."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""How often a recogniser is right, on 80 columns."""
+"""The screen that says how often a recogniser is right, on 80 columns."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is seen of a study and of a training while they run: on a terminal, and in a log."""
+"""What a study and a training show while they run, on a terminal and in a log."""
 
 import re
 
@@ -34,7 +34,7 @@ class TestStudyOnATerminal:
 
     def test_a_running_trial_shows_how_far_it_is_inside_its_epoch(self):
         record = study(trial("000", "running", 3), trial("001", "running", 3), trial("002", "stopped", 3))
-        record["pulses"] = {"000": pulse(4, 499), "001": pulse(3, 400)}  # the second is from before the last report
+        record["pulses"] = {"000": pulse(4, 499), "001": pulse(3, 400)}  # the second is older than the last report
         lines = drawn(view_of(record), 140)
         rows = [lines[row_of(lines, f" {name} ", "/30")] for name in ("000", "001", "002")]
         assert [re.search(r"\S+/30", row)[0] for row in rows] == ["3.9/30", "3.0/30", "3/30"]
@@ -80,7 +80,7 @@ class TestStudyOnATerminal:
         monkeypatch.setattr(live, "counts_text", lambda rows: looked.append(len(rows)) or counts_text(rows))
         view = view_of(small_study())
         first = drawn(view, 140)
-        assert drawn(view, 140)[1:] == first[1:] and looked == [7]  # above them stands the time
+        assert drawn(view, 140)[1:] == first[1:] and looked == [7]  # above is the time
         assert drawn(view, 80) != first and looked == [7, 7]
         view.update(study(trial("000", "running")))
         assert "1 running" in "".join(drawn(view, 80)) and looked == [7, 7, 1]
@@ -138,7 +138,7 @@ class TestStudyOnATerminal:
 
 
 def epochs_told(first: int, last: int) -> list[str]:
-    """The lines of these epochs of a leading trial, told at once."""
+    """The lines of these epochs of a leading trial, all from one update."""
     lines = (
         "trial 000 epoch  1/30  train 0.6500  75.0 %  val 0.7000  72.5 %  one-shot  50.0 %   1,234 img/s  best",
         "trial 000 epoch  2/30  train 0.4250  83.3 %  val 0.4500  81.7 %  one-shot  63.3 %   1,234 img/s  best",
@@ -188,7 +188,7 @@ class TestStudyInALog:
         assert [line for line in lines if " epoch " in line and "train" in line] == epochs_told(1, 1)
 
     def test_the_best_epochs_are_those_whose_network_is_kept(self):
-        """By one-shot accuracy, here the third: the second has a lower loss and is not the best."""
+        """Kept by one-shot accuracy here: the second epoch has a lower loss than the first and is not marked."""
         running = trial("000", "running", 3)
         for row, best in zip(running["history"], (True, False, True), strict=True):
             row["best"] = best
@@ -276,7 +276,7 @@ class TestRemaining:
         rows = trial_rows(
             study(trial("000", "stopped", 10), *(trial(f"{i:03}", "pending") for i in range(1, 7)), rungs=[10])
         )
-        # Six to the first rung, two of the seven to the end; ten epochs took 50 s.
+        # Six go to the first rung, two of the seven to the end; ten epochs took 50 s.
         assert remaining(rows, concurrent=2, rungs=[10], reduction=3) == (6 * 10 + 2 * 20) * 5 / 2
 
     def test_more_than_are_planned_may_have_gone_on(self):
@@ -286,7 +286,7 @@ class TestRemaining:
     def test_one_trial_goes_to_the_end_by_itself(self):
         stopped = [trial(f"{i:03}", "stopped", 3) for i in range(3)]
         rows = trial_rows(study(trial("009", "running", 9), *stopped, rungs=[3, 10]))
-        assert remaining(rows, concurrent=8, rungs=[3, 10], reduction=3) == 21 * 4  # 1 to the rung, and 20 from there
+        assert remaining(rows, concurrent=8, rungs=[3, 10], reduction=3) == 21 * 4  # 1 to the rung, 20 from there
 
     def test_the_dead_take_no_time(self):
         rows = self.rows(trial("000", "finished", 30), trial("001", "diverged", 2, error="the loss is not finite"))

@@ -1,4 +1,4 @@
-"""What is seen when a study is over: the table of its trials, the result among the published ones, the alphabets."""
+"""What is shown when a study is over: the table of its trials, the result beside published ones, the alphabets."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("plain_terminal")
 
 
 def repeated(dataset: str) -> dict[str, Any]:
-    """A record of several seeds, by all protocols."""
+    """A record of several seeds, with all protocols."""
     summary = {name: {"mean": 0.981, "interval": [0.97, 0.99], "seeds": 5} for name in PROTOCOLS}
     seeds = [{"seed": seed, "interrupted": False} for seed in range(1, 6)]
     return {"job": "quick", "dataset": dataset, "split": "lake", "seconds": 9.0, "seeds": seeds, "summary": summary}

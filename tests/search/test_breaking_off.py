@@ -1,4 +1,4 @@
-"""How the search and the final job end where Ray gives up, said by this program; Ray's part is made up."""
+"""How the search and the final job end when Ray gives up, and what this program says then; Ray's part is faked."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ class View:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """A study of two trials, of which the first has an epoch to show."""
+    """A study of two trials; the first has finished an epoch."""
     header = {"job": "quick", "started": 0.0, "epochs": SETTINGS.train.epochs}
     made = Study(Folder.of(tmp_path / "run"), trials=2, header=header)
     made.start("000", {"lr": 1e-3})
@@ -36,7 +36,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def searched(study: Study, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search, which Tune ends by this error."""
+    """Run the search; Tune ends it with this error."""
 
     def fit() -> None:
         raise error
@@ -50,7 +50,7 @@ def test_a_search_that_breaks_off_says_why_and_how_to_go_on(study: Study, monkey
     said = rf"^the search broke off: the GCS is gone; to go on: --resume {study.run.quoted}$"
     with pytest.raises(RunFailed, match=said):
         searched(study, RuntimeError("Tune failed:\n  the GCS is gone"), monkeypatch)
-    assert study.run.read_json("study.json")["trials"][0]["status"] == "pending"  # none of them runs any more
+    assert study.run.read_json("study.json")["trials"][0]["status"] == "pending"  # no trial runs any more
 
 
 def test_a_full_disk_that_ends_the_search_is_said_to_be_one(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_full_disk_that_ends_the_search_is_said_to_be_one(study: Study, monkey
 def test_a_search_whose_trials_fail_one_after_the_other_is_a_failed_run(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where a trial has something to show: a good part of the others was never trained."""
+    """Even if one trial has a result: many of the others were never trained."""
     search = SimpleNamespace(fit=lambda: study.end("000")), SimpleNamespace(why_over="", why_broken="8 of 9 failed")
     monkeypatch.setattr(tune, "_tuner", lambda *_, **__: search)
     with pytest.raises(RunFailed, match=rf"^8 of 9 failed; .*; to go on: --resume {study.run.quoted}$"):
@@ -84,7 +84,7 @@ def test_a_search_that_ended_at_its_time_limit_says_so(study: Study) -> None:
 
 @pytest.fixture
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The jobs that are given up, by a Ray that starts none."""
+    """The jobs that are given up; this Ray starts none."""
     found: list[str] = []
     monkeypatch.setattr(ray, "remote", lambda **_: lambda _: SimpleNamespace(remote=lambda *_, **__: "the job"))
     monkeypatch.setattr(ray, "cancel", found.append)
@@ -111,7 +111,7 @@ def test_the_final_job_is_on_a_node_with_the_kind_of_gpu_that_is_asked_for(
 
 
 def ended(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The final job has its process, and ends by this error."""
+    """Let the final job start and end with this error."""
 
     def get(job: str) -> None:
         raise error
@@ -132,7 +132,7 @@ def test_a_final_job_for_which_there_is_no_room_is_given_up(
 def test_a_final_job_is_waited_for_as_long_as_it_runs_and_no_longer(
     study: Study, given_up: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What says how far it is stays where its node is lost, and Ray may have no room to run it again."""
+    """When its node is lost, the file with its progress stays, and Ray may have no room to run the job again."""
     looks = []
 
     def wait(jobs: list[str], **_: Any) -> tuple[list[str], list[str]]:

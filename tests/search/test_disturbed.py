@@ -1,5 +1,5 @@
-"""A whole search on a Tune that trains nothing: whatever room there is and however often it is taken up again, the
-study is that of a search that nothing disturbed."""
+"""A whole search on a Tune that trains nothing: however little room there is and however often the search is resumed,
+the study equals that of an undisturbed search."""
 
 import itertools
 from collections.abc import Callable
@@ -34,8 +34,8 @@ PACKING = Packing(workers=1, cpus=1, gpus=0.0, concurrent=1)
 
 
 class Tune:
-    """Asks a search for one trial after the other, and tells it and the recorder what Ray Tune tells them. A trial that
-    `homeless` (by its number and the epochs it has) names finds no room."""
+    """Asks a search for one trial after the other, and tells it and the recorder what Ray Tune tells them. A trial
+    finds no room if `homeless`, called with its number and the epochs it has, is true."""
 
     def __init__(self, search: PlannedSearch, recorder: Recorder, homeless: Callable[[str, int], bool]) -> None:
         self.search, self.recorder, self.homeless = search, recorder, homeless
@@ -61,7 +61,7 @@ class Tune:
 
     @staticmethod
     def trained(config: dict[str, Any]) -> list[dict[str, Any]]:
-        """The rows of the epochs that a trial had not reported yet."""
+        """Write a trial's history up to its rung; returns the rows that it had not reported yet."""
         folder, height = Folder.of(config["folder"]), (int(config["trial"]) * 0.618) % 1
         rows = [
             {"epoch": n, "val_loss": height + 1 / n, "best": True, "ended": "epochs" if n == 9 else ""}
@@ -75,7 +75,7 @@ class Tune:
 def searched(
     run: Path, monkeypatch: pytest.MonkeyPatch, homeless: Callable[[str, int], bool]
 ) -> tuple[list[dict[str, Any]], int]:
-    """The trials of a study that is taken up again until it is over, and how often it was."""
+    """The trials of a study that is resumed until it is over, and how many sessions that took."""
 
     def tuner(settings: Any, study: Study, data: Folder, packing: Packing, view: StudyView, **more: Any) -> Any:
         search = PlannedSearch(settings, study, data, concurrent=1, nodes=lambda: 1, remade=more["remade"])
@@ -103,8 +103,8 @@ def searched(
 def test_a_search_whose_every_trial_finds_no_room_at_first_is_that_of_one_that_always_had_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each time that a trial begins or goes on, the first try finds no room, and the search is over and taken up again;
-    that goes for those that were let go on, too."""
+    """Each time that a trial begins or goes on from a rung, its first try finds no room, so that the search ends and is
+    resumed."""
     whole, once = searched(tmp_path / "whole", monkeypatch, lambda trial, epochs: False)
     assert once == 1 and {1, 3, 9} <= {trial["epochs"] for trial in whole}
     tried: set[tuple[str, int]] = set()

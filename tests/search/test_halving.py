@@ -1,4 +1,4 @@
-"""Which trials of a study go on, as asynchronous successive halving says (Li et al. 2020, algorithm 2)."""
+"""Which trials of a study go on, by asynchronous successive halving (Li et al. 2020, algorithm 2)."""
 
 import itertools
 from collections.abc import Container
@@ -49,15 +49,15 @@ def test_a_study_is_over_when_nobody_waits_and_nobody_is_to_go_on() -> None:
     assert halving().over(over)
     for status in ("pending", "running"):
         assert not halving().over([*over, trial(2, 0.6, status=status)])
-    assert not halving().over([trial(0, 0.4), trial(1, 0.5)])  # the best has not been to the end
-    assert halving().over([over[0], over[1] | {"history": []}])  # a row that was lost is nobody's
+    assert not halving().over([trial(0, 0.4), trial(1, 0.5)])  # the best has not run to the end
+    assert halving().over([over[0], over[1] | {"history": []}])  # a lost history cannot be due
 
 
 def test_who_went_on_keeps_a_place() -> None:
     others = [trial(i, 0.5 + i / 10) for i in range(1, 5)]
-    assert halving().due([trial(0, 0.1, 0.1, 0.1, status="finished"), *others]) is None  # one of five
+    assert halving().due([trial(0, 0.1, 0.1, 0.1, status="finished"), *others]) is None  # one of five, and it went on
     assert halving().due([trial(0, 0.1), *others], busy={"000"}) is None
-    assert name(halving().due([trial(0, 0.9, 0.8), *others])) == "001"  # it came by when there was nothing better
+    assert name(halving().due([trial(0, 0.9, 0.8), *others])) == "001"  # 000 went on when there was nothing better
 
 
 def test_the_higher_rung_comes_first() -> None:
@@ -68,7 +68,7 @@ def test_the_higher_rung_comes_first() -> None:
 
 
 def test_equal_losses_let_no_more_go_on() -> None:
-    """Dead networks all have the logarithm of 2."""
+    """The loss of every dead network is the logarithm of 2."""
     trials, gone = [trial(i, 0.693) for i in range(9)], set()
     while found := halving().due(trials, busy=gone):
         gone.add(found["id"])
@@ -81,20 +81,20 @@ def test_what_diverged_on_the_way_to_a_rung_counts_there_as_the_worst() -> None:
     above = [trial(i, 0.1 * i, status="diverged") for i in (4, 5)]  # in their second epoch: on the way to the third
     high = trial(3, 0.5, 0.4, 0.3)
     assert name(halving().due([high, *above])) == "003"
-    assert halving().due([high, *broken]) is None  # they were never on that way
+    assert halving().due([high, *broken]) is None  # they were never on the way to that rung
 
 
 def test_what_finished_on_the_way_to_a_rung_counts_there_with_the_loss_of_the_network_it_kept() -> None:
-    made = halving(epochs=200, grace=3)  # 3, 9, 27, 81
+    made = halving(epochs=200, grace=3)  # rungs 3, 9, 27, 81
     tired = [trial(i, *[0.6] * 8, low, *[0.7] * 15, status="finished") for i, low in ((1, 0.50), (2, 0.52))]
     assert name(made.due([trial(0, *[0.30] * 27), *tired])) == "000"
-    assert made.due([trial(0, *[0.51] * 27), *tired]) is None  # the one place is that of the better one
+    assert made.due([trial(0, *[0.51] * 27), *tired]) is None  # the one place is the better one's
     assert made.due([trial(0, *[0.30] * 27), *tired[:1]]) is None
 
 
 def test_what_finished_on_the_way_to_a_rung_was_never_on_its_way_to_the_next() -> None:
-    """Else all that live would be let go, where most of the others die early."""
-    made = halving(epochs=27)  # 1, 3, 9
+    """Otherwise every trial that lives would go on where most of the others end early."""
+    made = halving(epochs=27)  # rungs 1, 3, 9
     tired = [trial(i, 0.6, 0.6, status="finished") for i in range(3, 9)]
     assert made.due([trial(0, *[0.3] * 9), *tired]) is None
     assert made.due([trial(0, *[0.3] * 9), *(trial(i, *[0.6] * 3, status="finished") for i in range(3, 9))]) is None
@@ -105,8 +105,8 @@ def test_at_the_end_only_a_better_one_goes_on_after_those_that_finished_for_lack
     assert name(made.due([tired, trial(1, 0.29)], last=True)) == "001"
     assert made.due([tired, trial(1, 0.3)], last=True) is None
     assert name(made.due([tired, trial(1, 0.9, 0.8, 0.7, 0.7), trial(2, 0.29)], last=True)) == "002"
-    assert name(made.due([tired, trial(1, 0.9, 0.2, 0.7, 0.7), trial(2, 0.29)], last=True)) == "001"  # its network's
-    assert made.due([trial(0, *[0.4] * 9, status="finished"), trial(1, 0.29)], last=True) is None  # it had its chance
+    assert name(made.due([tired, trial(1, 0.9, 0.2, 0.7, 0.7), trial(2, 0.29)], last=True)) == "001"  # by its best loss
+    assert made.due([trial(0, *[0.4] * 9, status="finished"), trial(1, 0.29)], last=True) is None  # 000 ran to the end
 
 
 def test_at_the_end_somebody_runs_to_the_end() -> None:
@@ -117,12 +117,12 @@ def test_at_the_end_somebody_runs_to_the_end() -> None:
     assert name(made.due(few, last=True)) == "001"
     few[1] = trial(1, 0.4, 0.3, 0.2, status="diverged")
     assert name(made.due(few, last=True)) == "000"
-    few[1] = trial(1, 0.4, 0.3, 0.2, 0.2, status="finished")  # for lack of progress, say
+    few[1] = trial(1, 0.4, 0.3, 0.2, 0.2, status="finished")  # for example for lack of progress
     assert made.due(few, last=True) is None
 
 
 def test_at_the_end_those_who_are_due_come_before() -> None:
-    """One of six is at the second rung, and a second one is on its way there: the two are to be compared."""
+    """One of six is at the second rung and a second one is due to go there: the two are to be compared."""
     high, low = trial(0, 0.5, 0.4, 0.3), [trial(i, 0.1 * i) for i in range(1, 6)]
     assert name(halving().due([high, *low], last=True)) == "001"
 
@@ -132,8 +132,8 @@ def test_without_early_stopping_nobody_is_ever_due() -> None:
 
 
 def searched(order: tuple[int, ...], *, tire: Container[int] = ()) -> list[dict[str, Any]]:
-    """The trials of a search over nine epochs; the losses of one are its height and what falls with the epochs. Those
-    whose height is in `tire` find their best in the first epoch and finish with the second."""
+    """The trials of a search over nine epochs. A trial's loss is its height plus a part that falls with the epochs; if
+    its height is in `tire`, the loss rises instead: the first epoch is the best, and the trial ends with the second."""
     made, trials = halving(), []
     waiting = [trial(place) | {"height": height} for place, height in enumerate(order)]
     while (found := made.due(trials)) or waiting or (found := made.due(trials, last=True)):

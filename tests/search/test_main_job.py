@@ -1,4 +1,4 @@
-"""The main job as a person runs it: Ray Tune over Ray Train on this machine's cores, then the final job."""
+"""The main job as a user runs it: Ray Tune over Ray Train on this machine's cores, then the final job."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from oneshot.search.points import OptunaPoints, RandomPoints
 pytestmark = pytest.mark.ray
 
 
-# What no drawings can feed is refused before a search begins; here it shall fail in its worker.
+# A point that the drawings cannot feed is refused before a search begins; here it must fail in its worker.
 UNCHECKED = """
 from oneshot.cli import main as cli
 from oneshot.training import parts
@@ -29,7 +29,7 @@ cli.main()
 
 
 def ended(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """A Python that has ended well, with what it printed on each of its outputs."""
+    """Run Python with these arguments; it must succeed. Returns the ended process with both of its outputs."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment(**variables), text=True, capture_output=True,
         timeout=600,
@@ -39,7 +39,7 @@ def ended(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
 
 
 def printed(*arguments: str, **variables: str) -> str:
-    """What a Python that ends well prints on its standard output alone."""
+    """Like `ended`, but returns only the standard output."""
     return ended(*arguments, **variables).stdout
 
 
@@ -91,7 +91,7 @@ def test_a_study_ends_with_a_judged_network_whatever_becomes_of_single_trials(tm
 def test_a_search_that_is_over_is_given_more_trials_and_the_same_winner_is_judged_once(
     tmp_path: Path, data_root: Path
 ) -> None:
-    """What is drawn diverges."""
+    """The point that is drawn at random diverges."""
     where = tmp_path / "run"
     changes = settings(
         search__trials="1", search__grace="0", search__first='[{optimizer="adam", lr=3e-3, batch=64}]',
@@ -115,7 +115,7 @@ def test_a_search_that_is_over_is_given_more_trials_and_the_same_winner_is_judge
     assert len((where / "evaluations.jsonl").read_text().splitlines()) == 1
 
 
-# The limit comes when the first trial has an epoch to show, however fast this machine is.
+# The limit is reached when the first trial has finished an epoch, however fast this machine is.
 LIMITED = """
 import pathlib, sys
 from oneshot.cli import main as cli
@@ -178,7 +178,8 @@ def test_optuna_proposes_the_points(tmp_path: Path, data_root: Path) -> None:
     assert {key: told[key] for key in result} == result
     study = json.loads((tmp_path / "run/study.json").read_text())
     assert [trial["status"] for trial in study["trials"]] == ["finished"] * 2
-    # The first epoch of either may come before the other begins: only what is asked before anything is told is certain.
+    # One trial's first epoch may end before the other begins, so only the point that is proposed before any loss is
+    # known is certain.
     given = parse_toml((tmp_path / "run/experiment.toml").read_bytes(), "the run")
     asked = OptunaPoints(given.search).ask(0)
     assert {key: study["trials"][0]["settings"][key] for key in asked} == asked != RandomPoints(given.search).ask(0)

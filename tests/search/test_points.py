@@ -74,7 +74,7 @@ def test_named_points_come_first_as_they_are_named(searcher: str) -> None:
     assert type(source) is (OptunaPoints if searcher == "optuna" else RandomPoints)
     assert [source.ask(0), source.ask(1)] == search.first
     assert inside(source.ask(2), search)
-    source.ask(0)["lr"] = 7.0  # a point that is handed out is the asker's own
+    source.ask(0)["lr"] = 7.0  # whoever asked may change the point
     assert source.ask(0) == search.first[0]
 
 
@@ -136,7 +136,7 @@ def test_a_trial_of_a_study_before_adamw_had_a_weight_decay_is_told_without_one(
 
 
 def valley(point: dict[str, Any]) -> float:
-    """A loss whose only valley is Adam at 1e-3."""
+    """A loss with a single minimum: Adam at 1e-3."""
     return abs(math.log10(point["lr"]) + 3) + (0.0 if point["optimizer"] == "adam" else 2.0)
 
 
@@ -194,7 +194,7 @@ def test_a_point_outside_the_searched_space_is_told_without_harm(point: dict[str
 
 
 def test_losses_are_told_in_any_order_and_by_trials_that_were_not_asked_for() -> None:
-    """A study that goes on tells what an earlier session ran."""
+    """A resumed study tells what an earlier session ran."""
     source = OptunaPoints(space(searcher="optuna"))
     for index, point in reversed(list(enumerate(searched(20)))):
         source.tell(index, point, valley(point))
@@ -204,7 +204,7 @@ def test_losses_are_told_in_any_order_and_by_trials_that_were_not_asked_for() ->
 
 @pytest.mark.parametrize("begun", [2, 6, 14])
 def test_a_resumed_search_proposes_what_an_uninterrupted_one_would_have(begun: int) -> None:
-    """It is told the trials that are over in their order, and not in the one in which they ended."""
+    """It is told the finished trials in the order of their numbers, not in the order in which they ended."""
     going, resumed = (OptunaPoints(space(searcher="optuna")) for _ in range(2))
     before = [going.ask(index) for index in range(begun)]
     for index in reversed(range(begun)):
@@ -225,7 +225,7 @@ def test_trials_that_run_at_once_are_asked_for_different_points() -> None:
 
 
 def test_what_is_told_of_a_trial_again_replaces_what_was_told_before() -> None:
-    """A trial that goes on from a rung is known by its newest loss, and among others only once."""
+    """A trial that goes on from a rung counts once, with its newest loss."""
     source = OptunaPoints(space(searcher="optuna"))
     points = {index: source.ask(index) for index in range(2, 7)}
     for index, point in points.items():
@@ -293,7 +293,7 @@ def test_a_sound_search_is_accepted() -> None:
         ({"choices": {"model.name": ["koch", "vgg"]}}, r"model\.name = 'vgg': must be 'koch', 'conv4' or 'resnet'"),
         (
             {"choices": {"data.sampling": ["episodes", "pairs"], "train.objective": ["bce", "both"]}},
-            r"train\.objective = 'both': needs data\.sampling = 'episodes'",  # each fits alone, not every two together
+            r"train\.objective = 'both': needs data\.sampling = 'episodes'",  # each fits alone, but not every pair
         ),
         (
             {"choices": {"data.sampling": ["episodes"], "data.drawers": [2, 5]}, "batch": [64]},

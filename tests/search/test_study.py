@@ -76,7 +76,7 @@ def test_how_far_running_trials_are_is_shown_and_not_kept(tmp_path: Path) -> Non
     assert study.record()["pulses"] == {"000": pulse}
     study.save()
     assert "pulses" not in written(tmp_path)
-    study.start("000", POINT)  # again: what a killed process left is not how far the new one is
+    study.start("000", POINT)  # again: the pulse that a killed process left does not count
     study.take_pulses()
     assert study.record()["pulses"] == {}
 
@@ -94,7 +94,7 @@ def test_how_a_training_ended_decides_the_status(tmp_path: Path, ended: str, sta
 
 
 def test_of_trials_that_a_time_limit_broke_off_their_own_history_is_taken_over(tmp_path: Path) -> None:
-    """What they reported last may have been on its way."""
+    """Their last reports may not have arrived."""
     study = study_in(tmp_path)
     for trial_id in ("000", "001"):
         study.start(trial_id, POINT)
@@ -152,7 +152,7 @@ def test_the_best_trial_is_that_of_the_lowest_loss_however_it_ended(tmp_path: Pa
 
 
 def test_a_repeated_epoch_replaces_what_was_reported_before(tmp_path: Path) -> None:
-    """A worker died after its report and goes on from the checkpoint before."""
+    """A worker died after its report and resumes from the checkpoint before it."""
     study = study_in(tmp_path)
     study.start("000", POINT)
     for epoch, loss in [(1, 0.9), (2, 0.8), (3, 0.1), (2, 0.7), (3, 0.6)]:
@@ -182,11 +182,11 @@ def test_histories_are_in_the_record_and_not_in_the_file(tmp_path: Path) -> None
     assert "history" not in written(tmp_path)["trials"][0]
 
 
-# Going on after a session that was killed
+# Resuming after a session that was killed
 
 
 def interrupted(run: Path) -> Study:
-    """000 finished, 001 was stopped early, 002 ended but nobody wrote it down, 003 was running, 004 is pending."""
+    """000 finished, 001 was stopped early, 002 ended without a record of it, 003 was running, 004 is pending."""
     study = study_in(run, trials=5)
     for trial_id, rows in {
         "000": [row(1, 0.5), row(2, 0.4, "epochs")],
@@ -216,7 +216,7 @@ def test_an_interrupted_study_is_replayed_from_the_trials_own_histories(tmp_path
 
 
 def at_a_rung(run: Path) -> Study:
-    """Three trials that ended at the first rung, as the record has it; the histories of two are there."""
+    """Three trials that ended at the first rung, by the record; only two of their histories are there."""
     study = study_in(run, trials=3)
     for trial_id, loss in {"000": 0.5, "001": 0.6, "002": 0.7}.items():
         study.start(trial_id, POINT)
@@ -297,7 +297,7 @@ def test_a_study_may_go_on_with_more_trials(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_the_jobs_own_settings_is_taken_up_again_like_any_other(tmp_path: Path) -> None:
-    """Its point is {}. It was killed before a report of its epoch came; another one had ended."""
+    """Their point is {}. The first was killed before the report of its epoch arrived; the second had ended."""
     study = study_in(tmp_path)
     for trial_id in ("000", "001"):
         study.start(trial_id, {})
@@ -320,7 +320,7 @@ def test_a_trial_of_the_jobs_own_settings_is_taken_up_again_like_any_other(tmp_p
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, *, times: int) -> list[str]:
-    """Let so many requests of files of a name fail; what was asked."""
+    """Let the first `times` requests for files of this name fail; returns the list of requests."""
     asked = []
     for verb in ("read", "write"):
         do = getattr(Folder, verb)
@@ -353,7 +353,7 @@ def test_a_search_goes_on_where_a_note_cannot_be_read_or_written(
 def test_what_a_store_does_not_take_is_tried_again_for_a_while(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also what it refuses: credentials run out, and new ones are on their way."""
+    """Also what it refuses: credentials may have expired, with new ones on their way."""
     monkeypatch.setattr("oneshot.search.study.PAUSE", 0)
     study, started = study_in(tmp_path), {"status": "running", "settings": POINT}
     said: list[str] = []

@@ -1,4 +1,4 @@
-"""What Ray Tune is given to try, asked without Ray: a study that is taken up again goes on as one that was not."""
+"""What Ray Tune is given to try, without running Ray: a resumed study goes on like an uninterrupted one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ SETTINGS = parse(
 def planned(
     run: Path, settings: Settings = SETTINGS, *, concurrent: int = 1, nodes: Callable[[], int] = lambda: 1
 ) -> PlannedSearch:
-    """The search of a session that begins or goes on."""
+    """The search of a session that begins or resumes a study."""
     header = {"job": "quick", "started": 0.0, "epochs": settings.train.epochs}
     study = Study(Folder.of(run), trials=settings.search.trials, header=header)
     study.resume()
@@ -82,10 +82,10 @@ def test_trials_that_are_added_have_the_points_of_a_search_that_had_them_from_th
 
 
 def test_where_trials_are_added_one_that_is_over_runs_on_from_its_rung_or_not_at_all(tmp_path: Path) -> None:
-    """Of three one was let go to the end; of six a second one may go on."""
+    """Of three trials one went on to the end; of six a second one may go on."""
 
     def goes(search: PlannedSearch, *rows: dict[str, Any]) -> tuple[str, int, int]:
-        """Which trial runs next, after how many epochs and until which; it makes these rows."""
+        """Run the next trial, with these rows; returns its number, the epochs that it has, and the epoch it runs to."""
         config = search.suggest("tune")
         assert isinstance(config, dict)
         trial, study = config["trial"], search.study
@@ -110,7 +110,7 @@ def test_where_trials_are_added_one_that_is_over_runs_on_from_its_rung_or_not_at
 
 
 def test_tune_that_pickles_a_search_takes_nothing_of_its_study(tmp_path: Path) -> None:
-    """With every trial's history it would be megabytes, and who it speaks to has a screen, which cannot be pickled."""
+    """With every trial's history it would take megabytes, and `say` may belong to a screen, which cannot be pickled."""
     search = planned(tmp_path)
     with open(tmp_path / "log", "w") as log:
         search.study.say = log.write
@@ -121,7 +121,7 @@ def test_tune_that_pickles_a_search_takes_nothing_of_its_study(tmp_path: Path) -
 
 
 def test_optuna_is_told_of_a_named_point_what_the_settings_add_to_it(tmp_path: Path) -> None:
-    """Also in a later session, of which a point that adds nothing is as good as none."""
+    """Also in a later session, where the empty point {} must not be taken for a missing one."""
     search = planned(tmp_path)
     ran(search, trials=2)
     for source in (search.points, planned(tmp_path).points):
@@ -130,7 +130,7 @@ def test_optuna_is_told_of_a_named_point_what_the_settings_add_to_it(tmp_path: P
 
 
 def test_a_search_is_not_over_while_its_best_trial_is_half_trained(tmp_path: Path) -> None:
-    """Two end for lack of progress on their way to the second rung; the third is better, and stands there."""
+    """Two end for lack of progress on their way to the second rung; the third is better and waits at that rung."""
     changes = {"search.searcher": "random", "search.first": [], "search.trials": 3, "search.grace": 1}
     settings = override(SETTINGS, changes | {"train.epochs": 9}, source="the test")
     search = planned(tmp_path, settings)
@@ -161,9 +161,9 @@ def test_a_trial_that_finds_no_room_waits_for_one_that_ends_or_a_node_that_comes
     search = planned(tmp_path, concurrent=3, nodes=lambda: there)
     assert names(*(search.suggest(name) for name in "abc")) == ["000", "001", "002"]
     search.on_trial_complete("c", NO_ROOM)
-    assert search.suggest("d") is None  # two are at work, and for a third there was no room
+    assert search.suggest("d") is None  # two are running, and there was no room for a third
     search.on_trial_complete("a")
-    assert names(search.suggest("e"), search.suggest("f")) == ["002", "003"]  # others may have left it some
+    assert names(search.suggest("e"), search.suggest("f")) == ["002", "003"]  # the one that ended may have left room
     search.on_trial_complete("f", NO_ROOM)
     assert search.suggest("g") is None
     there = 3
@@ -186,7 +186,7 @@ GRACE = override(SETTINGS, HALVING, source="the test")
 
 
 def at_the_rung(run: Path) -> PlannedSearch:
-    """A search of which all three trials have ended at the first rung, the first one the best."""
+    """A search whose three trials have all ended at the first rung; the first one is the best."""
     search = planned(run, GRACE)
     for trial in search.study.trials:
         search.study.start(trial["id"], {"lr": 1e-3})
@@ -246,7 +246,7 @@ MANY = override(GRACE, {"search.trials": 200, "search.grace": 0}, source="the te
 
 
 def begun(search: PlannedSearch, name: str) -> str:
-    """The trial that is begun by this name of Tune's."""
+    """Begin the next trial under this name of Tune's; returns its number."""
     config = search.suggest(name)
     assert isinstance(config, dict)
     search.study.start(config["trial"], config["point"])
@@ -260,7 +260,7 @@ def failed(search: PlannedSearch, name: str, trial: str, error: str | None = Non
 
 
 def test_what_ends_one_trial_after_the_other_at_once_does_not_get_them_all(tmp_path: Path) -> None:
-    """A broken GPU is free again in seconds, as the others train for hours."""
+    """A broken GPU is free again within seconds, while the others train for hours."""
     search, said = planned(tmp_path, MANY, concurrent=64), []
     search.study.say = said.append
     for place in range(63):
@@ -272,11 +272,11 @@ def test_what_ends_one_trial_after_the_other_at_once_does_not_get_them_all(tmp_p
     assert search.why_broken == why and not search.why_over
     assert said == [f"{why}; no more are begun, and those that run are finished"]
     resumed = planned(tmp_path, MANY, concurrent=64)
-    assert begun(resumed, "first") == "000" and not resumed.why_broken  # each session counts for itself
+    assert begun(resumed, "first") == "000" and not resumed.why_broken  # each session counts its own failures
 
 
 def test_single_trials_that_fail_do_not_end_a_search(tmp_path: Path) -> None:
-    """Nor those that fail later: each has taken the time of an epoch."""
+    """Nor do those that fail later: each has taken the time of an epoch."""
     search = planned(tmp_path, MANY)
     for number in range(160):
         name = f"tune {number}"
@@ -312,7 +312,7 @@ class View:
 
 
 def recorded(search: PlannedSearch) -> tuple[Recorder, Any]:
-    """A recorder, and a trial that Tune has of the search, not started yet."""
+    """A recorder, and a trial that Tune got from the search and has not started yet."""
     trial = SimpleNamespace(
         config=search.suggest("tune"), last_result={}, run_metadata=_TrainingRunMetadata(), pickled_error_file=None
     )
@@ -320,7 +320,7 @@ def recorded(search: PlannedSearch) -> tuple[Recorder, Any]:
 
 
 def test_a_trial_that_failed_before_it_was_started_is_tried_again_with_its_own_point(tmp_path: Path) -> None:
-    """Its process died as it was made, so often that Tune gave it up."""
+    """Its process died at its creation, so often that Tune gave it up."""
     search = planned(tmp_path, GRACE)
     recorder, trial = recorded(search)
     search.on_trial_complete("tune", error=True)
@@ -334,7 +334,7 @@ def test_a_trial_that_failed_before_it_was_started_is_tried_again_with_its_own_p
 def test_notes_are_looked_for_when_a_report_says_so_and_when_the_trial_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On an object store each look is requests, in the one process to which all trials report."""
+    """On an object store each look costs requests, in the one process to which all trials report."""
     search = planned(tmp_path, GRACE)
     recorder, trial = recorded(search)
     recorder.on_trial_start(0, [], trial)
@@ -353,7 +353,7 @@ def test_notes_are_looked_for_when_a_report_says_so_and_when_the_trial_is_over(
 
 
 def test_what_cannot_be_recorded_of_a_trial_that_is_over_ends_the_search(tmp_path: Path) -> None:
-    """Tune would take it for the trial's fault, and run that again beside the one that has its place."""
+    """Tune would blame the trial, and run it again beside the trial that has taken its place."""
 
     recorder, trial = recorded(planned(tmp_path))
     recorder.on_trial_start(0, [], trial)

@@ -1,4 +1,4 @@
-"""An average of the weights: what it follows, and that what is validated is what is kept."""
+"""The average of the weights: what it follows, and that the validated weights are the ones that are kept."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether the drawings can carry the batches of a search is known before it begins."""
+"""Whether there are enough drawings for the batches of a search is known before it begins."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ JOBS = sorted(path for path in jobs_folder().glob("*.toml") if path.stem != "own
 
 
 def episodes(batch: list[int], *, alphabets: int = 2, **search: Any) -> Settings:
-    """A search with batches of so many drawings, four of each character."""
+    """A search with batches of these numbers of drawings, four of each character."""
     data = {"sampling": "episodes", "drawers": 4, "alphabets": alphabets}
     tree = {"data": data, "search": {"batch": batch, "first": []} | search, "train": {"batch": 16 * alphabets}}
     return parse(tree, "the test")
@@ -30,13 +30,13 @@ def check_search(settings: Settings, data: Folder) -> None:
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_every_job_that_comes_with_the_program_can_be_fed_by_omniglot(path: Any, omniglot: Folder) -> None:
     job = read(path)
-    split = job.data.split.removesuffix("-all")  # with which `tune` takes it
+    split = job.data.split.removesuffix("-all")  # the split that `tune` accepts
     for each in {job.data.split, split}:
         check_search(override(job, {"data.dataset": "omniglot", "data.split": each}, source="the test"), omniglot)
 
 
 def test_a_search_asks_no_more_than_the_largest_batch_that_the_alphabets_carry(small_glyphs: Folder) -> None:
-    """Four alphabets of 20 to 24 characters are taught."""
+    """The training set has four alphabets of 20 to 24 characters."""
     check_search(episodes([64, 160]), small_glyphs)
     with pytest.raises(
         UserError, match=r"^search\.batch = 256: train\.batch = 256: an episode needs 2 alphabets of 32"
@@ -60,7 +60,7 @@ def test_a_combination_that_no_trial_will_have_is_not_asked_of_the_drawings(smal
 
 
 def test_what_is_checked_without_pixels_are_the_drawings_that_are_taught(small_glyphs: Folder) -> None:
-    """The count is that of the training itself: one character more would be refused."""
+    """It counts the same drawings as the training: one character more is refused."""
     chosen = episodes([64], alphabets=1)
     taught = load_parts(small_glyphs, chosen.data).train
     most = max(int((taught.alphabet_of == alphabet).sum()) for alphabet in range(len(taught.alphabets)))

@@ -1,4 +1,4 @@
-"""One training in this process: no Ray, a debugger, the same records as under Ray, and looking inside first."""
+"""One training in a single process: no Ray, interruptions, a debugger, and `--debug`, which looks inside first."""
 
 import contextlib
 import json
@@ -93,7 +93,7 @@ def test_a_killed_training_goes_on_and_ends_bit_for_bit_as_an_undisturbed_one(tm
 
 
 def test_every_process_trains_to_the_same_bits(tmp_path: Path, data_root: Path) -> None:
-    """Without `worker.warm_up`, two of five differ on a Xeon with AMX, from the first step on."""
+    """Without `worker.warm_up`, two of five processes differ on a Xeon with AMX, from the first step on."""
     changes, found = settings(train__epochs="1", train__examples="128", train__val_trials="20"), []
     for number in range(4):
         folder = tmp_path / str(number)
@@ -117,7 +117,7 @@ def test_an_interrupted_training_exits_with_130(tmp_path: Path, data_root: Path)
 
 def test_a_second_process_does_not_train_in_the_same_folder(tmp_path: Path, data_root: Path) -> None:
     arguments = ["train", "quick", "--local", "--run", str(tmp_path / "run"), *settings(train__epochs="500")]
-    for _ in range(2):  # the second time around it goes on: the lock went with its killed owner
+    for _ in range(2):  # the second time it goes on: the lock ended with its killed owner
         with start(*arguments, ONESHOT_DATA=str(data_root)) as owner:
             assert any("epoch" in line for line in owner.stdout or [])
             assert f"is in use by process {owner.pid}" in refused(*arguments, ONESHOT_DATA=str(data_root))
@@ -182,7 +182,7 @@ def test_debug_names_a_network_that_cannot_learn_one_batch(tmp_path: Path, data_
 
 @pytest.mark.parametrize(("head_lr", "learns"), [(1.0, True), (10.0, False)])
 def test_debug_takes_the_steps_of_the_training_that_follows(head_lr: float, learns: bool, tmp_path: Path) -> None:
-    """Its calibrated head, the head's own learning rate, its end where the gradient is not finite."""
+    """With its calibrated head and the head's own learning rate; it ends where the gradient is not finite."""
     given = tiny.settings(lr=2.0, head_lr=head_lr, sampling="episodes", objective="both")
     before = torch.is_anomaly_enabled()
     try:

@@ -1,4 +1,4 @@
-"""The training loop: what an interruption, a divergence or another worker may change, which is nothing."""
+"""The training loop: an interruption changes nothing, a divergence spoils nothing, and what is kept and recorded."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def last(folder: Path) -> Checkpoint:
 
 
 def digest(folder: Path) -> str:
-    """Of the last epoch's weights."""
+    """The digest of the newest checkpoint's weights."""
     return hashlib.sha256((folder / "checkpoints" / last(folder).name / "model.safetensors").read_bytes()).hexdigest()
 
 
@@ -71,7 +71,7 @@ def without_clock(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in CLOCK} for row in history]
 
 
-# Going on
+# Resuming
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -113,7 +113,7 @@ def test_interrupted_at_every_epoch_it_still_ends_the_same(
 
 
 class Mortal(Watch):
-    """Ends a training at its third step, whatever the epoch; `seen`: the steps of all its lives."""
+    """Ends a training at its third step, in whatever epoch; `seen` has the steps of all attempts."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -135,7 +135,7 @@ class Mortal(Watch):
 def test_with_checkpoints_inside_epochs_it_goes_on_at_the_exact_pair(
     whole: tuple[Settings, Path], data: Parts, tmp_path: Path
 ) -> None:
-    """It is killed at every third step, before that step's checkpoint: of three steps one is made again."""
+    """It is killed at every third step, before that step's checkpoint, so that one of three steps is repeated."""
     settings, folder = whole
     settings = override(settings, {"scale.checkpoint_steps": 1}, source="the test")
     watch, lives = Mortal(), 0
@@ -147,7 +147,7 @@ def test_with_checkpoints_inside_epochs_it_goes_on_at_the_exact_pair(
         else:
             break
     steps = [(epoch, step) for epoch in (1, 2, 3, 4) for step in (1, 2, 3)]
-    assert rows(tmp_path)[0]["resumed_at"] == 2  # killed at the third step, it went on after the second
+    assert rows(tmp_path)[0]["resumed_at"] == 2  # killed at the third step, it resumed after the second
     assert sorted(set(watch.seen)) == steps and len(watch.seen) == len(steps) + lives and lives >= 5
     assert digest(tmp_path) == digest(folder)
     assert without_clock(rows(tmp_path)) == without_clock(rows(folder))
@@ -210,7 +210,7 @@ def test_the_same_seed_is_the_same_training_and_another_is_not(data: Parts, tmp_
     assert digest(tmp_path / "one") != digest(tmp_path / "other")
 
 
-# Going on with other settings
+# Resuming with other settings
 
 
 def test_more_epochs_may_be_asked_for(data: Parts, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_folder_of_other_settings_is_refused(
     data: Parts, tmp_path_factory: pytest.TempPathFactory, change: dict[str, Any], sentence: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "of-one-epoch"
-    tiny.train(folder, tiny.settings(epochs=1), data=data)  # the first time; later it is over
+    tiny.train(folder, tiny.settings(epochs=1), data=data)  # only the first time; later the training is over
     with pytest.raises(UserError, match=sentence) as caught:
         tiny.train(folder, tiny.settings(**{"epochs": 1} | change), data=data)
     assert str(folder) in str(caught.value)
@@ -273,7 +273,7 @@ class Marks(Watch):
 
 
 def test_the_last_epochs_network_is_kept_where_that_is_asked_for(data: Parts, tmp_path: Path) -> None:
-    """Of a training whose last two epochs are not its best. Which are the best is shown all the same."""
+    """The training's last two epochs are not its best. The best epochs are shown all the same."""
     epochs = tiny.train(tmp_path / "best", tiny.settings(epochs=60, patience=2), data=data).epoch
     marks = Marks()
     progress = tiny.train(tmp_path / "last", tiny.settings(epochs=epochs, keep="last"), watch=marks, data=data)
@@ -295,7 +295,7 @@ MEASURED = [(0.5, 0.60), (0.4, 0.62), (0.45, 0.62), (0.3, 0.61), (0.35, 0.62), (
 def test_the_network_of_the_highest_one_shot_accuracy_is_kept_where_that_is_asked_for(
     data: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, best: list[int], epochs: int
 ) -> None:
-    """Of equals that of the lowest loss; patience waits for a better one of the same kind."""
+    """Among equals, the one of the lowest loss; patience counts epochs without a better one by the same measure."""
     left = [
         {"val_loss": loss, "val_accuracy": 0.5, "val_oneshot": right, "val_spread": 1.0} for loss, right in MEASURED
     ]
@@ -320,7 +320,7 @@ def test_more_patience_lets_a_training_go_on(data: Parts, tmp_path: Path) -> Non
 
 
 class Listener(Worker):
-    """One process alone, whose reports are kept."""
+    """A single process whose reports are kept."""
 
     def __init__(self) -> None:
         super().__init__(CPU, precision="fp32")
@@ -377,7 +377,7 @@ def test_the_weights_are_not_touched_by_a_step_that_diverges(data: Parts, tmp_pa
 def test_the_next_batch_is_made_before_a_steps_loss_is_waited_for(
     data: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a GPU, which a wait lets run out of work, computes while the CPU draws the next pairs."""
+    """So that a GPU has work while the CPU draws the next pairs; waiting for the loss would leave it idle."""
     training = Training(Worker(CPU), tiny.settings(), data, Folder.of(tmp_path), Watch())
     calls: list[str] = []
     for name in ("batch", "launch", "update"):
@@ -408,14 +408,14 @@ def test_every_epoch_is_reported_once_with_what_was_measured(data: Parts, tmp_pa
 
 
 def dead(folder: Folder, watch: Watch) -> Training:
-    """A training that goes on in the folder, with a network that dies in it."""
+    """A training in this folder with a dead network: the weights of its head are zero."""
     training = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), tiny.parts(), folder, watch)
     torch.nn.init.zeros_(training.net.head.weight)
     return training
 
 
 def test_a_network_that_answers_every_pair_alike_is_named_once(data: Parts, tmp_path: Path) -> None:
-    """Also to those who look on from another process, as under Ray, and not again where the training goes on."""
+    """Also for watchers in another process, as under Ray, and not again when the training is resumed."""
     folder, watch = Folder.of(tmp_path), Killer()
     alive = Training(Worker(CPU, precision="fp32"), tiny.settings(lr=1e-30), data, folder, watch)
     alive.finish_epoch(alive.run_epoch(1))
@@ -439,7 +439,7 @@ def test_of_several_workers_the_first_writes_what_all_of_them_are_told(tmp_path:
 
 
 def test_who_follows_a_training_from_another_process_hears_that_its_network_is_dead(tmp_path: Path) -> None:
-    folder, there, heard = Folder.of(tmp_path), Moves(), Killer()  # what a worker of Ray has tells nobody by itself
+    folder, there, heard = Folder.of(tmp_path), Moves(), Killer()  # the watch of a Ray worker tells nobody by itself
     with following(folder, heard, Train()):
         training = dead(folder, there)
         training.finish_epoch(training.run_epoch(1))
@@ -451,7 +451,7 @@ def test_reports_that_were_lost_with_the_driver_are_made_again(data: Parts, tmp_
     with pytest.raises(Killed):
         fit(Worker(CPU, precision="fp32"), settings, data, Folder.of(tmp_path), watch=Killer(after=2))
     worker = Listener()
-    fit(worker, settings, data, Folder.of(tmp_path), known=1)  # whoever listens has heard of the first epoch only
+    fit(worker, settings, data, Folder.of(tmp_path), known=1)  # the listener has heard of the first epoch only
     assert worker.rows == rows(tmp_path)[1:]
     over = Listener()
     fit(over, settings, data, Folder.of(tmp_path), known=2)  # nothing is left to train, yet the last epoch is news

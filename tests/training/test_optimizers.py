@@ -1,4 +1,4 @@
-"""The optimizers are torch's to the bit, and a training imports nothing that compiles."""
+"""The optimizers equal torch's bit for bit, and a training does not import torch's compiler."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ TORCH = {
 
 
 def by_hand(net: Siamese, decay: float) -> list[dict[str, Any]]:
-    """Decay for the kernels of convolutions and nothing else; in another order than the program's."""
+    """Weight decay for the kernels of convolutions and nothing else; the groups are not in the program's order."""
     kernels = [module.weight for module in net.encoder.modules() if isinstance(module, torch.nn.Conv2d)]
     others = [each for each in net.parameters() if not any(each is kernel for kernel in kernels)]
     return [{"params": others, "weight_decay": 0.0}, {"params": kernels, "weight_decay": decay}]
@@ -76,7 +76,7 @@ def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
 
 
 def test_what_only_drives_imports_no_torch() -> None:
-    """Neither a study's driver, a trial's actor nor Ray Train's controller multiplies anything."""
+    """A study's driver, a trial's actor and Ray Train's controller compute nothing."""
     script = "import sys, oneshot.cli.tune, oneshot.search.tuning, oneshot.search.trial; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(), text=True, capture_output=True)
     assert done.stdout.split() == ["False"], done.stderr

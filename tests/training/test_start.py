@@ -1,4 +1,4 @@
-"""A training may start from another network: its weights, kept in the run, whatever becomes of where they were."""
+"""A training may start from the weights of another network; the run keeps a copy, whatever happens to the original."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a network that was taught for two epochs, its average among them. Do not write in it."""
+    """A run whose network was trained for two epochs, with an average of its weights. Do not write in it."""
     given, run = tiny.settings(epochs=2, ema=0.8, dataset="glyphs-10"), tmp_path_factory.mktemp("first") / "run"
     tiny.train(run, given)
     finish(given, Folder.of(run))
@@ -49,12 +49,12 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(first: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed or lost."""
+    """A copy of `first`, to be changed or lost."""
     return Path(shutil.copytree(first, tmp_path / "first"))
 
 
 def another(folder: Path) -> None:
-    """Puts another network, as whole, in the place of the one in a network's folder."""
+    """Replace the network in a network's folder by another undamaged one."""
     card = json.loads((folder / "model.json").read_text())
     state = {name: value + 1 for name, value in artifact.read(Folder.of(folder))[0].state_dict().items()}
     data = tensors.pack(state)
@@ -63,7 +63,7 @@ def another(folder: Path) -> None:
 
 
 def begun(run: Path, given: Settings) -> Settings:
-    """The settings of a run that is opened with them, and keeps its start."""
+    """Open a run with these settings, so that it keeps a copy of its start; returns the settings that it resolved."""
     folder = Folder.of(run)
     settled, found = start.resolve(given, folder)
     with opened.open_run(settled, folder, kind="training", fixed=("data", "model")):
@@ -100,7 +100,7 @@ def test_a_trial_finds_it_in_the_folder_of_its_study(first: Path, tmp_path: Path
     given = begun(tmp_path, tiny.settings(start=str(first)))
     found = training(tmp_path / "trials" / "007", given)
     assert torch.equal(found.net.head.weight, training(tmp_path, given).net.head.weight)
-    # A run of its own, in a folder that is called so.
+    # A separate run, in a folder with a name like that of a trial's.
     (tmp_path / "trials" / "mine").mkdir(parents=True)
     (tmp_path / "start").rename(tmp_path / "trials" / "mine" / "start")
     assert training(tmp_path / "trials" / "mine", given).origins == found.origins
@@ -177,7 +177,7 @@ def test_a_run_its_best_and_its_checkpoint_are_one_network_named_by_its_digest(
     card, data = cards.load(Folder.of(tmp_path / "run/start"))
     assert card["sha256"] == digest(first / "best") == hashlib.sha256(data).hexdigest()
     assert card["provenance"]["settings"] == cards.recorded_settings(Folder.of(first))
-    monkeypatch.chdir(tmp_path)  # as the run's own settings have it, it is found from anywhere
+    monkeypatch.chdir(tmp_path)  # the name in the run's settings is valid in any folder
     assert begun(tmp_path / "run", given) == given and begun(tmp_path / "again", given) == given
 
 
@@ -193,7 +193,7 @@ def test_a_run_keeps_the_network_that_it_was_begun_with(copy: Path, tmp_path: Pa
         (copy / "best/model.safetensors").write_bytes(b"")
     assert begun(run, asked) == begun(run, given) == given and digest(run / "start") == known
     with pytest.raises(UserError, match=r"^train\.start = '.*/first@[0-9a-f]{12}': "):
-        begun(tmp_path / "new", given)  # so named no other is taken
+        begun(tmp_path / "new", given)  # with this name, no other network is taken
     assert not (tmp_path / "new").exists()
 
 
@@ -305,7 +305,7 @@ def train(run: Path, root: Path, **more: str) -> None:
 
 @pytest.fixture(scope="module")
 def koch(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of which two of lake's four test alphabets are known. Do not write in it."""
+    """A run that has used two of the four test alphabets of split lake. Do not write in it."""
     run = tmp_path_factory.mktemp("koch") / "run"
     train(run, data_root, data__split="koch")
     return run
@@ -380,7 +380,7 @@ def test_what_a_start_was_taught_is_told_when_it_begins_and_counted_when_it_is_j
     worth = f"it gets {after} right; the network it started from got {before}"
     assert f"of the one-shot trials in validation {worth}" in out
     Path("before").unlink()
-    train(tmp_path / "run", data_root, train__start="before", train__epochs="1")  # goes on, and is over
+    train(tmp_path / "run", data_root, train__start="before", train__epochs="1")  # resumed, it is already over
     evaluate_verb.evaluate(
         console(), where=str(tmp_path / "run"), how={}, as_json=False, quiet=False, device="cpu", dataset=None,
         split=None, root=str(data_root), source=None,
@@ -428,7 +428,7 @@ def test_a_record_is_of_the_same_job_wherever_the_network_lies_that_it_starts_fr
         opened.check_same(here.model_dump(), other, "a run", fixed=("train",))
     job = override(here, {"train.start": "/here"}, source="the test")
     assert not differing(here, job)
-    assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of a version that is no more
+    assert not same_settings({"job": "old", "experiment": "[gone]\nkey = 1\n"}, here)  # of an older version
 
 
 def test_seeds_share_the_network_they_start_from_when_it_is_gone(koch: Path, tmp_path: Path, data_root: Path) -> None:
