@@ -147,7 +147,7 @@ def test_changes_since_a_record_are_shown_by_row() -> None:
     assert "%" not in lines["load"]
     now, before = (record(made("memory", found([megabytes], [100.0]))) for megabytes in (300.0, 150.0))
     dearer = "\n".join(drawn(changes_table(now, before), 120))
-    assert "-50 %" in dearer and "met" in dearer
+    assert "-50 %" in dearer and "not met" in dearer
 
 
 def test_rows_that_were_not_run_again_stay_in_the_record(tmp_path: Path) -> None:

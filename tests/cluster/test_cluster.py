@@ -401,7 +401,9 @@ def test_an_address_without_a_port_is_refused_with_one(where: str) -> None:
     assert refused(where) == f"'{where}' names no port; give the cluster's address as HOST:PORT, as head:6379"
 
 
-@pytest.mark.parametrize(("mode", "asked"), [("", "does it need RAY_AUTH_MODE=token?"), ("token", "does it have the same token?")])
+@pytest.mark.parametrize(
+    ("mode", "asked"), [("", "does it need RAY_AUTH_MODE=token?"), ("token", "does it have the same token?")]
+)
 def test_a_cluster_that_does_not_let_in_may_want_a_token_or_another(
     mode: str, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
