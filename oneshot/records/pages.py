@@ -65,18 +65,23 @@ def headline(records: Records) -> str:
     record = records.repeated.get("cpu5")
     if record is None:
         return ""
-    paper = records.repeated.get("koch-cpu")
-    ours = (
-        paper
-        and f" as published, {100 * paper['summary']['lake400']['mean']:.1f} by this project's recipe (`koch-cpu`)"
-    )
     others = {figure.name: f"{100 * figure.accuracy:.1f}" for figure in published("lake400")}
+    paper, again = others["convolutional Siamese net"], records.repeated.get("koch-cpu")
+    if again:
+        paper += f" as published, {_percent(again)} by this project's recipe (`koch-cpu`)"
+    between = record["summary"]["lake400"]["interval"]
+    within = f" ({100 * between[0]:.1f}–{100 * between[1]:.1f})" if between else ""
     return (
-        f"Five minutes of training on two CPU cores get **{100 * record['summary']['lake400']['mean']:.1f} %** of"
-        f" Lake's 400 one-shot trials right (`cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds)."
-        f" People: {others['humans']}; the original Siamese network: {others['convolutional Siamese net']}{ours or ''};"
-        f" BPL: {others['BPL']}; the best published, ARC: {others['ARC']}. [All results](#results)."
+        f"Trained for five minutes on two CPU cores, a network gets **{_percent(record)} %**{within} of Lake's 400"
+        f" one-shot trials right (`cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds"
+        f"{ladder.views(ladder.first_result(record))}). People: {others['humans']}; the original Siamese network:"
+        f" {paper}; BPL: {others['BPL']}; the best published that we know, ARC: {others['ARC']}."
+        " [All results](#results), and what they do not say."
     )
+
+
+def _percent(record: Mapping[str, Any]) -> str:
+    return f"{100 * record['summary']['lake400']['mean']:.1f}"
 
 
 def seeds_table(records: Records) -> str:
