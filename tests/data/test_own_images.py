@@ -21,7 +21,7 @@ from oneshot.data.view import show
 
 @pytest.fixture(autouse=True)
 def omniglots_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # it must not matter here
+    monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # Omniglot's source must not matter here
 
 
 # --- what the data set holds

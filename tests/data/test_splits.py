@@ -1,4 +1,4 @@
-"""Splits: which alphabets, drawers and characters are for training, validation and test; the parts share nothing."""
+"""Splits: what is for training, validation and test. The parts share nothing, except in the `-all` splits."""
 
 import hashlib
 from dataclasses import replace

@@ -160,7 +160,7 @@ def test_a_run_that_was_judged_before_hits_were_kept_gets_them_and_is_counted(
 
 def spread(test: Drawings) -> torch.Tensor:
     """Embeddings: the drawings of every second character lie far apart, those of each other character at one point.
-    For the first kind, the mean of three is nearest to a query of its character, but the three are on average not."""
+    The mean of three of the first kind is nearest to a query of their character, but their mean distance is not."""
     centres = torch.eye(len(test.characters))[test.character]
     apart = torch.randn(len(test), 800, generator=torch.Generator().manual_seed(0)) / 14
     return torch.cat([centres, apart * torch.from_numpy(test.character % 2)[:, None]], dim=1)

@@ -207,7 +207,7 @@ def test_drawers_with_too_little_in_common_are_refused() -> None:
 
 
 def test_the_ways_of_people_s_alphabets_are_those_of_the_largest(drawings: Drawings) -> None:
-    """A rule about groups lowers n_way only for a user's own images; figures on Omniglot are not changed by it."""
+    """Only with a user's own images do half of the groups limit n_way; figures on Omniglot are not changed by that."""
     most = int(np.bincount(drawings.alphabet_of).max())
     assert np.median(np.bincount(drawings.alphabet_of)) < most
     assert suited(drawings, 1_000) == ("within", most)

@@ -143,7 +143,7 @@ def test_thresholds_are_those_of_validation_and_the_errors_those_of_test() -> No
     assert alike is not None
     kept = [one["false_match"] for one in alike["errors"]["any"]["at_false_match"]]
     assert kept == pytest.approx(RATES, abs=1e-9), "on the pairs that it was chosen on it is the rate"
-    assert alike["errors"]["any"]["eer"] == pytest.approx(0.0228, abs=0.003)  # means 4 apart
+    assert alike["errors"]["any"]["eer"] == pytest.approx(0.0228, abs=0.003)  # means 4 apart, spread 1
     assert alike["errors"]["any"]["auc"] == pytest.approx(0.9977, abs=0.001)
 
 
