@@ -1,4 +1,4 @@
-"""What the tests of data sets share."""
+"""Fixtures that the tests of data sets share."""
 
 from pathlib import Path
 

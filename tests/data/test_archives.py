@@ -1,4 +1,4 @@
-"""Archives from strangers: read into memory where they are harmless, refused by name where they are not."""
+"""Archives from untrusted sources: harmless ones are read into memory, others are refused with their name."""
 
 import random
 import stat
@@ -15,7 +15,7 @@ from oneshot.data.archives import content_digest, read_zip
 
 
 def claim_size(path: Path, size: int) -> None:
-    """Make the (only) member of a zip claim another size, in both places where a zip says it."""
+    """Make the only member of a zip claim another size, in both places where a zip stores it."""
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, 22, size)
     struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, size)
@@ -59,7 +59,7 @@ def test_a_bomb_that_claims_to_be_small_is_not_inflated(tmp_path: Path, claimed:
     try:
         with pytest.raises(UserError, match=r"a\.zip is not a zip archive or is damaged \(Bad CRC"):
             read_zip(path, limits=SMALL)
-        assert tracemalloc.get_traced_memory()[1] < 5_000_000  # bytes, at the most at any time
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000  # peak, in bytes
     finally:
         tracemalloc.stop()
 
@@ -124,7 +124,7 @@ def test_no_damage_to_a_zip_gets_past_as_other_than_a_user_error(tmp_path: Path)
         except UserError as error:
             assert "a.zip" in str(error)
         else:
-            assert set(found.values()) <= set(members.values())  # a name has no checksum
+            assert set(found.values()) <= set(members.values())  # names may be damaged: they have no checksum
 
 
 def test_the_content_digest_is_of_the_pictures_and_not_of_the_zip(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Data that lie on an object store are copied once to a machine, and verified."""
+"""Data on an object store is copied to each machine once, and verified."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from oneshot.data.parquet import DIGESTS
 
 @pytest.fixture
 def far(bucket: str, small_glyphs: Folder, object_store: ObjectStore) -> Folder:
-    """The small glyphs on the object store, as somebody copied them there."""
+    """The small glyphs, copied to the object store."""
     folder = Folder.of(f"{bucket}/data/glyphs")
     for name in small_glyphs.names():
         folder.write(name, small_glyphs.read(name))
@@ -41,8 +41,8 @@ def test_the_copy_is_the_data_and_is_fetched_once(far: Folder, small_glyphs: Fol
 
 
 def test_eight_processes_of_a_machine_fetch_once(far: Folder, object_store: ObjectStore, tmp_path: Path) -> None:
-    """The first one gets its answer when all eight have asked what there is: they are at it at once. They meet before,
-    as a client of S3 gives up an answer of which nothing comes for three seconds."""
+    """The first download is held back until all eight processes have read the digests, so that they run at once. They
+    wait for each other before that, since an S3 client gives up if nothing arrives for three seconds."""
     running = []
 
     def hold(method: str, path: str, query: str) -> None:
@@ -129,7 +129,7 @@ def test_a_whole_copy_is_for_all_who_may_read_it_and_a_lock_that_is_not_theirs_i
     copy = near(far)
     lock = Path(copy.parent.file(f"{copy.name}.lock"))
     lock.unlink()
-    lock.mkdir()  # it cannot be opened, whoever asks: for root other users' files are no hindrance
+    lock.mkdir()  # nobody can open a folder as a lock; root could open other users' files
     assert near(far) == copy
     copy.remove(store.DRAWINGS)
     with pytest.raises(UserError, match=rf"cannot keep a copy of {far} in .*{lock.name}.*writable for all who use it"):

@@ -1,4 +1,4 @@
-"""An image of any kind becomes a drawing: upright, grey, on paper of 0, in a square, whatever the file was."""
+"""An image file of any kind becomes a drawing: upright, grey, square, with paper as 0."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ SIDE = 64
 
 
 def through(image: Image.Image, kind: str, **how: object) -> Image.Image:
-    """The image written to a file of this kind and read again."""
+    """The image, written to a file of this format and read again."""
     stream = io.BytesIO()
     image.save(stream, kind, **how)
     return clean.read(stream.getvalue())
@@ -27,7 +27,7 @@ def drawn(image: Image.Image, polarity: str = "dark", side: int = SIDE) -> np.nd
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The mean difference of two drawings, of 255."""
+    """The mean absolute difference of two drawings, in grey levels of 0 to 255."""
     return float(np.abs(one.astype(float) - other).mean())
 
 
@@ -222,7 +222,7 @@ def test_of_several_pictures_the_first_is_taken(kind: str) -> None:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of a few bytes that says it has side x side pixels."""
+    """A PNG of a few bytes that claims to have side x side pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -264,7 +264,7 @@ def test_a_blank_image_is_said(polarity: str) -> None:
         drawn(mark(), "grey")
 
 
-# --- evidence
+# --- the vote on which shade is ink
 
 
 @pytest.mark.parametrize("kind", clean.POLARITIES)

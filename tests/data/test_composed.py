@@ -1,4 +1,4 @@
-"""Composed alphabets: halves of two characters by one drawer, told apart, of the taught characters alone."""
+"""Composed alphabets: each character joins halves of two training characters drawn by the same drawer."""
 
 import itertools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ SIDE, DRAWERS = 16, 3
 
 
 def grey(sizes: list[int], *, drawers: int = DRAWERS) -> Drawings:
-    """Alphabets of so many characters of random greys. Ink in all four corners: they are in the middle already."""
+    """Alphabets of so many characters in random greys. With ink in all four corners they are already centred."""
     rng = np.random.default_rng(0)
     characters = sum(sizes)
     shape = rng.random((characters, 1, SIDE, SIDE)) < 0.3
@@ -34,7 +34,7 @@ def grey(sizes: list[int], *, drawers: int = DRAWERS) -> Drawings:
 
 
 def origin(own: Drawings, made: Drawings, character: int) -> tuple[int, int]:
-    """The two characters of `own` that one of `made` is made of: in all drawings, on either side of a line."""
+    """The two characters of `own` that a character of `made` joins: in all its drawings, one on each side of a line."""
     rows = np.flatnonzero(made.character == character)
     known = own.pixels().reshape(len(own.characters), -1, SIDE, SIDE)[:, made.drawer[rows] - 1]
     same = (known == made.pixels(rows)).all(axis=1)
@@ -48,7 +48,7 @@ def origin(own: Drawings, made: Drawings, character: int) -> tuple[int, int]:
 
 
 def line_between(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether a line has all pixels of one set on one side of it and all of the other on the other."""
+    """Whether a straight line separates the pixels of the one set from those of the other."""
     angles = np.linspace(0, 2 * np.pi, 7200, endpoint=False)
     direction = np.stack([np.sin(angles), np.cos(angles)])
     return bool(((np.argwhere(one) @ direction).max(axis=0) < (np.argwhere(other) @ direction).min(axis=0)).any())
@@ -66,7 +66,7 @@ def test_a_character_is_the_halves_of_two_of_one_alphabet_by_one_drawer() -> Non
 
 
 def test_ink_meets_in_the_middle_and_stays_where_its_first_half_was() -> None:
-    """Two bars upright, one high in its sheet, one far right; what is made of them is a bar again."""
+    """Two vertical bars, one at the top left, one at the bottom right: composed, they are a bar of the same size."""
     own = grey([2], drawers=2)
     pictures = np.zeros((4, SIDE, SIDE), np.uint8)
     pictures[:2, 1:9, 3:5], pictures[2:, 6:14, 12:14] = 255, 255
@@ -84,7 +84,7 @@ def test_they_are_a_function_of_the_drawings_and_the_number_alone(small_glyphs: 
     assert np.array_equal(few.packed, many.packed[: len(few)])
     assert few.characters == many.characters[: len(few.characters)]
     fourth = many.pixels(np.flatnonzero(many.alphabet == 3))
-    assert not np.array_equal(fourth, many.pixels(np.flatnonzero(many.alphabet == 0)))  # of the same alphabet, others
+    assert not np.array_equal(fourth, many.pixels(np.flatnonzero(many.alphabet == 0)))  # same source, other pairs
     bare = composed.extra(own, 4, pixels=False)
     assert bare.packed.size == 0 and bare.characters == many.characters and len(bare) == len(many)
 
@@ -123,7 +123,7 @@ def test_a_training_is_taught_them_beside_its_own_and_measured_without(small_gly
 
 
 def test_who_waits_for_them_hears_of_each(small_glyphs: Folder) -> None:
-    """A thousand take minutes, after which a worker of a cluster would be taken for one that hangs."""
+    """A thousand alphabets take minutes; without these calls, a worker of a cluster would seem to hang."""
     heard: list[int] = []
     how = Data(dataset="glyphs-8", split="minimal1", composed_alphabets=2, extra_alphabets=2)
     load_parts(small_glyphs, how, moved=lambda: heard.append(1))

@@ -1,4 +1,4 @@
-"""Files over HTTP: whole or not at all, and no byte fetched twice where that can be helped."""
+"""Files over HTTP: complete or not at all, and no byte is fetched twice if that can be avoided."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from oneshot.data.download import NotThere, Patience, download
 
 BODY = bytes(range(256)) * 2000
 HASTE = Patience(attempts=3, pause=0)
-HURRY = replace(HASTE, read=0.3)  # for servers that fall silent; with others, a loaded machine may be slow
+HURRY = replace(HASTE, read=0.3)  # only for silent servers: on a loaded machine others may need longer
 
 
 def fetch(site: Site, target: Path, **how: object) -> bool:
@@ -92,7 +92,7 @@ def test_the_part_of_another_address_is_not_used(target: Path) -> None:
 def test_a_server_that_falls_silent_is_given_up_and_asked_again(target: Path) -> None:
     with serve(Site({"/a.zip": BODY}, stalls=1)) as site:
         fetch(site, target, patience=HURRY)
-        assert len(site.asked) >= 2  # a loaded machine may be silent once more
+        assert len(site.asked) >= 2  # on a loaded machine the server may seem silent once more
     assert target.read_bytes() == BODY
 
 

@@ -1,4 +1,4 @@
-"""Generated alphabets: a function of the seed, in Omniglot's form, and a one-shot task worth learning."""
+"""Generated alphabets depend only on the seed, have Omniglot's form, and make a one-shot task worth learning."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_no_two_people_draw_alike(drawings: Drawings) -> None:
 
 
 def looks(drawings: Drawings) -> np.ndarray:
-    """Each drawing moved to the middle and blurred to 21 x 21: mean 0, norm 1."""
+    """Each drawing, centred and blurred to 21 x 21, as a vector of mean 0 and norm 1."""
     pictures = []
     for ink in drawings.pixels():
         y, x = np.nonzero(ink)
@@ -72,7 +72,7 @@ def looks(drawings: Drawings) -> np.ndarray:
 
 
 def accuracy(drawings: Drawings, seen: np.ndarray, *, within: bool, trials: int = 300) -> float:
-    """The share of 20-way one-shot trials that comparing blurred pictures gets right."""
+    """The accuracy in 20-way one-shot trials of comparing blurred pictures."""
     rng, right = np.random.default_rng(0), 0
     position = {
         (int(character), int(drawer)): at

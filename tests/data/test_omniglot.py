@@ -1,4 +1,4 @@
-"""Omniglot: its archives found and verified, its drawings kept bit by bit, Lake's 400 trials resolved."""
+"""Omniglot: archives are found and verified, drawings are kept bit for bit, Lake's 400 trials are resolved."""
 
 import io
 import zipfile
@@ -28,12 +28,12 @@ def get(source: object, downloads: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """A folder that holds the archive X."""
+    """The path of the archive X, in a folder of its own."""
     (tmp_path / "given").mkdir()
     return zip_of(tmp_path / "given" / "images_x.zip", MEMBERS)
 
 
-# --- where archives are found, and that they are what they should be
+# --- where archives are found, and how they are verified
 
 
 @pytest.mark.parametrize("place", ["images_x.zip", "deep/images_x.zip"])
@@ -102,7 +102,7 @@ def test_two_halves_of_different_archives_are_fetched_again_from_the_beginning(a
         site.cuts = [300, 0]
         with pytest.raises(UserError, match="attempts"):
             get(site.url, tmp_path / "archives")
-        site.files["/images_x.zip"] = whole  # no tag tells that the file is another one now
+        site.files["/images_x.zip"] = whole  # without an ETag nothing says that the file has changed
         assert get(site.url, tmp_path / "archives") == MEMBERS
         assert site.ranges_asked()[-1] is None
 
@@ -117,7 +117,7 @@ def test_drawings_are_known_by_their_paths_and_strange_paths_are_refused() -> No
             drawings({path: b""}, "images_x")
 
 
-# --- fixed trials, on made archives
+# --- fixed trials, on generated archives
 
 
 def test_the_pictures_of_a_run_are_found_among_the_drawings() -> None:
@@ -136,7 +136,7 @@ def test_the_pictures_of_a_run_are_found_among_the_drawings() -> None:
 def test_identical_drawings_are_told_apart_by_alphabet_and_drawer() -> None:
     evaluation, runs = made_archives()
     plain, _ = resolve_trials(runs, evaluation, first_row=0)
-    twin = encode(alphabet(1)[4, 0])  # another alphabet and another drawer have exactly this drawing too
+    twin = encode(alphabet(1)[4, 0])  # the same drawing also in another alphabet and by another drawer
     evaluation["images_evaluation/Aleph/character03/0002_02.png"] = twin
     evaluation["images_evaluation/Beth/character09/1008_02.png"] = twin
     runs["run01/training/class09.png"] = twin

@@ -1,4 +1,4 @@
-"""A folder of images becomes a data set: which images, which classes, which split; and what is said of the rest."""
+"""A folder of images becomes a data set: its images, classes and split, and what is reported about the rest."""
 
 import json
 import os
@@ -21,10 +21,10 @@ from oneshot.data.view import show
 
 @pytest.fixture(autouse=True)
 def omniglots_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # where Omniglot's archives lie is no matter here
+    monkeypatch.setenv("ONESHOT_SOURCE", "/nowhere")  # Omniglot's source must not matter here
 
 
-# --- what it becomes
+# --- what the data set holds
 
 
 def test_classes_are_characters_and_groups_are_alphabets(root: Path, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_omniglots_own_files_stay_as_they_were(small_glyphs: Folder, root: Path,
         assert json.loads(file.metadata.metadata[b"oneshot"])["format"] == 2
 
 
-# --- what is left out, and said
+# --- what is left out and reported
 
 
 def test_what_cannot_be_used_is_named_and_left_out(root: Path, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_odd_names_are_kept_as_far_as_they_can_be_shown(root: Path, tmp_path: Pa
     assert "'two\\nlines' and 'two_lines' have the same name" in refusal(root, source)
 
 
-# --- no set at all
+# --- folders that give no data set
 
 
 def test_a_tree_of_no_or_few_classes_is_refused(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sets of one's own images: their split is made once and kept, their names find them, a changed source is noticed."""
+"""Data sets of a user's own images: the split is made once and kept, names find sets, changed images are noticed."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def test_few_classes_a_group_can_be_validated_and_calibrated(
         torch.manual_seed(seed)
         net = build(Settings().model.model_copy(update={"name": "conv4"}), size=28)
         with torch.no_grad():
-            net.head.weight.fill_(-1.0)  # the farther apart, the less alike: else it is told that it tells nothing
+            net.head.weight.fill_(-1.0)  # scores fall with distance; otherwise `measure` may return None
         measured = calibrate.measure(net, held)
         assert measured is not None
         assert measured["measured_on"]["protocol"] == kind and measured["measured_on"]["n_way"] >= 2
@@ -196,7 +196,7 @@ def test_a_seed_splits_anew_also_after_a_split_file(root: Path, tmp_path: Path) 
     by_lot = made(root, source)[0]
     path = tmp_path / "mine.json"
     names = {"train": ["class00", "class01"], "validation": ["class02", "class03"], "test": ["class04", "class05"]}
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(names).encode())  # as some editors write it
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(names).encode())  # with a byte order mark, as some editors write it
     assert made(root, source, split_file=str(path))[0].dataset != by_lot.dataset
     assert made(root, source, seed=0)[0].dataset == by_lot.dataset
     assert made(root, source, seed=0)[1] == "", "as it is already"
@@ -446,7 +446,7 @@ def test_own_images_on_an_object_store_are_copied_here_without_trials(bucket: st
 
 
 def some(sizes: dict[str, dict[str, int]]) -> Drawings:
-    """One's own drawings without pixels: {group: {class: images}}."""
+    """A user's own drawings without pixels, from {group: {class: number of images}}."""
     names = [f"{group}/{name}" for group, classes in sizes.items() for name in classes]
     counts = [count for classes in sizes.values() for count in classes.values()]
     total = sum(counts)
@@ -499,7 +499,7 @@ def test_n_way_falls_to_what_the_classes_allow_and_shots_need_images() -> None:
 def test_within_has_as_many_ways_as_half_of_the_groups_carry_and_two_at_least(
     sizes: tuple[int, ...], ways: int
 ) -> None:
-    """One large group must not take the small ones out of the judgement."""
+    """One large group among many must not set n_way so high that the others are excluded."""
     held = some({f"g{at}": {str(number): 3 for number in range(size)} for at, size in enumerate(sizes)})
     if max(sizes) < 2:
         assert most_ways(held, "within", k_shot=1) == 1 and suited(held, 20) == ("between", 2)
@@ -599,7 +599,7 @@ def test_a_terminal_with_colours_has_greys(root: Path, tmp_path: Path) -> None:
         assert max(len(line) for line in stream.getvalue().splitlines()[4:] if "\x1b" not in line) <= 80
 
 
-# --- a footer that nobody should believe
+# --- a footer that must not be trusted
 
 
 @pytest.mark.parametrize(

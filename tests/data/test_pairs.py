@@ -1,4 +1,4 @@
-"""What a pair and an episode are, and that neither depends on who asks for it."""
+"""Pairs and episodes: what they hold. They depend only on seed, epoch and position, not on who asks for them."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from oneshot.base.errors import UserError
 from oneshot.data.drawings import Drawings
 from oneshot.data.pairs import EpisodeDataset, PairDataset, Pairs
 
-SIZES = {"Ogham": 3, "Greek": 12, "Runes": 30}  # characters: as unequal as real alphabets
+SIZES = {"Ogham": 3, "Greek": 12, "Runes": 30}  # numbers of characters, as unequal as in real alphabets
 
 
 def equal(one: Pairs, other: Pairs) -> bool:
@@ -57,7 +57,7 @@ def test_every_drawing_and_every_two_drawings_of_a_character_meet(drawings: Draw
     many = PairDataset(drawings, seed=1, balance=False).pairs(epoch=1, start=0, count=40_000)
     assert len(np.unique(many.left)) == len(np.unique(many.right)) == len(drawings)
     met = set(zip(many.left[many.same].tolist(), many.right[many.same].tolist(), strict=True))
-    assert len(met) == 45 * 5 * 4  # ordered pairs of 5 drawings, of 45 characters
+    assert len(met) == 45 * 5 * 4  # ordered pairs of the 5 drawings of each of 45 characters
 
 
 def test_a_pair_depends_on_seed_epoch_and_index_alone(drawings: Drawings) -> None:
@@ -91,7 +91,7 @@ def test_without_balance_characters_weigh_alike(drawings: Drawings) -> None:
 
 
 def inside_share(drawings: Drawings, **options: float) -> float:
-    """The share of the different pairs whose two characters are of one alphabet."""
+    """The share of the different pairs whose two characters are in one alphabet."""
     made = PairDataset(drawings, seed=4, **options).pairs(epoch=1, start=0, count=20_000)
     left, right = made.left[~made.same], made.right[~made.same]
     return float((drawings.alphabet[left] == drawings.alphabet[right]).mean())
@@ -99,7 +99,7 @@ def inside_share(drawings: Drawings, **options: float) -> float:
 
 def test_hard_negatives_put_their_share_of_the_different_pairs_inside_one_alphabet(drawings: Drawings) -> None:
     by_chance = inside_share(drawings, hard_negatives=0.0)
-    assert 0.2 < by_chance < 0.4  # three alphabets
+    assert 0.2 < by_chance < 0.4  # by chance, with three alphabets
     assert abs(inside_share(drawings, hard_negatives=0.5) - (0.5 + 0.5 * by_chance)) < 0.03
     assert inside_share(drawings, hard_negatives=1.0) == 1.0
 
@@ -122,7 +122,7 @@ def test_neighbours_turn_together_and_strangers_on_their_own(drawings: Drawings)
     together = many.turn[:, 0] == many.turn[:, 1]
     assert together[many.same].all()
     assert together[inside].all()
-    assert 0.2 < together[~inside].mean() < 0.3  # one in four by chance
+    assert 0.2 < together[~inside].mean() < 0.3  # one in four agrees by chance
     for side in (0, 1):
         assert chi_square(np.bincount(many.turn[:, side], minlength=4)) < 30  # 3 degrees of freedom
 
@@ -187,7 +187,7 @@ def test_an_episode_depends_on_seed_epoch_and_step_alone(drawings: Drawings) -> 
 
 def test_characters_with_fewer_drawings_are_never_filled_up_from_elsewhere() -> None:
     full = tiny.drawings({"Greek": 4, "Latin": 4}, drawers=8)
-    ragged = full.where((full.drawer <= 2) | (full.character % 2 == 0))  # odd characters have 2
+    ragged = full.where((full.drawer <= 2) | (full.character % 2 == 0))  # odd characters have 2 drawings
     data = episodes(ragged, batch=8, drawers=2, alphabets=2)
     for step in range(100):
         drawing = data.episode(epoch=1, step=step).drawing
@@ -205,7 +205,7 @@ def share_of_alphabets(drawings: Drawings, **options: int | bool) -> np.ndarray:
 def test_balance_decides_whether_alphabets_or_characters_weigh_alike(drawings: Drawings, alphabets: int) -> None:
     by_alphabet = share_of_alphabets(drawings, alphabets=alphabets, balance=True)
     by_character = share_of_alphabets(drawings, alphabets=alphabets, balance=False)
-    assert np.abs(by_alphabet - 1 / 3).max() < (0.04 if alphabets else 0.08)  # without replacement: a little less even
+    assert np.abs(by_alphabet - 1 / 3).max() < (0.04 if alphabets else 0.08)  # drawn without replacement: less even
     assert np.abs(by_character - np.array([3, 12, 30]) / 45).max() < 0.04
 
 

@@ -1,4 +1,4 @@
-"""A drawing as PNG: the same after a round trip, and every flaw named with the file it is in."""
+"""A drawing as PNG is the same after a round trip; every flaw is reported with the name of the file."""
 
 import io
 

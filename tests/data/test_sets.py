@@ -1,4 +1,4 @@
-"""Data sets made ready: once, whole, by any number of processes; and shown."""
+"""Data sets are prepared once and completely, by any number of processes, and can be shown."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the default glyphs few, so that generating them takes no time."""
+    """Makes the default glyphs few and simple, so that generating them takes no time."""
     monkeypatch.setattr(glyphs, "ALPHABETS", 4)
     monkeypatch.setattr(glyphs, "draw_alphabet", lambda seed, number, **_: np.full((20, 2, 105, 105), number % 2 == 0))
     monkeypatch.setattr(glyphs, "_size", lambda *_: 20)
@@ -43,7 +43,7 @@ def printed(width: int = 120, **how: object) -> tuple[Console, StringIO]:
     return Console(file=stream, width=width, **how), stream
 
 
-# --- where
+# --- where data lies
 
 
 def test_the_data_root_is_the_option_then_the_variable_then_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_the_data_root_is_the_option_then_the_variable_then_the_users_cache(monk
     assert sets.data_root("/option").path == "/option"
 
 
-# --- what
+# --- which data set is chosen
 
 
 @pytest.mark.usefixtures("small")
@@ -162,7 +162,7 @@ def test_a_data_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         prepare("glyphs-4", data_root=tmp_path / "file")
 
 
-# --- once, and whole
+# --- made once, and completely
 
 
 @pytest.mark.usefixtures("small")
@@ -199,7 +199,7 @@ def test_processes_that_prepare_one_data_set_at_once_do_not_harm_it(tmp_path: Pa
     code = "import sys; from oneshot.data.sets import prepare; prepare('glyphs-4-seed9', data_root=sys.argv[1])"
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     folder = Folder.of(tmp_path / "glyphs-4-seed9")
-    while any(one.poll() is None for one in running):  # who looks meanwhile sees all or nothing
+    while any(one.poll() is None for one in running):  # a reader meanwhile sees all of it or nothing
         if folder.has(store.DRAWINGS):
             assert len(store.load(folder)) == store.describe(folder).rows
             assert len(store.load_trials(folder).query) == 40
@@ -296,7 +296,7 @@ def test_omniglot_comes_over_http_with_progress_and_is_there_the_second_time(
         asked = len(site.asked)
         assert prepare("auto", data_root=tmp_path, source=site.url) == made
         assert len(site.asked) == asked
-    said = [line.partition(": ")[0] for line in text.getvalue().splitlines()]  # what is slow also says how far it is
+    said = [line.partition(": ")[0] for line in text.getvalue().splitlines()]  # slow steps also report how far they are
     assert list(dict.fromkeys(said)) == [
         "fetching images_background",
         "fetching images_evaluation",

@@ -1,4 +1,4 @@
-"""Splits: which alphabets, drawers and characters teach, validate and judge; and that nothing is shared."""
+"""Splits: what is for training, validation and test. The parts share nothing, except in the `-all` splits."""
 
 import hashlib
 from dataclasses import replace
@@ -16,7 +16,7 @@ from oneshot.data.splits import Part, load_part, split
 
 
 def described(background: int, evaluation: int, *, drawers: int = 20, characters: int = 30) -> Description:
-    """A data set of so many alphabets, as `describe` would tell of it."""
+    """The description of a data set with so many alphabets, as `store.describe` would return it."""
     origin = {f"B{n:02d}": "background" for n in range(background)}
     origin |= {f"E{n:02d}": "evaluation" for n in range(evaluation)}
     return Description(
@@ -35,7 +35,7 @@ def described(background: int, evaluation: int, *, drawers: int = 20, characters
 
 
 def keys(folder: Folder, part: Part) -> set[tuple[str, int]]:
-    """Every (character, drawer) of a part."""
+    """Every (character, drawer) in a part."""
     drawings = load_part(folder, part)
     return {
         (drawings.characters[character], int(drawer))

@@ -1,4 +1,4 @@
-"""Drawings as Parquet: what goes in comes out, no other alphabet's pixels are touched, every flaw is named."""
+"""Drawings as Parquet: data is read as written, pixels of other alphabets are not read, every flaw is named."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from oneshot.data.drawings import FixedTrials, Row
 from oneshot.data.png import decode
 from oneshot.data.store import DRAWINGS, TRIALS
 
-# --- what goes in comes out
+# --- data is read as it was written
 
 
 def test_drawings_come_back_bit_by_bit_in_the_order_of_the_alphabets(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_some_drawings_keep_what_they_are(small_glyphs: Folder) -> None:
     assert len(some.characters) == len(set(some.character)) < len(every.characters)
 
 
-# --- no other alphabet's pixels
+# --- only the pixels that were asked for are read
 
 
 def test_all_but_the_pixels_can_be_had(small_glyphs: Folder) -> None:
@@ -121,7 +121,7 @@ def test_training_alphabets_load_though_every_other_alphabets_bytes_are_destroye
     for index, name in enumerate(about.alphabets):
         for column in (footer.row_group(index).column(at) for at in range(footer.num_columns)):
             picture = column.path_in_schema.startswith("image")
-            if name not in trained or picture:  # `image` is never read, of the training alphabets neither
+            if name not in trained or picture:  # `image` is never read, not even for the training alphabets
                 start = column.dictionary_page_offset or column.data_page_offset
                 whole[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
     damaged = Folder.of(tmp_path)
@@ -215,7 +215,7 @@ def test_a_footer_that_says_what_cannot_be_is_named(tmp_path: Path, facts: dict[
 
 def test_pixels_of_another_length_than_the_drawings_are_named(tmp_path: Path) -> None:
     folder = written(tmp_path)
-    rewritten(folder, height=10)  # 9 bytes a drawing, where the file has 8
+    rewritten(folder, height=10)  # this needs 9 bytes per drawing; the file has 8
     with pytest.raises(UserError, match=r"'pixels' of type fixed_size_binary\[8\], not fixed_size_binary\[9\]"):
         store.load(folder)
 
@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written_is_named_with_what_to_do() -> None:
-    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+    with TemporaryDirectory() as place:  # other users cannot look into pytest's own temporary folders
         os.chmod(place, 0o555)
         said = rf"cannot write {place}/drawings\.parquet .*choose another data root with --data"
         with plain_user(), pytest.raises(UserError, match=said):

@@ -1,4 +1,4 @@
-"""The drawings and trials that the tests of one-shot trials use."""
+"""The drawings and trials that the tests of one-shot trials share."""
 
 import pytest
 from lineup import MADE, SIZES, drawings_of

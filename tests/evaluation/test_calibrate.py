@@ -1,4 +1,4 @@
-"""The calibration is measured where its caller computes, and gives the same numbers whatever it saves itself."""
+"""Calibration runs on the device of its caller, and its record says on what it was measured."""
 
 import shutil
 from dataclasses import replace
@@ -23,12 +23,12 @@ from oneshot.training import train
 
 
 class Asked(Exception):
-    """The calibration was asked for: no need to go on."""
+    """Calibration was requested: the test need not go on."""
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The devices on which networks were to be calibrated."""
+    """The devices on which calibration was requested."""
     devices: list[str] = []
 
     def measure(net: Siamese, *_: Any, **__: Any) -> None:
@@ -42,7 +42,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    """A device that every machine has, in the place of a GPU."""
+    """A device that every machine has, in place of a GPU."""
     device = torch.device("meta")
     monkeypatch.setattr("oneshot.network.worker.pick_device", lambda name: device if name == "cuda" else name)
     return device
@@ -51,10 +51,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
 def test_a_network_is_calibrated_where_its_caller_says(
     tmp_path: Path, asked: list[str], elsewhere: torch.device
 ) -> None:
-    """Koch's network takes minutes for it on a CPU, during which a GPU would be idle."""
+    """Calibrating Koch's network on a CPU would take minutes, while a GPU is idle."""
     given, run = tiny.settings(epochs=1), Folder.of(tmp_path / "run")
     tiny.train(run, given)
-    with pytest.raises(Asked):  # under Ray the process that asks may have no GPU
+    with pytest.raises(Asked):  # the default is the CPU: under Ray this process may have no GPU
         train.finish(given, run, data=run)
     with pytest.raises(Asked):
         train.finish(given, run, device=elsewhere, data=run)
@@ -85,7 +85,7 @@ def test_it_is_measured_where_the_network_lies(monkeypatch: pytest.MonkeyPatch) 
         assert str(worker.device) == str(images.device) == "meta"
         raise Asked
 
-    def on_another(net: Siamese, views: int) -> Siamese:  # whose new head lies on the CPU, as the real one's
+    def on_another(net: Siamese, views: int) -> Siamese:  # its new head is on the CPU, as with the real `looking`
         return Siamese(Turned(net.encoder, views), size=net.size)
 
     monkeypatch.setattr(calibrate, "looking", on_another)
@@ -106,7 +106,7 @@ def test_the_record_keeps_whether_the_network_was_taught_what_it_is_measured_on(
 
 
 def drawn(seed: int) -> Siamese:
-    """A network with fresh weights that tells drawings apart by their distance."""
+    """A network with fresh weights whose scores fall with the distance of two drawings."""
     torch.manual_seed(seed)
     net = build(tiny.settings().model, size=28)
     with torch.no_grad():
@@ -123,12 +123,12 @@ def test_what_a_training_was_worth_is_measured_on_the_same_trials(views: int) ->
     shares = [each["shots"][0]["classes"]["accuracy"] for each in (after, before)]
     assert both.pop("start") == {"accuracy": shares[0], "before": shares[1]} and shares[0] != shares[1]
     assert both == after
-    alone = calibrate.measure(drawn(0), drawings, before=looking(drawn(1), views))  # it looks as it did itself
+    alone = calibrate.measure(drawn(0), drawings, before=looking(drawn(1), views))  # with the views that `before` has
     assert alone and alone["start"]["before"] == shares[1]
 
 
 def test_more_images_a_class_are_measured_where_half_of_the_groups_have_them() -> None:
-    """Else all trials were of the one group that has most, also those of one image a class."""
+    """Otherwise all trials, even one-shot ones, would come from the one group that has the most images."""
     many = replace(tiny.drawings({f"group{number}": 4 for number in range(6)}, drawers=7, noise=0.2), own=True)
     record = calibrate.measure(drawn(0), many.where((many.alphabet == 0) | (many.drawer <= 3)))
     assert record is not None and record["measured_on"]["alphabets"] == 6

@@ -1,4 +1,4 @@
-"""A judgement is counted where the network's run is, before anything is measured, or it does not take place."""
+"""A judgement is counted in the network's run folder before anything is measured; if it cannot be, it is refused."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def touched(run: Folder) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is measured is interrupted."""
+    """Interrupts the judgement when it starts to measure."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def test_a_judgement_that_breaks_off_is_counted(run: Folder, small_glyphs: Folde
 def test_a_search_that_goes_on_is_judged_again_where_its_best_is_another_network(
     small_glyphs: Folder, tmp_path: Path
 ) -> None:
-    """As one may that --max-time ended; its final job, without Ray."""
+    """A search that --max-time ended can go on. Here only its final job runs, without Ray."""
     given, run = override(tiny.settings(epochs=1), {"evaluate.trials": 20}, source="the test"), Folder.of(tmp_path)
     run.write(EXPERIMENT, given.to_toml().encode())
 
@@ -102,7 +102,7 @@ def test_a_network_is_its_runs_and_no_other_folders(run: Folder, small_glyphs: F
     inside = ("", "best", "checkpoints/epoch-0001", "trials/000/checkpoints/epoch-0001")
     for number, place in enumerate(inside, start=1):
         assert judged(Folder.of(Path(run.path, place)), small_glyphs)["test_evaluations"] == number
-    # Copies, whose own runs are elsewhere; one lies in this run's folder, one beside a folder that is called best.
+    # Copies do not belong to a run: not one inside this run's folder, and not one in a folder that is called best.
     for place in (Path(run.path, "copies/epoch-0001"), tmp_path / "models/mine", tmp_path / "models/best"):
         shutil.copytree(checkpoint, place)
         assert judged(Folder.of(place), small_glyphs)["test_evaluations"] is None
@@ -159,8 +159,8 @@ def test_a_run_that_was_judged_before_hits_were_kept_gets_them_and_is_counted(
 
 
 def spread(test: Drawings) -> torch.Tensor:
-    """Embeddings of which every second character's lie apart and the others' together. The mean of three is nearer to a
-    query of its own character than all else; on average the three are farther from it than another character's."""
+    """Embeddings: the drawings of every second character lie far apart, those of each other character at one point.
+    The mean of three of the first kind is nearest to a query of their character, but their mean distance is not."""
     centres = torch.eye(len(test.characters))[test.character]
     apart = torch.randn(len(test), 800, generator=torch.Generator().manual_seed(0)) / 14
     return torch.cat([centres, apart * torch.from_numpy(test.character % 2)[:, None]], dim=1)
@@ -182,7 +182,7 @@ def test_a_judgement_by_several_examples_is_that_of_the_classifier(
         right += rank(net.net, None, classes, z_ND[query][None])[0].classes[0] == names[target]
     averaged = judge(trials, score(trials, similarity(net.net, z_ND)))
     assert judged(run, small_glyphs, how=how)["protocols"]["within"]["correct"] == right
-    assert averaged.correct < 0.7 * right  # the usual rule that it could be confused with
+    assert averaged.correct < 0.7 * right  # the usual rule, which averages scores, gives clearly less
 
 
 def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folder) -> None:
@@ -192,7 +192,7 @@ def test_one_that_cannot_be_made_is_not_counted(run: Folder, small_glyphs: Folde
 
 
 def test_one_that_cannot_be_counted_is_not_begun(trained_run: Path, small_glyphs: Folder, unmeasured: None) -> None:
-    with TemporaryDirectory() as place:  # pytest's own lie where nobody else may look
+    with TemporaryDirectory() as place:  # other users cannot look into pytest's own temporary folders
         os.chmod(place, 0o755)
         run = copied(trained_run, Path(place, "run"))
         data = Folder.of(shutil.copytree(small_glyphs.path, Path(place, "data")))

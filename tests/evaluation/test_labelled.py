@@ -1,4 +1,4 @@
-"""How often a network is right on labelled images: what is counted is what single answers give, at every rate."""
+"""How often a network is right on labelled images: the counts equal those of single answers, at every rate."""
 
 import json
 import os
@@ -30,8 +30,8 @@ def net(trained_run: Path) -> OneShot:
 
 @pytest.fixture(scope="module")
 def drawn(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`classes`: 8 characters of an alphabet that the network has not seen, one image each; `known`: 3 others of each
-    of them, and of 4 strangers."""
+    """`classes`: one image of each of 8 test characters that the network has not seen. `known`: 3 other images of each
+    of them, and 3 of each of 4 strangers."""
     place = tmp_path_factory.mktemp("labelled")
     held = splits.load_part(small_glyphs, splits.split("lake", store.describe(small_glyphs)).test)
     (place / "classes").mkdir()
@@ -47,7 +47,7 @@ def drawn(small_glyphs: Folder, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def place(drawn: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
+    """A copy of `drawn`, which a test may change."""
     return Path(shutil.copytree(drawn, tmp_path / "place"))
 
 
@@ -57,7 +57,7 @@ def measure(where: Path, place: Path, *, support: str = "classes", known: str = 
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The lines of the images, and the summary."""
+    """The lines for the images, and the summary."""
     *lines, last = map(json.loads, capsys.readouterr().out.splitlines())
     return lines, last["summary"]
 
@@ -152,7 +152,7 @@ def test_an_image_of_the_support_is_left_out_and_counted(
     measure(trained_run, place)
     lines, before = told(capsys)
     assert before["left_out"] == 0
-    for name in ("c0", "c1", "c9"):  # in its own folder, in another's, in a stranger's
+    for name in ("c0", "c1", "c9"):  # in its own folder, in another class's, in a stranger's
         Image.open(place / "classes" / "c0.png").save(place / "known" / name / "again.bmp")
     measure(trained_run, place)
     more, after = told(capsys)

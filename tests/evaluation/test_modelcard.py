@@ -1,4 +1,4 @@
-"""The model card beside a network: its front matter can be read, its figures are those of the records."""
+"""The model card of a network: its front matter can be parsed, and its figures are those of the records."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_the_thresholds_of_verification_are_those_of_the_network(trained_run: Pa
     for rate, limit, *errors in zip(*(match[key] for key in list(match)[:4]), strict=True):
         shares = [f"{100 * float(share):.2f} %" for share in (pair(np.array(limit)), *errors)]
         assert f"| {rate:g} | {' | '.join(shares)} |" in text
-    del card["calibration"]["match"]  # older cards have none
+    del card["calibration"]["match"]  # older cards lack it
     cards.Card.model_validate(card)
     assert "--false-match" not in modelcard.render(card, None)
 
@@ -67,9 +67,9 @@ def test_it_says_on_which_trials_it_was_calibrated(trained_run: Path) -> None:
     card = made(trained_run)
     assert card["calibration"]["measured_on"]["protocol"] == "within"
     assert "2,000 trials that are each inside one of the validation alphabets" in modelcard.render(card, None)
-    card["calibration"]["measured_on"]["protocol"] = "between"  # where no two classes share a group
+    card["calibration"]["measured_on"]["protocol"] = "between"  # if no two classes share a group
     assert "2,000 trials between the validation alphabets" in modelcard.render(card, None)
-    del card["calibration"]["measured_on"]["protocol"]  # older cards do not say
+    del card["calibration"]["measured_on"]["protocol"]  # older cards lack it
     cards.Card.model_validate(card)
     assert "2,000 trials on the validation alphabets, of which there are" in modelcard.render(card, None)
 
@@ -122,7 +122,7 @@ def test_alphabets_that_episodes_left_out_are_told(trained_run: Path) -> None:
     assert card["provenance"]["untaught"] == ""
     card["provenance"]["untaught"] = "episodes of 16 characters an alphabet: 1 of 4 alphabets has fewer"
     assert "Episodes of 16 characters an alphabet: 1 of 4 alphabets has fewer." in modelcard.render(card, None)
-    del card["provenance"]["untaught"]  # older cards do not say
+    del card["provenance"]["untaught"]  # older cards lack it
     cards.Card.model_validate(card)
     modelcard.render(card, None)
 

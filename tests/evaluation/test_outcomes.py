@@ -1,4 +1,4 @@
-"""What a judgement keeps of single trials: every error, honest rankings, few bytes, nothing that was not measured."""
+"""What a judgement keeps of single trials: each different error, rankings without bias, and a small file."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ def kept(test: runs.Drawings, *, boost: float = 2.0) -> tuple[dict, Seen]:
 
 
 def taken(found: dict) -> list[tuple[int, str]]:
-    """Of each error that was kept the query, and the character that it was taken for."""
+    """For each kept error: the query, and the character that it was taken for."""
     return [(error["query"], found["drawings"][error["ranking"][0]]["character"]) for error in found["errors"]]
 
 
@@ -47,7 +47,7 @@ def test_every_different_error_of_the_fixed_trials_is_kept_the_worst_first(drawn
     chosen = drawn.character[trials.support[wrong, scores[wrong].argmax(axis=1), 0]]
     assert len(found["errors"]) == len(set(zip(trials.query[wrong], chosen, strict=True))) > 50
     margins = [error["scores"][0] - error["scores"][1] for error in found["errors"]]
-    assert margins == pytest.approx(sorted(margins, reverse=True), abs=0.002) and margins[-1] >= 0  # rounded
+    assert margins == pytest.approx(sorted(margins, reverse=True), abs=0.002) and margins[-1] >= 0  # scores are rounded
     for error in found["errors"]:
         query, chosen, right = (found["drawings"][n]["character"] for n in (error["query"], *error["ranking"]))
         assert query == right != chosen
@@ -62,10 +62,10 @@ def test_of_every_protocol_it_is_kept_which_trials_were_hits(drawn: runs.Drawing
 
 
 def test_a_query_that_is_taken_for_the_same_class_again_and_again_is_one_error() -> None:
-    """Of six own classes of six images thousands of trials ask the same: the worst are not one of them 24 times."""
+    """With six classes of six images, many trials ask the same: one bad error must not fill the list of errors."""
     test = tiny.drawings({"coins": 6}, drawers=6)
     trials = within(test, trials=2_000, n_way=6)
-    worth = np.random.default_rng(0).normal(size=(len(test), len(test.characters)))  # of a query and a class
+    worth = np.random.default_rng(0).normal(size=(len(test), len(test.characters)))  # score of a query and a class
     scores = worth[trials.query[:, None], test.character[trials.support[:, :, 0]]]
     found = outcomes(runs.seen(test, [(trials, scores)]), sha256=None)
     assert found["trials"] - found["correct"] > 1_000
@@ -166,7 +166,7 @@ def test_drawings_are_kept_as_the_images_were(polarity: str) -> None:
 
 
 def test_a_file_of_an_older_version_is_still_read(tmp_path: Path, drawn: runs.Drawings) -> None:
-    """It does not say how its images were, and keeps no hits."""
+    """Older files have neither the polarity of the images nor the hits."""
     found, _ = kept(drawn)
     del found["polarity"], found["hits"]
     Folder.of(tmp_path).write_json("outcomes.json", found)

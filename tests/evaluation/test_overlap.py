@@ -1,4 +1,4 @@
-"""Figures on alphabets that a network was taught, or chosen by, are marked; of new ones nothing is said."""
+"""Figures on alphabets that a network was trained or validated on are marked; figures on new ones are not."""
 
 from dataclasses import replace
 from typing import Any
@@ -58,7 +58,7 @@ def test_of_own_images_another_making_may_be_split_in_another_way() -> None:
 
 
 def after(*before: tuple[str, str], dataset: str = "glyphs-10", split: str = "lake", judged: str = "lake") -> str:
-    """What is told of a network that started from others, the nearest first."""
+    """What is said of a network that started from these others, the latest first."""
     start = [origin(*each) for each in before]
     own = {"dataset": dataset, "split": split}
     return overlap(own, TEN, dataset="glyphs-10", split=judged, start=start) or ""
@@ -92,7 +92,7 @@ def test_where_nobody_can_tell_of_a_start_it_is_said() -> None:
     [
         ([], False),
         ([("glyphs-10", "lake")], False),
-        ([("glyphs-10", "koch")], True),  # which teaches what lake validates by
+        ([("glyphs-10", "koch")], True),  # koch trains on what lake validates on
         ([("omniglot", "lake"), ("glyphs-10", "lake-all")], True),
         ([("auto", "lake")], "perhaps"),
         ([("auto", "lake"), ("glyphs-10", "koch")], True),

@@ -1,4 +1,4 @@
-"""Two networks on the same trials: which trials are the same, and how far what each got right tells the two apart."""
+"""Two networks on the same trials: which trials count as the same, and how the accuracies of two networks differ."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ TABLES = [(36, 2, 12, 0), (350, 20, 5, 25), (0, 7, 3, 0), (9_000, 310, 240, 450)
 
 
 def hits(both: int, only_first: int, only_second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """The hits of two networks, by how many trials each kind has."""
+    """The hits of two networks, from how many trials there are of each kind."""
     kinds = np.repeat([0, 1, 2, 3], [both, only_first, only_second, neither])
     return kinds < 2, kinds % 2 == 0
 
@@ -35,7 +35,7 @@ def test_the_p_value_is_that_of_a_fair_coin(only_first: int, only_second: int, p
 
 @pytest.mark.parametrize(("fewer", "more"), [(4_800, 5_200), (90, 9_910), (0, 10_000), (4_999, 5_001)])
 def test_the_p_value_of_ten_thousand_trials_is_exact(fewer: int, more: int) -> None:
-    """Against the logarithms of the terms, the greatest taken out."""
+    """Compared with the sum of the terms, computed from their logarithms."""
     trials = fewer + more
     of = [math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1) for k in range(fewer + 1)]
     logarithm = max(of) + math.log(math.fsum(math.exp(each - max(of)) for each in of)) + (1 - trials) * math.log(2)
@@ -43,15 +43,15 @@ def test_the_p_value_of_ten_thousand_trials_is_exact(fewer: int, more: int) -> N
     assert mcnemar(fewer, more) == pytest.approx(expected, rel=1e-8, abs=1e-300)
 
 
-# e, g, f, h are Newcombe's names of the counts: he takes the second from the first.
+# e, g, f, h are Newcombe's names of the counts; he subtracts the second from the first.
 @pytest.mark.parametrize(
     ("e", "g", "f", "h", "low", "high"),
     [
-        (36, 2, 12, 0, 0.0569, 0.3404),  # these four as Newcombe 1998 has them for method 10
+        (36, 2, 12, 0, 0.0569, 0.3404),  # these four are from Newcombe 1998, method 10
         (18, 2, 12, 18, 0.0562, 0.3290),
         (53, 0, 0, 1, -0.0729, 0.0729),
         (0, 0, 30, 0, 0.8395, 1.0),
-        (59, 16, 6, 80, -0.1186, -0.0046),  # Cavo et al. 2012, by the programs of Fagerland, Lydersen & Laake 2017
+        (59, 16, 6, 80, -0.1186, -0.0046),  # Cavo et al. 2012, computed by Fagerland, Lydersen & Laake 2017
     ],
 )
 def test_the_interval_is_that_of_published_examples(e: int, g: int, f: int, h: int, low: float, high: float) -> None:
@@ -79,7 +79,7 @@ def test_a_network_does_not_differ_from_itself() -> None:
 
 
 def test_networks_that_err_on_the_same_trials_are_told_apart_better() -> None:
-    alike, apart = newcombe(370, 2, 10, 18), newcombe(353, 19, 27, 1)  # 93.0 and 95.0 % of 400, both
+    alike, apart = newcombe(370, 2, 10, 18), newcombe(353, 19, 27, 1)  # both: 93.0 and 95.0 % of 400
     assert alike[1] - alike[0] < 0.6 * (apart[1] - apart[0])
     assert alike[0] > 0 > apart[0]
     assert wilson(372, 400)[1] > wilson(380, 400)[0], "where the two intervals alone say nothing"
@@ -89,8 +89,8 @@ def test_networks_that_err_on_the_same_trials_are_told_apart_better() -> None:
     "shares", [(0.93, 0.015, 0.025, 0.03), (0.6, 0.1, 0.1, 0.2), (0.97, 0.01, 0.015, 0.005), (0.2, 0.3, 0.2, 0.3)]
 )
 def test_the_interval_covers_the_difference_nineteen_times_in_twenty(shares: tuple[float, ...]) -> None:
-    """Of 4,000 draws of 400 trials: four standard errors of the share are 1.4 points. As counts are whole it may be
-    more than 95 %."""
+    """In 4,000 draws of 400 trials. Four standard errors of this share are 1.4 points. Since counts are whole numbers,
+    the share may be above 95 %."""
     drawn = np.random.default_rng(0).multinomial(400, shares, size=4_000).tolist()
     ends = np.array([newcombe(*table) for table in drawn])
     right = shares[2] - shares[1]
@@ -133,7 +133,7 @@ def test_hits_are_read_as_they_were_kept(count: int) -> None:
 
 
 def test_the_same_questions_are_the_same_wherever_their_drawings_lie() -> None:
-    """Of other parts of the data, as of two splits that share alphabets; whatever these are called."""
+    """The digest is the same for another part of the data (as in splits that share alphabets) and for other names."""
     whole = drawn()
     part = whole.where(whole.alphabet != whole.alphabets.index("Greek"))
     trials = within(part, trials=50, n_way=5)
@@ -161,7 +161,7 @@ def test_another_question_is_another() -> None:
 
 
 def test_a_digest_is_the_same_on_every_machine_and_stays() -> None:
-    """It lies in files: one that changed would part runs that were asked the same."""
+    """Files hold it: if it changed, runs that were asked the same would no longer be comparable."""
     packed = (np.arange(84 * 98) % 251).astype(np.uint8).reshape(84, 98)
     query = np.arange(6)
     trials = Trials("within", query, (query[:, None] * 5 + np.arange(1, 4))[..., None], query % 3)

@@ -1,4 +1,4 @@
-"""What pixels alone answer: a copy is found wherever it lies, a guess is worth no more than chance."""
+"""The pixel baseline: a drawing is recognised wherever it stands, and noise or blanks are guessed at chance."""
 
 import io
 from dataclasses import replace
@@ -23,7 +23,7 @@ from oneshot.screen.results import result_panel
 
 
 def of(images: np.ndarray, *, polarity: str = "dark") -> Drawings:
-    """Drawings (N, S, S) uint8 of as many characters of one alphabet."""
+    """Images (N, S, S) uint8 as drawings: one for each of N characters of one alphabet."""
     count = len(images)
     return Drawings(
         packed=images.reshape(count, -1), height=images.shape[1], width=images.shape[2], bits=8, row=np.arange(count),
@@ -34,7 +34,7 @@ def of(images: np.ndarray, *, polarity: str = "dark") -> Drawings:
 
 
 def blots(count: int = 8) -> np.ndarray:
-    """Images of 28 pixels with some ink in their middle."""
+    """Images of 28 x 28 pixels with some ink in the middle."""
     images = np.zeros((count, 28, 28), dtype=np.uint8)
     images[:, 8:20, 8:20] = 255 * (np.random.default_rng(0).random((count, 12, 12)) < 0.3)
     return images
@@ -75,7 +75,7 @@ def test_patterns_are_found_and_noise_is_not() -> None:
 
 
 def test_a_judgement_has_it_beside_each_protocol(trained_run: Path, small_glyphs: Folder) -> None:
-    """It is that of the same trials, and the network has no part in it."""
+    """The baseline is computed on the same trials, without the network."""
     how = Evaluate(trials=300, n_way=5, protocols=["within", "between"])
     result = judging.evaluate(
         Folder.of(trained_run) / "best", small_glyphs, dataset="glyphs-8", split="lake", how=how, device="cpu"
@@ -103,7 +103,7 @@ def test_it_is_shown_where_it_is_known(width: int, trained_run: Path) -> None:
 
 
 def test_on_lake_s_trials_it_gets_half_of_them_right(omniglot: Folder) -> None:
-    """More than the cosine similarity of drawings as they lie (21.7 %), less than the Modified Hausdorff distance."""
+    """Checked roughly: 40 to 70 %. Drawings compared without centring get 21.7 %, Modified Hausdorff 61.25 %."""
     test = splits.load_part(omniglot, splits.split("lake", store.describe(omniglot)).test)
     trials = lake400(store.load_trials(omniglot), test)
     found = judge(trials, pixels.nearest(trials, pixels.looks(test)))

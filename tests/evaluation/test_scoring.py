@@ -1,4 +1,4 @@
-"""A scorer of one-shot trials gets the accuracy it deserves."""
+"""A scorer of one-shot trials gets the accuracy it deserves, whatever the order of classes, ties and NaNs."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_a_constant_scorer_scores_chance_in_every_protocol(drawings: Drawings) -
 
 @pytest.mark.parametrize("place", [0, 7, 19])
 def test_a_constant_scorer_scores_chance_wherever_the_targets_stand(made: Trials, place: int) -> None:
-    """Others put the target first, where arg-max settles ties: there a dead network scores 100 %."""
+    """Other programs put the target first, where arg-max decides ties: there a dead network scores 100 %."""
     way = np.arange(20)
     order = np.where(way == place, made.target[:, None], np.where(way == made.target[:, None], place, way))
     moved = Trials(
@@ -81,7 +81,7 @@ def test_infinite_scores_are_scores(made: Trials, drawings: Drawings) -> None:
 
 def test_permuting_the_support_permutes_the_scores_and_leaves_the_outcome(drawings: Drawings) -> None:
     def coarse(query: np.ndarray, support: np.ndarray) -> np.ndarray:
-        return (drawings.packed[query] ^ drawings.packed[support]).astype(int).sum(axis=1) // 200  # ties abound
+        return (drawings.packed[query] ^ drawings.packed[support]).astype(int).sum(axis=1) // 200  # gives many ties
 
     for name, make in MADE.items():
         trials = make(drawings, trials=1000, k_shot=2)
@@ -142,7 +142,7 @@ def test_alphabets_share_out_the_trials_and_the_hits(made: Trials, drawings: Dra
     [(0, 10, 0.0, 0.27753), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0), (81, 263, 0.25525, 0.36618)],
 )
 def test_wilson_gives_the_known_intervals(correct: int, trials: int, low: float, high: float) -> None:
-    """81 of 263: Newcombe 1998, table I, method 3."""
+    """The interval of 81 of 263 is from Newcombe 1998, table I, method 3."""
     assert wilson(correct, trials) == pytest.approx((low, high), abs=1e-4)
 
 
@@ -175,7 +175,7 @@ def test_the_modified_hausdorff_distance_is_the_definition() -> None:
 
 @pytest.mark.skipif("ONESHOT_SOURCE" not in os.environ, reason="ONESHOT_SOURCE is not set")
 def test_modified_hausdorff_errs_on_38_75_percent_of_lakes_400_trials(omniglot: Folder) -> None:
-    """Published: 38.8 % (Lake et al. 2015). No one can tune it: it fails where drawings, pairs or judging are wrong."""
+    """Published: 38.8 % (Lake et al. 2015). Nothing is tuned, so a deviation means wrong data, trials or scoring."""
     drawings = store.load(omniglot)
     trials = lake400(store.load_trials(omniglot), drawings)
     outcome = judge(trials, score(trials, hausdorff.similarity(drawings)))

@@ -1,4 +1,4 @@
-"""One-shot trials are fair, whatever the drawings, and say so where they cannot be."""
+"""One-shot trials are fair for any drawings; where that is impossible they are refused with the reason."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def test_within_stays_in_one_alphabet_and_between_does_not(drawings: Drawings) -
 def test_within_asks_about_small_and_large_alphabets_alike() -> None:
     drawings = drawings_of({"Small": 20, "Middling": 30, "Large": 55})
     trials = within(drawings, trials=3000)
-    assert chi_square(np.bincount(drawings.alphabet_of[drawings.character[trials.query]])) < 28  # once in 10^6
+    assert chi_square(np.bincount(drawings.alphabet_of[drawings.character[trials.query]])) < 28  # exceeded once in 10^6
 
 
 @pytest.mark.parametrize("name", ["within", "between"])
@@ -207,7 +207,7 @@ def test_drawers_with_too_little_in_common_are_refused() -> None:
 
 
 def test_the_ways_of_people_s_alphabets_are_those_of_the_largest(drawings: Drawings) -> None:
-    """Only of one's own images the groups decide: the figures of Omniglot stay what they were."""
+    """Only with a user's own images do half of the groups limit n_way; figures on Omniglot are not changed by that."""
     most = int(np.bincount(drawings.alphabet_of).max())
     assert np.median(np.bincount(drawings.alphabet_of)) < most
     assert suited(drawings, 1_000) == ("within", most)

@@ -1,4 +1,4 @@
-"""Same or different: accuracy and errors on pairs, and the thresholds that validation chooses."""
+"""Same or different: accuracy and errors on pairs, and the thresholds chosen on validation pairs."""
 
 import io
 from collections.abc import Callable
@@ -21,7 +21,7 @@ VALIDATION = tiny.drawings({"Greek": 6, "Kana": 5}, seed=2)
 
 
 def knowing(drawings, *, shift: float = 0.0, noise: float = 0.0):
-    """Logits of 1 for two drawings of one character and -1 otherwise, shifted, with noise."""
+    """Logits of 1 for two drawings of one character and -1 for others, plus a shift and noise."""
     generator = np.random.default_rng(0)
 
     def logits(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def measured(**options: float) -> dict:
 
 
 def verified(of: Callable[[Drawings], Similarity]) -> dict:
-    """What a scorer comes to, `of(drawings)` on either part."""
+    """The result of a scorer, `of(drawings)` for each of the two parts."""
     test, validation = (pairs_of(drawings, of(drawings)) for drawings in (TEST, VALIDATION))
     assert tuple(test) == tuple(validation) == KINDS
     found = verification(test, validation)
@@ -106,7 +106,7 @@ def test_drawings_that_make_no_pairs_are_not_verified() -> None:
 
 
 def test_different_pairs_of_one_alphabet_are_asked_about_where_there_are_others() -> None:
-    """Groups of a class each make none, and of one group all are."""
+    """They are left out if there is only one group, or if a group has a single class."""
     asked: list[tuple[np.ndarray, np.ndarray]] = []
 
     def asking(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -127,14 +127,14 @@ def test_different_pairs_of_one_alphabet_are_asked_about_where_there_are_others(
 
 
 def test_thresholds_are_those_of_validation_and_the_errors_those_of_test() -> None:
-    """Test scores are 1 higher than those of validation: the thresholds let more pass than they were chosen for."""
+    """Test logits are 1 higher than validation logits, so the thresholds let more pass than they were chosen for."""
     same = np.repeat([True, False], 5_000)
     logits = np.where(same, 4.0, 0.0) + np.random.default_rng(4).standard_normal(10_000)
     found = verification({"any": Scored(logits + 1, same, 5_000)}, {"any": Scored(logits, same, 5_000)})
     assert found is not None and list(found["errors"]) == ["any"]
     at = found["errors"]["any"]["at_false_match"]
     assert [one["rate"] for one in at] == list(RATES)
-    for one, expected in zip(at, (1.2816, 2.3263, 3.0902), strict=True):  # of a normal distribution
+    for one, expected in zip(at, (1.2816, 2.3263, 3.0902), strict=True):  # quantiles of the normal distribution
         cut = np.log(one["similarity"] / (1 - one["similarity"]))
         assert cut == pytest.approx(expected, abs=0.2)
         assert one["false_match"] == ((logits[~same] + 1) > cut).mean() > 2 * one["rate"]
@@ -143,7 +143,7 @@ def test_thresholds_are_those_of_validation_and_the_errors_those_of_test() -> No
     assert alike is not None
     kept = [one["false_match"] for one in alike["errors"]["any"]["at_false_match"]]
     assert kept == pytest.approx(RATES, abs=1e-9), "on the pairs that it was chosen on it is the rate"
-    assert alike["errors"]["any"]["eer"] == pytest.approx(0.0228, abs=0.003)  # two spreads from the middle
+    assert alike["errors"]["any"]["eer"] == pytest.approx(0.0228, abs=0.003)  # means 4 apart, spread 1
     assert alike["errors"]["any"]["auc"] == pytest.approx(0.9977, abs=0.001)
 
 

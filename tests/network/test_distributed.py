@@ -1,4 +1,4 @@
-"""N workers equal one: the same statistics, the same gradients, the same losses, epoch for epoch. Over gloo, no Ray."""
+"""N workers give the same statistics, gradients, losses and weights as one. Over gloo, without Ray."""
 
 from collections.abc import Callable
 from functools import cache
@@ -18,10 +18,10 @@ from oneshot.run import checkpoint
 
 TOLERANCE = 5e-6
 
-# Begun by one worker and broken off inside the second epoch, or by many and left to one after it.
 COMPRESSED = {
     how: override(tiny.CASES["conv4 on pairs"], {"scale.compress": how}, source="the test") for how in ("none", "bf16")
 }
+# Begun by one worker, interrupted in the second epoch and continued by many; or begun by many and continued by one.
 GOES_ON = override(tiny.CASES["conv4 on episodes"], {"scale.checkpoint_steps": 1}, source="the test")
 
 
@@ -29,26 +29,26 @@ def noise(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-IMAGES = noise(12, 5, 6, 7, seed=1) * 3 + 10  # far from mean 0: it must not cancel
+IMAGES = noise(12, 5, 6, 7, seed=1) * 3 + 10  # the mean is far from 0: the variance must not lose its digits
 UPSTREAM = noise(12, 5, 6, 7, seed=2)
 WEIGHT, BIAS = noise(5, seed=3), noise(5, seed=4)
 ROWS, TABLE = noise(12, 4, seed=5), noise(12, 4, seed=6)
 UNEVEN = noise(13, 2, seed=7)
 
 
-# Koch's network is dear: it meets in twos only.
+# Koch's network takes long: it is trained by two workers only.
 MEETINGS = [(2, case) for case in tiny.CASES] + [
     (3, case) for case in tiny.CASES if tiny.CASES[case].model.name != "koch"
 ]
 EITHER = pytest.mark.parametrize("workers", [2, 3])
 
 
-Met = tuple[list[dict[str, Any]], Path]  # what the ranks of a meeting computed, and the folder of their trainings
+Met = tuple[list[dict[str, Any]], Path]  # what each rank computed, and the folder of their trainings
 
 
 @pytest.fixture(scope="module")
 def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
-    """The meeting of so many workers; each is held once."""
+    """Runs all tasks on so many workers, once for each number of workers."""
 
     @cache
     def hold(workers: int) -> Met:
@@ -76,7 +76,7 @@ def meet(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Met]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[dict[str, Any]]], Path]:
-    """The same trainings by one worker: their histories, and their folder."""
+    """The same trainings by one worker: their histories and their folder."""
     folder = tmp_path_factory.mktemp("alone")
     made = {}
     for name, settings in tiny.CASES.items():
@@ -90,7 +90,7 @@ def interleaved(parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def reference() -> dict[str, torch.Tensor]:
-    """Batch normalisation of the whole batch by torch, in float64."""
+    """Torch's batch normalisation of the whole batch, in float64."""
     norm = nn.BatchNorm2d(5).double()
     norm.load_state_dict(norm.state_dict() | {"weight": WEIGHT.double(), "bias": BIAS.double()})
     x = IMAGES.double().requires_grad_()
@@ -134,7 +134,7 @@ def test_gathered_rows_come_in_the_batchs_order_and_bring_their_gradient_back(
     found = [rank["gathered"] for rank in meet(workers)[0]]
     for each in found:
         assert torch.equal(each["whole"], ROWS)
-    # The ranks' gradients are averaged afterwards, by DDP: each brings its own rows' times the number of ranks.
+    # DDP averages the gradients of the ranks afterwards, so each rank's are multiplied by the number of ranks.
     whole = interleaved([each["gradient"] for each in found]) / len(found)
     assert (whole - 2 * ROWS * TABLE).abs().max() < 1e-5
 
@@ -146,7 +146,7 @@ def test_workers_agree_average_and_interleave(meet: Callable[[int], Met], worker
         assert each["agreed"] == {"from": 0}
         assert each["of each"] == [f"GPU {rank}" for rank in range(workers)]
         assert each["mean"].tolist() == [(workers - 1) / 2, 1.0]
-        assert torch.equal(each["rows"], UNEVEN)  # 13 rows: not as many on each
+        assert torch.equal(each["rows"], UNEVEN)  # 13 rows: the ranks have different numbers of them
         assert each["precision"] == "fp32", "the least able decides"
 
 
@@ -182,7 +182,7 @@ def test_any_number_of_workers_has_the_losses_of_one(
                 {key: same[key] for key in MEASURED}, abs=TOLERANCE
             )
     moved = [row["train_loss"] for row in expected] + [row["val_loss"] for row in expected]
-    assert max(moved) - min(moved) > 100 * TOLERANCE  # or there was nothing to compare
+    assert max(moved) - min(moved) > 100 * TOLERANCE  # otherwise the comparison would mean nothing
 
 
 @EITHER
@@ -208,7 +208,7 @@ def test_a_training_may_go_on_with_another_number_of_workers(
 def test_many_workers_that_go_on_end_with_the_bits_of_those_that_never_stopped(
     meet: Callable[[int], Met], workers: int
 ) -> None:
-    """Three add their gradients in an order that depends on how these lie in memory."""
+    """Three workers add their gradients in an order that depends on their layout in memory."""
     folder = meet(workers)[1]
     going_on, whole = (
         checkpoint.newest(Folder.of(folder / name / "checkpoints"))[0] for name in ("interrupted", "resnet on episodes")

@@ -1,4 +1,4 @@
-"""Each drawing is embedded once, and the scores are those of pairing it anew each time."""
+"""Each drawing is embedded once; the scores equal those of embedding both drawings of every pair."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def net() -> Siamese:
-    """A network in training, with batch statistics that are no longer those it was made with."""
+    """A network in training mode, whose batch statistics are no longer the initial ones."""
     torch.manual_seed(0)
     made = build(tiny.settings().model, size=28)
     made(torch.rand(8, 1, 28, 28), torch.rand(8, 1, 28, 28))
@@ -38,7 +38,7 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
     seen: list[tuple[int, int]] = []
     z_ND = embed(net, images, Worker(CPU, precision="fp32"), progress=lambda _, done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == [*range(chunk, 44, chunk), 44] and {total for _, total in seen} == {44}
-    assert net.training  # left as it was
+    assert net.training  # the mode is restored
     assert z_ND.shape == (44, 64) and not z_ND.requires_grad
     net.eval()
     with torch.no_grad():
@@ -50,8 +50,7 @@ def test_all_drawings_are_embedded_in_order_as_in_evaluation(
 def test_what_is_float32_is_embedded_without_tf32(
     net: Siamese, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Judged, validated, calibrated and asked it is computed alike on a GPU and on a CPU; a training is left its own
-    way."""
+    """So that answers are the same on a GPU and on a CPU. The switches are restored, since a training may use TF32."""
     seen: list[bool] = []
     switches = (torch.backends.cudnn, torch.backends.cuda.matmul)  # convolutions, products
 
@@ -77,7 +76,7 @@ def test_what_is_float32_is_embedded_without_tf32(
 
 
 def test_of_blocks_without_tf32_that_overlap_the_last_puts_back_what_was() -> None:
-    """As threads enter and leave: the first to enter may be the first to leave."""
+    """As with threads, the first block that is entered may be the first that is left."""
     switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [each.allow_tf32 for each in switches]
     try:
@@ -111,7 +110,7 @@ def test_scores_by_position_are_those_of_the_pairs(net: Siamese, images: Images)
 def test_many_pairs_are_scored_in_slices(net: Siamese, images: Images) -> None:
     z_ND = embed(net, images, Worker(CPU, precision="fp32"))
     left, right = (np.random.default_rng(seed).integers(44, size=600_000) for seed in (0, 1))
-    scores = similarity(net, z_ND)(left, right)  # 2^24 / 64 = 262,144 pairs a slice
+    scores = similarity(net, z_ND)(left, right)  # a slice has 2^24 / 64 = 262,144 pairs
     some = np.array([0, 262_143, 262_144, 599_999])
     assert np.abs(scores[some] - similarity(net, z_ND)(left[some], right[some])).max() < 1e-6
 
@@ -152,7 +151,7 @@ def test_the_cpu_is_always_there_and_auto_takes_a_gpu_if_there_is_one() -> None:
 
 
 def test_a_gpu_whose_driver_is_too_old_for_torch_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as NVML counts, which any driver answers
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # as NVML counts GPUs, with a driver of any version
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"device 'cuda': the GPU's driver may be older than torch \S+ is built for"):
         pick_device("cuda")
@@ -173,5 +172,5 @@ def test_a_device_that_is_not_there_is_a_sentence(name: str, sentence: str) -> N
 
 def test_the_precision_is_what_is_asked_for_and_auto_is_one_of_the_two() -> None:
     assert resolve_precision("fp32", CPU) == "fp32"
-    assert resolve_precision("bf16", CPU) == "bf16"  # slow where the hardware lacks it, and right
+    assert resolve_precision("bf16", CPU) == "bf16"  # without hardware support it is slow, but correct
     assert resolve_precision("auto", CPU) in ("fp32", "bf16")

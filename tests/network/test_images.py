@@ -1,4 +1,4 @@
-"""How drawings become what a network sees: fitted, gathered, distorted as in Koch et al. 2015, section 4.1."""
+"""What a network sees of drawings: resized, gathered and distorted as in Koch et al. 2015, section 4.1."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from oneshot.network.images import Images, bends, distort, distortions, fitted, 
 from oneshot.training.batches import batches
 
 CPU = torch.device("cpu")
-ROUNDING = 5e-5  # of bilinear sampling in float32; a grey level is 4e-3
+ROUNDING = 5e-5  # error of bilinear sampling in float32; one grey level is 4e-3
 
 
 def maps(count: int, *, chance: float, seed: int = 0, start: int = 0, turn: np.ndarray | None = None) -> np.ndarray:
@@ -28,7 +28,7 @@ def grey(*shape: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-# Fitting to the network's size
+# Resizing to the network's size
 
 
 @pytest.mark.parametrize(("side", "size"), [(105, 28), (105, 35), (105, 56), (56, 28), (97, 64), (20, 28), (600, 2)])
@@ -83,9 +83,9 @@ def test_more_drawings_than_a_slice_come_out_in_order() -> None:
     assert np.array_equal(fitted(drawings, 16), drawings.pixels())
 
 
-@pytest.mark.parametrize("side", [28, 31])  # of which the second fills no whole bytes
+@pytest.mark.parametrize("side", [28, 31])  # 31 x 31 bits do not fill whole bytes
 def test_as_bits_or_as_bytes_they_are_the_same_images(side: int) -> None:
-    """Bits where a CPU has black on white of its own size; bytes of grey, of another size, and on another device."""
+    """On a CPU, black-on-white drawings of the right size are kept as bits; others are kept as bytes."""
     drawings = tiny.drawings({"Greek": 3, "Latin": 4}, side=side)
     bits, pixels = (Images(each, size=side, device=CPU) for each in (drawings, as_bytes(drawings)))
     assert len(bits) == len(pixels) == len(drawings)
@@ -130,12 +130,12 @@ def test_a_map_depends_on_seed_epoch_and_index_alone() -> None:
 
 @pytest.fixture(scope="module")
 def rare() -> np.ndarray:
-    """Maps of which most have one component or none, so that each component can be told by its form."""
+    """Maps that mostly have one component or none, so that each component can be recognised by its form."""
     return maps(60_000, chance=0.05)
 
 
 def components(rare: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each component with the amounts in the maps that have it alone: degrees, shears, scales, pixels of 105."""
+    """Each component with its amounts in the maps that have only it: degrees, shears, scales, pixels (of 105)."""
     (a, b), (c, d) = rare[:, 0, :2].T, rare[:, 1, :2].T
     x, y = rare[:, :, 2].T * 105 / 2  # the grid spans -1 .. 1
     still = (x == 0) & (y == 0)
@@ -211,9 +211,9 @@ def test_an_elastic_distortion_depends_on_seed_epoch_and_index_alone() -> None:
 @pytest.mark.parametrize("size", [28, 105])
 def test_its_displacements_have_the_spread_asked_for_at_every_pixel_and_are_smooth(size: int) -> None:
     where = torch.linspace(-1, 1, size + 1, dtype=torch.float64)[:-1] + 1 / size
-    ramp = ((where + 1) / 2).float().expand(4_000, 1, size, size)  # what a pixel shows is where it was along x
+    ramp = ((where + 1) / 2).float().expand(4_000, 1, size, size)  # each pixel shows its own x coordinate
     still = maps(4_000, chance=0.0)
-    inside = slice(size // 4, -(size // 4))  # so far from the margin that no paper is seen
+    inside = slice(size // 4, -(size // 4))  # far enough from the margin that no paper moves in
     moved = ((distort(ramp.clone(), still, bent(4_000, spread=2.0)) - ramp) * 105)[:, 0, inside, inside]
     assert (moved.std(dim=0) - 2.0).abs().max() < 0.15 and moved.mean(dim=0).abs().max() < 0.2
     step = 105 / size
@@ -280,14 +280,14 @@ def test_batches_made_at_once_are_those_made_one_by_one(sampling: str, monkeypat
     drawings, changes = tiny.parts().train, {"distort": 0.5, "elastic": 2.0, "rotations": True, "flips": True}
 
     def blocks_of(batches: Any) -> list[int]:
-        """How many are made at once, each time that some are."""
+        """A list of how many batches are made at once, each time that some are made."""
         blocks, make = [], batches._make
         monkeypatch.setattr(batches, "_make", lambda *given: blocks.append(len(given[1])) or make(*given))
         return blocks
 
     together = make(drawings, sampling=sampling, **changes)
     many = blocks_of(together)
-    asked = [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)]  # of epochs of three
+    asked = [(1, 0), (1, 1), (1, 2), (2, 2), (2, 1)]  # an epoch has three steps
     found = [together.get(epoch=epoch, step=step) for epoch, step in asked]
     assert many == [3, 1, 2]
     monkeypatch.setattr("oneshot.training.batches.AT_ONCE", 1)
@@ -309,7 +309,7 @@ def test_no_two_steps_and_no_two_epochs_bring_the_same_images() -> None:
 @pytest.mark.parametrize("size", [28, 105])
 @pytest.mark.parametrize("bits", [1, 8])
 def test_a_batch_is_made_of_the_same_bits_as_its_images_one_by_one(bits: int, size: int) -> None:
-    """However many are worked on at once."""
+    """The number of images that are processed at once changes no bit."""
     drawings = tiny.parts(side=size).train
     images = Images(drawings if bits == 1 else as_bytes(drawings), size=size, device=CPU)
     count = 80

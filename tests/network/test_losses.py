@@ -1,4 +1,4 @@
-"""The losses of an episode are what a plain double loop over its pairs computes."""
+"""The losses of pairs and of episodes equal those that a plain double loop computes."""
 
 import math
 
@@ -18,7 +18,7 @@ def sigmoid(x: float) -> float:
 
 
 def looped(logits: list[list[float]], label: list[int], objective: str) -> tuple[float, float]:
-    """Loss and accuracy by the definition: same and different pairs weighing alike, no drawing with itself."""
+    """Loss and accuracy by definition: same and different pairs have equal weight, no drawing is paired with itself."""
     count = range(len(label))
     same = [(i, j) for i in count for j in count if i != j and label[i] == label[j]]
     different = [(i, j) for i in count for j in count if label[i] != label[j]]

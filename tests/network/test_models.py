@@ -1,4 +1,4 @@
-"""The networks are those of the papers, and a score is a statement about two drawings and nothing else."""
+"""The networks are those of the papers, and a score depends on its two drawings alone."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from oneshot.network.images import distort, distortions
 from oneshot.network.models import ENCODERS, FirstConv2d, Siamese, WeightedL1, build, koch, looking
 
 NAMES = sorted(ENCODERS)
-SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes for tests that are not about the size
+SIZES = {"koch": 65, "conv4": 28, "resnet": 28}  # small sizes, for tests in which the size does not matter
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +110,7 @@ def test_in_evaluation_an_embedding_does_not_depend_on_its_neighbours(name: str)
     one, others = drawings(1, net.size), drawings(14, net.size)
     first, second = (net.embed(torch.cat([one, part]))[0] for part in others.chunk(2))
     assert torch.equal(first, second)
-    assert (net.embed(one)[0] - first).abs().max() < 1e-5  # other kernels, other rounding
+    assert (net.embed(one)[0] - first).abs().max() < 1e-5  # a batch of one uses other kernels, with other rounding
 
 
 @torch.no_grad()
@@ -124,7 +124,7 @@ def test_in_training_batch_norm_does_see_the_neighbours() -> None:
 @pytest.mark.parametrize(("name", "views"), [("resnet", 8), ("conv4", 4)])
 @torch.no_grad()
 def test_the_logit_of_several_views_is_the_mean_of_theirs(name: str, views: int) -> None:
-    """In the positions that a training teaches by the same numbers, both drawings in the same."""
+    """View v shows both drawings in position v, numbered as in training."""
     net = made(name).eval()
     left, right = drawings(3, net.size), drawings(3, net.size).flip(0)
 
@@ -216,7 +216,7 @@ def test_a_dead_encoder_does_not_make_the_calibrated_head_infinite() -> None:
 
 
 def assert_same(ours: nn.Module, theirs: nn.Module, x_B1SS: torch.Tensor, *, tolerance: float) -> None:
-    """Both give the same output and the same gradients of their parameters."""
+    """Asserts that both modules give the same output and the same gradients of their parameters."""
     found = []
     for net in (ours, theirs):
         y = net(x_B1SS).float()

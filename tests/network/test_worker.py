@@ -1,4 +1,4 @@
-"""What a process is told before it computes."""
+"""The worker of a process group."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""README shows what the records hold, and nothing else."""
+"""Records: which runs are kept as one. README and the other pages show what the records hold."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_study_that_is_not_over_leaves_no_record(tmp_path: Path) -> None:
 def test_of_a_search_that_was_broken_off_there_is_no_record_yet(
     status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its best network may be another one in the end, which would be judged, too."""
+    """In the end another network may be the best, and it would be judged, too."""
     kept = record.read_all()["quick"]
     run = finished(tmp_path / "run", kept)
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
@@ -217,7 +217,7 @@ def test_tables_of_20_way_one_shot_trials_hold_no_others() -> None:
     fixed = 100 * kept["result"]["protocols"]["lake400"]["accuracy"]
     shown = pages.seeds_table(records)
     assert "| 50.0 (40.0–60.0) | – | 50.0 (40.0–60.0) |" in shown
-    assert f"| {fixed:.1f} |" in shown and f"{fixed:.1f} (" not in shown  # of one network no interval over seeds
+    assert f"| {fixed:.1f} |" in shown and f"{fixed:.1f} (" not in shown  # one network has no interval over seeds
     assert f"| {fixed:.1f} (" in pages.results_table({"quick": kept})
     kept["result"]["protocols"]["lake400"] |= {"k_shot": 5}
     shown = pages.seeds_table(records)

@@ -1,4 +1,4 @@
-"""`python -m oneshot.record`: a record is kept, pages and pictures are made anew, on copies of the real ones."""
+"""`python -m oneshot.record` keeps a record and makes pages and pictures again; here on copies of the real ones."""
 
 import json
 import re
@@ -11,12 +11,12 @@ import runs
 from oneshot.cli import main as cli
 from oneshot.records import pages, record
 
-PAGES = ("README", "CLUSTER", "RECORDS", "JOBS")  # their names in `pages`
+PAGES = ("README", "CLUSTER", "RECORDS", "JOBS")  # the names of their paths in `pages`
 
 
 @pytest.fixture
 def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copies of the records and of the pages, which the command has in place of the real ones."""
+    """Copies of the records and of the pages, which the command uses in place of the real ones."""
     shutil.copytree(record.records_folder(), tmp_path / "records")
     monkeypatch.setattr(record, "records_folder", lambda: tmp_path / "records")
     for name in PAGES:
@@ -29,7 +29,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """A finished study: that of the record `quick`, as a run folder."""
+    """The study of the record `quick`, as the folder of a finished run."""
     return Path(runs.finished(tmp_path / "run", record.read_all()["quick"]).path)
 
 

@@ -1,4 +1,4 @@
-"""One job with several seeds: trained where they stopped, judged once, kept as one record, shown in README."""
+"""One job with several seeds: training goes on where it stopped, each seed is judged once, README shows the record."""
 
 import contextlib
 import itertools
@@ -47,7 +47,7 @@ def call(run: Path, root: Path, *, seeds: str = "1..2", minutes: float | None = 
 
 
 def ends_in_time(run: Path, root: Path, minutes: int) -> list[str]:
-    """What lies in the folder of the first seed when so many minutes are over, of which one passes at each look."""
+    """What is in the first seed's folder when so many minutes are over; each look at the clock takes one minute."""
     looks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: 60.0 * next(looks), perf_counter=time.perf_counter)
     with patch.object(verb, "time", clock), patch.object(repeat, "time", clock):
@@ -63,14 +63,14 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     run = tmp_path / "run"
     assert ends_in_time(run, data_root, 0) == []
     assert ends_in_time(run, data_root, 1) == ["history.jsonl"]
-    assert [row["epoch"] for row in history(run / "seed-1")] == [1]  # what was begun is kept
-    assert ends_in_time(run, data_root, 1) == ["history.jsonl", "time.json"]  # trained: the calibration would be late
-    assert ends_in_time(run, data_root, 1) == ["best", "history.jsonl", "time.json"]  # so would the judgement be
-    (run / "seed-1/best/model.json").unlink()  # as a kill leaves it
+    assert [row["epoch"] for row in history(run / "seed-1")] == [1]  # the epoch that was begun is finished and kept
+    assert ends_in_time(run, data_root, 1) == ["history.jsonl", "time.json"]  # trained; there is no time to calibrate
+    assert ends_in_time(run, data_root, 1) == ["best", "history.jsonl", "time.json"]  # no time to judge
+    (run / "seed-1/best/model.json").unlink()  # as after a kill
     assert ends_in_time(run, data_root, 1) == ["best", "history.jsonl", "time.json"]
     assert (run / "seed-1/best/model.json").exists() and not (run / "record.json").exists()
     assert "result.json" in ends_in_time(run, data_root, 1)
-    part = json.loads((run / "record.json").read_text())  # a network that was judged is in the record
+    part = json.loads((run / "record.json").read_text())  # a judged network is in the record at once
     assert (part["asked"], [row["seed"] for row in part["seeds"]]) == ([1, 2], [1])
     assert seeds_text(part) == "1 (of 2)" and not (run / "seed-2/history.jsonl").exists()
     call(run, data_root)
@@ -78,7 +78,7 @@ def test_seeds_are_trained_and_judged_once_however_often_it_is_called(
     assert made["seeds"][0] == part["seeds"][0]
     call(run, data_root)
     assert json.loads((run / "record.json").read_text()) == made
-    assert not records.exists()  # with --set it is no record of the job
+    assert not records.exists()  # changed with --set, it is not the record of the job
     card = (run / "seed-2/best/README.md").read_text()
     assert (
         "Not judged yet" not in card
@@ -110,7 +110,7 @@ def test_the_seconds_of_an_interrupted_epoch_count_with_those_of_its_earlier_par
     (state,) = seed.glob("checkpoints/*/state.json")
     kept = json.loads(state.read_text())
     assert kept["epoch"] == 0 and kept["step"] == 1 and kept["sums"][2] > 0
-    kept["sums"][2] += 1000.0  # as if that had taken so long
+    kept["sums"][2] += 1000.0  # as if that part had taken so long
     state.write_text(json.dumps(kept))
     call(tmp_path / "run", data_root, **short)
     assert history(seed)[0]["seconds"] > 1000
@@ -122,14 +122,14 @@ def test_the_record_of_a_job_as_it_is_is_kept(tmp_path: Path, data_root: Path, r
     job = tmp_path / "small.toml"
     tree = override(read(job_file("quick")), TINY_TREE, source="the test")
     job.write_text(tree.to_toml())
-    for _ in range(2):  # the same again goes on, and keeps its record anew
+    for _ in range(2):  # the same command goes on, and writes its record again
         as_it_is([job], data_root, tmp_path / "run")
         assert record.read_repeated()["small"]["seeds"][0]["seed"] == 4
     old = json.loads((records / "small.json").read_text())
-    assert old["seeds"][0].pop("judged") == 1  # older records do not say
+    assert old["seeds"][0].pop("judged") == 1  # older records lack it
     (records / "small.json").write_text(json.dumps(old))
     first, picture = record.read_repeated()["small"]["seeds"][0], (records / "small-errors.png").read_bytes()
-    as_it_is([job], data_root, tmp_path / "elsewhere", seeds="5")  # as on another machine, which lacks seed 4
+    as_it_is([job], data_root, tmp_path / "elsewhere", seeds="5")  # as on another machine, without seed 4
     made = record.read_repeated()["small"]
     assert (made["asked"], [row["seed"] for row in made["seeds"]]) == ([4, 5], [4, 5]) and made["seeds"][0] == first
     assert made["summary"]["within"]["seeds"] == made["test_evaluations"] == 2
@@ -191,8 +191,8 @@ def test_a_record_that_lacks_seeds_takes_no_place_of_one_that_has_as_many(record
 
     assert record.keep_seeds(made(1, asked=3), None) == records / "cpu5.json" and kept() == 1
     assert record.keep_seeds(made(1, 2, asked=3), None) and kept() == 2
-    assert record.keep_seeds(made(1, asked=3), None) is None and kept() == 2  # of another run, begun anew
-    assert record.keep_seeds(made(1, asked=1), None) and kept() == 1  # no more was asked for
+    assert record.keep_seeds(made(1, asked=3), None) is None and kept() == 2  # from another run with fewer seeds
+    assert record.keep_seeds(made(1, asked=1), None) and kept() == 1  # as many as this run asked for
 
 
 def test_a_row_that_lacks_seeds_says_so() -> None:
@@ -251,10 +251,10 @@ def test_seeds_that_agree_by_chance_are_not_certain() -> None:
 def test_the_interval_of_a_difference_is_welchs() -> None:
     one = {"mean": 0.95, "spread": 0.02, "seeds": 5}
     alike, certain = one | {"mean": 0.92}, one | {"mean": 0.96, "spread": 0.0}
-    apart, (low, high) = difference(one, alike)  # equal spreads: Student's t of 8 degrees of freedom
+    apart, (low, high) = difference(one, alike)  # equal spreads: Student's t with 8 degrees of freedom
     assert apart == pytest.approx(0.03) and high - apart == pytest.approx(apart - low)
     assert high - apart == pytest.approx(2.306 * 0.02 * math.sqrt(2 / 5))
-    apart, (low, high) = difference(one, certain)  # the spread of one alone: its 4 degrees of freedom
+    apart, (low, high) = difference(one, certain)  # only one has a spread: its 4 degrees of freedom
     assert apart == pytest.approx(-0.01) and high - apart == pytest.approx(2.776 * 0.02 / math.sqrt(5))
 
 
@@ -264,8 +264,8 @@ def test_of_other_alphabets_the_interval_is_by_how_much_those_measured_differ() 
     assert said.startswith("On average 90.0 %. If these 5 are a fair sample, the mean over all such alphabets lies")
     assert f"lies within {90 - half:.1f}–" in said
     assert "–100.0 %" in over_groups([(accuracy, 500) for accuracy in (0.7, 1.0, 1.0, 1.0, 1.0)], "group")
-    assert over_groups([(accuracy, 500) for accuracy in (0.86, 0.94, 0.9, 0.88)], "group") == ""  # four say nothing
-    assert over_groups([(accuracy, 20) for accuracy in (0.86, 0.88, 0.90, 0.92, 0.94)], "group") == ""  # nor do trials
+    assert over_groups([(accuracy, 500) for accuracy in (0.86, 0.94, 0.9, 0.88)], "group") == ""  # too few groups
+    assert over_groups([(accuracy, 20) for accuracy in (0.86, 0.88, 0.90, 0.92, 0.94)], "group") == ""  # too few trials
     assert over_groups([(1.0, 500)] * 5, "group") == ""
 
 
@@ -326,7 +326,7 @@ def test_a_row_shows_means_and_intervals_as_they_were_recorded() -> None:
 def test_a_record_that_will_name_no_commit_is_warned_of_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As where the files came without their repository."""
+    """As if the files came without their repository."""
     monkeypatch.setattr(verb, "commit", lambda: None)
     with pytest.raises(UserError, match="'nosuch'"):
         run_verb(
@@ -344,14 +344,14 @@ def test_a_damaged_record_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_rows_of_a_gpu_are_made_by_any_python_and_the_search_is_judged_when_it_is_over(tmp_path: Path) -> None:
-    """--max-time would have the best network so far judged, and a later one again."""
+    """With --max-time the best network so far would be judged, and later perhaps a second one."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/said\n')
     python.chmod(0o755)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     subprocess.run(["make", "records-gpu", f"BIN={tmp_path}"], cwd=ROOT, env=inherited, check=True, capture_output=True)
     said = (tmp_path / "said").read_text().splitlines()
-    assert [line.split()[1:3] for line in said] == [  # and nothing was installed
+    assert [line.split()[1:3] for line in said] == [  # nothing was installed before
         ["oneshot.repeat", "best-all"], ["oneshot.tune", "gpu"], ["oneshot.record", "runs/records/gpu"],
     ]  # fmt: skip
     assert "--max-time" not in said[1]

@@ -1,4 +1,4 @@
-"""The live view as a picture: a study that is over, as it was at a moment."""
+"""The live view as a picture: a finished study, as it was at some moment."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ HALVING = Halving(SETTINGS)
 
 
 def _trial(number: int, epochs: int) -> dict[str, Any]:
-    """A trial that went on from each of its rungs."""
+    """A trial that paused at each of its rungs and was resumed."""
     trial = samples.trial(f"{number:03d}", "finished" if epochs == 9 else "stopped", epochs, floor=0.2 + number / 100)
     for row in trial["history"]:
-        row["best"] = True  # its loss falls all the time
+        row["best"] = True  # its loss falls in every epoch
         if row["epoch"] - 1 in HALVING.rungs:
             row["resumed_at"] = 0
     return trial
 
 
-# Nine trials, two at a time: all come to the first rung, the best three of them to the second, and one to the end.
+# Nine trials, two at a time: all reach the first rung, the best three the second, and one the end.
 KEPT = samples.study(*map(_trial, range(9), (9, 3, 3, 1, 1, 1, 1, 1, 1)), epochs=9)
 RECORD = {"experiment": SETTINGS.to_toml(), "study": KEPT, "result": samples.result()}
 
@@ -71,7 +71,7 @@ def test_the_picture_shows_the_moment_and_says_that_it_is_a_replay() -> None:
 
 
 def test_a_trial_leaves_its_rung_when_others_have_come_there() -> None:
-    """The last stretch of the longest begins when enough have been at its rung: as the search chose then."""
+    """The longest trial leaves its last rung only when enough trials have reached that rung, as in the search."""
     (longest,) = [each for each in KEPT["trials"] if each["epochs"] == KEPT["epochs"]]
     moments = [screenshots.at(KEPT, share / 100 * KEPT["seconds"], HALVING)["trials"] for share in range(1, 100)]
     after = [then for then in moments if then[int(longest["id"])]["epochs"] > HALVING.rungs[-1]]

@@ -1,4 +1,4 @@
-"""Runs compared with the first of them, trial by trial, or why they are not."""
+"""Runs are compared with the first of them, trial by trial, or the reason why not is given."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def entries(*folders: Folder) -> list[dict[str, Any]]:
 
 
 def older(run: Folder) -> Folder:
-    """The run as if it had been judged before hits were kept."""
+    """The run, as if it had been judged before hits were kept."""
     kept = run.read_json(OUTCOMES)
     del kept["hits"]
     run.write_json(OUTCOMES, kept)

@@ -16,7 +16,7 @@ from oneshot.screen.console import console
 
 @pytest.fixture
 def three(tmp_path: Path) -> list[reading.Run]:
-    """A study that is over, another one with another clip, and one that nobody judged; the last has the lowest loss."""
+    """A finished study, one with another `train.clip`, and one that is not judged; the last has the lowest loss."""
     better = samples.trial("000", "finished", 8, floor=0.1, optimizer="sgd", lr=3e-2)
     return [
         reading.read(runs.study(tmp_path / "first")),
@@ -41,7 +41,7 @@ def test_each_run_says_what_it_came_to_and_in_what_the_networks_differ(three: li
         assert row["val_oneshot"] == best["history"][best["best_epoch"] - 1]["val_oneshot"]
     within = (three[0].result or {})["protocols"]["within"]["accuracy"]
     assert made["runs"][0]["accuracy"]["within"] == within and made["runs"][2]["accuracy"] == {}
-    # The point of a study's best trial is what its network was taught by.
+    # The settings of a study's network are those of its best trial.
     assert made["settings"] == {"train.clip": [10.0, 5.0, 10.0], "train.lr": [1e-2, 1e-2, 3e-2]}
 
 

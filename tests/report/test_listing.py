@@ -1,4 +1,4 @@
-"""Where runs stand, as a script and as a person asks for it: one, several, or all that a folder holds."""
+"""The state of runs, for scripts and for people: of one, of several, or of all that a folder holds."""
 
 import json
 import os
@@ -34,7 +34,7 @@ BROKEN = [
 
 
 def told(capsys: pytest.CaptureFixture[str], *where: object) -> list[dict[str, Any]]:
-    """The rows that a script gets of runs."""
+    """The rows that a script gets for these runs."""
     capsys.readouterr()
     reporting.report(console(quiet=True), runs=[str(each) for each in where], out=None, as_json=True)
     return json.loads(capsys.readouterr().out)["runs"]
@@ -42,7 +42,7 @@ def told(capsys: pytest.CaptureFixture[str], *where: object) -> list[dict[str, A
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Called, it is two hours later: longer than any run here is silent while it runs."""
+    """When called, it sets the clock two hours ahead: no run here is silent for so long while it runs."""
 
     def pass_() -> None:
         now = time.time() + 7200
@@ -52,7 +52,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def training(where: Path, last: dict[str, Any], **more: object) -> Folder:
-    """A single training of three epochs, with changes of the last one's row; `more`: what lies in its error.json."""
+    """A single training of three epochs; `last` changes the last row of its history, `more` is its error.json."""
     run = runs.training(where, epochs=3)
     rows = run.read_lines("history.jsonl")
     rows[-1] |= last
@@ -88,7 +88,7 @@ def test_where_a_file_system_has_no_locks_the_note_says_that_a_study_runs(
     with owner.sole(run):
         assert told(capsys, run)[0]["state"] == "running"
         note = run.read_json(owner.NOTE)
-        run.write_json(owner.NOTE, note | {"time": time.time() - owner.FRESH - 1})  # its owner was killed
+        run.write_json(owner.NOTE, note | {"time": time.time() - owner.FRESH - 1})  # as if its owner was killed
         os.utime(run.file(owner.NOTE), (0, 0))
         assert told(capsys, run)[0]["state"] == "interrupted"
 
@@ -136,7 +136,7 @@ def test_a_training_that_failed_says_why_until_it_is_begun_again(
     reporting.report(console(quiet=True), runs=[str(run)], out=None, as_json=False)
     assert "It failed: the GPU has not enough memory." in run.read("report.html").decode()
     before = time.time() - 60
-    os.utime(run.file(FAILURE), (before, before))  # its settings were written since
+    os.utime(run.file(FAILURE), (before, before))  # its settings were written later
     (row,) = told(capsys, run)
     assert (row["state"], row["failures"]) == ("running", [])
 
@@ -160,7 +160,7 @@ def test_a_folder_stands_for_the_runs_in_it_those_first_that_need_somebody(
     runs.training(tmp_path / "d-stopped", epochs=3)
     held = runs.study(tmp_path / "e-at-work", trials=HALF, over=False)
     (tmp_path / "notes.txt").write_text("none of ours")
-    runs.study(tmp_path / "records" / "deeper")  # of another folder
+    runs.study(tmp_path / "records" / "deeper")  # not directly in this folder
     later()
     with owner.sole(held):
         rows = told(capsys, tmp_path)
@@ -262,14 +262,14 @@ def test_a_script_that_names_runs_gets_a_row_of_one_that_cannot_be_read_too(
     assert told(capsys, made[1]) == [rows[1]]
     made[0].write("outcomes.json", b"{")  # which only a comparison reads
     assert [row["state"] for row in told(capsys, made[0], made[2])] == ["unreadable", "judged"]
-    with pytest.raises(UserError, match=r"outcomes\.json is not JSON"):  # people are told at once
+    with pytest.raises(UserError, match=r"outcomes\.json is not JSON"):  # for people it is an error at once
         reporting.report(console(quiet=True), runs=list(map(str, made)), out=None, as_json=False)
 
 
 def test_a_study_that_was_given_more_trials_is_not_over_before_it_has_them(
     tmp_path: Path, later: Callable[[], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its session was killed when it had written the settings, and nothing else."""
+    """As if its session was killed after it had written the settings and nothing else."""
     run = runs.study(tmp_path / "run", outcome=False)
     assert told(capsys, run)[0]["over"]
     runs.changed(run, search__trials=64)
@@ -291,7 +291,7 @@ def test_diverged_trials_are_not_counted_as_failed(tmp_path: Path) -> None:
 
 
 def test_a_list_reads_no_single_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are the largest file of a run, and every picture in it is looked at."""
+    """outcomes.json is the largest file of a run, and reading it checks every picture in it."""
     runs.study(tmp_path / "one").write("outcomes.json", b"{")
     assert [row["state"] for row in listing.listed([Folder.of(tmp_path / "one")])] == ["judged"]
     with pytest.raises(UserError, match=r"outcomes\.json is not JSON"):

@@ -1,4 +1,4 @@
-"""The report says what the records say, of runs in every state, and nothing that it was not told."""
+"""The report says what the records of a run say, in every state of the run, and nothing else."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def text_of(run: Folder) -> str:
 
 
 def words(html: str) -> str:
-    """What a reader sees, in one line."""
+    """The text that a reader sees, in one line."""
     plain = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", html, flags=re.DOTALL)
     return " ".join(plain.replace("\u00a0", " ").split())
 
@@ -40,14 +40,14 @@ def job(name: str) -> Settings:
 
 
 def own(run: Folder, split: str = "own") -> Folder:
-    """The same run as one on images of one's own."""
+    """The same run, as if it were on a user's own images."""
     run.write("experiment.toml", override(job("quick"), {"data.split": split}, source="the test").to_toml().encode())
     return run
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Folder, Path]:
-    """A study that is over, and the folder with its report."""
+    """A finished study, and the folder with its report."""
     run, out = runs.study(tmp_path_factory.mktemp("run")), tmp_path_factory.mktemp("out")
     making.make(run, Folder.of(out))
     return run, out
@@ -93,7 +93,7 @@ def test_the_errors_of_verification_are_those_of_the_result(tmp_path: Path) -> N
     assert "in one alphabet 0.1 % 0.16 % 12.60 %" in seen
     assert "in one group 0.1 % 0.16 % 12.60 %" in words(text_of(own(run)))
     kept = run.read_json("outcomes.json")
-    del kept["curves"]  # older ones have none
+    del kept["curves"]  # older files have none
     run.write_json("outcomes.json", kept)
     without = text_of(run)
     assert "Same or different" in without and 'id="verification"' not in without
@@ -177,7 +177,7 @@ def test_it_is_said_where_the_points_of_a_search_come_from(
     run.write("experiment.toml", settings.to_toml().encode())
     seen = words(text_of(run))
     assert said in seen and ("at random" in seen) == ("at random" in said)
-    assert "weight decay" not in seen  # none of these trials drew one
+    assert "weight decay" not in seen  # none of these trials has one
     study = run.read_json("study.json")
     study["trials"][-1]["settings"] = {"optimizer": "adamw", "lr": 1e-3, "batch": 32, "weight_decay": 1e-2}
     run.write_json("study.json", study)
@@ -242,7 +242,7 @@ def test_between_two_trials_a_study_runs_and_after_a_silence_it_was_interrupted(
     trials = [samples.trial("000", "stopped", 2), samples.trial("001", "pending", 1)]
     for trial in trials:
         for row in trial["history"]:
-            row["seconds"] = 600.0  # which no change of trials takes
+            row["seconds"] = 600.0  # the change from one trial to the next never takes so long
     run = runs.study(tmp_path, trials=trials, over=False)
     assert "This study is running" in words(text_of(run))
     later = time.time() + 90
@@ -320,7 +320,7 @@ def test_a_study_without_an_epoch_has_a_report(tmp_path: Path, trials: list) -> 
 
 
 def test_the_history_of_a_trial_of_the_jobs_own_settings_is_read_and_not_called_lost(tmp_path: Path) -> None:
-    """Its point is {}, as `search.first = [{}]` asks for."""
+    """The settings of such a trial are {}, as with `search.first = [{}]`."""
     trial = samples.trial("000", "running", 3) | {"settings": {}}
     seen = reading.read(runs.study(tmp_path / "run", trials=[trial], over=False))
     assert len(seen.trials[0]["history"]) == 3 and not [each for each in seen.missing if "lost" in each]
@@ -422,7 +422,7 @@ def test_errors_that_come_again_are_shown_once_and_that_is_said(whole: tuple[Fol
     different = kept["errors"][:5]
     missed, trials = kept["trials"] - kept["correct"], kept["trials"]
     run = runs.study(tmp_path, outcome=False)
-    for again in (1, 6):  # older files have each as often as it came
+    for again in (1, 6):  # older files hold each error as often as it occurred
         errors = [error for error in different for _ in range(again)]
         run.write_json("outcomes.json", kept | {"errors": errors})
         html, figures = page(reading.read(run))
@@ -445,7 +445,7 @@ def test_how_often_the_test_was_touched_is_said(tmp_path: Path) -> None:
     assert "have been scored" not in words(text_of(run))
     run.append_json("evaluations.jsonl", {})
     assert "have been scored 2 times for this run; the figures are those of scoring 1." in words(text_of(run))
-    # The search went on and found another winner, which was judged too.
+    # As if the search went on and found another winner, which was judged too.
     run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": 2})
     assert "have been scored 2 times for this run; the figures are those of scoring 2." in words(text_of(run))
     run.write_json("result.json", run.read_json("result.json") | {"test_evaluations": None})
@@ -554,7 +554,7 @@ def test_in_the_ladder_each_protocol_keeps_to_its_own_column() -> None:
     result["protocols"]["within"] |= {"n_way": 5}
     rungs = ladder.rungs({"ours": {"result": result}})
     cells = {rung.name: rung.cells for rung in rungs}
-    assert list(cells["ours"]) == ["lake400", "between", "seed352"]  # 5-way compares with nothing here
+    assert list(cells["ours"]) == ["lake400", "between", "seed352"]  # 5-way is comparable with nothing here
     assert list(cells["BPL"]) == ["lake400"] and list(cells["matching nets"]) == ["between"]
     accuracies = [rung.cells["lake400"][0] for rung in rungs if "lake400" in rung.cells]
     assert accuracies == sorted(accuracies, reverse=True)

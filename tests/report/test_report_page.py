@@ -1,4 +1,4 @@
-"""The report in a browser, as people meet it: on a desk and on a phone, in light and in dark, on paper."""
+"""The report in a browser: on a desktop and on a phone, in the light and in the dark theme, and in print."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def going(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def brightness(tab: Page, selector: str) -> float:
-    """Of the first such drawing as it is seen, 0 to 255."""
+    """The mean brightness, 0 to 255, of the first such element as it is shown."""
     box = tab.ask(
         f"(() => {{ const one = document.querySelector('{selector}').getBoundingClientRect();"
         " return [one.x + scrollX, one.y + scrollY, one.width, one.height]; })()"
@@ -62,12 +62,12 @@ def test_the_page_is_whole_at_every_width_and_in_both_themes(
     tab.open(report if state == "over" else going, width=width, theme=theme)
     assert tab.ask("document.querySelectorAll('h1').length") == 1
     assert tab.ask("document.documentElement.scrollWidth") <= width
-    # What is folded away counts too.
+    # The width must also fit with all details open.
     tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert tab.ask("document.documentElement.scrollWidth") <= width
     assert tab.ask("[...document.images].every((one) => one.complete && one.naturalWidth > 0 && one.alt)")
     assert (tab.ask("document.images.length") > 200) == (state == "over")
-    # Of each figure the drawing for this width is shown, and no text in it is too small to read.
+    # Each figure shows its variant for this width, and none of its text is too small to read.
     shown = "[...document.querySelectorAll('figure svg')].filter((one) => one.getBoundingClientRect().width > 0)"
     side = "narrow" if width == 390 else "wide"
     assert tab.ask(f"{shown}.every((one) => !one.closest('.wide, .narrow') || one.closest('.{side}'))")
@@ -121,7 +121,7 @@ def test_a_trial_is_lit_up_wherever_it_is_drawn(tab: Page, report: Path) -> None
     row = "document.querySelector('tr[data-of=\"001\"]')"
     tab.ask(f"{row}.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}}))")
     lit = tab.ask("[...document.querySelectorAll('.on')].map((one) => one.dataset.of)")
-    assert set(lit) == {"001"} and len(lit) >= 6  # in three figures, each drawn twice, and in the table
+    assert set(lit) == {"001"} and len(lit) >= 6  # in the figures, each drawn twice, and in the table
     tab.ask("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape'}))")
     assert tab.ask("document.querySelectorAll('.on').length") == 0
 
