@@ -120,8 +120,8 @@ class OptunaPoints:
     rates.
 
     Point i is a function of the seed, of i and of what was told by then, in whatever order, so a study that is resumed
-    goes on as if it had not been interrupted. Points are compared by their best validation loss, which is infinite for
-    one that diverged before it had any: the estimator learns to keep away from it. Named points are told like any other.
+    goes on as if it had not been interrupted. Points are compared by their best validation loss. It is infinite for one
+    that diverged before it had any, so that the estimator keeps away from there. Named points are told like any other.
     """
 
     def __init__(self, search: Search) -> None:
