@@ -120,8 +120,8 @@ class OptunaPoints:
     rates.
 
     Point i is a function of the seed, of i and of what was told by then, in whatever order, so a study that is resumed
-    goes on as if it had not been interrupted. Points are compared by their best validation loss. Named points are told
-    like any other.
+    goes on as if it had not been interrupted. Points are compared by their best validation loss. It is infinite for one
+    that diverged before it had any, so that the estimator keeps away from there. Named points are told like any other.
     """
 
     def __init__(self, search: Search) -> None:
@@ -151,26 +151,33 @@ class OptunaPoints:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         word = counter.words(counter.SEARCH, seed=self.search.seed, epoch=0, start=index, count=1, width=1)[0, 0]
-        with warnings.catch_warnings():  # that `group` and `multivariate` may change; the version is pinned
+        with warnings.catch_warnings():  # `group` and `multivariate` may change, `gamma` may go; the version is pinned
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            warnings.simplefilter("ignore", FutureWarning)
             sampler = optuna.samplers.TPESampler(
-                seed=int(word) >> 32, n_startup_trials=8, multivariate=True, group=True
+                seed=int(word) >> 32, n_startup_trials=8, multivariate=True, group=True, gamma=self._good
             )
         study = optuna.create_study(direction="minimize", sampler=sampler)
         study.add_trials(self.told[number] for number in sorted(self.told))
         return study
 
+    def _good(self, count: int) -> int:
+        """How many of the trials that were told the estimator takes for good ones and proposes points near: a tenth, 25
+        at most, as is Optuna's default, but none that diverged, however few others there are."""
+        return min(math.ceil(count / 10), 25, sum(math.isfinite(trial.value) for trial in self.told.values()))
+
     def tell(self, index: int, point: Point, loss: float | None) -> None:
-        """Record the best validation loss of trial `index`, which has this point; None if it failed or diverged at
-        once. What was told of the trial before, at an earlier rung, is forgotten."""
+        """Record the best validation loss of trial `index`, which has this point: infinite if it diverged before it had
+        one; None, or not a number, if nothing is known of it, as of one that failed. What was told of the trial before,
+        at an earlier rung, is forgotten."""
         import optuna
 
         self.told.pop(index, None)
         low_high = self.search.lr.get(point.get("optimizer", ""))
         if low_high is None or not low_high[0] <= point.get("lr", 0) <= low_high[1]:
             return  # a named point outside the searched space
-        if loss is None or not math.isfinite(loss):
-            return  # the estimator would learn nothing from it
+        if loss is None or math.isnan(loss):
+            return  # a failure may not be the point's fault, and Optuna refuses what cannot be compared
         kinds = optuna.distributions
         space: dict[str, Any] = {
             "optimizer": kinds.CategoricalDistribution(list(self.search.lr)),

@@ -62,7 +62,7 @@ class PlannedSearch(Searcher):
         self.had: dict[str, int] = {}  # by the same ids: epochs when they began or went on
         for trial in study.trials:
             if trial["status"] in OVER:
-                self._tell(trial, trial["val_loss"])
+                self._tell(trial, _outcome(trial))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.why_over or self.why_broken:
@@ -121,7 +121,8 @@ class PlannedSearch(Searcher):
         if (error or (result and result.get("ended") == FAILED)) and trial["epochs"] == had:
             self.fruitless.append(trial)
         self.remade.pop(trial["id"], None)
-        self._tell(trial, None if error else trial["val_loss"])
+        # A process may die after the last epoch: such a trial counts as the session after this one will find it.
+        self._tell(trial, None if error and not _ended(trial) else _outcome(trial))
 
     def _commonest(self) -> str:
         """The most common reason why trials failed without an epoch, as a sentence."""
@@ -143,6 +144,19 @@ class PlannedSearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _ended(trial: Mapping[str, Any]) -> str:
+    """Why a trial's training ended, by its history; empty if it has not ended."""
+    return trial["history"][-1].get("ended", "") if trial["history"] else ""
+
+
+def _outcome(trial: Mapping[str, Any]) -> float | None:
+    """The loss that a trial is compared by: infinite if it diverged before any epoch was validated, None if it has no
+    loss for another reason. One that diverged later has the loss of its best epoch."""
+    # While Tune ends a trial its status is still "running". A history that was lost has left the status alone.
+    diverged = "diverged" in (trial["status"], _ended(trial))
+    return math.inf if diverged and trial["val_loss"] is None else trial["val_loss"]
 
 
 class InOrder(FIFOScheduler):

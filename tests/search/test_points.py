@@ -1,6 +1,8 @@
 """Which points a study tries: the named ones, then points inside the ranges, the same whenever they are asked for."""
 
 import math
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from oneshot.base.jobs import parse
 from oneshot.base.settings import Search, Settings, Train
 from oneshot.search.points import OptunaPoints, RandomPoints, check, completed, proposer
 
+JOBS = Path(__file__).parents[2] / "tune_jobs"
 SPACE: dict[str, Any] = {
     "trials": 16,
     "lr": {"sgd": [1e-3, 2e-1], "adam": [1e-4, 1e-2]},
@@ -175,6 +178,76 @@ def test_failed_and_diverged_trials_do_not_break_the_search(loss: float | None) 
         point = source.ask(index)
         source.tell(index, point, loss if index % 2 else valley(point))
     assert inside(source.ask(25), search)
+
+
+def place(point: dict[str, Any], search: Search) -> float:
+    """Where a point's learning rate lies in the range of its optimizer, by its logarithm, from 0 to 1."""
+    low, high = search.lr[point["optimizer"]]
+    return math.log(point["lr"] / low) / math.log(high / low)
+
+
+def tried(search: Search, *, top: float, told: float | None = math.inf) -> list[float]:
+    """The losses of a whole search in which what lies above `top` of each range diverges, which is told as `told`. The
+    lowest loss, 0.1, is just below."""
+    source, losses = OptunaPoints(search), []
+    for index in range(search.trials):
+        point = source.ask(index)
+        at = place(point, search)
+        losses.append(0.1 + abs(at - (top - 0.05)) if at <= top else math.inf)
+        source.tell(index, point, told if losses[-1] == math.inf else losses[-1])
+    return losses
+
+
+def quick(seed: int) -> Search:
+    """The space of the job `quick`, 40 points of it."""
+    with open(JOBS / "quick.toml", "rb") as file:
+        search = tomllib.load(file)["search"]
+    return parse({"search": search | {"searcher": "optuna", "trials": 40, "seed": seed}}, "the test").search
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_search_keeps_away_from_learning_rates_that_diverge(seed: int) -> None:
+    learned, untold = (tried(quick(seed), top=0.6, told=told) for told in (math.inf, None))
+    assert untold.count(math.inf) >= 28
+    assert learned.count(math.inf) <= 20
+    assert min(learned) < 0.115
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_search_nearly_all_of_which_diverges_finds_what_does_not(seed: int) -> None:
+    """Optuna's own share of good trials, a tenth, would hold some that diverged: with seed 5 all forty do then."""
+    losses = tried(quick(seed), top=0.05)
+    assert losses.count(math.inf) < 36
+    assert min(losses) < 0.11
+
+
+def test_none_that_diverged_is_taken_for_a_good_one() -> None:
+    source = OptunaPoints(space(searcher="optuna"))
+    for index in range(2, 32):
+        source.tell(index, {"optimizer": "adam", "lr": 1e-3}, math.inf)
+    assert source._good(30) == 0
+    source.tell(32, {"optimizer": "adam", "lr": 1e-3}, 0.5)
+    assert source._good(31) == 1
+    for index in range(33, 333):
+        source.tell(index, {"optimizer": "adam", "lr": 1e-3}, 0.5)
+    assert [source._good(count) for count in (1, 10, 11, 331)] == [1, 1, 2, 25]
+
+
+def test_only_what_diverged_is_told_without_a_loss() -> None:
+    source = OptunaPoints(space(searcher="optuna"))
+    for index, loss in enumerate([math.inf, None, math.nan, 0.3]):
+        source.tell(index, {"optimizer": "adam", "lr": 1e-3, "batch": 64}, loss)
+    assert {index: trial.value for index, trial in source.told.items()} == {0: math.inf, 3: 0.3}
+    source.tell(0, {"optimizer": "adam", "lr": 1e-3, "batch": 64}, math.inf)
+    assert sorted(source.told) == [0, 3]  # not twice
+
+
+def test_a_search_of_trials_that_diverge_alone_goes_on() -> None:
+    search = space(searcher="optuna")
+    source = OptunaPoints(search)
+    for index in range(30):
+        source.tell(index, source.ask(index), math.inf)
+    assert inside(source.ask(30), search)
 
 
 def test_a_search_of_failures_alone_goes_on() -> None:

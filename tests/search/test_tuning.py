@@ -1,5 +1,6 @@
 """What Ray Tune is given to try, without running Ray: a resumed study goes on like an uninterrupted one."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +128,74 @@ def test_optuna_is_told_of_a_named_point_what_the_settings_add_to_it(tmp_path: P
     for source in (search.points, planned(tmp_path).points):
         assert isinstance(source, OptunaPoints)
         assert [trial.params["lr.adam"] for trial in source.told.values()] == [3e-3, 2e-3]
+
+
+DIVERGED = {"epoch": 1, "val_loss": math.inf, "best": False, "ended": "diverged"}  # as it is reported
+
+
+def ended(search: PlannedSearch, *rows: dict[str, Any], error: str | None = None) -> str:
+    """Run the next trial, which ends with these rows. With an error, its process died then. Tune calls the search
+    before the record."""
+    config = search.suggest("tune")
+    assert isinstance(config, dict)
+    trial, study = config["trial"], search.study
+    study.start(trial, config["point"])
+    for each in rows:
+        study.row(trial, each)
+    write_history(study.folder(trial), study.trial(trial)["history"])
+    search.on_trial_complete("tune", rows[-1] if rows else None, error=error is not None)
+    study.end(trial, error=error)
+    return trial
+
+
+def told(search: PlannedSearch) -> dict[int, float]:
+    assert isinstance(search.points, OptunaPoints)
+    return {index: trial.value for index, trial in search.points.told.items()}
+
+
+def test_optuna_is_told_of_trials_that_diverged_and_of_none_that_failed(tmp_path: Path) -> None:
+    """The same by a later session, and so what both propose."""
+    search = planned(tmp_path)
+    ended(search, DIVERGED)
+    ended(search, row(1, 0.4), row(2, 0.5) | {"best": False}, DIVERGED | {"epoch": 3})
+    ended(search, error="its process died: killed, or out of memory")
+    ended(search, row(1, 0.3, "epochs"))
+    ended(search, {"epoch": 1, "val_loss": math.nan, "best": False, "ended": "diverged"})
+    live = told(search)
+    assert live == {0: math.inf, 1: 0.4, 3: 0.3, 4: math.inf}
+    statuses = [trial["status"] for trial in search.study.trials[:5]]
+    assert statuses == ["diverged", "diverged", "failed", "finished", "diverged"]
+    resumed = planned(tmp_path)
+    assert told(resumed) == live
+    assert search.points.ask(9) == resumed.points.ask(9)
+
+
+def test_what_optuna_is_told_of_a_failure_after_the_last_epoch_is_what_a_later_session_finds(tmp_path: Path) -> None:
+    """The process died before it could end: the training was over by then, and no session repeats it."""
+    search = planned(tmp_path)
+    ended(search, DIVERGED, error="its process died: killed, or out of memory")
+    ended(search, row(1, 0.3, "epochs"), error="its process died: killed, or out of memory")
+    ended(search, row(1, 0.3), error="its process died: killed, or out of memory")
+    assert told(search) == {0: math.inf, 1: 0.3} == told(planned(tmp_path))
+
+
+def test_optuna_is_told_of_a_trial_that_diverged_and_whose_history_is_lost(tmp_path: Path) -> None:
+    search = planned(tmp_path)
+    trial = ended(search, DIVERGED)
+    (tmp_path / "trials" / trial / "history.jsonl").unlink()
+    assert told(planned(tmp_path)) == {0: math.inf} == told(search)
+
+
+def test_a_search_whose_trials_diverge_proposes_after_a_break_what_it_would_have_without(tmp_path: Path) -> None:
+    def run(search: PlannedSearch, numbers: range) -> list[dict[str, Any]]:
+        """The points of these trials, of which every other one diverges."""
+        names = [ended(search, DIVERGED if n % 2 else row(1, 1 / (n + 2), "epochs")) for n in numbers]
+        return [search.study.trial(name)["settings"] for name in names]
+
+    whole = run(planned(tmp_path / "whole"), range(14))
+    parts = [run(planned(tmp_path / "parts"), numbers) for numbers in (range(9), range(9, 14))]
+    assert parts[0] + parts[1] == whole
+    assert len({str(point) for point in whole}) == 14
 
 
 def test_a_search_is_not_over_while_its_best_trial_is_half_trained(tmp_path: Path) -> None:
