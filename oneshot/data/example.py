@@ -59,7 +59,7 @@ def _free(target: str) -> Path:
     try:
         if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
             what = "is not empty" if folder.is_dir() else "is not a folder"
-            raise UserError(f"--images {target} {what}: name a folder that does not exist yet, or remove it")
+            raise UserError(f"--images {target} {what}: name one that is empty or does not exist yet")
     except OSError as error:
         raise _unwritable(folder, error) from error
     return folder
@@ -73,9 +73,11 @@ def _drawings(folder: Folder, split: str, alphabet: str | None) -> Drawings:
         return store.load(folder, alphabets=[_whole(about, alphabet)])
     name = next((one for one in test.alphabets if len(_tested(about, test, one)) > 1), None)
     if name is None:
-        raise UserError(
-            f"no group of {about.name} has two test classes, which an example takes: name one by --alphabet"
+        large = next((one for one in about.alphabets if len(about.characters[one]) > 1), None)
+        hint = (
+            f"--alphabet {shlex.quote(large)} takes classes of every part" if large else "put more classes into a group"
         )
+        raise UserError(f"an example takes two classes, and no group of {about.name} has two for the test: {hint}")
     return splits.load_part(folder, replace(test, alphabets=(name,)))
 
 
