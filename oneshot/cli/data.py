@@ -94,10 +94,25 @@ def show(
         str | None, typer.Option("--split", help=f"{SPLITS} Default: lake, or own where the images are your own.")
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Write the picture to this file.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
+            metavar="FOLDER",
+            help="Write one alphabet as image files to ask a network about: its classes, a scan, known ones. Default"
+            " alphabet: the first one for the test.",
+        ),
+    ] = None,
     debug: Trace = False,
 ) -> None:
     """Show the alphabets of a data set, their part in a split, and drawings."""
-    from oneshot.data import view
+    from oneshot.data import example, view
 
+    if images is not None and png:
+        raise UserError("--images and --png write different things: give one of them")
     console = make_console()
-    view.show(console, _prepared(console, context), split=split or "lake", alphabet=alphabet, png=png)
+    prepared = _prepared(console, context)
+    if images is not None:
+        example.write(console, prepared, images, split=split or "lake", alphabet=alphabet)
+    else:
+        view.show(console, prepared, split=split or "lake", alphabet=alphabet, png=png)

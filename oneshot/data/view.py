@@ -62,7 +62,7 @@ def _alphabets_view(
     console: Console, prepared: Prepared, folder: Folder, about: Description, *, split: str, wanted: str | None,
     png: Path | None,
 ) -> None:  # fmt: skip
-    roles, names = _roles(about, split), _wanted(about, wanted)
+    roles, names = _roles(about, split), named(about, wanted)
     _tell(console, prepared, about)
     console.print(fitted(_columns(about, split, roles), names, console.width))
     if png:
@@ -83,7 +83,7 @@ def _picture(console: Console, drawings: Drawings, rows: list[list[int]], png: P
     print_line(console, f"the picture is in {png}")
 
 
-def _wanted(about: Description, name: str | None) -> Sequence[str]:
+def named(about: Description, name: str | None) -> Sequence[str]:
     """The alphabets to show: all, or the one of this name or of this ALPHABET/CHARACTER."""
     alphabet, of, character = (name or "").partition("/")
     if name and not (alphabet in about.alphabets and (not of or character in about.characters[alphabet])):
@@ -168,7 +168,7 @@ def _table_of_classes(
 def _show_in_terminal(console: Console, folder: Folder, about: Description, alphabet: str | None) -> None:
     fit = max(1, console.width // sheet.CELL)
     step = max(1, len(about.alphabets) // _ROWS)
-    some = _wanted(about, alphabet) if alphabet else about.alphabets[step // 2 :: step][:_ROWS]
+    some = named(about, alphabet) if alphabet else about.alphabets[step // 2 :: step][:_ROWS]
     drawings = _of(store.load(folder, alphabets=some), alphabet)
     rows = sheet.of_characters(drawings, fit)[:_ROWS] if alphabet else sheet.of_alphabets(drawings, fit)
     _print_rows(console, drawings, rows, drawings.characters if alphabet else drawings.alphabets)

@@ -71,6 +71,7 @@ WRONG = {
     "an option for a setting": (["tune", "--set", "--data", "x", "y"], "--set needs a value before --data: is a value"),
     "too many jobs": (["tune", "quick", "koch"], "Got unexpected extra argument(s) (koch); --help shows what there is"),
     "quiet for what is shown": (["data", "--quiet", "show"], "--quiet and --json go with data alone"),
+    "a picture and images": (["data", "show", "--images", "x", "--png", "y"], "--images and --png write different"),
     "an unknown data set": (["data", "--dataset", "mnist"], "there is no data set 'mnist'"),
     "a run to go on with whose variable is not set": (["tune", "--resume", ""], "a folder's name is empty: is a"),
     "no run to go on with": (["tune", "--resume", "no/such/run"], "holds no run"),

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from oneshot.base.errors import UserError
 from oneshot.base.jobs import override
 from oneshot.base.settings import Settings
 from oneshot.base.storage import Folder
-from oneshot.data import splits, store, view
+from oneshot.data import example, splits, store, view
 from oneshot.data.allot import PARTS
 from oneshot.data.cache import near
 from oneshot.data.drawings import Drawings
@@ -597,6 +598,89 @@ def test_a_terminal_with_colours_has_greys(root: Path, tmp_path: Path) -> None:
         show(Console(file=stream, width=80, force_terminal=bool(colours), color_system=colours), prepared)
         assert ("38;2;" in stream.getvalue()) == bool(colours)
         assert max(len(line) for line in stream.getvalue().splitlines()[4:] if "\x1b" not in line) <= 80
+
+
+# --- as image files
+
+
+@pytest.mark.parametrize("kind", ["dark", "light", "photo"])
+def test_an_example_of_own_images_is_of_test_classes_and_as_the_images_were(
+    kind: str, root: Path, tmp_path: Path
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=3, kind=kind), side=40)
+    stream = StringIO()
+    example.write(Console(file=stream), prepared, str(tmp_path / "example"))
+    tested = {name.partition("/")[2] for name in parts(prepared)["test"]}
+    assert 1 < len(tested) < 12 and {path.stem for path in (tmp_path / "example/classes").iterdir()} == tested
+    assert sorted(path.name for path in (tmp_path / "example/known").rglob("*.png")) == sorted(
+        ["2.png", "3.png"] * len(tested)
+    )
+    assert f"holds {len(tested)} classes of coins: an image of each in classes, {2 * len(tested)} others" in (
+        stream.getvalue()
+    )
+    drawings = store.load(prepared.folder)
+    for name in tested:
+        first = drawings.pixels(np.flatnonzero(drawings.character == drawings.characters.index(f"coins/{name}"))[:1])[0]
+        written = Image.open(tmp_path / f"example/classes/{name}.png")
+        assert np.array_equal(np.asarray(written), 255 - first if kind == "dark" else first)
+
+
+def test_an_example_of_grouped_images_takes_one_group(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2, groups=6))
+    example.write(Console(file=StringIO()), prepared, str(tmp_path / "example"))
+    about = store.describe(prepared.folder)
+    group = splits.split("own", about).test.alphabets[0]
+    assert {path.stem for path in (tmp_path / "example/classes").iterdir()} == {*about.characters[group]}
+
+
+def test_where_no_group_has_two_test_classes_an_example_names_a_group_that_has_two(root: Path, tmp_path: Path) -> None:
+    source = tree(tmp_path / "coins", classes=9, images=2, groups=2)
+    (source / "group0").rename(source / "group 0")
+    split = {"train": ["group 0/class00", "group1/class01"], "validation": ["group 0/class02", "group1/class03"]}
+    (tmp_path / "split.json").write_text(json.dumps(split | {"test": ["group 0/class04", "group1/class05"]}))
+    prepared, _ = made(root, source, split_file=str(tmp_path / "split.json"))
+    console, target = Console(file=StringIO()), tmp_path / "example"
+    with pytest.raises(UserError, match=r"no group of .* has two for the test: --alphabet 'group 0' takes classes of"):
+        example.write(console, prepared, str(target))
+    example.write(console, prepared, str(target), alphabet="group 0")
+    assert sorted(path.stem for path in (target / "classes").iterdir()) == [f"class{n:02d}" for n in (0, 2, 4, 6, 8)]
+
+
+def test_an_example_of_images_without_groups_has_no_alphabet_to_name(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2))
+    with pytest.raises(UserError, match="has no groups: with --images leave --alphabet out"):
+        example.write(Console(file=StringIO()), prepared, str(tmp_path / "example"), alphabet="class01")
+
+
+def test_an_example_of_many_classes_takes_some_from_all_over_the_set(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=31, images=2), side=32)
+    monkeypatch.setattr(example, "_MOST", 4)
+    stream = StringIO()
+    example.write(Console(file=stream), prepared, str(tmp_path / "example"), alphabet="coins")
+    chosen = sorted(path.name for path in (tmp_path / "example/classes").iterdir())
+    assert chosen == [f"class{number}0.png" for number in range(4)]
+    assert "holds 4 of 31 classes of coins" in stream.getvalue()
+
+
+def test_no_example_of_groups_of_one_class(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=6, images=2, groups=6))
+    for alphabet, why in (
+        ("group1", "group1 is too small for an example, which takes two characters, one of them drawn twice"),
+        (None, "no group of .* has two for the test: put more classes into a group"),
+    ):
+        with pytest.raises(UserError, match=why):
+            example.write(Console(file=StringIO()), prepared, str(tmp_path / "example"), alphabet=alphabet)
+    assert not (tmp_path / "example").exists()
+
+
+def test_a_class_whose_name_leads_out_of_the_folder_is_not_written(root: Path, tmp_path: Path) -> None:
+    prepared, _ = made(root, tree(tmp_path / "coins", classes=12, images=2))
+    drawings = store.load(prepared.folder)
+    bad = replace(drawings, characters=("coins/../../x", *drawings.characters[1:]))
+    with pytest.raises(UserError, match=r"the character '\.\./\.\./x' has a name that no file can have"):
+        example._files(bad, [np.array([0, 1])])
 
 
 # --- a footer that must not be trusted

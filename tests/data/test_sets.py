@@ -1,5 +1,6 @@
 """Data sets are prepared once and completely, by any number of processes, and can be shown."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from web import Site, serve
 
 from oneshot.base.errors import UserError
 from oneshot.base.storage import Folder
-from oneshot.data import glyphs, omniglot, sets, store
+from oneshot.data import example, glyphs, omniglot, sets, store
 from oneshot.data.parquet import DIGESTS
 from oneshot.data.sets import Prepared, prepare
 from oneshot.data.view import show
@@ -278,6 +279,110 @@ def test_requests_that_cannot_be_met_are_refused(small_glyphs: Folder, tmp_path:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot write .* another path"):
         show(console, made, png=tmp_path / "file" / "sheet.png")
+
+
+# --- as image files
+
+
+def files_in(folder: Path) -> dict[str, np.ndarray]:
+    """The pictures below a folder, by relative path."""
+    return {str(path.relative_to(folder)): np.asarray(Image.open(path)) for path in folder.rglob("*.png")}
+
+
+def test_an_alphabet_becomes_image_files_to_ask_a_network_about(small_glyphs: Folder, tmp_path: Path) -> None:
+    console, text = printed()
+    target = tmp_path / "new" / "my example"
+    example.write(console, Prepared(small_glyphs, "glyphs", "x"), str(target))
+    drawings = store.load(small_glyphs, alphabets=["Glyphs_06"])  # the first of three for the test
+    expected = {}
+    for character, name in enumerate(name.partition("/")[2] for name in drawings.characters):
+        ink = {drawings.drawer[at]: drawings.pixels([at])[0] for at in np.flatnonzero(drawings.character == character)}
+        expected[f"classes/{name}.png"] = ink[1]
+        expected |= {f"known/{name}/{drawer}.png": ink[drawer] for drawer in range(2, 7)}
+        if f"scan.png shows {name}." in text.getvalue():
+            expected["scan.png"] = ink[8]
+    found = files_in(target)
+    assert found.keys() == expected.keys()
+    for name, ink in expected.items():
+        assert found[name].dtype == bool and np.array_equal(found[name], ink == 0), f"{name}: dark ink on white paper"
+    count = len(drawings.characters)
+    assert text.getvalue() == (
+        f"{target} holds {count} characters of Glyphs_06: an image of each in classes, {5 * count} others in known;"
+        f" scan.png shows character{count // 2 + 1:02d}."
+        f" Try: python -m oneshot.classify RUN --support '{target}/classes' '{target}/scan.png';"
+        f" and: python -m oneshot.classify RUN --support '{target}/classes' --labelled '{target}/known'\n"
+    )
+    assert [path.name for path in target.parent.iterdir()] == ["my example"] and target.stat().st_mode & 0o444 == 0o444
+
+
+def test_another_alphabet_is_written_if_it_is_named(small_glyphs: Folder, tmp_path: Path) -> None:
+    made, (console, text) = Prepared(small_glyphs, "glyphs", "x"), printed()
+    example.write(console, made, str(tmp_path / "example"), alphabet="Glyphs_02")
+    assert "characters of Glyphs_02: an image" in text.getvalue()
+    first = store.load(small_glyphs, alphabets=["Glyphs_02"]).pixels([0])[0]
+    assert np.array_equal(files_in(tmp_path / "example")["classes/character01.png"], first == 0)
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(
+    small_glyphs: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    console, text = printed()
+    example.write(console, Prepared(small_glyphs, "glyphs", "x"), ".")
+    assert tmp_path.stat().st_ino == before and sorted(os.listdir()) == ["classes", "known", "scan.png"]
+    assert "--support ./classes ./scan.png;" in text.getvalue()
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(small_glyphs: Folder, tmp_path: Path) -> None:
+    made, (console, text) = Prepared(small_glyphs, "glyphs", "x"), printed()
+    full, file, lost = tmp_path / "full", tmp_path / "file", tmp_path / "lost"
+    full.mkdir()
+    (full / ".hidden").touch()
+    file.write_text("mine")
+    lost.symlink_to(tmp_path / "nowhere")
+    for target, why in ((full, "is not empty"), (file, "is not a folder"), (lost, "is not a folder")):
+        with pytest.raises(UserError, match=f"--images {target} {why}: name one that is empty or does not exist yet"):
+            example.write(console, made, str(target))
+    with pytest.raises(UserError, match="s3://bucket/x: the images are files on this machine"):
+        example.write(console, made, "s3://bucket/x")
+    with pytest.raises(UserError, match=f"cannot write {file}/example .*; give --images another folder"):
+        example.write(console, made, str(file / "example"))
+    assert os.listdir(full) == [".hidden"] and file.read_text() == "mine" and not text.getvalue()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_disk_that_fills_leaves_nothing_behind(
+    there: bool, small_glyphs: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "example"
+    if there:
+        target.mkdir()
+    written, write = [], Path.write_bytes
+
+    def fill(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) == 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(UserError, match=r"cannot write .*example \(No space left on device\)"):
+        example.write(printed()[0], Prepared(small_glyphs, "glyphs", "x"), str(target))
+    assert len(written) == 30 and list(tmp_path.rglob("*")) == [target] * there
+
+
+def test_no_example_of_what_is_not_an_alphabet(small_glyphs: Folder, tmp_path: Path) -> None:
+    made, target = Prepared(small_glyphs, "glyphs", "x"), tmp_path / "example"
+    for name, why in (
+        ("Glyphs_2", "has no alphabet 'Glyphs_2': did you mean"),
+        ("Glyphs_02/character01", "is a single character, and --images takes several: write --alphabet 'Glyphs_02'"),
+    ):
+        with pytest.raises(UserError, match=why):
+            example.write(printed()[0], made, str(target), alphabet=name)
+    with pytest.raises(UserError, match="no split 'lakes'"):
+        example.write(printed()[0], made, str(target), split="lakes")
+    assert not target.exists()
 
 
 # --- the real Omniglot, over HTTP
