@@ -41,9 +41,11 @@ def temporary() -> Iterator[str]:
 
 def remove(folder: str) -> None:
     """Remove a folder with all that is in it, even if processes that are being killed still write to it."""
+    ray = os.path.join(folder, "ray")
     for _ in range(20):
-        shutil.rmtree(os.path.join(folder, "ray"), ignore_errors=True)  # the mark goes last
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(ray, ignore_errors=True)
+        if not os.path.exists(ray):  # the mark goes last: with it, the next start removes what is left
+            shutil.rmtree(folder, ignore_errors=True)
         if not os.path.exists(folder):
             return
         time.sleep(0.05)

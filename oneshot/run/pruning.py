@@ -1,8 +1,8 @@
 """Checkpoints that a run can do without once it is over: which they are, how large, and their removal.
 
 The trials of a study lose all of theirs, except for the trials that keep the newest and the best, as a single training
-does. A note of this is written before the first one goes: a session that finds it starts no such trial from nothing
-(`search.closing`). Free of torch until a checkpoint that stays is examined.
+does. A note of this is written before the first one goes that a trial would miss: a session that finds it starts no
+such trial from nothing (`search.closing`). Free of torch until a checkpoint that stays is examined.
 """
 
 import contextlib
@@ -43,8 +43,9 @@ def look(run: Folder, trials: Collection[str], *, keep: Mapping[str, int]) -> li
 
 
 def remove(run: Folder, found: Collection[Found]) -> None:
-    """Remove those of the found checkpoints that are not needed, and nothing else. For a study this is noted first: if
-    the removal is interrupted, it can be repeated and goes on. If nothing could be removed, the note is taken back."""
+    """Remove those of the found checkpoints that are not needed, and nothing else. For a study this is noted before any
+    goes that a trial would miss: if the removal is interrupted, it can be repeated and goes on. If nothing could be
+    removed, the note is taken back."""
     gone = [each for each in found if not each.needed]
     trials = {each.trial for each in gone if each.trial}
     if not trials:

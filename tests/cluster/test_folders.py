@@ -129,3 +129,20 @@ def test_where_there_are_no_locks_all_stays_but_the_own(
     with folders.temporary() as folder:
         assert not (Path(folder) / folders.MARK).exists()
     assert [*short.iterdir()] == [left]
+
+
+def test_what_cannot_be_emptied_keeps_its_mark_for_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "owner").touch()
+    whole = folders.shutil.rmtree
+    monkeypatch.setattr(
+        folders.shutil, "rmtree", lambda path, **how: None if str(path).endswith("ray") else whole(path, **how)
+    )
+    monkeypatch.setattr(folders.time, "sleep", lambda _: None)
+    folders.remove(str(tmp_path))
+    assert (tmp_path / "owner").exists()
+    monkeypatch.undo()
+    folders.remove(str(tmp_path))
+    assert not tmp_path.exists()
