@@ -68,20 +68,15 @@ def headline(records: Records) -> str:
     others = {figure.name: f"{100 * figure.accuracy:.1f}" for figure in published("lake400")}
     paper, again = others["convolutional Siamese net"], records.repeated.get("koch-cpu")
     if again:
-        paper += f" as published, {_percent(again)} by this project's recipe (`koch-cpu`)"
-    between = record["summary"]["lake400"]["interval"]
-    within = f" ({100 * between[0]:.1f}–{100 * between[1]:.1f})" if between else ""
+        paper += f" as published, {_percent(again['summary']['lake400'])} by this project's recipe (`koch-cpu`)"
+    ours = record["summary"]["lake400"]
     return (
-        f"Trained for five minutes on two CPU cores, a network gets **{_percent(record)} %**{within} of Lake's 400"
+        f"Trained for five minutes on two CPU cores, a network gets **{_percent(ours)} %**{_within(ours)} of Lake's 400"
         f" one-shot trials right (`cpu5`, {seconds_text(record)}, mean of {len(record['seeds'])} seeds"
         f"{ladder.views(ladder.first_result(record))}). People: {others['humans']}; the original Siamese network:"
         f" {paper}; BPL: {others['BPL']}; the best published that we know, ARC: {others['ARC']}."
         " [All results](#results), and what they do not say."
     )
-
-
-def _percent(record: Mapping[str, Any]) -> str:
-    return f"{100 * record['summary']['lake400']['mean']:.1f}"
 
 
 def seeds_table(records: Records) -> str:
@@ -280,10 +275,19 @@ def _mean(summary: dict[str, Any] | None, *, of: Mapping[str, Any] | None) -> st
     """A mean over seeds with its interval; a dash if `of`, a seed's outcome, may not stand beside published figures."""
     if summary is None or not _fits(of):
         return "–"
+    return _percent(summary) + _within(summary)
+
+
+def _percent(summary: Mapping[str, Any]) -> str:
+    return f"{100 * summary['mean']:.1f}"
+
+
+def _within(summary: Mapping[str, Any]) -> str:
+    """The interval of a mean, in parentheses; empty if it has none."""
     if summary["interval"] is None:
-        return f"{100 * summary['mean']:.1f}"
+        return ""
     low, high = summary["interval"]
-    return f"{100 * summary['mean']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    return f" ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _accuracy(outcome: dict[str, Any] | None, *, ends: bool = False) -> str:

@@ -122,12 +122,17 @@ def test_alphabets_that_are_not_new_to_the_network_are_counted(run: Folder, data
     assert json.loads(command.run(*judge, "--json", ONESHOT_DATA=str(data_root)))["overlap"] is None
 
 
+def judged_within(run: Folder) -> Folder:
+    """The run, with settings by which it is judged by 20 trials within the alphabets."""
+    asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
+    run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
+    return run
+
+
 def test_a_judgement_by_other_settings_than_the_runs_says_that_it_counts_and_is_not_kept(
     trained_run: Path, data_root: Path, tmp_path: Path
 ) -> None:
-    run = copied(trained_run, tmp_path / "run")
-    asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
-    run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
+    run = judged_within(copied(trained_run, tmp_path / "run"))
     said = (
         "no result is written: a run keeps only that of its own network by its own settings; this judgement is counted"
     )
@@ -138,9 +143,7 @@ def test_a_judgement_by_other_settings_than_the_runs_says_that_it_counts_and_is_
 def test_a_run_that_was_judged_before_hits_were_kept_gets_them_and_is_counted(
     trained_run: Path, data_root: Path, tmp_path: Path
 ) -> None:
-    run = copied(trained_run, tmp_path / "run")
-    asked = {"data.dataset": "glyphs-10", "evaluate.trials": 20, "evaluate.protocols": ["within"]}
-    run.write(EXPERIMENT, override(Settings(), asked, source="the test").to_toml().encode())
+    run = judged_within(copied(trained_run, tmp_path / "run"))
 
     def again() -> dict[str, Any]:
         verb.evaluate(

@@ -82,17 +82,23 @@ def test_trials_that_are_added_have_the_points_of_a_search_that_had_them_from_th
     assert len({str(point) for point in whole}) == 8
 
 
+def trained(search: PlannedSearch, *rows: dict[str, Any]) -> dict[str, Any]:
+    """Start the next trial and record these rows of it; returns what it was given."""
+    config = search.suggest("tune")
+    assert isinstance(config, dict)
+    search.study.start(config["trial"], config["point"])
+    for each in rows:
+        search.study.row(config["trial"], each)
+    return config
+
+
 def test_where_trials_are_added_one_that_is_over_runs_on_from_its_rung_or_not_at_all(tmp_path: Path) -> None:
     """Of three trials one went on to the end; of six a second one may go on."""
 
     def goes(search: PlannedSearch, *rows: dict[str, Any]) -> tuple[str, int, int]:
         """Run the next trial, with these rows; returns its number, the epochs that it has, and the epoch it runs to."""
-        config = search.suggest("tune")
-        assert isinstance(config, dict)
-        trial, study = config["trial"], search.study
-        study.start(trial, config["point"])
-        for each in rows:
-            study.row(trial, each)
+        config, study = trained(search, *rows), search.study
+        trial = config["trial"]
         study.end(trial)
         write_history(study.folder(trial), study.trial(trial)["history"])
         search.on_trial_complete("tune")
@@ -136,12 +142,7 @@ DIVERGED = {"epoch": 1, "val_loss": math.inf, "best": False, "ended": "diverged"
 def ended(search: PlannedSearch, *rows: dict[str, Any], error: str | None = None) -> str:
     """Run the next trial, which ends with these rows. With an error, its process died then. Tune calls the search
     before the record."""
-    config = search.suggest("tune")
-    assert isinstance(config, dict)
-    trial, study = config["trial"], search.study
-    study.start(trial, config["point"])
-    for each in rows:
-        study.row(trial, each)
+    trial, study = trained(search, *rows)["trial"], search.study
     write_history(study.folder(trial), study.trial(trial)["history"])
     search.on_trial_complete("tune", rows[-1] if rows else None, error=error is not None)
     study.end(trial, error=error)
